@@ -1,0 +1,83 @@
+"""A `RunConfig` from a YAML file and settings given on the command line, and back to YAML."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from cnnlab.config.messages import SECTIONS, explain
+from cnnlab.config.run import RunConfig
+from cnnlab.config.yaml_file import parse_yaml, read_yaml_mapping
+from cnnlab.errors import BadInput
+
+
+def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig, list[str]]:
+    """The config of `file` (all defaults where None) with `settings` (dotted path -> value) laid over it.
+
+    A setting that names another kind of model, optimizer or schedule than the file leaves out what the file says of
+    the first kind and the other has not got; each such key is in the list of notes that comes with the config.
+
+    Raises:
+        BadInput: naming the field, the value and what is allowed.
+    """
+    values = read_yaml_mapping(file) if file else {}
+    if file:
+        _validate(values, f"{file}: ")
+    notes = _leave_out_foreign(values, settings)
+    for path, value in settings.items():
+        _set(values, path, value)
+    return _validate(values, ""), notes
+
+
+def parse_value(text: str) -> Any:
+    """A value as YAML reads it: `0.1`, `[32, 64]`, `null`, `relu`. Raises BadInput."""
+    return parse_yaml(text)
+
+
+def to_yaml(config: RunConfig) -> str:
+    """YAML that reads back as an equal config."""
+    return yaml.safe_dump(
+        config.model_dump(mode="json", exclude_none=False), sort_keys=False, default_flow_style=None, width=110
+    )
+
+
+def flat(config: RunConfig) -> dict[str, Any]:
+    """Dotted path -> value, one entry a setting; lists stay lists. `search` is no setting of a run and left out."""
+    flattened: dict[str, Any] = {}
+    for section, values in config.model_dump(mode="json", exclude={"search"}).items():
+        if isinstance(values, dict):
+            flattened.update({f"{section}.{key}": value for key, value in values.items()})
+        else:
+            flattened[section] = values
+    return flattened
+
+
+def _validate(values: dict[str, Any], where: str) -> RunConfig:
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise BadInput(where + explain(error, values)) from None
+
+
+def _leave_out_foreign(values: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    notes = []
+    for section, kinds in SECTIONS.items():
+        new = settings.get(f"{section}.name")
+        given = values.get(section, {})
+        if not isinstance(new, str) or new not in kinds or given.get("name") == new:
+            continue
+        foreign = [key for key in given if key not in kinds[new].model_fields]
+        for key in foreign:
+            del given[key]
+            notes.append(f"{section}.{key} of the file is left out: {new} has none")
+    return notes
+
+
+def _set(values: dict[str, Any], path: str, value: Any) -> None:
+    *sections, key = path.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise BadInput(f"{path}: {section} is no section, so nothing can be set in it")
+    values[key] = value

@@ -1,0 +1,23 @@
+"""What can go wrong, one class for each exit code. The message is one line: what, what is allowed, what to do."""
+
+
+class CnnlabError(Exception):
+    """Base of the errors that the command line shows as one line, without a traceback."""
+
+    exit_code = 1
+
+
+class RunFailed(CnnlabError):
+    """The run itself failed: it diverged, ran out of memory, or met broken data."""
+
+
+class BadInput(CnnlabError):
+    """A setting, a file or an argument is wrong; raised before anything is written."""
+
+    exit_code = 2
+
+
+class InUse(CnnlabError):
+    """A live process holds the run directory."""
+
+    exit_code = 3

@@ -1,0 +1,157 @@
+"""What a run says while it goes: small frozen records, one line of the journal each.
+
+Losses are mean nats a sample, accuracies fractions in [0, 1], times seconds since 1970, durations seconds. A *step*
+is one update of the weights; `step` counts the updates made so far, `epoch` the epochs completed.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+Status = Literal["finished", "failed", "interrupted", "died"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunCreated:
+    """The first line of every journal: which run this is, and where its view in MLflow belongs."""
+
+    run_id: str
+    time: float
+    experiment: str
+    tracking_uri: str
+    """MLflow's URI as resolved when the run was made; "none" where nothing is delivered until a sync."""
+    config: dict[str, Any]
+    tags: dict[str, str]
+    """Git commit, versions, hardware, command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The loop begins; again after each resume, then with `step` > 0."""
+
+    time: float
+    step: int
+    epoch: int
+    epochs: int
+    steps_per_epoch: int
+    dataset: str
+    dataset_digest: str
+    dataset_source: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    """(C, H, W)"""
+    train_size: int
+    val_size: int
+    test_size: int
+    model: str
+    parameters: int
+    optimizer: str
+    device: str
+    precision: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The training losses of consecutive steps, as many as passed between two looks at the device."""
+
+    first: int
+    """The number of the first step, counted from 1 over the whole run."""
+    losses: tuple[float, ...]
+    times: tuple[float, ...]
+    """When each step was given to the device."""
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.losses) - 1
+
+    def after(self, step: int) -> "Steps":
+        """The part of it that lies after `step`."""
+        cut = max(0, step + 1 - self.first)
+        return replace(self, first=self.first + cut, losses=self.losses[cut:], times=self.times[cut:])
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """An epoch is done and the validation split measured."""
+
+    time: float
+    epoch: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    """Over the epoch's batches as they were trained on, so with dropout and augmentation, and weights in motion."""
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    """The learning rate of the epoch's last step."""
+    images_per_second: float
+    """Training images over the epoch's seconds, evaluation included."""
+    seconds: float
+    best: bool
+    """The best validation accuracy so far; a tie goes to the lower validation loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSealed:
+    """Everything up to `step` is on disk and synced: a resume starts here."""
+
+    time: float
+    step: int
+    epoch: int
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The last word, until a resume. What was not reached is None."""
+
+    time: float
+    status: Status
+    reason: str
+    """One sentence where the status is not "finished"; else empty."""
+    step: int
+    epoch: int
+    best_epoch: int | None = None
+    best_val_accuracy: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    fit_seconds: float | None = None
+    images_per_second: float | None = None
+    """Training images over `fit_seconds`, evaluation included."""
+    weights_sha256: str | None = None
+    weights_file: str | None = None
+    """The best epoch's weights, relative to the run directory."""
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """Test images counted by [true class][predicted class]."""
+
+
+Record: TypeAlias = RunCreated | RunStarted | Steps | Epoch | CheckpointSealed | RunEnded
+
+KINDS: dict[str, type[Record]] = {
+    "run_created": RunCreated,
+    "run_started": RunStarted,
+    "steps": Steps,
+    "epoch": Epoch,
+    "checkpoint_sealed": CheckpointSealed,
+    "run_ended": RunEnded,
+}
+_NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+def to_dict(record: Record) -> dict[str, Any]:
+    """The record as JSON holds it, with its kind under "record"."""
+    return {"record": _NAMES[type(record)], **asdict(record)}
+
+
+def from_dict(values: dict[str, Any]) -> Record:
+    """The inverse of `to_dict`, also after a trip through JSON (which turns tuples into lists).
+
+    Raises KeyError for a kind of record that this version does not know, TypeError for wrong fields.
+    """
+    fields = {key: _tuples(value) for key, value in values.items() if key not in ("record", "config", "tags")}
+    fields.update({key: values[key] for key in ("config", "tags") if key in values})
+    return KINDS[values["record"]](**fields)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
