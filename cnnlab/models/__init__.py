@@ -1,0 +1,41 @@
+"""A model's config -> a plain `nn.Module`. Adding one: a class in `cnnlab.config.models`, a function, an entry here."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnlab.config.models import CNN, MLP, LeNet5, ModelConfig, Perceptron, ResNet20, TorchvisionModel
+from cnnlab.models.blocks import Normalize, initialise
+from cnnlab.models.classic import lenet5, mlp, perceptron
+from cnnlab.models.cnn import cnn
+from cnnlab.models.resnet import resnet20
+from cnnlab.models.torchvision_model import torchvision_model
+
+__all__ = ["MODELS", "Normalize", "build"]
+
+MODELS: dict[type, Callable[[Any, tuple[int, int, int], int], nn.Module]] = {
+    Perceptron: perceptron,
+    MLP: mlp,
+    LeNet5: lenet5,
+    CNN: cnn,
+    ResNet20: resnet20,
+    TorchvisionModel: torchvision_model,
+}
+
+
+def build(config: ModelConfig, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
+    """The network for images of `shape` (C, H, W), answering with logits (N, classes).
+
+    The same config, shape, classes and seed give the same weights.
+
+    Raises:
+        BadInput: where a layer would come out empty, or torchvision has no such model.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MODELS[type(config)](config, shape, classes)
+        initialise(model, getattr(config, "init", "default"))
+    return model
+

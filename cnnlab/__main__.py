@@ -1,0 +1,5 @@
+"""`python -m cnnlab` is `cnnlab`."""
+
+from cnnlab.cli import main
+
+main()

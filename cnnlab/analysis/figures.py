@@ -1,0 +1,86 @@
+"""A run's figures as PNG, from its journal: the curves and the confusion matrix."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnlab.records import Epoch, Record, RunEnded, RunStarted, Steps
+from cnnlab.tracking import RunDir, last, read
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw(run_dir: Path, into: Path) -> list[Path]:
+    """Write curves.png, and confusion.png where the test split was measured, into a folder; returns their paths.
+
+    A run without a single step leaves nothing to draw.
+    """
+    run = RunDir(run_dir)
+    records = read(run.journal_file)[0]
+    figures = {}
+    if any(isinstance(record, Steps) for record in records):
+        figures["curves.png"] = curves_figure(records, run.run_id)
+    started, ended = last(records, RunStarted), last(records, RunEnded)
+    if started and ended and ended.confusion:
+        figures["confusion.png"] = confusion_figure(ended.confusion, started.classes, run.run_id)
+    into.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(into / name, dpi=120)
+    return [into / name for name in figures]
+
+
+def curves_figure(records: Sequence[Record], title: str) -> "Figure":
+    """Loss, accuracy and learning rate against the step."""
+    figure = _new_figure(12, 3.6)
+    loss, accuracy, rate = figure.subplots(1, 3)
+    figure.suptitle(title)
+    epochs = [record for record in records if isinstance(record, Epoch)]
+    steps = [epoch.step for epoch in epochs]
+    _draw_losses(loss, records, epochs)
+    accuracy.plot(steps, [epoch.train_accuracy for epoch in epochs], "o-", label="training", markersize=3)
+    accuracy.plot(steps, [epoch.val_accuracy for epoch in epochs], "o-", label="validation", markersize=3)
+    accuracy.set(xlabel="step", ylabel="accuracy")
+    accuracy.legend()
+    rate.plot(steps, [epoch.lr for epoch in epochs], "o-", markersize=3)
+    rate.set(xlabel="step", ylabel="learning rate")
+    return figure
+
+
+def _draw_losses(axes: "Axes", records: Sequence[Record], epochs: Sequence[Epoch]) -> None:
+    points = [
+        (step, loss) for r in records if isinstance(r, Steps) for step, loss in enumerate(r.losses, start=r.first)
+    ]
+    axes.plot(*zip(*points, strict=True), color="C0", alpha=0.3, linewidth=0.7, label="training, each step")
+    axes.plot([e.step for e in epochs], [e.train_loss for e in epochs], "o-", color="C0", markersize=3, label="training, epoch")
+    axes.plot([e.step for e in epochs], [e.val_loss for e in epochs], "o-", color="C1", markersize=3, label="validation")
+    axes.set(xlabel="step", ylabel="loss (nats a sample)")
+    axes.legend()
+
+
+def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> "Figure":
+    """Test images by true class (rows) and predicted class (columns); counts are written in where there is room."""
+    size = len(classes)
+    side = min(4 + 0.35 * size, 16)
+    figure = _new_figure(side + 1, side)
+    axes = figure.subplots()
+    shares = [[cell / max(sum(row), 1) for cell in row] for row in counts]
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
+    axes.set(title=title, xlabel="predicted", ylabel="true")
+    axes.set_xticks(range(size), classes, rotation=90)
+    axes.set_yticks(range(size), classes)
+    if size <= 20:
+        for i, row in enumerate(counts):
+            for j, cell in enumerate(row):
+                colour = "white" if shares[i][j] > 0.5 else "black"
+                axes.text(j, i, str(cell), ha="center", va="center", color=colour, fontsize=8)
+    return figure
+
+
+def _new_figure(width: float, height: float) -> "Figure":
+    """Without pyplot: no global state and no window."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")

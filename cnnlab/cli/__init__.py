@@ -1,0 +1,78 @@
+"""The command line: a group that imports a command's file only when that command is typed."""
+
+import importlib
+import sys
+
+import click
+
+from cnnlab import __version__
+from cnnlab.errors import CnnlabError
+
+COMMANDS = {
+    "train": "Train one network.",
+    "runs": "List the runs made here.",
+    "show": "Show one run: its settings, curves and results.",
+    "ui": "Open the MLflow UI on the runs made here.",
+    "sync": "Deliver to MLflow what it has not got.",
+    "doctor": "Say what is wrong here, and end the runs whose process died.",
+}
+"""Name -> the first line of its help, so that `cnnlab --help` imports no command."""
+
+
+class LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"cnnlab.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise click.UsageError(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="cnnlab %(version)s")
+def cnnlab() -> None:
+    """Experiments with the hyperparameters of convolutional networks.
+
+    \b
+    Example: cnnlab train --dataset digits --lr 0.05 --epochs 10
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """The entry point: runs a command and ends the process with the exit code that the design gives each outcome."""
+    try:
+        code = cnnlab.main(args=args, prog_name="cnnlab", standalone_mode=False)
+    except click.ClickException as error:
+        complain(error.format_message())
+        code = error.exit_code
+    except CnnlabError as error:
+        complain(str(error))
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = 130
+    except BrokenPipeError:  # whoever read our output has read enough
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    click.echo(f"cnnlab: {' '.join(message.split())}", err=True)

@@ -1,0 +1,127 @@
+"""Options that commands share. A setting's help, default and allowed values come from its field in the config."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+from click.shell_completion import CompletionItem
+from pydantic.fields import FieldInfo
+
+from cnnlab.config import RunConfig, parse_value
+from cnnlab.config.messages import SECTIONS, classes_of
+from cnnlab.errors import BadInput
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FLAGS = {
+    "dataset": "data.dataset",
+    "data_root": "data.root",
+    "model": "model.name",
+    "optimizer": "optimizer.name",
+    "lr": "optimizer.lr",
+    "batch_size": "data.batch_size",
+    "momentum": "optimizer.momentum",
+    "weight_decay": "optimizer.weight_decay",
+    "dropout": "model.dropout",
+    "epochs": "training.epochs",
+    "schedule": "schedule.name",
+    "seed": "training.seed",
+    "device": "training.device",
+    "precision": "training.precision",
+    "checkpoint_every": "training.checkpoint_every",
+}
+"""Flag -> the setting that it sets."""
+
+
+def setting_options(command: F) -> F:
+    """One option for each of FLAGS, and -s/--set for every other setting."""
+    command = click.option(
+        "-s", "--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other setting: -s model.channels=[32,64]"
+    )(command)
+    for flag, path in reversed(FLAGS.items()):
+        command = _setting_option(flag, path)(command)
+    return command
+
+
+def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> dict[str, Any]:
+    """What was given on the command line, as dotted path -> value. Raises BadInput for what is no assignment."""
+    settings = {FLAGS[flag]: _value(FLAGS[flag], text) for flag, text in flags.items() if text is not None}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not (path and equals):
+            raise BadInput(f"--set {assignment}: an assignment has the form PATH=VALUE, as in model.channels=[32,64]")
+        settings[path.strip()] = _value(path.strip(), text)
+    return settings
+
+
+def place_options(command: F) -> F:
+    """Where a run is kept and delivered."""
+    for option in reversed(
+        [
+            click.option("--experiment-name", default="cnnlab", show_default=True, help="MLflow's experiment."),
+            tracking_uri_option,
+            click.option("--run-dir", type=click.Path(path_type=Path), help="Put the run's files here. [default: mlruns/runs/RUN_ID]"),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def output_options(command: F) -> F:
+    """--json and --quiet."""
+    command = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")(command)
+
+
+tracking_uri_option = click.option(
+    "--tracking-uri",
+    metavar="URI",
+    help="MLflow's, or none to deliver nothing until a sync. [default: $MLFLOW_TRACKING_URI or mlruns/mlflow.db]",
+)
+
+
+def _setting_option(flag: str, path: str) -> Callable[[F], F]:
+    section, key = path.split(".")
+    field = _field(section, key)
+    choices = _choices(section, key, field)
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(choice) for choice in choices if choice.startswith(incomplete)]
+
+    return click.option(
+        f"--{flag.replace('_', '-')}",
+        flag,
+        metavar="|".join(choices) if choices else "VALUE",
+        help=_help(field, path),
+        shell_complete=complete,
+    )
+
+
+def _field(section: str, key: str) -> FieldInfo:
+    """The setting's field, of the first kind of the section that has it."""
+    default = getattr(RunConfig(), section)
+    return next(c.model_fields[key] for c in [type(default), *classes_of(section)] if key in c.model_fields)
+
+
+def _choices(section: str, key: str, field: FieldInfo) -> list[str]:
+    if key == "name":
+        return [name for name in SECTIONS[section] if " " not in name]
+    return list(get_args(field.annotation)) if get_origin(field.annotation) is Literal else []
+
+
+def _help(field: FieldInfo, path: str) -> str:
+    text = (field.description or f"{path.split('.')[0]}, by name").strip()
+    text = text[0].upper() + text[1:]
+    if "[default:" in text or field.default is None:
+        return text
+    return f"{text}. [default: {field.default}]"
+
+
+def _value(path: str, text: str) -> Any:
+    if path == "data.root":  # a path is text, whatever it looks like
+        return text
+    try:
+        return parse_value(text)
+    except BadInput as error:
+        raise BadInput(f"{path}: {text!r} is not a value: {error}") from None

@@ -1,0 +1,64 @@
+"""A run at the command line: the courier beside it, progress on stderr, the result on stdout, signals obeyed."""
+
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+
+from cnnlab.cli import complain
+from cnnlab.cli.interrupts import catch_interrupts
+from cnnlab.cli.progress import make_view
+from cnnlab.cli.result import print_result, result_of
+from cnnlab.config import RunConfig, read_config
+from cnnlab.records import Record, RunStarted
+from cnnlab.tracking import Courier, RunDir, find_run, resolve
+
+DELIVERY_SECONDS = 30.0
+"""How long a run that has ended waits for MLflow to have all of it."""
+
+
+def train_new(
+    config: RunConfig, experiment: str, tracking_uri: str | None, directory: Path | None, *, as_json: bool, quiet: bool
+) -> int:
+    """Train `config`, print the result, return the exit code."""
+    uri = resolve(tracking_uri)
+    with Courier.start(uri) as courier:
+        from cnnlab.run import create_run, prepare, record_run
+
+        prepared = prepare(config)
+        run = create_run(config, experiment, uri, directory)
+        return _train(run, record_run(prepared, run), courier, as_json=as_json, quiet=quiet)
+
+
+def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
+    """Go on with a run that was stopped, and do as `train_new`; one that has finished only prints its result again."""
+    run = find_run(word)
+    if result_of(run)["status"] == "finished":
+        complain(f"{run.run_id} has finished already; this is its result")
+        print_result(result_of(run), as_json=as_json)
+        return 0
+    with Courier.start(run.created.tracking_uri) as courier:
+        from cnnlab.run import prepare, record_run
+
+        prepared = prepare(read_config(run.config_file, {})[0])
+        return _train(run, record_run(prepared, run), courier, as_json=as_json, quiet=quiet)
+
+
+def _train(
+    run: RunDir, records: Generator[Record, None, None], courier: Courier, *, as_json: bool, quiet: bool
+) -> int:
+    with make_view(quiet) as view, catch_interrupts() as interrupt, closing(records):
+        for record in records:
+            if isinstance(record, RunStarted):  # not before: now the run's lock is held, so it is seen to be alive
+                courier.follow(run)
+            view.show(record)
+            if interrupt.number:
+                break
+    undelivered = courier.wait(run, DELIVERY_SECONDS)
+    if undelivered:
+        complain(f"MLflow has not got all of this run yet ({undelivered}); later: cnnlab sync {run.run_id}")
+    result = result_of(run)
+    print_result(result, as_json=as_json)
+    if result["status"] == "finished":
+        return 0
+    complain(result["reason"])
+    return 128 + interrupt.number if interrupt.number else 1

@@ -1,0 +1,56 @@
+"""`cnnlab train`"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cnnlab.cli.options import output_options, place_options, setting_options, settings_of
+from cnnlab.config import RunConfig, read_config, to_yaml
+from cnnlab.errors import BadInput
+
+
+@click.command()
+@click.argument("experiment", required=False, type=click.Path(path_type=Path))
+@setting_options
+@place_options
+@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped: its id, a beginning of it, last, or its directory.")
+@click.option("--dry-run", is_flag=True, help="Print the whole config as YAML and stop.")
+@output_options
+def train(
+    experiment: Path | None,
+    assignments: tuple[str, ...],
+    experiment_name: str,
+    tracking_uri: str | None,
+    run_dir: Path | None,
+    resume: str | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **flags: str | None,
+) -> None:
+    """Train one network.
+
+    EXPERIMENT is a YAML file; flags go before it, defaults behind it. Without either, a small convolutional network
+    is trained on the built-in digits.
+
+    \b
+    Example: cnnlab train --dataset digits --lr 0.05 --epochs 10
+    """
+    settings = settings_of(flags, assignments)
+    if resume and (experiment or settings or run_dir):
+        raise BadInput("--resume goes on with the run's own settings: leave out the experiment and the other settings")
+    if resume:
+        from cnnlab.cli.session import resume_run
+
+        resume_run(resume, as_json=as_json, quiet=quiet)
+        return
+    config, notes = read_config(experiment, settings)
+    for note in notes:
+        click.echo(f"cnnlab: {note}", err=True)
+    if dry_run:
+        click.echo(to_yaml(config), nl=False)
+        return
+    from cnnlab.cli.session import new_run
+
+    new_run(config, experiment_name, tracking_uri, run_dir, as_json=as_json, quiet=quiet)

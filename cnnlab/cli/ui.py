@@ -1,0 +1,32 @@
+"""`cnnlab ui`"""
+
+import subprocess
+import sys
+
+import click
+
+from cnnlab.cli.options import tracking_uri_option
+from cnnlab.errors import BadInput
+
+
+@click.command()
+@tracking_uri_option
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="On 127.0.0.1.")
+def ui(tracking_uri: str | None, port: int) -> int:
+    """Open the MLflow UI on the runs made here.
+
+    Serves on 127.0.0.1 until Ctrl-C.
+
+    \b
+    Example: cnnlab ui --port 5001
+    """
+    from cnnlab.tracking import resolve
+
+    uri = resolve(tracking_uri)
+    if uri.startswith(("http://", "https://")):
+        raise BadInput(f"--tracking-uri {uri}: this store has a UI of its own; open it in a browser")
+    if uri == "none":
+        raise BadInput("--tracking-uri none: there is no store to show; leave it out, or name a database")
+    click.echo(f"MLflow's UI on {uri}: http://127.0.0.1:{port} (Ctrl-C ends it)", err=True)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    return subprocess.run(command, check=False).returncode

@@ -1,0 +1,84 @@
+"""Names of the config -> layers of PyTorch."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(inplace=True),
+    "elu": lambda: nn.ELU(inplace=True),
+    "gelu": nn.GELU,
+    "silu": lambda: nn.SiLU(inplace=True),
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "identity": nn.Identity,
+}
+
+POOLS: dict[str, Callable[[], nn.Module]] = {"max": lambda: nn.MaxPool2d(2), "avg": lambda: nn.AvgPool2d(2)}
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "layer": lambda channels: nn.GroupNorm(1, channels),
+    "group": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels),
+}
+
+INITS: dict[str, Callable[[Tensor], Tensor]] = {
+    "he_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),  # He et al. 2015, section 2.2
+    "he_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
+    "xavier_normal": nn.init.xavier_normal_,  # Glorot and Bengio 2010, section 4.2
+    "xavier_uniform": nn.init.xavier_uniform_,
+    "orthogonal": nn.init.orthogonal_,  # Saxe et al. 2013
+    "normal": lambda w: nn.init.normal_(w, std=0.01),  # Krizhevsky et al. 2012, section 5
+    "zeros": nn.init.zeros_,
+}
+
+
+def initialise(module: nn.Module, name: str) -> None:
+    """Fill the weights of all convolutions and fully connected layers in place, their biases with 0.
+
+    "default" leaves what PyTorch put there. Draws from torch's global generator.
+    """
+    if name == "default":
+        return
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            INITS[name](layer.weight.data)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class Normalize(nn.Module):
+    """Images as they are stored -> what a network trains on: (x - mean) / std per channel.
+
+    It is the first layer of each trained model, so that a saved model takes plain uint8 images.
+
+    Args:
+        mean, std: (C,) on the scale 0..255.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.shift: Tensor
+        self.register_buffer("scale", (1 / std).float().view(1, -1, 1, 1))
+        self.register_buffer("shift", (-mean / std).float().view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (N, C, H, W) uint8 or float in 0..255 -> (N, C, H, W) float32."""
+        return torch.addcmul(self.shift, images.float(), self.scale)
+
+    @classmethod
+    def of(cls, images: Tensor) -> "Normalize":
+        """With the statistics of `images`, (N, C, H, W) uint8; a channel without any contrast is only shifted."""
+        # in chunks: the whole split as float32 would be four times its size
+        chunks = images.split(4096)
+        weights = torch.tensor([len(chunk) for chunk in chunks], dtype=torch.float64) / len(images)
+        statistics = [torch.var_mean(chunk.float(), dim=(0, 2, 3), correction=0) for chunk in chunks]
+        variances, means = (torch.stack(values).double() for values in zip(*statistics, strict=True))
+        mean = weights @ means
+        std = (weights @ (variances + (means - mean) ** 2)).sqrt()
+        return cls(mean.float(), torch.where(std > 0, std, 1.0).float())

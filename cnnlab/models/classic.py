@@ -1,0 +1,51 @@
+"""The networks of the textbooks: the perceptron, the multilayer perceptron, LeNet-5."""
+
+from torch import nn
+
+from cnnlab.config.models import MLP, LeNet5, Perceptron
+from cnnlab.models.blocks import ACTIVATIONS, POOLS
+from cnnlab.models.sizes import window_output
+
+
+def perceptron(config: Perceptron, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """One weight for each pixel and class (Rosenblatt 1958; trained by cross-entropy it is softmax regression)."""
+    channels, height, width = shape
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, classes))
+
+
+def mlp(config: MLP, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Fully connected layers with an activation and dropout after each hidden one."""
+    channels, height, width = shape
+    return nn.Sequential(nn.Flatten(), *fully_connected(channels * height * width, config.hidden, classes, config))
+
+
+def fully_connected(inputs: int, hidden: tuple[int, ...], classes: int, config: MLP) -> list[nn.Module]:
+    """Hidden layers of the given sizes, then the classes' logits."""
+    layers: list[nn.Module] = []
+    for outputs in hidden:
+        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[config.activation]()]
+        if config.dropout > 0:
+            layers.append(nn.Dropout(config.dropout))
+        inputs = outputs
+    return [*layers, nn.Linear(inputs, classes)]
+
+
+def lenet5(config: LeNet5, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """LeNet-5 (LeCun et al. 1998, section II.B), the first convolution padded by 2 so that 28 pixels serve as 32 do."""
+    channels, *sides = shape
+    for side in sides:
+        side = window_output(side, 5, 2, 1, "lenet5's convolution 1") // 2
+        window_output(window_output(side, 5, 0, 1, "lenet5's convolution 2"), 2, 0, 2, "lenet5's pool 2")
+    height, width = ((side // 2 - 4) // 2 for side in sides)
+
+    def activation() -> nn.Module:
+        return ACTIVATIONS[config.activation]()
+
+    return nn.Sequential(
+        *[nn.Conv2d(channels, 6, 5, padding=2), activation(), POOLS[config.pool]()],
+        *[nn.Conv2d(6, 16, 5), activation(), POOLS[config.pool]()],
+        nn.Flatten(),
+        *[nn.Linear(16 * height * width, 120), activation()],
+        *[nn.Linear(120, 84), activation()],
+        nn.Linear(84, classes),
+    )

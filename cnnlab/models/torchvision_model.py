@@ -1,0 +1,46 @@
+"""Any classification network of torchvision, by its name there."""
+
+from torch import nn
+
+from cnnlab.config.messages import nearest
+from cnnlab.config.models import TorchvisionModel
+from cnnlab.errors import BadInput
+
+
+def torchvision_model(config: TorchvisionModel, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """torchvision's network with random weights, `classes` outputs, and a first convolution for the data's channels.
+
+    Raises:
+        BadInput: for a name that torchvision has not got.
+    """
+    # Importing torchvision takes seconds, so only those who ask for one of its networks wait for it.
+    from torchvision import models as zoo
+
+    name = config.name.removeprefix("torchvision/")
+    known = zoo.list_models(module=zoo)
+    if name not in known:
+        raise BadInput(
+            f"model.name: torchvision has no classification model {name!r}; "
+            f"it has, for example, {', '.join(known[:3])}, resnet18{nearest(name, known)}"
+        )
+    # the auxiliary heads of these two would answer with a tuple
+    extra = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+    model: nn.Module = zoo.get_model(name, weights=None, num_classes=classes, **extra)
+    _fit_channels(model, shape[0])
+    return model
+
+
+def _fit_channels(model: nn.Module, channels: int) -> None:
+    path, conv = next((path, m) for path, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    if conv.in_channels == channels:
+        return
+    replacement = nn.Conv2d(
+        channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        stride=conv.stride,  # type: ignore[arg-type]
+        padding=conv.padding,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+    )
+    parent, _, last = path.rpartition(".")
+    setattr(model.get_submodule(parent), last, replacement)

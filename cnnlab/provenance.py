@@ -1,0 +1,58 @@
+"""Where a run comes from: commit, versions, hardware, command, as tags to filter by."""
+
+import getpass
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from cnnlab import __version__
+
+
+def provenance() -> dict[str, str]:
+    """Tag -> value; what is not known here is left out. MLflow's own names where it has one."""
+    tags = {
+        "mlflow.user": _user(),
+        "mlflow.source.name": "cnnlab",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": _git_commit(),
+        "command": shlex.join(["cnnlab", *sys.argv[1:]]),
+        "host": socket.gethostname(),
+        "cpu": _cpu(),
+        "cpu_threads": str(torch.get_num_threads()),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
+        "version.cnnlab": __version__,
+        "version.python": platform.python_version(),
+        "version.torch": torch.__version__,
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _git_commit() -> str:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.machine()

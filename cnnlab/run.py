@@ -1,0 +1,150 @@
+"""One recorded run: everything checked, then trained, each record in the journal before anyone else sees it."""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from cnnlab.config import RunConfig, read_config, to_yaml
+from cnnlab.data import Dataset, load
+from cnnlab.models import Normalize, build
+from cnnlab.provenance import provenance
+from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Steps
+from cnnlab.tracking import Journal, RunDir, ensure_store, new_run_id, read, runs_root
+from cnnlab.training import Learner, fit, load_latest, load_tensors, trained_form
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A config whose data, model and optimizer are there: whatever a user could have got wrong has been checked."""
+
+    config: RunConfig
+    dataset: Dataset
+    learner: Learner
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Load the data, build the model and the optimizer; write nothing but the data cache.
+
+    Raises:
+        BadInput: whatever is wrong with the config on this machine and this data.
+    """
+    dataset = load(config.data, config.training.seed)
+    return Prepared(config, dataset, Learner(config, dataset))
+
+
+def create_run(config: RunConfig, experiment: str, tracking_uri: str, directory: Path | None = None) -> RunDir:
+    """A directory with the config and the first line of a journal.
+
+    Args:
+        experiment: the MLflow experiment.
+        tracking_uri: MLflow's, resolved; "none" to deliver nothing until a sync.
+        directory: where, if not mlruns/runs/<run_id>.
+
+    Raises:
+        BadInput: the directory holds a run already.
+        InUse: and that run is live.
+    """
+    now = datetime.now().astimezone()
+    run_id = new_run_id(config.name or f"{config.data.dataset}-{config.model.name.split('/')[-1]}", now)
+    ensure_store()
+    run = RunDir.create(directory or runs_root() / run_id)
+    run.config_file.write_text(to_yaml(config), encoding="utf-8")
+    with run.hold(), Journal(run.journal_file) as journal:
+        journal.write(
+            RunCreated(
+                run_id=run_id,
+                time=now.timestamp(),
+                experiment=experiment,
+                tracking_uri=tracking_uri,
+                config=config.model_dump(mode="json"),
+                tags=provenance(),
+            )
+        )
+    return run
+
+
+def config_of(run: RunDir) -> RunConfig:
+    """The config that a run was made with."""
+    return read_config(run.config_file, {})[0]
+
+
+def record_run(prepared: Prepared, run: RunDir) -> Generator[Record, None, None]:
+    """Train, from the newest checkpoint where there is one; yield each record when the journal has it.
+
+    Steps and epochs that the journal already has (they came after the checkpoint) are trained again, to the same
+    bits, but not written again. Closing the iterator seals a checkpoint and writes that the run was interrupted.
+
+    Raises:
+        InUse: a live process has the run.
+    """
+    with run.hold(), Journal(run.journal_file) as journal:
+        said = _Said.of(read(run.journal_file)[0])
+        start = load_latest(run.checkpoints, up_to_step=said.step)
+        records = fit(prepared.config, prepared.dataset, prepared.learner, run.path, start)
+        try:
+            for record in records:
+                if news := said.news(record):
+                    journal.write(news)
+                if isinstance(record, CheckpointSealed | RunEnded):
+                    journal.sync()
+                yield record
+        except GeneratorExit:
+            records.close()
+            journal.write(said.end("interrupted", f"stopped before its end; cnnlab train --resume {run.run_id} goes on"))
+            raise
+        except BaseException as error:
+            journal.write(said.end("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+            raise
+
+
+@dataclass
+class _Said:
+    """How far the journal has got."""
+
+    step: int = 0
+    epoch: int = 0
+
+    @classmethod
+    def of(cls, records: list[Record]) -> "_Said":
+        said = cls()
+        for record in records:
+            said.news(record)
+        return said
+
+    def news(self, record: Record) -> Record | None:
+        """What of this record has not been said before; None if nothing."""
+        if isinstance(record, Steps):
+            fresh = record.after(self.step)
+            self.step = max(self.step, record.last)
+            return fresh if fresh.losses else None
+        if isinstance(record, Epoch):
+            known = record.epoch <= self.epoch
+            self.epoch = max(self.epoch, record.epoch)
+            return None if known else record
+        return record
+
+    def end(self, status: Literal["failed", "interrupted"], reason: str) -> RunEnded:
+        return RunEnded(time.time(), status, reason, self.step, self.epoch)
+
+
+def load_trained(path: Path) -> tuple[nn.Module, "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"]:
+    """A finished run's network with the weights of its best epoch, in evaluation mode, and two images as an example.
+
+    The network takes (N, C, H, W) uint8 and gives logits (N, classes); the images are zeros.
+    """
+    run = RunDir(path)
+    records = read(run.journal_file)[0]
+    started = next(record for record in reversed(records) if isinstance(record, RunStarted))
+    ended = next(record for record in reversed(records) if isinstance(record, RunEnded))
+    network = build(config_of(run).model, started.image_shape, len(started.classes), seed=0)
+    channels = started.image_shape[0]
+    model = trained_form(network, Normalize(torch.zeros(channels), torch.ones(channels)))
+    model.load_state_dict(load_tensors(path / str(ended.weights_file)))
+    return model.eval(), np.zeros((2, *started.image_shape), np.uint8)

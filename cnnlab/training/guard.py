@@ -1,0 +1,41 @@
+"""An update from a loss or gradient that is not finite is never applied, and nobody waits for the device to see to it."""
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class FiniteGuard:
+    """Steps an optimizer as long as everything was finite; from the first time on that it was not, never again.
+
+    The decision is a number on the device. Fused optimizers take it as `found_inf` (as gradient scaling does);
+    for the others the weights are copied before the step and put back after a bad one.
+    """
+
+    def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
+        self.optimizer = optimizer
+        self.fused = bool(optimizer.defaults.get("fused"))
+        self.poison = torch.zeros((), device=device)  # 0 while all was finite, then NaN for ever
+
+    def step(self, loss: Tensor, gradient_norm: Tensor) -> Tensor:
+        """Update the weights unless `loss` or `gradient_norm` (both scalars), or one before, was not finite.
+
+        Returns:
+            () float32 on the device: 0 where the update was applied, 1 where it was not.
+        """
+        self.poison = self.poison + (loss + gradient_norm) * 0
+        bad = self.poison.ne(self.poison).float()
+        if self.fused:
+            self.optimizer.found_inf = bad  # type: ignore[attr-defined]
+            self.optimizer.step()
+        else:
+            self._step_or_put_back(bad > 0)
+        return bad
+
+    @torch.no_grad()
+    def _step_or_put_back(self, bad: Tensor) -> None:
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        before = [weight.clone() for weight in weights]
+        self.optimizer.step()
+        for weight, old in zip(weights, before, strict=True):
+            weight.copy_(torch.where(bad, old, weight))

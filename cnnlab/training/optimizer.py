@@ -1,0 +1,78 @@
+"""An optimizer's config -> an optimizer of torch.optim."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from cnnlab.config.messages import nearest
+from cnnlab.config.optimizers import OptimizerConfig, TorchOptimizer
+from cnnlab.errors import BadInput
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adagrad": torch.optim.Adagrad,
+    "adadelta": torch.optim.Adadelta,
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+}
+
+FUSED_ON = {
+    torch.optim.SGD: ("cpu", "cuda"),
+    torch.optim.Adam: ("cpu", "cuda"),
+    torch.optim.AdamW: ("cpu", "cuda"),
+    torch.optim.Adagrad: ("cpu",),
+}
+"""Which have one kernel for the whole update, and on which devices."""
+
+UNUSABLE = {
+    "LBFGS": "it evaluates the loss several times a step",
+    "SparseAdam": "it takes sparse gradients only",
+    "Optimizer": "it is the base class of the others",
+}
+
+
+def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> Optimizer:
+    """The optimizer, with its fused kernel where there is one for the parameters' device.
+
+    Raises:
+        BadInput: torch.optim has no such class, or the class has no such parameter, or refuses its value.
+    """
+    parameters = list(parameters)
+    settings = config.model_dump(exclude={"name"})
+    cls = _torch_class(config, settings) if isinstance(config, TorchOptimizer) else OPTIMIZERS[config.name]
+    if parameters[0].device.type in FUSED_ON.get(cls, ()):
+        settings["fused"] = True
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    try:
+        return cls(parameters, **settings)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"optimizer: torch.optim.{cls.__name__} refuses this: {' '.join(str(error).split())}") from None
+
+
+def _torch_class(config: TorchOptimizer, settings: dict[str, Any]) -> type[Optimizer]:
+    known = {
+        name: cls
+        for name, cls in vars(torch.optim).items()
+        if isinstance(cls, type) and issubclass(cls, Optimizer) and name not in UNUSABLE
+    }
+    if config.name in UNUSABLE:
+        raise BadInput(f"optimizer.name: {config.name} cannot train here: {UNUSABLE[config.name]}; use sgd or adam")
+    if config.name not in known:
+        raise BadInput(
+            f"optimizer.name: torch.optim has no class {config.name!r}; "
+            f"it has {', '.join(known)}{nearest(config.name, list(known))}"
+        )
+    takes = [name for name in inspect.signature(known[config.name]).parameters if name != "params"]
+    for name in settings:
+        if name not in takes:
+            raise BadInput(
+                f"optimizer.{name}: {config.name} has no {name}; it takes {', '.join(takes)}{nearest(name, takes)}"
+            )
+    return known[config.name]

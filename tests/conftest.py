@@ -1,0 +1,51 @@
+"""What tests share: each works in a folder of its own, with a cache of its own, far from the user's."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CNNLAB_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def cli() -> Callable[..., Result]:
+    """`cli("train", "--epochs", "1")` through Click's runner, with the exit code that the process would have."""
+    from cnnlab.cli import main
+
+    def run(*args: str) -> Result:
+        import click
+
+        @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+        def entry() -> None:
+            main(list(args))
+
+        return CliRunner().invoke(entry, [])
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """`process("train", "--json")` as a real process in the test's folder."""
+
+    def run(*args: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "cnnlab", *args],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=tmp_path,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run

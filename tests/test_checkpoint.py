@@ -1,0 +1,66 @@
+"""Checkpoints: what is sealed comes back, and what was damaged is noticed and passed over."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cnnlab.training.checkpoint import Checkpoint, load_latest, seal
+
+FOLDER = Path("checkpoints")
+
+
+def checkpoint(step: int) -> Checkpoint:
+    return Checkpoint({"w": torch.full((3, 2), float(step)), "n": torch.tensor(step)}, {"step": step, "best": None})
+
+
+def newest(up_to: int = 10**6) -> int | None:
+    loaded = load_latest(FOLDER, up_to)
+    if loaded is None:
+        return None
+    step: int = loaded.values["step"]
+    assert torch.equal(loaded.tensors["w"], checkpoint(step).tensors["w"])
+    return step
+
+
+def test_the_newest_comes_back_and_two_are_kept() -> None:
+    assert newest() is None
+    for step in (10, 20, 30):
+        seal(FOLDER, step, checkpoint(step))
+    assert newest() == 30
+    assert newest(up_to=29) == 20
+    assert sorted(p.name for p in FOLDER.iterdir()) == [
+        f"step-000000{step}.{kind}" for step in (20, 30) for kind in ("json", "safetensors")
+    ]
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "flipped byte": lambda: flip_a_byte(FOLDER / "step-00000020.safetensors"),
+    "truncated tensors": lambda: (FOLDER / "step-00000020.safetensors").write_bytes(b"short"),
+    "missing tensors": lambda: (FOLDER / "step-00000020.safetensors").unlink(),
+    "garbled json": lambda: (FOLDER / "step-00000020.json").write_text("{"),
+    "empty json": lambda: (FOLDER / "step-00000020.json").write_text("{}"),
+    "killed between the two files": lambda: (FOLDER / "step-00000020.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_one_is_passed_over(damage: str) -> None:
+    seal(FOLDER, 10, checkpoint(10))
+    seal(FOLDER, 20, checkpoint(20))
+    DAMAGES[damage]()
+    assert newest() == 10
+
+
+def test_channels_last_tensors_keep_their_values() -> None:
+    tensor = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    seal(FOLDER, 1, Checkpoint({"t": tensor}, {}))
+    loaded = load_latest(FOLDER, 1)
+    assert loaded is not None
+    assert torch.equal(loaded.tensors["t"], tensor)

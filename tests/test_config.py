@@ -1,0 +1,108 @@
+"""Reading a config: precedence, YAML as people write it, and what is said of a wrong one."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlab.config import RunConfig, flat, parse_value, read_config, to_yaml
+from cnnlab.errors import BadInput
+
+
+def write(text: str) -> Path:
+    path = Path("experiment.yaml")
+    path.write_text(text)
+    return path
+
+
+def test_the_defaults_are_those_of_the_design() -> None:
+    config, _ = read_config(None, {})
+    values = flat(config)
+    assert values["data.dataset"] == "digits"
+    assert (values["data.batch_size"], values["data.val_fraction"]) == (64, 0.1)
+    assert (values["model.name"], values["model.channels"], values["model.hidden"]) == ("cnn", [16, 32], [128])
+    assert (values["optimizer.name"], values["optimizer.lr"], values["optimizer.momentum"]) == ("sgd", 0.05, 0.9)
+    assert (values["schedule.name"], values["training.epochs"], values["training.seed"]) == ("cosine", 10, 0)
+
+
+def test_a_flag_wins_over_the_file_and_the_file_over_the_default() -> None:
+    file = write("optimizer: {lr: 0.2, momentum: 0.5}\n")
+    config, _ = read_config(file, {"optimizer.lr": 0.3})
+    assert flat(config)["optimizer.lr"] == 0.3
+    assert flat(config)["optimizer.momentum"] == 0.5
+    assert flat(config)["optimizer.weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-4", 1e-4), ("3", 3), ("-.5", -0.5), ("1.", 1.0), ("2E3", 2000.0), ("none", "none"), ("[1, 2]", [1, 2]), ("1.2.3", "1.2.3")],
+)
+def test_values_read_as_people_mean_them(text: str, value: object) -> None:
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_float_that_python_prints_is_read_back(number: float) -> None:
+    assert parse_value(repr(number)) == number
+
+
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "Adamax"])
+def test_the_resolved_yaml_reads_back_as_the_same_config(name: str) -> None:
+    config, _ = read_config(None, {"optimizer.name": name, "data.augment": ["flip"], "model.channels": [8]})
+    assert read_config(write(to_yaml(config)), {})[0] == config
+
+
+def test_another_optimizer_on_the_command_line_leaves_the_files_foreign_settings_out_and_says_so() -> None:
+    file = write("optimizer: {name: sgd, lr: 0.01, momentum: 0.5}\n")
+    config, notes = read_config(file, {"optimizer.name": "adam"})
+    assert config.optimizer.lr == 0.01
+    assert notes == ["optimizer.momentum of the file is left out: adam has none"]
+
+
+def test_a_foreign_setting_on_the_command_line_is_refused() -> None:
+    with pytest.raises(BadInput, match="adam has no momentum; it takes"):
+        read_config(None, {"optimizer.name": "adam", "optimizer.momentum": 0.5})
+
+
+FILES = [
+    ("optimizer: {lr: 0.1, lr: 0.2}", "line 1: the key lr is repeated"),
+    ("optimizer: !!python/object/apply:os.system ['touch built']", "could not determine a constructor"),
+    ("data: [1, 2", "not valid YAML: line 1"),
+    ("- a\n- b\n", "an experiment is a mapping of settings"),
+    ("just words", "an experiment is a mapping of settings"),
+    ("3: 4", "a key must be a word, but got 3"),
+    ("optimiser: {lr: 0.1}", "did you mean optimizer?"),
+    ("optimizer: {lr: 0.1, momentun: 0.9}", "did you mean momentum?"),
+    ("lr: 0.1", "did you mean optimizer.lr?"),
+    ("data: {dataset: fashion_mnits}", "did you mean fashion_mnist?"),
+    ("model: {name: resnet, channels: [3]}", "'resnet' is unknown; it must be one of"),
+    ("optimizer: 3", "it must be a mapping of settings"),
+    ("data: {batch_size: 1.5}", "must be a valid integer or 'full'"),
+    ("training: {epochs: yes}", "training.epochs: True is not allowed"),
+    ("schedule: {name: cosine, warmup_epochs: 20}", "warmup_epochs <= training.epochs must hold, but got 20 > 10"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), FILES, ids=[text for text, _ in FILES])
+def test_a_wrong_file_is_one_line_that_names_it(text: str, said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_config(write(text), {})
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("experiment.yaml: ")
+    assert "\n" not in str(caught.value)
+    assert not Path("built").exists()
+
+
+def test_a_missing_file_and_one_that_is_no_text() -> None:
+    with pytest.raises(BadInput, match="there is no such file"):
+        read_config(Path("nowhere.yaml"), {})
+    Path("binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match="cannot be read as text"):
+        read_config(Path("binary.yaml"), {})
+
+
+def test_the_search_ranges_are_no_setting_of_a_run() -> None:
+    config = RunConfig(search={"lr": {"low": 0.1, "high": 1}})
+    assert not any(key.startswith("search") for key in flat(config))

@@ -1,0 +1,140 @@
+"""The networks: their shapes, sizes and first weights against the papers and PyTorch."""
+
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.config import read_config
+from cnnlab.errors import BadInput
+from cnnlab.models import MODELS, Normalize, build
+from cnnlab.models.resnet import BasicBlock
+
+
+def network(shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0, **settings: object) -> nn.Module:
+    config, _ = read_config(None, {f"model.{key}": value for key, value in settings.items()})
+    return build(config.model, shape, 10, seed)
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_the_default_cnn_is_the_one_that_the_benchmarks_compare() -> None:
+    model = network()
+    assert [type(layer).__name__ for layer in model] == [
+        *["Conv2d", "ReLU", "MaxPool2d"] * 2,
+        *["Flatten", "Linear", "ReLU", "Linear"],
+    ]
+    # conv16, conv32, fc128 on 32 x 7 x 7, fc10
+    assert parameters(model) == (9 + 1) * 16 + (9 * 16 + 1) * 32 + (32 * 49 + 1) * 128 + 129 * 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({"name": "perceptron"}, 785 * 10),
+        ({"name": "mlp", "hidden": [300, 100]}, 785 * 300 + 301 * 100 + 101 * 10),
+        ({"name": "lenet5"}, 61706),  # LeCun et al. 1998 with full connections: 156 + 2416 + 48120 + 10164 + 850
+    ],
+)
+def test_parameter_counts(settings: dict[str, object], count: int) -> None:
+    assert parameters(network(**settings)) == count
+
+
+def test_resnet20_has_the_papers_size() -> None:
+    model = network((3, 32, 32), name="resnet20")
+    # He et al. 2016, table 6: 20 layers, 0.27 M parameters
+    assert sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in model.modules()) == 20
+    assert parameters(model) == 269722
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softplus", "identity"])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "group"])
+def test_every_activation_and_norm_gives_logits(activation: str, norm: str) -> None:
+    model = network((3, 9, 11), activation=activation, norm=norm, channels=[4, 6], dropout=0.5)
+    logits = model(torch.rand(2, 3, 9, 11))
+    assert logits.shape == (2, 10)
+    logits.sum().backward()
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", ["same", "valid", 1])
+@pytest.mark.parametrize("pool", ["max", "avg", "none"])
+def test_the_size_that_was_computed_is_the_size_that_comes(kernel: int, stride: int, padding: object, pool: str) -> None:
+    if padding == "same" and stride == 2 and kernel == 2:
+        return
+    model = network((2, 47, 40), kernel_size=kernel, stride=stride, padding=padding, pool=pool, channels=[3, 4])
+    assert model(torch.rand(1, 2, 47, 40)).shape == (1, 10)
+
+
+def test_an_empty_layer_is_refused_with_the_formula() -> None:
+    with pytest.raises(BadInput) as caught:
+        network((1, 8, 8), kernel_size=5, padding="valid")
+    assert "OutputSize = (InputSize - KernelSize + 2*Padding)/Stride + 1 = (2 - 5 + 2*0)/1 + 1 = -2" in str(caught.value)
+    with pytest.raises(BadInput, match=r"lenet5.*\(4 - 5 \+ 2\*0\)/1 \+ 1 = 0"):
+        network((1, 8, 8), name="lenet5")
+    with pytest.raises(BadInput, match="pool of block 4"):
+        network((1, 8, 8), channels=[2, 2, 2, 2])
+
+
+def test_the_seed_alone_decides_the_weights() -> None:
+    torch.manual_seed(1)
+    first = network(seed=3)
+    torch.manual_seed(2)
+    again, other = network(seed=3), network(seed=4)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("init", "std"),
+    [
+        ("he_normal", (2 / (32 * 49)) ** 0.5),
+        ("he_uniform", (2 / (32 * 49)) ** 0.5),
+        ("xavier_normal", (2 / (32 * 49 + 128)) ** 0.5),
+        ("xavier_uniform", (2 / (32 * 49 + 128)) ** 0.5),
+        ("normal", 0.01),
+        ("zeros", 0.0),
+    ],
+)
+def test_initialisations_have_their_published_spread(init: str, std: float) -> None:
+    linear = next(layer for layer in network(init=init) if isinstance(layer, nn.Linear))
+    assert linear.weight.std().item() == pytest.approx(std, rel=0.02, abs=1e-12)
+    assert linear.bias.abs().sum().item() == 0
+
+
+def test_the_shortcut_of_resnet20_is_the_papers_option_a() -> None:
+    block = BasicBlock(4, 8, stride=2).eval()
+    for weight in block.parameters():
+        nn.init.zeros_(weight)
+    x = torch.rand(2, 4, 6, 6)
+    expected = torch.zeros(2, 8, 3, 3)
+    expected[:, 2:6] = x[:, :, ::2, ::2]
+    assert torch.equal(block(x), expected)
+
+
+def test_normalize_has_the_statistics_of_the_images() -> None:
+    images = torch.randint(0, 256, (5000, 2, 3, 4), dtype=torch.uint8)
+    images[:, 1] = 7
+    out = Normalize.of(images)(images)
+    assert out[:, 0].mean().item() == pytest.approx(0, abs=1e-4)
+    assert out[:, 0].std(correction=0).item() == pytest.approx(1, abs=1e-4)
+    assert out[:, 1].abs().max().item() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "googlenet", "squeezenet1_1"])
+def test_torchvision_networks_fit_channels_and_classes(name: str) -> None:
+    model = network((1, 96, 96), name=f"torchvision/{name}")
+    assert model(torch.rand(2, 1, 96, 96)).shape == (2, 10)
+
+
+def test_an_unknown_torchvision_network_suggests_the_nearest() -> None:
+    with pytest.raises(BadInput, match="did you mean resnet18?"):
+        network(name="torchvision/resnet81")
+
+
+def test_every_named_model_has_its_builder() -> None:
+    from cnnlab.config.models import NAMED
+
+    assert set(NAMED) < set(MODELS)

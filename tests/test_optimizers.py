@@ -1,0 +1,101 @@
+"""Our optimizers against PyTorch's own on the same problem, and the guard that no bad update passes."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cnnlab.config import read_config
+from cnnlab.errors import BadInput
+from cnnlab.training.guard import FiniteGuard
+from cnnlab.training.optimizer import make_optimizer
+
+
+def ours(parameters: list[nn.Parameter], **settings: object) -> Optimizer:
+    config, _ = read_config(None, {f"optimizer.{key}": value for key, value in settings.items()})
+    return make_optimizer(config.optimizer, parameters)
+
+
+def weights() -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in [(6, 5), (6,)]]
+
+
+def loss(parameters: list[nn.Parameter]) -> Tensor:
+    matrix, bias = parameters
+    return ((matrix @ torch.linspace(-1, 1, 5) + bias).sin() ** 2).sum()
+
+
+CASES: dict[str, tuple[dict[str, object], Callable[[list[nn.Parameter]], Optimizer]]] = {
+    "sgd": ({"name": "sgd", "lr": 0.1, "momentum": 0}, lambda p: torch.optim.SGD(p, 0.1)),
+    "momentum": (
+        {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
+        lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.01),
+    ),
+    "nesterov": (
+        {"name": "sgd", "lr": 0.1, "nesterov": True},
+        lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
+    ),
+    "adagrad": ({"name": "adagrad"}, lambda p: torch.optim.Adagrad(p)),
+    "adadelta": ({"name": "adadelta"}, lambda p: torch.optim.Adadelta(p)),
+    "rmsprop": ({"name": "rmsprop"}, lambda p: torch.optim.RMSprop(p, 0.001)),
+    "adam": ({"name": "adam", "betas": [0.8, 0.99]}, lambda p: torch.optim.Adam(p, 0.001, betas=(0.8, 0.99))),
+    "adamw": ({"name": "adamw"}, lambda p: torch.optim.AdamW(p)),
+    "nadam": ({"name": "nadam", "lr": 0.002}, lambda p: torch.optim.NAdam(p)),
+    "radam": ({"name": "radam"}, lambda p: torch.optim.RAdam(p)),
+    "Adamax": ({"name": "Adamax", "lr": 0.01, "eps": 1e-6}, lambda p: torch.optim.Adamax(p, 0.01, eps=1e-6)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_takes_the_same_path_as_torchs_own(name: str) -> None:
+    settings, make = CASES[name]
+    mine, theirs = weights(), weights()
+    optimizer, reference = ours(mine, **settings), make(theirs)
+    guard = FiniteGuard(optimizer, torch.device("cpu"))
+    for _ in range(20):
+        for parameters, step in ((mine, lambda: guard.step(value, torch.tensor(1.0))), (theirs, reference.step)):
+            for parameter in parameters:
+                parameter.grad = None
+            value = loss(parameters)
+            value.backward()
+            step()
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adagrad", "rmsprop", "nadam"])
+@pytest.mark.parametrize(("bad_loss", "bad_norm"), [(float("nan"), 1.0), (1.0, float("inf")), (float("inf"), 1.0)])
+def test_a_bad_update_is_never_applied_nor_any_after_it(name: str, bad_loss: float, bad_norm: float) -> None:
+    parameters = weights()
+    guard = FiniteGuard(ours(parameters, name=name), torch.device("cpu"))
+
+    def step(value: float, norm: float) -> float:
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, value * norm)
+        return guard.step(torch.tensor(value), torch.tensor(norm)).item()
+
+    assert step(1.0, 1.0) == 0
+    before = [p.detach().clone() for p in parameters]
+    assert step(bad_loss, bad_norm) == 1
+    assert step(1.0, 1.0) == 1
+    assert all(torch.equal(a, b) for a, b in zip(parameters, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"name": "LBFGS"}, "LBFGS cannot train here: it evaluates the loss several times a step"),
+        ({"name": "Adamaxx"}, "did you mean Adamax?"),
+        ({"name": "Adamax", "beta": 1}, "Adamax has no beta; it takes lr, betas"),
+        ({"name": "Adamax", "eps": -1}, "torch.optim.Adamax refuses this: Invalid epsilon value: -1"),
+        ({"name": "Muon"}, "torch.optim.Muon refuses this"),
+    ],
+)
+def test_what_torch_refuses_is_one_line(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        ours(weights(), **settings)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
