@@ -7,17 +7,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import nn
 
 from cnnlab.config import RunConfig, read_config, to_yaml
 from cnnlab.data import Dataset, load
+from cnnlab.errors import BadInput
 from cnnlab.models import Normalize, build
 from cnnlab.provenance import provenance
 from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Steps
-from cnnlab.tracking import Journal, RunDir, ensure_store, new_run_id, read, runs_root
-from cnnlab.training import Learner, fit, load_latest, load_tensors, trained_form
+from cnnlab.tracking import Journal, RunDir, ensure_store, last, new_run_id, read, runs_root
+from cnnlab.training import (
+    Learner,
+    fit,
+    load_latest,
+    load_tensors,
+    resolve_device,
+    resolve_precision,
+    trained_form,
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,9 @@ def record_run(prepared: Prepared, run: RunDir) -> Generator[Record, None, None]
                 yield record
         except GeneratorExit:
             records.close()
-            journal.write(said.end("interrupted", f"stopped before its end; cnnlab train --resume {run.run_id} goes on"))
+            journal.write(
+                said.end("interrupted", f"stopped before its end; cnnlab train --resume {run.run_id} goes on")
+            )
             raise
         except BaseException as error:
             journal.write(said.end("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"))
@@ -134,17 +144,28 @@ class _Said:
         return RunEnded(time.time(), status, reason, self.step, self.epoch)
 
 
-def load_trained(path: Path) -> tuple[nn.Module, "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"]:
-    """A finished run's network with the weights of its best epoch, in evaluation mode, and two images as an example.
+def load_trained(path: Path) -> nn.Module:
+    """A finished run's network with the weights of its best epoch, in evaluation mode.
 
-    The network takes (N, C, H, W) uint8 and gives logits (N, classes); the images are zeros.
+    It takes (N, C, H, W) uint8 and gives logits (N, classes).
     """
     run = RunDir(path)
     records = read(run.journal_file)[0]
-    started = next(record for record in reversed(records) if isinstance(record, RunStarted))
-    ended = next(record for record in reversed(records) if isinstance(record, RunEnded))
+    started, ended = last(records, RunStarted), last(records, RunEnded)
+    if started is None or ended is None or ended.weights_file is None:
+        raise BadInput(f"{run.run_id}: this run has no trained network; it did not finish")
     network = build(config_of(run).model, started.image_shape, len(started.classes), seed=0)
     channels = started.image_shape[0]
     model = trained_form(network, Normalize(torch.zeros(channels), torch.ones(channels)))
-    model.load_state_dict(load_tensors(path / str(ended.weights_file)))
-    return model.eval(), np.zeros((2, *started.image_shape), np.uint8)
+    model.load_state_dict(load_tensors(path / ended.weights_file))
+    return model.eval()
+
+
+def describe_hardware() -> str:
+    """PyTorch's version, the device that `auto` means here and what `precision: auto` means on it, in one line."""
+    device = resolve_device("auto")
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return (
+        f"torch {torch.__version__}, device auto is {device} ({', '.join(gpus) or f'{torch.get_num_threads()} threads'}), "
+        f"precision auto is {resolve_precision('auto', device)}"
+    )

@@ -24,7 +24,9 @@ def cli() -> Callable[..., Result]:
     def run(*args: str) -> Result:
         import click
 
-        @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+        @click.command(
+            context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+        )
         def entry() -> None:
             main(list(args))
 

@@ -36,7 +36,16 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-4", 1e-4), ("3", 3), ("-.5", -0.5), ("1.", 1.0), ("2E3", 2000.0), ("none", "none"), ("[1, 2]", [1, 2]), ("1.2.3", "1.2.3")],
+    [
+        ("1e-4", 1e-4),
+        ("3", 3),
+        ("-.5", -0.5),
+        ("1.", 1.0),
+        ("2E3", 2000.0),
+        ("none", "none"),
+        ("[1, 2]", [1, 2]),
+        ("1.2.3", "1.2.3"),
+    ],
 )
 def test_values_read_as_people_mean_them(text: str, value: object) -> None:
     assert parse_value(text) == value

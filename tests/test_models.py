@@ -48,7 +48,9 @@ def test_resnet20_has_the_papers_size() -> None:
     assert parameters(model) == 269722
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softplus", "identity"])
+@pytest.mark.parametrize(
+    "activation", ["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softplus", "identity"]
+)
 @pytest.mark.parametrize("norm", ["none", "batch", "layer", "group"])
 def test_every_activation_and_norm_gives_logits(activation: str, norm: str) -> None:
     model = network((3, 9, 11), activation=activation, norm=norm, channels=[4, 6], dropout=0.5)
@@ -61,7 +63,9 @@ def test_every_activation_and_norm_gives_logits(activation: str, norm: str) -> N
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", ["same", "valid", 1])
 @pytest.mark.parametrize("pool", ["max", "avg", "none"])
-def test_the_size_that_was_computed_is_the_size_that_comes(kernel: int, stride: int, padding: object, pool: str) -> None:
+def test_the_size_that_was_computed_is_the_size_that_comes(
+    kernel: int, stride: int, padding: object, pool: str
+) -> None:
     if padding == "same" and stride == 2 and kernel == 2:
         return
     model = network((2, 47, 40), kernel_size=kernel, stride=stride, padding=padding, pool=pool, channels=[3, 4])
@@ -71,7 +75,9 @@ def test_the_size_that_was_computed_is_the_size_that_comes(kernel: int, stride: 
 def test_an_empty_layer_is_refused_with_the_formula() -> None:
     with pytest.raises(BadInput) as caught:
         network((1, 8, 8), kernel_size=5, padding="valid")
-    assert "OutputSize = (InputSize - KernelSize + 2*Padding)/Stride + 1 = (2 - 5 + 2*0)/1 + 1 = -2" in str(caught.value)
+    assert "OutputSize = (InputSize - KernelSize + 2*Padding)/Stride + 1 = (2 - 5 + 2*0)/1 + 1 = -2" in str(
+        caught.value
+    )
     with pytest.raises(BadInput, match=r"lenet5.*\(4 - 5 \+ 2\*0\)/1 \+ 1 = 0"):
         network((1, 8, 8), name="lenet5")
     with pytest.raises(BadInput, match="pool of block 4"):
@@ -130,7 +136,7 @@ def test_torchvision_networks_fit_channels_and_classes(name: str) -> None:
 
 
 def test_an_unknown_torchvision_network_suggests_the_nearest() -> None:
-    with pytest.raises(BadInput, match="did you mean resnet18?"):
+    with pytest.raises(BadInput, match=r"did you mean resnet18\?"):
         network(name="torchvision/resnet81")
 
 

@@ -28,7 +28,9 @@ def torchs(make: Callable[[torch.optim.Optimizer], torch_schedules.LRScheduler])
     return rates
 
 
-def warm(optimizer: torch.optim.Optimizer, steps: int, rest: torch_schedules.LRScheduler) -> torch_schedules.LRScheduler:
+def warm(
+    optimizer: torch.optim.Optimizer, steps: int, rest: torch_schedules.LRScheduler
+) -> torch_schedules.LRScheduler:
     rise = torch_schedules.LinearLR(optimizer, start_factor=1 / (steps + 1), total_iters=steps)
     return torch_schedules.SequentialLR(optimizer, [rise, rest], milestones=[steps])
 
@@ -66,4 +68,4 @@ def test_equals_torchs_own(name: str) -> None:
 def test_step_counts_whole_epochs_from_the_start_with_or_without_warm_up() -> None:
     cold, warmed = ours(Step(step_epochs=2)), ours(Step(step_epochs=2, warmup_epochs=1))
     assert warmed[PER_EPOCH:] == cold[PER_EPOCH:]
-    assert warmed[: PER_EPOCH] == pytest.approx([PEAK * (s + 1) / (PER_EPOCH + 1) for s in range(PER_EPOCH)])
+    assert warmed[:PER_EPOCH] == pytest.approx([PEAK * (s + 1) / (PER_EPOCH + 1) for s in range(PER_EPOCH)])

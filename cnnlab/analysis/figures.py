@@ -53,8 +53,17 @@ def _draw_losses(axes: "Axes", records: Sequence[Record], epochs: Sequence[Epoch
         (step, loss) for r in records if isinstance(r, Steps) for step, loss in enumerate(r.losses, start=r.first)
     ]
     axes.plot(*zip(*points, strict=True), color="C0", alpha=0.3, linewidth=0.7, label="training, each step")
-    axes.plot([e.step for e in epochs], [e.train_loss for e in epochs], "o-", color="C0", markersize=3, label="training, epoch")
-    axes.plot([e.step for e in epochs], [e.val_loss for e in epochs], "o-", color="C1", markersize=3, label="validation")
+    axes.plot(
+        [e.step for e in epochs],
+        [e.train_loss for e in epochs],
+        "o-",
+        color="C0",
+        markersize=3,
+        label="training, epoch",
+    )
+    axes.plot(
+        [e.step for e in epochs], [e.val_loss for e in epochs], "o-", color="C1", markersize=3, label="validation"
+    )
     axes.set(xlabel="step", ylabel="loss (nats a sample)")
     axes.legend()
 

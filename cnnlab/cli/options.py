@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from cnnlab.config import RunConfig, parse_value
 from cnnlab.config.messages import SECTIONS, classes_of
+from cnnlab.config.section import Section
 from cnnlab.errors import BadInput
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,7 +38,12 @@ FLAGS = {
 def setting_options(command: F) -> F:
     """One option for each of FLAGS, and -s/--set for every other setting."""
     command = click.option(
-        "-s", "--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other setting: -s model.channels=[32,64]"
+        "-s",
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="PATH=VALUE",
+        help="Any other setting: -s model.channels=[32,64]",
     )(command)
     for flag, path in reversed(FLAGS.items()):
         command = _setting_option(flag, path)(command)
@@ -61,7 +67,11 @@ def place_options(command: F) -> F:
         [
             click.option("--experiment-name", default="cnnlab", show_default=True, help="MLflow's experiment."),
             tracking_uri_option,
-            click.option("--run-dir", type=click.Path(path_type=Path), help="Put the run's files here. [default: mlruns/runs/RUN_ID]"),
+            click.option(
+                "--run-dir",
+                type=click.Path(path_type=Path),
+                help="Put the run's files here. [default: mlruns/runs/RUN_ID]",
+            ),
         ]
     ):
         command = option(command)
@@ -71,7 +81,9 @@ def place_options(command: F) -> F:
 def output_options(command: F) -> F:
     """--json and --quiet."""
     command = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")(command)
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")(
+        command
+    )
 
 
 tracking_uri_option = click.option(
@@ -101,7 +113,8 @@ def _setting_option(flag: str, path: str) -> Callable[[F], F]:
 def _field(section: str, key: str) -> FieldInfo:
     """The setting's field, of the first kind of the section that has it."""
     default = getattr(RunConfig(), section)
-    return next(c.model_fields[key] for c in [type(default), *classes_of(section)] if key in c.model_fields)
+    kinds: list[type[Section]] = [type(default), *classes_of(section)]
+    return next(kind.model_fields[key] for kind in kinds if key in kind.model_fields)
 
 
 def _choices(section: str, key: str, field: FieldInfo) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from cnnlab.records import Epoch, RunEnded, RunStarted
-from cnnlab.tracking import RunDir, delivered_to, last, read
+from cnnlab.tracking import RunDir, last, mlflow_run_id, read
 
 
 def result_of(run: RunDir) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def result_of(run: RunDir) -> dict[str, Any]:
     config = run.created.config
     return {
         "run_id": run.run_id,
-        "mlflow_run_id": delivered_to(run),
+        "mlflow_run_id": mlflow_run_id(run),
         "status": ended.status if ended else "running",
         "dataset": config["data"]["dataset"],
         "model": config["model"]["name"],

@@ -21,7 +21,7 @@ def train_new(
 ) -> int:
     """Train `config`, print the result, return the exit code."""
     uri = resolve(tracking_uri)
-    with Courier.start(uri) as courier:
+    with Courier(uri) as courier:
         from cnnlab.run import create_run, prepare, record_run
 
         prepared = prepare(config)
@@ -36,16 +36,14 @@ def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
         complain(f"{run.run_id} has finished already; this is its result")
         print_result(result_of(run), as_json=as_json)
         return 0
-    with Courier.start(run.created.tracking_uri) as courier:
+    with Courier(run.created.tracking_uri) as courier:
         from cnnlab.run import prepare, record_run
 
         prepared = prepare(read_config(run.config_file, {})[0])
         return _train(run, record_run(prepared, run), courier, as_json=as_json, quiet=quiet)
 
 
-def _train(
-    run: RunDir, records: Generator[Record, None, None], courier: Courier, *, as_json: bool, quiet: bool
-) -> int:
+def _train(run: RunDir, records: Generator[Record, None, None], courier: Courier, *, as_json: bool, quiet: bool) -> int:
     with make_view(quiet) as view, catch_interrupts() as interrupt, closing(records):
         for record in records:
             if isinstance(record, RunStarted):  # not before: now the run's lock is held, so it is seen to be alive

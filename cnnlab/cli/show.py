@@ -2,13 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from cnnlab.tracking import RunDir
 
 
 @click.command()
 @click.argument("run", default="last")
-@click.option("--plot", type=click.Path(path_type=Path), help="Write the curves (and the confusion matrix) as PNG into this folder.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Write the curves (and the confusion matrix) as PNG into this folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout: that of `train --json`.")
 def show(run: str, plot: Path | None, as_json: bool) -> None:
     """Show one run: its settings, curves and results.
@@ -32,3 +40,17 @@ def show(run: str, plot: Path | None, as_json: bool) -> None:
         return
     _print_history(found)
     print_result(result_of(found), as_json=False)
+
+
+def _print_history(run: "RunDir") -> None:
+    """The settings that are not the defaults, the loss curve, the epochs."""
+    from rich.console import Console
+
+    from cnnlab.cli.history import changed_settings, epoch_table, loss_curve
+    from cnnlab.tracking import read
+
+    console = Console(highlight=False)
+    records = read(run.journal_file)[0]
+    console.print(changed_settings(run.created.config))
+    console.print(loss_curve(records, min(console.width, 100)))
+    console.print(epoch_table(records))

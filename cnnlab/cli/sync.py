@@ -18,15 +18,20 @@ def sync(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     Example: cnnlab sync last
     """
     from cnnlab.cli import complain
-    from cnnlab.cli.courier import deliver
-    from cnnlab.errors import RunFailed
-    from cnnlab.tracking import find_run, list_runs
+    from cnnlab.cli.courier import delivery_of
+    from cnnlab.tracking import find_run, list_runs, mark_dead, note_error, resolve
 
     failures = 0
     for run in [find_run(word) for word in runs] or list_runs():
+        mark_dead(run)
+        intended = run.created.tracking_uri
+        uri = resolve(tracking_uri if tracking_uri or intended == "none" else intended)
         try:
-            click.echo(f"{run.run_id}: {deliver(run, tracking_uri)}")
-        except RunFailed as error:
+            complete = delivery_of(run, uri).advance()
+        except Exception as error:  # whatever MLflow, its database or the network come up with
+            note_error(run, uri, error)
+            complain(f"{run.run_id}: {uri} did not take it: {type(error).__name__}: {str(error)[:200]}")
             failures += 1
-            complain(f"{run.run_id}: {error}")
+        else:
+            click.echo(f"{run.run_id}: {'complete' if complete else 'up to date, still running'} in {uri}")
     return 1 if failures else 0

@@ -1,12 +1,12 @@
 """`cnnlab train`"""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
+from cnnlab.cli import complain
 from cnnlab.cli.options import output_options, place_options, setting_options, settings_of
-from cnnlab.config import RunConfig, read_config, to_yaml
+from cnnlab.config import read_config, to_yaml
 from cnnlab.errors import BadInput
 
 
@@ -14,7 +14,11 @@ from cnnlab.errors import BadInput
 @click.argument("experiment", required=False, type=click.Path(path_type=Path))
 @setting_options
 @place_options
-@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped: its id, a beginning of it, last, or its directory.")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on with a run that was stopped: its id, a beginning of it, last, or its directory.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the whole config as YAML and stop.")
 @output_options
 def train(
@@ -28,7 +32,7 @@ def train(
     as_json: bool,
     quiet: bool,
     **flags: str | None,
-) -> None:
+) -> int:
     """Train one network.
 
     EXPERIMENT is a YAML file; flags go before it, defaults behind it. Without either, a small convolutional network
@@ -41,16 +45,15 @@ def train(
     if resume and (experiment or settings or run_dir):
         raise BadInput("--resume goes on with the run's own settings: leave out the experiment and the other settings")
     if resume:
-        from cnnlab.cli.session import resume_run
+        from cnnlab.cli.session import train_on
 
-        resume_run(resume, as_json=as_json, quiet=quiet)
-        return
+        return train_on(resume, as_json=as_json, quiet=quiet)
     config, notes = read_config(experiment, settings)
     for note in notes:
-        click.echo(f"cnnlab: {note}", err=True)
+        complain(note)
     if dry_run:
         click.echo(to_yaml(config), nl=False)
-        return
-    from cnnlab.cli.session import new_run
+        return 0
+    from cnnlab.cli.session import train_new
 
-    new_run(config, experiment_name, tracking_uri, run_dir, as_json=as_json, quiet=quiet)
+    return train_new(config, experiment_name, tracking_uri, run_dir, as_json=as_json, quiet=quiet)

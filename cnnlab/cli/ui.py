@@ -28,5 +28,16 @@ def ui(tracking_uri: str | None, port: int) -> int:
     if uri == "none":
         raise BadInput("--tracking-uri none: there is no store to show; leave it out, or name a database")
     click.echo(f"MLflow's UI on {uri}: http://127.0.0.1:{port} (Ctrl-C ends it)", err=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     return subprocess.run(command, check=False).returncode

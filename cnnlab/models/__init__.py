@@ -38,4 +38,3 @@ def build(config: ModelConfig, shape: tuple[int, int, int], classes: int, seed: 
         model = MODELS[type(config)](config, shape, classes)
         initialise(model, getattr(config, "init", "default"))
     return model
-

@@ -75,7 +75,7 @@ class Normalize(nn.Module):
     def of(cls, images: Tensor) -> "Normalize":
         """With the statistics of `images`, (N, C, H, W) uint8; a channel without any contrast is only shifted."""
         # in chunks: the whole split as float32 would be four times its size
-        chunks = images.split(4096)
+        chunks = torch.split(images, 4096)
         weights = torch.tensor([len(chunk) for chunk in chunks], dtype=torch.float64) / len(images)
         statistics = [torch.var_mean(chunk.float(), dim=(0, 2, 3), correction=0) for chunk in chunks]
         variances, means = (torch.stack(values).double() for values in zip(*statistics, strict=True))

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from cnnlab.config.models import MLP, LeNet5, Perceptron
+from cnnlab.config.models import CNN, MLP, LeNet5, Perceptron
 from cnnlab.models.blocks import ACTIVATIONS, POOLS
 from cnnlab.models.sizes import window_output
 
@@ -19,7 +19,7 @@ def mlp(config: MLP, shape: tuple[int, int, int], classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), *fully_connected(channels * height * width, config.hidden, classes, config))
 
 
-def fully_connected(inputs: int, hidden: tuple[int, ...], classes: int, config: MLP) -> list[nn.Module]:
+def fully_connected(inputs: int, hidden: tuple[int, ...], classes: int, config: MLP | CNN) -> list[nn.Module]:
     """Hidden layers of the given sizes, then the classes' logits."""
     layers: list[nn.Module] = []
     for outputs in hidden:

@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors for the tensors, JSON for the rest, nothing pickled, and a digest that holds the two together.
+"""Checkpoints: safetensors for the tensors, JSON for the rest, nothing pickled, a digest that holds the two together.
 
 A checkpoint is a pair `step-00000120.safetensors` and `step-00000120.json`; the JSON file comes last and holds the
 other's digest, so a pair without it, or one that was damaged since, is no checkpoint and the one before it is used.

@@ -1,4 +1,4 @@
-"""An update from a loss or gradient that is not finite is never applied, and nobody waits for the device to see to it."""
+"""An update from a loss or gradient that is not finite is never applied, and nobody waits for the device for it."""
 
 import torch
 from torch import Tensor

@@ -64,9 +64,7 @@ class Learner:
             torch.backends.cudnn.benchmark = False
 
     def _make_model(self, config: RunConfig, dataset: Dataset) -> nn.Module:
-        network = build(
-            config.model, dataset.image_shape, len(dataset.classes), derive(config.training.seed, "init")
-        )
+        network = build(config.model, dataset.image_shape, len(dataset.classes), derive(config.training.seed, "init"))
         model = trained_form(network, Normalize.of(dataset.train.images))
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -186,7 +184,7 @@ def _chunks(split: Split) -> list[tuple[Tensor, Tensor]]:
     """Parts small enough that their activations stay in the tens of megabytes."""
     pixels = split.images[0].numel()
     size = max(16, min(1024, 2**22 // pixels))
-    return list(zip(split.images.split(size), split.labels.split(size), strict=True))
+    return list(zip(torch.split(split.images, size), torch.split(split.labels, size), strict=True))
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """An optimizer's config -> an optimizer of torch.optim."""
 
 import inspect
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,10 +51,23 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> 
     if parameters[0].device.type in FUSED_ON.get(cls, ()):
         settings["fused"] = True
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    _spare_dynamo()
     try:
         return cls(parameters, **settings)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BadInput(f"optimizer: torch.optim.{cls.__name__} refuses this: {' '.join(str(error).split())}") from None
+
+
+def _spare_dynamo() -> None:
+    """Keep the optimizers from importing torch._dynamo, which takes 5 s, only to ask it not to trace them.
+
+    Each of the wrapped methods looks first for the answer of an earlier call, under this name; where a version of
+    PyTorch does not, nothing changes.
+    """
+    if "torch._dynamo" not in sys.modules:
+        for method in vars(Optimizer).values():
+            if wrapped := getattr(method, "__wrapped__", None):
+                setattr(wrapped, "__dynamo_disable", wrapped)
 
 
 def _torch_class(config: TorchOptimizer, settings: dict[str, Any]) -> type[Optimizer]:

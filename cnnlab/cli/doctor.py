@@ -1,0 +1,66 @@
+"""`cnnlab doctor`"""
+
+from collections.abc import Iterator
+
+import click
+
+from cnnlab.cli.options import tracking_uri_option
+
+
+@click.command()
+@tracking_uri_option
+def doctor(tracking_uri: str | None) -> int:
+    """Say what is wrong here, and end the runs whose process died.
+
+    Looks at PyTorch and its devices, the data, the runs' journals and the MLflow store. The exit code is 1 where
+    something is wrong.
+
+    \b
+    Example: cnnlab doctor
+    """
+    wrong = 0
+    for good, finding in _findings(tracking_uri):
+        wrong += not good
+        click.echo(f"{'ok   ' if good else 'WRONG'}  {finding}")
+    return 1 if wrong else 0
+
+
+def _findings(tracking_uri: str | None) -> Iterator[tuple[bool, str]]:
+    yield from _torch()
+    yield from _runs()
+    yield _store(tracking_uri)
+
+
+def _torch() -> Iterator[tuple[bool, str]]:
+    from cnnlab.run import describe_hardware
+
+    yield True, describe_hardware()
+
+
+def _runs() -> Iterator[tuple[bool, str]]:
+    from cnnlab.errors import CnnlabError
+    from cnnlab.tracking import list_runs, load_progress, mark_dead
+
+    undelivered = 0
+    for run in list_runs():
+        try:
+            if mark_dead(run):
+                yield (
+                    False,
+                    f"{run.run_id}: its process had died; marked so. cnnlab train --resume {run.run_id} goes on",
+                )
+            uri = run.created.tracking_uri
+            undelivered += not (run.is_held() or load_progress(run, uri).complete)
+        except CnnlabError as error:
+            yield False, str(error)
+    if undelivered:
+        yield False, f"{undelivered} runs are not in MLflow yet, or not whole; cnnlab sync delivers them"
+    yield True, f"{len(list_runs())} runs in mlruns/runs"
+
+
+def _store(tracking_uri: str | None) -> tuple[bool, str]:
+    from cnnlab.tracking import resolve, store_answers
+
+    uri = resolve(tracking_uri)
+    error = None if uri == "none" else store_answers(uri)
+    return error is None, f"MLflow store {uri}" + (f": {error}" if error else "")

@@ -1,0 +1,117 @@
+"""Batches in a seeded order, from tensors on the device or streamed to it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cnnlab.data.augment import augment, draws_needed
+from cnnlab.data.dataset import Split
+from cnnlab.seeds import derive
+
+Residence = Literal["device", "stream"]
+Batch = tuple[Tensor, Tensor]
+
+
+def placement(wish: Literal["auto", "device", "stream"], size: int, device: torch.device) -> Residence:
+    """Where `size` bytes of images stay: whole on the device where they take at most half of its free memory."""
+    if wish != "auto":
+        return wish
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return "device" if size <= free / 2 else "stream"
+    return "device"  # on the CPU they are memory-mapped anyway
+
+
+class Batches:
+    """The training batches of a run, epoch by epoch.
+
+    The order is a function of (seed, epoch), the changes of an image of (seed, epoch, image): neither depends on the
+    batch size, on the residence, or on where an epoch was entered.
+
+    Args:
+        split: the training images.
+        batch_size: images a batch; the last one of an epoch may be smaller.
+        seed: the run's.
+        augmentations: names from `cnnlab.data.augment.AUGMENTATIONS`.
+        device: where the batches are needed.
+        residence: "device" moves the split there once; "stream" moves each batch, prepared by other processes.
+        workers: how many processes prepare batches when streaming.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        augmentations: Sequence[str] = (),
+        *,
+        device: torch.device,
+        residence: Residence = "device",
+        workers: int = 2,
+    ) -> None:
+        self.size = len(split)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmentations = augmentations
+        self.device = device
+        self.workers = workers
+        self.residence = residence
+        self.split = Split(split.images.to(device), split.labels.to(device)) if residence == "device" else split
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return -(-self.size // self.batch_size)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from the one with index `first` on.
+
+        Yields:
+            images (B, C, H, W) uint8 and labels (B,) int64, on the device.
+        """
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
+        parts = torch.split(torch.randperm(self.size, generator=generator), self.batch_size)[first:]
+        draws = self._draws(epoch)
+        moved = self._from_device(parts) if self.residence == "device" else self._streamed(parts)
+        for indices, images, labels in moved:
+            if draws is not None:
+                images = augment(images, self.augmentations, draws[indices])
+            yield images, labels
+
+    def _draws(self, epoch: int) -> Tensor | None:
+        """A row of uniform numbers for each image of the split."""
+        if not self.augmentations:
+            return None
+        generator = torch.Generator().manual_seed(derive(self.seed, "augment", epoch))
+        return torch.rand(self.size, draws_needed(self.augmentations), generator=generator).to(self.device)
+
+    def _from_device(self, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for indices in torch.split(torch.cat(list(parts)).to(self.device), self.batch_size):
+            yield indices, self.split.images[indices], self.split.labels[indices]
+
+    def _streamed(self, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
+            _Gathered(self.split),
+            sampler=parts,
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        for indices, images, labels in loader:
+            yield (
+                indices.to(self.device, non_blocking=True),
+                images.to(self.device, non_blocking=True),
+                labels.to(self.device, non_blocking=True),
+            )
+
+
+class _Gathered(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """A batch's indices -> the batch, gathered in one operation."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return indices, self.split.images[indices], self.split.labels[indices]

@@ -1,0 +1,88 @@
+"""Datasets as tensor files: decoded once, memory-mapped ever after, rebuilt where damaged."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import safetensors
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from cnnlab.data.dataset import Source, Split
+
+log = logging.getLogger("cnnlab")
+
+FORMAT = 1
+"""Part of every key: a new number makes all older files unread."""
+
+
+def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tuple[Source, str]:
+    """The dataset from the file for this key, else from `build`, then kept in that file.
+
+    Args:
+        folder: of the cache.
+        name: of the dataset, for people who look into the folder.
+        key: changes whenever what `build` would give changes (see `fingerprint`).
+
+    Returns:
+        the dataset, and the digest of its images and labels.
+    """
+    path = folder / f"{name}-{hashlib.sha256(f'{FORMAT} {key}'.encode()).hexdigest()[:16]}.safetensors"
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        log.warning("the cache %s is damaged (%s) and made anew", path, " ".join(str(error).split()))
+    source = build()
+    try:
+        _write(path, source)
+        return _read(path)
+    except OSError as error:
+        log.warning("the cache %s cannot be kept: %s", path, error)
+        return source, _digest(source)
+
+
+def fingerprint(files: Iterable[Path], *words: object) -> str:
+    """A key from names, sizes and times of files, and from whatever else decides what is built from them."""
+    stats = [(str(path), os.stat(path)) for path in files]
+    lines = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
+    return hashlib.sha256("\n".join([*map(str, words), *lines]).encode()).hexdigest()
+
+
+def _write(path: Path, source: Source) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for name, split in source.splits.items():
+        tensors[f"{name}.images"], tensors[f"{name}.labels"] = split.images, split.labels
+    about = {"classes": source.classes, "origin": source.origin, "skipped": source.skipped, "digest": _digest(source)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, temporary, metadata={"about": json.dumps(about)})
+    os.replace(temporary, path)
+
+
+def _read(path: Path) -> tuple[Source, str]:
+    if not path.exists():
+        raise FileNotFoundError(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["about"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
+    names = sorted({name.split(".")[0] for name in tensors})
+    splits = {name: Split(tensors[f"{name}.images"], tensors[f"{name}.labels"]) for name in names}
+    source = Source(tuple(about["classes"]), splits, about["origin"], about["skipped"])
+    if _digest(source) != about["digest"]:
+        raise ValueError("its digest is not that of its content")
+    return source, about["digest"]
+
+
+def _digest(source: Source) -> str:
+    digest = hashlib.sha256(json.dumps([list(source.classes), source.origin, source.skipped]).encode())
+    for name in sorted(source.splits):
+        split = source.splits[name]
+        digest.update(f"{name} {list(split.images.shape)}".encode())
+        digest.update(split.images.contiguous().numpy().data)
+        digest.update(split.labels.numpy().data)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,57 @@
+"""What a dataset is once it is loaded."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their classes.
+
+    images: (N, C, H, W) uint8; labels: (N,) int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> "Split":
+        """The images at `indices`, (M,) int64."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset as it was published: what its reader gives and its cache keeps."""
+
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    """"train", and "val" and "test" where they were published."""
+    origin: str
+    """Where it came from."""
+    skipped: int = 0
+    """Files that were no images and were skipped."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as a run uses it."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    digest: str
+    """Of all images and labels before the split into training and validation: 32 hex digits."""
+    source: str
+    skipped: int = 0
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)"""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width

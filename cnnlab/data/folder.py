@@ -1,0 +1,118 @@
+"""One's own images: a folder a class, of any size."""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from cnnlab.data.dataset import Source, Split
+from cnnlab.errors import BadInput
+
+Images: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+
+log = logging.getLogger("cnnlab")
+
+DEFAULT_SIDE = 64
+SPLITS = ("train", "val", "test")
+
+
+def list_images(root: str | None) -> dict[str, dict[str, list[Path]]]:
+    """Split -> class -> its files, in the order of their names; hidden files are left out.
+
+    The splits are the folders train, val and test where there is a train, else the one split "train" is the root.
+
+    Raises:
+        BadInput: no root, no class folders, an empty class, or a class that one split has not got.
+    """
+    if root is None:
+        raise BadInput("data.root: the dataset folder needs --data-root, a folder with one subfolder of images a class")
+    top = Path(root).expanduser()
+    if not top.is_dir():
+        raise BadInput(f"data.root: {root} is not a folder; give one with a subfolder of images for each class")
+    found = {name: top / name for name in SPLITS if (top / name).is_dir()}
+    splits = found if "train" in found else {"train": top}
+    listing = {name: _classes(folder) for name, folder in splits.items()}
+    for name, classes in listing.items():
+        _check_classes(top, name, set(classes), set(listing["train"]))
+    return listing
+
+
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    classes = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            files = sorted(path for path in entry.rglob("*") if path.is_file() and not path.name.startswith("."))
+            if not files:
+                raise BadInput(f"data.root: the class {entry} has no images; put some in or remove the folder")
+            classes[entry.name] = files
+    if len(classes) < 2:
+        raise BadInput(f"data.root: {folder} has {len(classes)} class folders; at least 2 are needed, one a class")
+    return classes
+
+
+def _check_classes(top: Path, split: str, here: set[str], in_train: set[str]) -> None:
+    if missing := sorted(in_train - here):
+        raise BadInput(f"data.root: {top / split} has no class {missing[0]}, which {top / 'train'} has")
+    if extra := sorted(here - in_train):
+        raise BadInput(f"data.root: {top / split} has a class {extra[0]}, which {top / 'train'} has not")
+
+
+def folder(listing: dict[str, dict[str, list[Path]]], root: str, side: int, skip_broken: bool) -> Source:
+    """Decode every image to (3, side, side): shorter side scaled, centre kept, turned as its EXIF says.
+
+    Raises:
+        BadInput: naming a file that is no image (unless skip_broken), or a class of which nothing is left.
+    """
+    classes = tuple(listing["train"])
+    splits, skipped = {}, 0
+    for name, by_class in listing.items():
+        files = [path for label in classes for path in by_class[label]]
+        labels = np.repeat(np.arange(len(classes)), [len(by_class[label]) for label in classes])
+        images, good = _decode_all(files, side, skip_broken)
+        skipped += int((~good).sum())
+        splits[name] = Split(torch.from_numpy(images[good]), torch.from_numpy(labels[good]))
+        if empty := sorted(set(range(len(classes))) - set(labels[good].tolist())):
+            raise BadInput(f"data.root: the class {classes[empty[0]]} of {name} has no file that is an image")
+    if skipped:
+        log.warning("%d files below %s are no images and were skipped", skipped, root)
+    return Source(classes, splits, origin=str(Path(root).expanduser().resolve()), skipped=skipped)
+
+
+def _decode_all(files: Sequence[Path], side: int, skip_broken: bool) -> tuple[Images, Mask]:
+    """(N, 3, side, side) and which of them are images."""
+    images = np.zeros((len(files), 3, side, side), np.uint8)
+    good = np.ones(len(files), bool)
+
+    def decode(index: int) -> None:
+        try:
+            images[index] = _decode(files[index], side)
+        except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+            if not skip_broken:
+                raise BadInput(
+                    f"data.root: {files[index]} is not an image that can be read ({' '.join(str(error).split())}); "
+                    "remove it, or skip such files with --set data.skip_broken=true"
+                ) from None
+            good[index] = False
+
+    # threads serve: Pillow releases the interpreter while it decodes and resizes
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(decode, range(len(files))):
+            pass
+    return images, good
+
+
+def _decode(path: Path, side: int) -> Images:
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        image.draft("RGB", (2 * side, 2 * side))  # JPEGs are decoded at a fraction of their size
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+        square = ImageOps.fit(upright, (side, side), Image.Resampling.BILINEAR)
+        pixels: Images = np.asarray(square)
+        return pixels.transpose(2, 0, 1)

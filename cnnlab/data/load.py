@@ -1,0 +1,131 @@
+"""A dataset's name -> its training, validation and test images."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnnlab.config import DataConfig
+from cnnlab.data import folder as folders
+from cnnlab.data import torchvision_sets as published
+from cnnlab.data.cache import cached, fingerprint
+from cnnlab.data.dataset import Dataset, Source, Split
+from cnnlab.data.digits import digits
+from cnnlab.data.shapes import shapes
+from cnnlab.data.split import hold_out, stratified_order
+from cnnlab.errors import BadInput
+
+TEST_FRACTION = 0.2
+"""Of a dataset without a test split of its own."""
+
+
+def load(config: DataConfig, seed: int) -> Dataset:
+    """The dataset that `config` names, with a validation split that depends on the seed alone.
+
+    Raises:
+        BadInput: files are missing or broken, or the training split is too small for what is asked of it.
+    """
+    source, digest = _READERS.get(config.dataset, _published)(config)
+    train, val, test = source.splits["train"], source.splits.get("val"), source.splits.get("test")
+    if test is None:  # the same images for every seed, so that all runs are measured on the same
+        train, test = _part(train, TEST_FRACTION, seed=0)
+    if val is None:
+        train, val = _part(train, config.val_fraction, seed)
+    _check_sizes(config, len(train), len(val))
+    if config.train_size is not None:
+        train = train.take(stratified_order(train.labels, seed)[: config.train_size].sort().values)
+    return Dataset(config.dataset, source.classes, train, val, test, digest, source.origin, source.skipped)
+
+
+def default_root() -> Path:
+    """$CNNLAB_DATA, or ~/.cache/cnnlab."""
+    return Path(os.environ.get("CNNLAB_DATA") or "~/.cache/cnnlab").expanduser()
+
+
+def _part(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    stay, out = hold_out(split.labels, fraction, seed)
+    return split.take(stay), split.take(out)
+
+
+def _check_sizes(config: DataConfig, train: int, val: int) -> None:
+    if config.train_size is not None and config.train_size > train:
+        raise BadInput(f"data.train_size: {config.train_size} is not allowed; the training split has {train} images")
+    train = config.train_size or train
+    if config.batch_size != "full" and config.batch_size > train:
+        raise BadInput(
+            f"data.batch_size: {config.batch_size} is not allowed; it must be from 1 to {train}, "
+            "the size of the training split, or full"
+        )
+    if val == 0:
+        raise BadInput(
+            f"data.val_fraction: {config.val_fraction:g} leaves no image for validation; "
+            "each class needs at least two images"
+        )
+
+
+def _digits(config: DataConfig) -> tuple[Source, str]:
+    return _cached_at(default_root(), config, "scikit-learn", digits)
+
+
+def _shapes(config: DataConfig) -> tuple[Source, str]:
+    return _cached_at(default_root(), config, "made", shapes)
+
+
+def _folder(config: DataConfig) -> tuple[Source, str]:
+    listing = folders.list_images(config.root)
+    side = config.resize or folders.DEFAULT_SIDE
+    files = [path for classes in listing.values() for paths in classes.values() for path in paths]
+    key = fingerprint(files, side, config.skip_broken)
+    # not below config.root: those are the user's images
+    return cached(
+        default_root() / "cache",
+        "folder",
+        key,
+        lambda: folders.folder(listing, str(config.root), side, config.skip_broken),
+    )
+
+
+def _published(config: DataConfig) -> tuple[Source, str]:
+    root = Path(config.root).expanduser() if config.root else default_root()
+    files = published.find_files(config.dataset, root)
+    if not files:
+        published.download(config.dataset, root)
+        files = published.find_files(config.dataset, root)
+
+    def read() -> Source:
+        if config.dataset in published.IDX_CLASSES:
+            return published.read_idx_set(config.dataset, files)
+        return published.read_archive_set(config.dataset, root)
+
+    return _cached_at(root, config, fingerprint(files), read)
+
+
+def _cached_at(root: Path, config: DataConfig, key: str, read: Callable[[], Source]) -> tuple[Source, str]:
+    return cached(root / "cache", config.dataset, f"{key} {config.resize}", lambda: _resized(read(), config.resize))
+
+
+def _resized(source: Source, side: int | None) -> Source:
+    if side is None:
+        return source
+    splits = {name: Split(_resize(split.images, side), split.labels) for name, split in source.splits.items()}
+    return Source(source.classes, splits, source.origin, source.skipped)
+
+
+def _resize(images: Tensor, side: int) -> Tensor:
+    """(N, C, H, W) uint8 -> (N, C, side, side) uint8, bilinear and antialiased, in parts to spare memory."""
+    parts = [
+        F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True).round_().clamp_(0, 255).byte()
+        for part in torch.split(images, 2048)
+    ]
+    return torch.cat(parts)
+
+
+_READERS: dict[str, Callable[[DataConfig], tuple[Source, str]]] = {
+    "digits": _digits,
+    "shapes": _shapes,
+    "folder": _folder,
+}
+"""The datasets that are read in a way of their own; the others are published files."""

@@ -1,0 +1,243 @@
+"""Delivering a run's journal to MLflow, as far as it goes, as often as one likes. The only file that imports mlflow."""
+
+import inspect
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from cnnlab import __version__
+from cnnlab.records import Record, RunEnded, RunStarted
+from cnnlab.tracking.journal import last, read
+from cnnlab.tracking.progress import Progress, load_progress, save_progress
+from cnnlab.tracking.run_dir import RunDir
+from cnnlab.tracking.translate import STATUS, dataset_fields, metrics, milliseconds, parameters, tags
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+LoadModel = Callable[[Path], Any]
+"""A run's directory -> its trained network."""
+Draw = Callable[[Path, Path], list[Path]]
+"""A run's directory, a folder to draw into -> the figures' files."""
+
+BATCH = 1000
+"""Metrics that MLflow takes in one call."""
+TAG = "cnnlab.run_id"
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+"""Set before MLflow is imported, unless the user has: the courier has its own patience, and nobody to talk to."""
+
+
+def import_mlflow() -> Any:
+    """mlflow (4 s), quiet."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return mlflow
+
+
+class Delivery:
+    """One run on its way to one store.
+
+    Args:
+        run: whose journal is delivered.
+        uri: of the store.
+        load_model, draw: what tracking itself knows nothing of.
+    """
+
+    def __init__(self, run: RunDir, uri: str, load_model: LoadModel, draw: Draw) -> None:
+        self.run = run
+        self.uri = uri
+        self.load_model = load_model
+        self.draw = draw
+        self._client: MlflowClient | None = None
+
+    @property
+    def client(self) -> "MlflowClient":
+        if self._client is None:
+            mlflow = import_mlflow()
+            self._make_sqlite_folder()
+            mlflow.set_tracking_uri(self.uri)
+            self._client = mlflow.MlflowClient(self.uri)
+        return self._client
+
+    def advance(self) -> bool:
+        """Deliver what the journal has and the store has not; True when the run has ended and all of it is there.
+
+        Raises whatever MLflow raises; nothing is lost by it, and the next call goes on.
+        """
+        with FileLock(self.run.path / "delivery.lock", timeout=120):
+            progress = load_progress(self.run, self.uri)
+            records, end = read(self.run.journal_file, progress.offset)
+            if not records:
+                return progress.complete
+            mlflow_run = self._existing(progress) or self._find() or self._create()
+            if mlflow_run != progress.mlflow_run_id:  # not the run that the offset belongs to
+                records, end = read(self.run.journal_file)
+            self._deliver(mlflow_run, records)
+            complete = isinstance(records[-1], RunEnded)
+            # until an end is delivered whole, its records are delivered again
+            save_progress(self.run, self.uri, Progress(mlflow_run, progress.offset if complete else end))
+            if complete:
+                self._finish(mlflow_run)
+                save_progress(self.run, self.uri, Progress(mlflow_run, end, complete=True))
+            return complete
+
+    def _deliver(self, mlflow_run: str, records: Sequence[Record]) -> None:
+        from mlflow.entities import Metric
+
+        for record in records:
+            if isinstance(record, RunStarted):
+                self._start(mlflow_run, record)
+        rows = [Metric(*row) for record in records for row in metrics(record)]
+        for first in range(0, len(rows), BATCH):
+            self.client.log_batch(mlflow_run, metrics=rows[first : first + BATCH])
+
+    def _existing(self, progress: Progress) -> str | None:
+        """The MLflow run of an earlier delivery, if the store still has it."""
+        from mlflow.exceptions import MlflowException
+
+        if progress.mlflow_run_id is None:
+            return None
+        try:
+            self.client.get_run(progress.mlflow_run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return progress.mlflow_run_id
+
+    def _find(self) -> str | None:
+        """The MLflow run that carries our run id."""
+        experiment = self.client.get_experiment_by_name(self.run.created.experiment)
+        if experiment is None:
+            return None
+        found = self.client.search_runs([experiment.experiment_id], f"tags.`{TAG}` = '{self.run.run_id}'")
+        return found[0].info.run_id if found else None
+
+    def _create(self) -> str:
+        created = self.run.created
+        run = self.client.create_run(
+            self._experiment(),
+            start_time=milliseconds(created.time),
+            run_name=created.run_id,
+            tags={TAG: created.run_id},
+        )
+        return str(run.info.run_id)
+
+    def _experiment(self) -> str:
+        """The id of the experiment, made where it is new."""
+        from mlflow.exceptions import MlflowException
+
+        name = self.run.created.experiment
+        if experiment := self.client.get_experiment_by_name(name):
+            return str(experiment.experiment_id)
+        try:
+            return str(self.client.create_experiment(name, artifact_location=self._artifact_location(name)))
+        except MlflowException:  # another courier made it meanwhile
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+            return str(experiment.experiment_id)
+
+    def _artifact_location(self, experiment: str) -> str | None:
+        """Beside a SQLite database; a server knows its own place."""
+        if not self.uri.startswith("sqlite"):
+            return None
+        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in experiment)
+        return (self._sqlite_folder() / "artifacts" / safe).as_uri()
+
+    def _sqlite_folder(self) -> Path:
+        return Path(self.uri.partition(":///")[2]).absolute().parent
+
+    def _make_sqlite_folder(self) -> None:
+        if self.uri.startswith("sqlite"):
+            self._sqlite_folder().mkdir(parents=True, exist_ok=True)
+
+    def _start(self, mlflow_run: str, started: RunStarted) -> None:
+        """Parameters, tags and the dataset; after a resume the run is running again."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+
+        created = self.run.created
+        self.client.log_batch(
+            mlflow_run,
+            params=[Param(key, value) for key, value in parameters(created).items()],
+            tags=[RunTag(key, value) for key, value in tags(created, started).items()],
+        )
+        self.client.update_run(mlflow_run, status="RUNNING")
+        inputs = self.client.get_run(mlflow_run).inputs
+        if not (inputs and inputs.dataset_inputs):
+            dataset = Dataset(**dataset_fields(started))
+            self.client.log_inputs(mlflow_run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def _finish(self, mlflow_run: str) -> None:
+        """Config, journal, figures and model, then the status: who reads it finds all the rest."""
+        ended = last(read(self.run.journal_file)[0], RunEnded)
+        assert ended is not None
+        for file in (self.run.config_file, self.run.journal_file):
+            self.client.log_artifact(mlflow_run, str(file))
+        with tempfile.TemporaryDirectory() as folder:
+            for figure in self.draw(self.run.path, Path(folder)):
+                self.client.log_artifact(mlflow_run, str(figure), "figures")
+        outputs = self.client.get_run(mlflow_run).outputs
+        if ended.weights_file and not (outputs and outputs.model_outputs):
+            self._log_model(mlflow_run)
+        for key, value in (
+            ("status", ended.status),
+            ("reason", ended.reason),
+            ("weights_sha256", ended.weights_sha256),
+        ):
+            self.client.set_tag(mlflow_run, f"cnnlab.{key}", value or "")
+        self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))
+
+    def _log_model(self, mlflow_run: str) -> None:
+        """The trained network, with a signature, so that mlflow.pytorch.load_model gives it back."""
+        import mlflow.pytorch
+        import numpy as np
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        model = self.load_model(self.run.path)
+        started = last(read(self.run.journal_file)[0], RunStarted)
+        assert started is not None
+        # MLflow's default since 3.17, "pt2", takes 7 s to trace and gives back a graph that cannot be trained further;
+        # versions before it know pickle only, and not the argument
+        knows_formats = "serialization_format" in inspect.signature(mlflow.pytorch.log_model).parameters
+        with mlflow.start_run(run_id=mlflow_run):
+            mlflow.pytorch.log_model(
+                model,
+                name="model",
+                signature=ModelSignature(
+                    Schema([TensorSpec(np.dtype("uint8"), (-1, *started.image_shape))]),
+                    Schema([TensorSpec(np.dtype("float32"), (-1, len(started.classes)))]),
+                ),
+                # given, because MLflow would find them out by importing the model in a process of its own
+                pip_requirements=[f"cnnlab=={__version__}", f"torch=={version('torch')}"],
+                **({"serialization_format": "pickle"} if knows_formats else {}),
+            )
+
+
+def store_answers(uri: str) -> str | None:
+    """None where MLflow can be asked at this URI, else one line that says what it said. Makes no new database."""
+    if uri.startswith("sqlite") and not Path(uri.partition(":///")[2]).exists():
+        return None
+    mlflow = import_mlflow()
+    try:
+        mlflow.MlflowClient(uri).search_experiments(max_results=1)
+    except Exception as error:  # whatever MLflow, its database or the network come up with
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+    return None

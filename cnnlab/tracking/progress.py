@@ -1,0 +1,47 @@
+"""How far a run has been delivered, kept beside its journal: `delivery.json`."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cnnlab.tracking.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of one run to one store."""
+
+    mlflow_run_id: str | None = None
+    offset: int = 0
+    """Bytes of the journal that the store has."""
+    complete: bool = False
+    """All of a run that has ended is there, with its model and figures."""
+    error: str | None = None
+    """What went wrong last; None when the last attempt went well."""
+
+
+def load_progress(run: RunDir, uri: str) -> Progress:
+    """What is known of this run and this store; nothing delivered where nothing is known."""
+    return Progress(**_all(run).get(uri, {}))
+
+
+def save_progress(run: RunDir, uri: str, progress: Progress) -> None:
+    """Keep it, atomically."""
+    temporary = run.delivery_file.with_name(f".delivery.{os.getpid()}")
+    temporary.write_text(json.dumps({**_all(run), uri: asdict(progress)}, indent=1))
+    os.replace(temporary, run.delivery_file)
+
+
+def mlflow_run_id(run: RunDir) -> str | None:
+    """The id of this run in the store that it was delivered to last."""
+    ids = [progress["mlflow_run_id"] for progress in _all(run).values() if progress["mlflow_run_id"]]
+    return ids[-1] if ids else None
+
+
+def _all(run: RunDir) -> dict[str, dict[str, Any]]:
+    try:
+        known: dict[str, dict[str, Any]] = json.loads(run.delivery_file.read_text())
+        return known
+    except (OSError, ValueError):  # not there, or torn: the run is found again in MLflow by its tag
+        return {}

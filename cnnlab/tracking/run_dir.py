@@ -1,0 +1,161 @@
+"""A run's directory: its files, its lock, and finding it by what a user types."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cnnlab.errors import BadInput, InUse, RunFailed
+from cnnlab.records import RunCreated
+from cnnlab.tracking.journal import read
+
+STORE = Path("mlruns")
+
+
+def new_run_id(label: str, now: datetime) -> str:
+    """Readable, sorting by time, unique: 20261123-124501-digits-cnn-3f2a."""
+    word = "".join(c if c.isalnum() else "-" for c in label.lower()).strip("-")[:40]
+    return f"{now:%Y%m%d-%H%M%S}-{word or 'run'}-{secrets.token_hex(2)}"
+
+
+def runs_root() -> Path:
+    """Where runs are kept, below the folder in which cnnlab is called."""
+    return STORE / "runs"
+
+
+def ensure_store() -> None:
+    """Make mlruns/, kept out of git by a .gitignore of its own."""
+    STORE.mkdir(exist_ok=True)
+    ignore = STORE / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n!.gitignore\n")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The directory of one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> "RunDir":
+        """A new directory. Raises InUse or BadInput where it holds a run already, live or not."""
+        run = cls(path.absolute())
+        if run.journal_file.exists():
+            if run.is_held():
+                raise InUse(f"--run-dir {path}: a live process ({run.holder()}) has this run directory")
+            raise BadInput(
+                f"--run-dir {path}: it holds a run already; go on with it by --resume {path}, or name another"
+            )
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"--run-dir {path}: cannot be made ({error.strerror})") from None
+        return run
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def journal_file(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def delivery_file(self) -> Path:
+        return self.path / "delivery.json"
+
+    @property
+    def courier_log(self) -> Path:
+        return self.path / "courier.log"
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.path / "lock"
+
+    @cached_property
+    def created(self) -> RunCreated:
+        """The journal's first line. Raises RunFailed where there is none."""
+        records, _ = read(self.journal_file)
+        if not records or not isinstance(records[0], RunCreated):
+            raise RunFailed(f"{self.path}: its journal does not begin with a run")
+        return records[0]
+
+    @property
+    def run_id(self) -> str:
+        return self.created.run_id
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Be the live process of this run; the system lets go when the process ends, however it ends.
+
+        Raises:
+            InUse: another process is.
+        """
+        lock = FileLock(self._lock_file, timeout=1)  # `is_held` of another process has it for a moment
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InUse(f"{self.path}: a live process ({self.holder()}) has this run") from None
+        try:
+            (self.path / "lock.pid").write_text(str(os.getpid()))
+            yield
+        finally:
+            lock.release()
+
+    def is_held(self) -> bool:
+        """Whether a live process has this run."""
+        if not self._lock_file.exists():
+            return False
+        try:
+            with FileLock(self._lock_file, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def holder(self) -> str:
+        """Who has it, for people."""
+        try:
+            return f"pid {(self.path / 'lock.pid').read_text()}"
+        except OSError:
+            return "pid unknown"
+
+
+def list_runs() -> list[RunDir]:
+    """The runs kept here, oldest first."""
+    return [RunDir(path.parent.absolute()) for path in sorted(runs_root().glob("*/journal.jsonl"))]
+
+
+def find_run(word: str) -> RunDir:
+    """The run that a user means by an id, an unambiguous beginning of one, `last`, or a directory.
+
+    Raises:
+        BadInput: there is none, or several begin so.
+    """
+    runs = list_runs()
+    if word == "last":
+        if not runs:
+            raise BadInput("last: there are no runs in mlruns/runs yet; cnnlab train makes one")
+        return max(runs, key=lambda run: run.created.time)
+    if (Path(word) / "journal.jsonl").exists():
+        return RunDir(Path(word).absolute())
+    exact = [run for run in runs if word in (run.path.name, run.run_id)]
+    matching = exact or [run for run in runs if run.run_id.startswith(word)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        names = ", ".join(run.run_id for run in matching[:3])
+        raise BadInput(
+            f"{word}: {len(matching)} runs begin so: {names}{', ...' if len(matching) > 3 else ''}; type more"
+        )
+    raise BadInput(f"{word}: no run begins so, and it is no run's directory; cnnlab runs lists what there is")

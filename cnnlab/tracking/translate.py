@@ -1,0 +1,91 @@
+"""Records in MLflow's words: metrics, parameters and tags. Times come from the records, so saying it twice adds nothing."""
+
+import json
+from typing import Any, NamedTuple
+
+from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Steps
+
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "FAILED", "interrupted": "KILLED"}
+"""MLflow's word for how a run ended; the tag cnnlab.status says it exactly."""
+
+
+class MetricRow(NamedTuple):
+    """One value of one curve, as MLflow's database holds it."""
+
+    key: str
+    value: float
+    time_ms: int
+    step: int
+
+
+def metrics(record: Record) -> list[MetricRow]:
+    """What a record adds to the curves. All share one axis: the number of the training step."""
+    if isinstance(record, Steps):
+        rows = enumerate(zip(record.losses, record.times, strict=True), start=record.first)
+        return [MetricRow("train/loss", loss, milliseconds(time), step) for step, (loss, time) in rows]
+    if isinstance(record, Epoch):
+        values: dict[str, float | None] = {
+            "epoch": record.epoch,
+            "train/epoch_loss": record.train_loss,
+            "train/accuracy": record.train_accuracy,
+            "val/loss": record.val_loss,
+            "val/accuracy": record.val_accuracy,
+            "lr": record.lr,
+            "images_per_second": record.images_per_second,
+        }
+    elif isinstance(record, RunEnded):
+        values = {
+            "best/val_accuracy": record.best_val_accuracy,
+            "test/accuracy": record.test_accuracy,
+            "test/loss": record.test_loss,
+        }
+    else:
+        return []
+    time_ms = milliseconds(record.time)
+    return [MetricRow(key, float(value), time_ms, record.step) for key, value in values.items() if value is not None]
+
+
+def parameters(created: RunCreated) -> dict[str, str]:
+    """The flat config: `optimizer.lr` -> "0.05"."""
+    flat: dict[str, Any] = {}
+    for section, values in created.config.items():
+        if isinstance(values, dict) and section != "search":
+            flat.update({f"{section}.{key}": value for key, value in values.items()})
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
+
+
+def tags(created: RunCreated, started: RunStarted) -> dict[str, str]:
+    """What a run can be found by."""
+    own = {
+        "run_id": created.run_id,
+        "status": "running",
+        "dataset": started.dataset,
+        "model": started.model,
+        "parameters": str(started.parameters),
+        "optimizer": started.optimizer,
+        "device": started.device,
+        "precision": started.precision,
+        "seed": str(started.seed),
+    }
+    given = {key if key.startswith("mlflow.") else f"cnnlab.{key}": value for key, value in created.tags.items()}
+    return {**given, **{f"cnnlab.{key}": value for key, value in own.items()}}
+
+
+def dataset_fields(started: RunStarted) -> dict[str, str]:
+    """The fields of MLflow's Dataset entity."""
+    shape = list(started.image_shape)
+    return {
+        "name": started.dataset,
+        "digest": started.dataset_digest[:36],  # MLflow's limit
+        "source_type": "local",
+        "source": json.dumps({"uri": started.dataset_source}),
+        "schema": json.dumps({"image": {"dtype": "uint8", "shape": shape}, "classes": list(started.classes)}),
+        "profile": json.dumps(
+            {"train_images": started.train_size, "val_images": started.val_size, "test_images": started.test_size}
+        ),
+    }
+
+
+def milliseconds(time: float) -> int:
+    """Seconds -> MLflow's unit."""
+    return int(time * 1000)
