@@ -1,5 +1,8 @@
 """An update from a loss or gradient that is not finite is never applied, and nobody waits for the device for it."""
 
+import inspect
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -15,8 +18,11 @@ class FiniteGuard:
     def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
         self.optimizer = optimizer
         self.fused = bool(optimizer.defaults.get("fused"))
+        # the bare method: its wrapper imports torch._dynamo (5 s) at the first step, only to ask it not to look
+        self.update = partial(inspect.unwrap(type(optimizer).step), optimizer)
         self.poison = torch.zeros((), device=device)  # 0 while all was finite, then NaN for ever
 
+    @torch.no_grad()
     def step(self, loss: Tensor, gradient_norm: Tensor) -> Tensor:
         """Update the weights unless `loss` or `gradient_norm` (both scalars), or one before, was not finite.
 
@@ -27,15 +33,14 @@ class FiniteGuard:
         bad = self.poison.ne(self.poison).float()
         if self.fused:
             self.optimizer.found_inf = bad  # type: ignore[attr-defined]
-            self.optimizer.step()
+            self.update()
         else:
             self._step_or_put_back(bad > 0)
         return bad
 
-    @torch.no_grad()
     def _step_or_put_back(self, bad: Tensor) -> None:
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         before = [weight.clone() for weight in weights]
-        self.optimizer.step()
+        self.update()
         for weight, old in zip(weights, before, strict=True):
             weight.copy_(torch.where(bad, old, weight))

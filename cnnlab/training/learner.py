@@ -79,7 +79,8 @@ class Learner:
         """
         torch.manual_seed(noise)
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        for weight in self.weights:
+            weight.grad = None
         loss, correct = self._backward(images, labels)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)

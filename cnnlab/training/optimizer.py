@@ -59,7 +59,7 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> 
 
 
 def _spare_dynamo() -> None:
-    """Keep the optimizers from importing torch._dynamo, which takes 5 s, only to ask it not to trace them.
+    """Keep an optimizer from importing torch._dynamo, which takes 5 s, only to ask it not to look.
 
     Each of the wrapped methods looks first for the answer of an earlier call, under this name; where a version of
     PyTorch does not, nothing changes.
