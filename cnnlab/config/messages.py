@@ -6,17 +6,21 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cnnlab.config import models, optimizers, schedules
+from cnnlab.config.models import NAMED as MODELS
+from cnnlab.config.models import TorchvisionModel
+from cnnlab.config.optimizers import NAMED as OPTIMIZERS
+from cnnlab.config.optimizers import TorchOptimizer
 from cnnlab.config.run import RunConfig
+from cnnlab.config.schedules import NAMED as SCHEDULES
 from cnnlab.config.section import Section
 
 SECTIONS: dict[str, dict[str, type[Section]]] = {
-    "model": {**{c.model_fields["name"].default: c for c in models.NAMED}, "torchvision/NAME": models.TorchvisionModel},
+    "model": {**{c.model_fields["name"].default: c for c in MODELS}, "torchvision/NAME": TorchvisionModel},
     "optimizer": {
-        **{c.model_fields["name"].default: c for c in optimizers.NAMED},
-        "a class of torch.optim": optimizers.TorchOptimizer,
+        **{c.model_fields["name"].default: c for c in OPTIMIZERS},
+        "a class of torch.optim": TorchOptimizer,
     },
-    "schedule": {c.model_fields["name"].default: c for c in schedules.NAMED},
+    "schedule": {c.model_fields["name"].default: c for c in SCHEDULES},
 }
 """The classes a section can have, by the tag that pydantic reports for them."""
 

@@ -71,10 +71,12 @@ class Batches:
         Yields:
             images (B, C, H, W) uint8 and labels (B,) int64, on the device.
         """
+        if first >= len(self):
+            return
         generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
-        parts = torch.split(torch.randperm(self.size, generator=generator), self.batch_size)[first:]
+        order = torch.randperm(self.size, generator=generator)[first * self.batch_size :]
         draws = self._draws(epoch)
-        moved = self._from_device(parts) if self.residence == "device" else self._streamed(parts)
+        moved = self._from_device(order) if self.residence == "device" else self._streamed(order)
         for indices, images, labels in moved:
             if draws is not None:
                 images = augment(images, self.augmentations, draws[indices])
@@ -87,14 +89,14 @@ class Batches:
         generator = torch.Generator().manual_seed(derive(self.seed, "augment", epoch))
         return torch.rand(self.size, draws_needed(self.augmentations), generator=generator).to(self.device)
 
-    def _from_device(self, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for indices in torch.split(torch.cat(list(parts)).to(self.device), self.batch_size):
+    def _from_device(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for indices in torch.split(order.to(self.device), self.batch_size):
             yield indices, self.split.images[indices], self.split.labels[indices]
 
-    def _streamed(self, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _streamed(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
             _Gathered(self.split),
-            sampler=parts,
+            sampler=torch.split(order, self.batch_size),
             batch_size=None,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",

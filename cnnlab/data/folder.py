@@ -63,7 +63,7 @@ def _check_classes(top: Path, split: str, here: set[str], in_train: set[str]) ->
         raise BadInput(f"data.root: {top / split} has a class {extra[0]}, which {top / 'train'} has not")
 
 
-def folder(listing: dict[str, dict[str, list[Path]]], root: str, side: int, skip_broken: bool) -> Source:
+def read_folder(listing: dict[str, dict[str, list[Path]]], root: str, side: int, skip_broken: bool) -> Source:
     """Decode every image to (3, side, side): shorter side scaled, centre kept, turned as its EXIF says.
 
     Raises:

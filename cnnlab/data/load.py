@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnlab.config import DataConfig
-from cnnlab.data import folder as folders
-from cnnlab.data import torchvision_sets as published
 from cnnlab.data.cache import cached, fingerprint
 from cnnlab.data.dataset import Dataset, Source, Split
 from cnnlab.data.digits import digits
+from cnnlab.data.folder import DEFAULT_SIDE, list_images, read_folder
 from cnnlab.data.shapes import shapes
 from cnnlab.data.split import hold_out, stratified_order
+from cnnlab.data.torchvision_sets import IDX_CLASSES, download, find_files, read_archive_set, read_idx_set
 from cnnlab.errors import BadInput
 
 TEST_FRACTION = 0.2
@@ -75,8 +75,8 @@ def _shapes(config: DataConfig) -> tuple[Source, str]:
 
 
 def _folder(config: DataConfig) -> tuple[Source, str]:
-    listing = folders.list_images(config.root)
-    side = config.resize or folders.DEFAULT_SIDE
+    listing = list_images(config.root)
+    side = config.resize or DEFAULT_SIDE
     files = [path for classes in listing.values() for paths in classes.values() for path in paths]
     key = fingerprint(files, side, config.skip_broken)
     # not below config.root: those are the user's images
@@ -84,21 +84,21 @@ def _folder(config: DataConfig) -> tuple[Source, str]:
         default_root() / "cache",
         "folder",
         key,
-        lambda: folders.folder(listing, str(config.root), side, config.skip_broken),
+        lambda: read_folder(listing, str(config.root), side, config.skip_broken),
     )
 
 
 def _published(config: DataConfig) -> tuple[Source, str]:
     root = Path(config.root).expanduser() if config.root else default_root()
-    files = published.find_files(config.dataset, root)
+    files = find_files(config.dataset, root)
     if not files:
-        published.download(config.dataset, root)
-        files = published.find_files(config.dataset, root)
+        download(config.dataset, root)
+        files = find_files(config.dataset, root)
 
     def read() -> Source:
-        if config.dataset in published.IDX_CLASSES:
-            return published.read_idx_set(config.dataset, files)
-        return published.read_archive_set(config.dataset, root)
+        if config.dataset in IDX_CLASSES:
+            return read_idx_set(config.dataset, files)
+        return read_archive_set(config.dataset, root)
 
     return _cached_at(root, config, fingerprint(files), read)
 

@@ -2,6 +2,9 @@
 
 import os
 import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 from cnnlab.errors import InUse
 from cnnlab.records import Epoch, RunEnded, RunStarted, Steps
@@ -42,8 +45,6 @@ def follow(run: RunDir, uri: str, load_model: LoadModel, draw: Draw, patience: f
 
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
     """Keep one line of it beside the journal, for whoever waits for the delivery."""
-    from dataclasses import replace
-
     line = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
     save_progress(run, uri, replace(load_progress(run, uri), error=line))
 
@@ -80,5 +81,8 @@ def mark_dead(run: RunDir) -> bool:
 def lower_priority() -> None:
     """Take the processor only when training leaves it idle."""
     os.nice(19)
+    with suppress(OSError):
+        # a session of its own is a scheduling group of its own on Linux, whose share has to be lowered as a whole
+        Path("/proc/self/autogroup").write_text("19")
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -1,0 +1,232 @@
+"""The loop against a dozen lines of plain PyTorch, and what it promises of bits, interruptions and divergence."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from runs import records_of, small_config, small_dataset
+
+from cnnlab.config import RunConfig, read_config
+from cnnlab.data import Dataset, load
+from cnnlab.models import Normalize, build
+from cnnlab.records import CheckpointSealed, Epoch, Record, RunEnded, RunStarted, Steps
+from cnnlab.seeds import derive
+from cnnlab.training import Learner, fit, load_latest
+
+ANY_STEP = 10**9
+
+
+def losses(records: list[Record]) -> list[float]:
+    return [loss for record in records if isinstance(record, Steps) for loss in record.losses]
+
+
+def end(records: list[Record]) -> RunEnded:
+    assert isinstance(records[-1], RunEnded)
+    return records[-1]
+
+
+def plain_losses(config: RunConfig, dataset: Dataset, steps: int) -> list[float]:
+    """What anyone would write: the same initial weights and order of the data, all else PyTorch's own."""
+    seed, train = config.training.seed, dataset.train
+    normalize = Normalize.of(train.images)
+    model = build(config.model, dataset.image_shape, len(dataset.classes), derive(seed, "init"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.optimizer.lr, momentum=0.9)
+    per_epoch = math.ceil(len(train) / config.data.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, per_epoch * config.training.epochs)
+    found: list[float] = []
+    for epoch in range(config.training.epochs):
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
+        for indices in order.split(config.data.batch_size):
+            loss = F.cross_entropy(model(normalize(train.images[indices])), train.labels[indices])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            found.append(loss.item())
+    return found[:steps]
+
+
+def test_fifty_steps_equal_a_plain_loop() -> None:
+    config, _ = read_config(None, {"training.epochs": 3, "optimizer.lr": 0.01, "training.precision": "fp32"})
+    dataset = load(config.data, 0)
+    ours = losses(records_of(config, dataset))[:50]
+    assert ours == pytest.approx(plain_losses(config, dataset, 50), abs=1e-6)
+
+
+@pytest.mark.parametrize("model", ["perceptron", "mlp", "cnn", "resnet20"])
+def test_the_same_config_and_seed_give_the_same_bits_and_another_seed_others(model: str) -> None:
+    config = small_config(model__name=model, data__augment=["flip", "crop", "rotate", "cutout"])
+    digests = {end(records_of(config)).weights_sha256 for _ in range(2)}
+    assert len(digests) == 1
+    other = small_config(model__name=model, data__augment=["flip", "crop", "rotate", "cutout"], training__seed=1)
+    assert end(records_of(other)).weights_sha256 not in digests
+
+
+def test_records_come_in_order_and_count_right() -> None:
+    records = records_of(small_config(), folder=Path("run"))
+    assert isinstance(records[0], RunStarted)
+    assert (records[0].steps_per_epoch, records[0].train_size, records[0].parameters) == (4, 64, 40 + 65 * 8 + 27)
+    assert [r.epoch for r in records if isinstance(r, Epoch)] == [1, 2, 3]
+    assert [r.step for r in records if isinstance(r, CheckpointSealed)] == [4, 8, 12]
+    assert len(losses(records)) == 12
+    assert end(records).status == "finished"
+
+
+def test_an_epochs_training_loss_is_the_mean_over_its_images() -> None:
+    config = small_config(data__batch_size=24, training__epochs=1)  # 24 + 24 + 16
+    records = records_of(config)
+    a, b, c = losses(records)
+    epoch = next(r for r in records if isinstance(r, Epoch))
+    assert epoch.train_loss == pytest.approx((24 * a + 24 * b + 16 * c) / 64)
+
+
+def test_the_test_split_is_measured_with_the_best_epochs_weights() -> None:
+    config, dataset = small_config(optimizer__lr=0.5, training__epochs=6), small_dataset()
+    records = records_of(config, dataset, Path("run"))
+    best = max((r for r in records if isinstance(r, Epoch)), key=lambda e: (e.val_accuracy, -e.val_loss))
+    ended = end(records)
+    assert (ended.best_epoch, ended.best_val_accuracy) == (best.epoch, best.val_accuracy)
+    learner = Learner(config, dataset)
+    from safetensors.torch import load_file
+
+    learner.load_weights(load_file("run/checkpoints/best.safetensors"))
+    with torch.no_grad():
+        logits = learner.model.eval()(dataset.test.images)
+    assert ended.test_loss == pytest.approx(F.cross_entropy(logits, dataset.test.labels).item(), rel=1e-5)
+    assert ended.test_accuracy == (logits.argmax(1) == dataset.test.labels).float().mean().item()
+    assert ended.confusion is not None
+    assert sum(map(sum, ended.confusion)) == len(dataset.test)
+    for true, row in enumerate(ended.confusion):
+        for predicted, count in enumerate(row):
+            assert count == ((dataset.test.labels == true) & (logits.argmax(1) == predicted)).sum()
+
+
+RESUMED = {
+    "sgd": {},
+    "adam, dropout, batch norm": {"optimizer__name": "adam", "model__dropout": 0.4, "model__norm": "batch"},
+    "rmsprop, augmented": {"optimizer__name": "rmsprop", "data__augment": ["crop", "rotate"]},
+    "NAdam by its class, accumulated": {"optimizer__name": "NAdam", "training__accumulate": 2},
+}
+
+
+@pytest.mark.parametrize("case", RESUMED)
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 11])
+def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(case: str, stop_after: int) -> None:
+    config, dataset = (
+        small_config(**{"data__batch_size": 8, "training__checkpoint_every": 1} | RESUMED[case]),
+        small_dataset(),
+    )
+    whole = records_of(config, dataset)
+    first: list[Record] = []
+    running = fit(config, dataset, Learner(config, dataset), Path("run"))
+    for record in running:
+        first.append(record)
+        if isinstance(record, CheckpointSealed) and record.step >= stop_after:
+            break
+    running.close()
+    start = load_latest(Path("run/checkpoints"), ANY_STEP)
+    assert start is not None
+    rest = list(fit(config, dataset, Learner(config, dataset), Path("run"), start))
+    assert losses(first) + losses(rest) == losses(whole)
+    assert end(rest).weights_sha256 == end(whole).weights_sha256
+    epochs = [r for r in [*first, *rest] if isinstance(r, Epoch)]
+    for ours, expected in zip(epochs, [r for r in whole if isinstance(r, Epoch)], strict=True):
+        assert ours.train_loss == pytest.approx(expected.train_loss, rel=1e-12)
+        assert (ours.train_accuracy, ours.val_loss, ours.lr) == (
+            expected.train_accuracy,
+            expected.val_loss,
+            expected.lr,
+        )
+
+
+def test_closing_the_iterator_seals_a_checkpoint_of_the_last_step() -> None:
+    config, dataset = small_config(), small_dataset()
+    running = fit(config, dataset, Learner(config, dataset), Path("run"))
+    for record in running:
+        if isinstance(record, Epoch) and record.epoch == 2:
+            break
+    running.close()
+    start = load_latest(Path("run/checkpoints"), ANY_STEP)
+    assert start is not None
+    assert (start.values["progress"]["step"], start.values["progress"]["epoch"]) == (8, 2)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_divergence_ends_the_run_with_the_last_good_weights_and_advice(optimizer: str) -> None:
+    config = small_config(optimizer__name=optimizer, optimizer__lr=1e30, schedule__name="constant")
+    dataset = small_dataset()
+    learner = Learner(config, dataset)
+    records = list(fit(config, dataset, learner))
+    assert end(records).status == "failed"
+    assert "diverged at step" in end(records).reason
+    assert "try a smaller optimizer.lr" in end(records).reason
+    assert all(torch.isfinite(weight).all() for weight in learner.weights)
+
+
+def test_accumulated_batches_equal_one_large_batch() -> None:
+    large = losses(records_of(small_config(data__batch_size=32)))
+    parts = losses(records_of(small_config(data__batch_size=8, training__accumulate=4)))
+    assert parts == pytest.approx(large, abs=1e-5)
+
+
+def test_a_full_batch_is_one_step_an_epoch() -> None:
+    assert len(losses(records_of(small_config(data__batch_size="full")))) == 3
+
+
+def test_clipping_bounds_the_step() -> None:
+    config = small_config(
+        training__clip_norm=1e-3, optimizer__momentum=0.0, data__batch_size="full", training__epochs=1
+    )
+    dataset = small_dataset()
+    learner = Learner(config, dataset)
+    before = [weight.detach().clone() for weight in learner.weights]
+    list(fit(config, dataset, learner))
+    moved = torch.cat([(a - b).flatten() for a, b in zip(learner.weights, before, strict=True)]).norm().item()
+    assert moved == pytest.approx(config.optimizer.lr * 1e-3, rel=1e-3)
+
+
+def test_label_smoothing_is_torchs_own() -> None:
+    config, dataset = (
+        small_config(loss__label_smoothing=0.2, data__batch_size="full", training__epochs=1),
+        small_dataset(),
+    )
+    learner = Learner(config, dataset)
+    with torch.no_grad():
+        expected = F.cross_entropy(
+            learner.model(dataset.train.images), dataset.train.labels, label_smoothing=0.2
+        ).item()
+    assert losses(list(fit(config, dataset, learner))) == pytest.approx([expected], abs=1e-6)
+
+
+def test_patience_stops_early() -> None:
+    config = small_config(training__epochs=50, training__patience=2, optimizer__lr=1e-12)
+    records = records_of(config)
+    ended = end(records)
+    assert ended.best_epoch is not None
+    assert ended.epoch == ended.best_epoch + 2 < 50
+
+
+def test_streaming_gives_the_same_bits_as_data_on_the_device() -> None:
+    settings = {"data__augment": ["crop"]}
+    whole = end(records_of(small_config(**settings)))
+    streamed = end(records_of(small_config(**settings, data__residence="stream", data__workers=2)))
+    assert streamed.weights_sha256 == whole.weights_sha256
+
+
+def test_bf16_trains_and_differs_from_fp32() -> None:
+    bf16, fp32 = (losses(records_of(small_config(training__precision=p, training__epochs=8))) for p in ("bf16", "fp32"))
+    assert bf16 != fp32
+    assert bf16 == pytest.approx(fp32, rel=0.2, abs=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_on_cuda_two_runs_have_the_same_bits_and_the_cpus_losses(precision: str) -> None:
+    config = small_config(training__device="cuda", training__precision=precision, data__augment=["flip", "crop"])
+    one, two = records_of(config), records_of(config)
+    assert end(one).weights_sha256 == end(two).weights_sha256
+    cpu = small_config(training__device="cpu", training__precision="fp32", data__augment=["flip", "crop"])
+    assert losses(one) == pytest.approx(losses(records_of(cpu)), rel=0.05)
