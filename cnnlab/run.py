@@ -165,7 +165,6 @@ def describe_hardware() -> str:
     """PyTorch's version, the device that `auto` means here and what `precision: auto` means on it, in one line."""
     device = resolve_device("auto")
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return (
-        f"torch {torch.__version__}, device auto is {device} ({', '.join(gpus) or f'{torch.get_num_threads()} threads'}), "
-        f"precision auto is {resolve_precision('auto', device)}"
-    )
+    what = ", ".join(gpus) or f"{torch.get_num_threads()} threads"
+    precision = resolve_precision("auto", device)
+    return f"torch {torch.__version__}; device auto is {device} ({what}), precision auto is {precision}"

@@ -2,7 +2,6 @@
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live as RichLive
@@ -14,14 +13,11 @@ from cnnlab.cli.history import epoch_table, loss_curve
 from cnnlab.cli.progress import heading
 from cnnlab.records import Record, RunStarted, Steps
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 EPOCH_ROWS = 8
 """How many of the last epochs the table shows."""
 
 
-class Live:
+class LiveView:
     """Redraws a few times a second below whatever was on the terminal."""
 
     def __init__(self) -> None:
@@ -32,7 +28,7 @@ class Live:
         self.clock = time.monotonic()
         self.live = RichLive(console=self.console, auto_refresh=False, transient=False)
 
-    def __enter__(self) -> "Self":
+    def __enter__(self) -> "LiveView":
         self.live.start()
         return self
 

@@ -1,37 +1,28 @@
 """The progress of a run on stderr: live on a terminal, else one plain line an epoch."""
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import click
 
 from cnnlab.records import Epoch, Record, RunStarted
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 
 class View(Protocol):
-    """Is shown every record of a run; a context manager, so that it can leave the terminal as it found it."""
+    """Is shown every record of a run."""
 
     def show(self, record: Record) -> None: ...
 
-    def __enter__(self) -> "Self": ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def make_view(quiet: bool) -> View:
-    """What suits stderr as it is."""
+def open_view(quiet: bool) -> AbstractContextManager[View]:
+    """What suits stderr as it is; leaving it leaves the terminal as it was found."""
     if quiet:
-        return Silent()
+        return nullcontext(Silent())
     if click.get_text_stream("stderr").isatty():
-        from cnnlab.cli.live import Live
+        from cnnlab.cli.live import LiveView
 
-        return Live()
-    return Plain()
+        return LiveView()
+    return nullcontext(Plain())
 
 
 class Silent:
@@ -39,15 +30,8 @@ class Silent:
 
     def show(self, record: Record) -> None: ...
 
-    def __enter__(self) -> "Self":
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class Plain(Silent):
+class Plain:
     """One line an epoch, no control codes: for logs."""
 
     def __init__(self) -> None:
@@ -59,7 +43,8 @@ class Plain(Silent):
             click.echo(heading(record), err=True)
         elif isinstance(record, Epoch):
             click.echo(
-                f"epoch {record.epoch}/{self.epochs}  train loss {record.train_loss:.4f} acc {record.train_accuracy:.4f}"
+                f"epoch {record.epoch}/{self.epochs}"
+                f"  train loss {record.train_loss:.4f} acc {record.train_accuracy:.4f}"
                 f"  val loss {record.val_loss:.4f} acc {record.val_accuracy:.4f}{'*' if record.best else ' '}"
                 f"  lr {record.lr:.3g}  {record.images_per_second:,.0f} images/s",
                 err=True,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cnnlab.cli import complain
 from cnnlab.cli.interrupts import catch_interrupts
-from cnnlab.cli.progress import make_view
+from cnnlab.cli.progress import open_view
 from cnnlab.cli.result import print_result, result_of
 from cnnlab.config import RunConfig, read_config
 from cnnlab.records import Record, RunStarted
@@ -44,7 +44,7 @@ def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
 
 
 def _train(run: RunDir, records: Generator[Record, None, None], courier: Courier, *, as_json: bool, quiet: bool) -> int:
-    with make_view(quiet) as view, catch_interrupts() as interrupt, closing(records):
+    with open_view(quiet) as view, catch_interrupts() as interrupt, closing(records):
         for record in records:
             if isinstance(record, RunStarted):  # not before: now the run's lock is held, so it is seen to be alive
                 courier.follow(run)

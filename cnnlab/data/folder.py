@@ -114,5 +114,4 @@ def _decode(path: Path, side: int) -> Images:
         image.draft("RGB", (2 * side, 2 * side))  # JPEGs are decoded at a fraction of their size
         upright = ImageOps.exif_transpose(image).convert("RGB")
         square = ImageOps.fit(upright, (side, side), Image.Resampling.BILINEAR)
-        pixels: Images = np.asarray(square)
-        return pixels.transpose(2, 0, 1)
+        return np.moveaxis(np.asarray(square), 2, 0)

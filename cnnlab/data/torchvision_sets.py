@@ -107,7 +107,10 @@ def read_archive_set(name: str, root: Path) -> Source:
     with redirect_stdout(sys.stderr):
         if name == "svhn":
             parts = {split: datasets.SVHN(str(root), split=split) for split in ("train", "test")}
-            splits = {s: Split(torch.from_numpy(d.data), torch.from_numpy(d.labels).long()) for s, d in parts.items()}
+            splits = {
+                s: Split(torch.from_numpy(d.data).contiguous(), torch.from_numpy(d.labels).long())
+                for s, d in parts.items()
+            }
             classes = tuple("0123456789")
         else:
             cls = getattr(datasets, ARCHIVES[name][0])

@@ -7,7 +7,7 @@ from cnnlab.config.models import ResNet20
 
 
 def resnet20(config: ResNet20, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """3 stages of 3 residual blocks; parameter-free shortcuts (option A), 0.27 M parameters for 10 classes at width 16."""
+    """3 stages of 3 residual blocks with parameter-free shortcuts (option A); 0.27 M parameters at width 16."""
     widths = [config.width, 2 * config.width, 4 * config.width]
     blocks: list[nn.Module] = []
     inputs = config.width
@@ -27,7 +27,7 @@ def resnet20(config: ResNet20, shape: tuple[int, int, int], classes: int) -> nn.
 
 
 class BasicBlock(nn.Module):
-    """relu(x + bn(conv(relu(bn(conv(x))))))), the shortcut subsampled and padded with zero channels where shapes change."""
+    """relu(x + bn(conv(relu(bn(conv(x)))))); where shapes change, x is subsampled and padded with zero channels."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

@@ -6,7 +6,8 @@ from cnnlab.errors import BadInput
 def window_output(size: int, kernel: int, padding: int, stride: int, layer: str) -> int:
     """Side of the output of a convolution or pooling window over an input of `size` pixels.
 
-    OutputSize = (InputSize - KernelSize + 2*Padding)/Stride + 1, rounded down (Dumoulin and Visin 2016, relationship 6).
+    OutputSize = (InputSize - KernelSize + 2*Padding)/Stride + 1, rounded down (Dumoulin and Visin 2016,
+    relationship 6).
 
     Raises:
         BadInput: where the output would be empty, with the formula's numbers; `layer` says which layer it is.

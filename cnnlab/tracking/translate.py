@@ -1,4 +1,4 @@
-"""Records in MLflow's words: metrics, parameters and tags. Times come from the records, so saying it twice adds nothing."""
+"""Records in MLflow's words: metrics, parameters, tags. Times are the records' own: saying it twice adds nothing."""
 
 import json
 from typing import Any, NamedTuple

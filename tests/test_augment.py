@@ -1,0 +1,107 @@
+"""Augmentation of a whole batch against the same thing done image by image, pixel by pixel."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cnnlab.data.augment import AUGMENTATIONS, DEGREES, PAD, augment, crop, cutout, draws_needed, flip, rotate
+
+
+def images(count: int = 6, height: int = 9, width: int = 12, channels: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, channels, height, width), generator=generator).byte()
+
+
+def draws(count: int, numbers: int, seed: int = 2) -> Tensor:
+    return torch.rand(count, numbers, generator=torch.Generator().manual_seed(seed))
+
+
+def pixel(image: Tensor, row: int, column: int) -> Tensor:
+    inside = 0 <= row < image.shape[1] and 0 <= column < image.shape[2]
+    return image[:, row, column] if inside else torch.zeros_like(image[:, 0, 0])
+
+
+def reference_flip(image: Tensor, draw: Tensor) -> Tensor:
+    return torch.stack([image[..., -1 - c] for c in range(image.shape[2])], -1) if draw[0] < 0.5 else image
+
+
+def reference_crop(image: Tensor, draw: Tensor) -> Tensor:
+    top, left = (int(d * (2 * PAD + 1)) - PAD for d in draw)
+    out = torch.zeros_like(image)
+    for row in range(image.shape[1]):
+        for column in range(image.shape[2]):
+            out[:, row, column] = pixel(image, row + top, column + left)
+    return out
+
+
+def reference_cutout(image: Tensor, draw: Tensor) -> Tensor:
+    side = min(image.shape[1:]) // 2
+    top = int(draw[0] * image.shape[1]) - side // 2
+    left = int(draw[1] * image.shape[2]) - side // 2
+    out = image.clone()
+    for row in range(max(0, top), min(image.shape[1], top + side)):
+        for column in range(max(0, left), min(image.shape[2], left + side)):
+            out[:, row, column] = 0
+    return out
+
+
+def reference_rotate(image: Tensor, draw: Tensor) -> Tensor:
+    angle = (2 * draw[0].item() - 1) * math.radians(DEGREES)
+    height, width = image.shape[1:]
+    middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
+    out = torch.zeros_like(image)
+    for row in range(height):
+        for column in range(width):
+            x, y = column - middle_column, row - middle_row
+            from_column = math.cos(angle) * x + math.sin(angle) * y + middle_column
+            from_row = -math.sin(angle) * x + math.cos(angle) * y + middle_row
+            r, c = math.floor(from_row), math.floor(from_column)
+            down, right = from_row - r, from_column - c
+            value = (
+                (1 - down) * (1 - right) * pixel(image, r, c).double()
+                + (1 - down) * right * pixel(image, r, c + 1).double()
+                + down * (1 - right) * pixel(image, r + 1, c).double()
+                + down * right * pixel(image, r + 1, c + 1).double()
+            )
+            out[:, row, column] = value.round().byte()
+    return out
+
+
+@pytest.mark.parametrize(
+    ("change", "numbers", "reference"),
+    [(flip, 1, reference_flip), (crop, 2, reference_crop), (cutout, 2, reference_cutout)],
+)
+@given(seed=st.integers(0, 10**6), height=st.integers(2, 12), width=st.integers(2, 12))
+def test_equals_the_reference_image_by_image(change, numbers, reference, seed: int, height: int, width: int) -> None:  # type: ignore[no-untyped-def]
+    before, drawn = images(4, height, width), draws(4, numbers, seed)
+    after = change(before, drawn)
+    assert after.dtype == torch.uint8
+    for image, draw, ours in zip(before, drawn, after, strict=True):
+        assert torch.equal(ours, reference(image, draw))
+
+
+def test_rotation_equals_the_reference_up_to_rounding() -> None:
+    before, drawn = images(8), draws(8, 1)
+    after = rotate(before, drawn)
+    for image, draw, ours in zip(before, drawn, after, strict=True):
+        difference = (ours.int() - reference_rotate(image, draw).int()).abs()
+        assert difference.max() <= 1
+
+
+def test_about_half_the_images_are_flipped() -> None:
+    many = images(2000, 2, 3, 1)
+    changed = (flip(many, draws(2000, 1)) != many).flatten(1).any(1).float().mean().item()
+    assert changed == pytest.approx(0.5, abs=0.05)
+
+
+def test_what_happens_to_an_image_does_not_depend_on_its_neighbours() -> None:
+    names = tuple(AUGMENTATIONS)
+    before, drawn = images(6), draws(6, draws_needed(names))
+    whole = augment(before, names, drawn)
+    single = torch.cat([augment(before[i : i + 1], names, drawn[i : i + 1]) for i in range(6)])
+    assert torch.equal(whole, single)
+    assert not torch.equal(whole, before)

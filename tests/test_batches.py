@@ -1,0 +1,58 @@
+"""Batches: every image once an epoch, in an order that can be recomputed from anywhere."""
+
+import pytest
+import torch
+from runs import small_dataset
+
+from cnnlab.data import Batches, placement
+
+CPU = torch.device("cpu")
+TRAIN = small_dataset(50).train
+ALL = ("flip", "crop", "cutout", "rotate")
+
+
+def batches(**settings: object) -> Batches:
+    return Batches(TRAIN, **({"batch_size": 8, "seed": 3, "device": CPU} | settings))  # type: ignore[arg-type]
+
+
+def epoch(made: Batches, number: int = 0, first: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(made.epoch(number, first))
+
+
+def test_an_epoch_has_every_image_once_and_the_last_batch_is_the_rest() -> None:
+    made = batches()
+    found = epoch(made)
+    assert [len(labels) for _, labels in found] == [8] * 6 + [2]
+    assert len(made) == 7
+    seen = torch.cat([images for images, _ in found]).flatten(1)
+    expected = TRAIN.images.flatten(1)
+    assert sorted(seen.tolist()) == sorted(expected.tolist())
+    for image, label in zip(seen, torch.cat([labels for _, labels in found]), strict=True):
+        assert TRAIN.labels[(expected == image).all(1)].tolist() == [label.item()]
+
+
+@pytest.mark.parametrize("residence", ["device", "stream"])
+@pytest.mark.parametrize("first", [0, 1, 5, 7])
+def test_an_epoch_can_be_entered_anywhere_with_the_same_batches(residence: str, first: int) -> None:
+    whole = epoch(batches(augmentations=ALL), 2)
+    entered = epoch(batches(augmentations=ALL, residence=residence, workers=1), 2, first)
+    assert len(entered) == len(whole) - first
+    for (images, labels), (expected, classes) in zip(entered, whole[first:], strict=True):
+        assert torch.equal(images, expected)
+        assert torch.equal(labels, classes)
+
+
+def test_epochs_and_seeds_differ() -> None:
+    one, two, other = epoch(batches(), 0), epoch(batches(), 1), epoch(batches(seed=4), 0)
+    assert not torch.equal(one[0][0], two[0][0])
+    assert not torch.equal(one[0][0], other[0][0])
+
+
+def test_neither_order_nor_augmentation_depends_on_the_batch_size() -> None:
+    small, large = batches(augmentations=ALL), batches(augmentations=ALL, batch_size=50)
+    assert torch.equal(torch.cat([images for images, _ in epoch(small)]), epoch(large)[0][0])
+
+
+def test_on_the_cpu_everything_fits() -> None:
+    assert placement("auto", 10**15, CPU) == "device"
+    assert placement("stream", 1, CPU) == "stream"
