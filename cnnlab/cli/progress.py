@@ -1,5 +1,6 @@
 """The progress of a run on stderr: live on a terminal, else one plain line an epoch."""
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -18,7 +19,7 @@ def open_view(quiet: bool) -> AbstractContextManager[View]:
     """What suits stderr as it is; leaving it leaves the terminal as it was found."""
     if quiet:
         return nullcontext(Silent())
-    if click.get_text_stream("stderr").isatty():
+    if sys.stderr.isatty():
         from cnnlab.cli.live import LiveView
 
         return LiveView()

@@ -1,0 +1,422 @@
+"""The journal, the run directory, and the delivery to the real MLflow on real SQLite, read back from the database."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.config import RunConfig
+from cnnlab.errors import BadInput, InUse, RunFailed
+from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Steps, from_dict, to_dict
+from cnnlab.tracking import (
+    Courier,
+    Delivery,
+    Journal,
+    RunDir,
+    find_run,
+    follow,
+    list_runs,
+    load_progress,
+    mark_dead,
+    new_run_id,
+    read,
+    resolve,
+    runs_root,
+)
+
+START = 1_700_000_000.0
+
+
+def created(run_id: str = "run-1", uri: str = "none") -> RunCreated:
+    config = RunConfig().model_dump(mode="json")
+    return RunCreated(run_id, START, "tests", uri, config, {"host": "here", "mlflow.source.name": "cnnlab"})
+
+
+def started(step: int = 0, epoch: int = 0) -> RunStarted:
+    return RunStarted(
+        START,
+        step,
+        epoch,
+        2,
+        3,
+        "digits",
+        "d" * 32,
+        "a file",
+        ("a", "b"),
+        (1, 4, 4),
+        6,
+        2,
+        2,
+        "cnn",
+        34,
+        "sgd",
+        "cpu",
+        "fp32",
+        0,
+    )
+
+
+def steps(first: int, *losses: float) -> Steps:
+    return Steps(first, losses, tuple(START + first + i for i in range(len(losses))))
+
+
+def epoch(number: int, step: int) -> Epoch:
+    return Epoch(START + step, number, step, 0.5, 0.8, 0.6, 0.7, 0.05, 1000.0, 0.1, True)
+
+
+FIRST_EPOCH: list[Record] = [created(), started(), steps(1, 0.9, 0.8), steps(3, 1 / 3), epoch(1, 3)]
+SECOND_EPOCH: list[Record] = [steps(4, 0.5, 0.4, 0.3), epoch(2, 6)]
+INTERRUPTED = RunEnded(START + 3.5, "interrupted", "stopped", 3, 1)
+FINISHED = RunEnded(
+    START + 7, "finished", "", 6, 2, 2, 0.7, 0.6, 0.75, 1.0, 12.0, "f" * 64, "weights", ((1, 0), (1, 0))
+)
+WHOLE = [*FIRST_EPOCH, *SECOND_EPOCH, FINISHED]
+
+
+def make_run(records: list[Record], name: str = "run-1") -> RunDir:
+    run = RunDir((runs_root() / name).absolute())
+    run.path.mkdir(parents=True)
+    run.config_file.write_text("name: test\n")
+    add(run, records)
+    return run
+
+
+def add(run: RunDir, records: list[Record]) -> None:
+    with Journal(run.journal_file) as journal:
+        for record in records:
+            journal.write(record)
+
+
+# records and journal
+
+
+def test_records_survive_the_trip_through_json() -> None:
+    records = [*WHOLE, CheckpointSealed(START, 3, 1, "step-3.json")]
+    assert [from_dict(json.loads(json.dumps(to_dict(record)))) for record in records] == records
+
+
+def test_a_diverged_loss_survives_too() -> None:
+    run = make_run([created(), steps(1, float("inf"), float("nan"))])
+    losses = read(run.journal_file)[0][1].losses  # type: ignore[union-attr]
+    assert losses[0] == float("inf")
+    assert losses[1] != losses[1]
+
+
+def test_a_torn_last_line_waits_for_its_rest_and_is_cut_off_by_the_next_writer() -> None:
+    run = make_run(FIRST_EPOCH)
+    with open(run.journal_file, "ab") as file:
+        file.write(b'{"record": "steps", "fir')
+    records, offset = read(run.journal_file)
+    assert records == FIRST_EPOCH
+    add(run, SECOND_EPOCH)
+    assert read(run.journal_file, offset)[0] == SECOND_EPOCH
+    assert read(run.journal_file)[0] == [*FIRST_EPOCH, *SECOND_EPOCH]
+
+
+def test_a_newer_versions_kind_of_record_is_passed_over_and_garbage_is_named() -> None:
+    run = make_run(FIRST_EPOCH)
+    with open(run.journal_file, "ab") as file:
+        file.write(b'{"record": "from the future"}\n')
+    assert read(run.journal_file)[0] == FIRST_EPOCH
+    with open(run.journal_file, "ab") as file:
+        file.write(b"garbage\n")
+    with pytest.raises(RunFailed, match=r"journal\.jsonl: a line of the journal is no record"):
+        read(run.journal_file)
+
+
+# run directories
+
+
+def test_ids_are_readable_and_sort_by_time() -> None:
+    early = new_run_id("Digits CNN!", datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc))
+    assert early.startswith("20260102-030405-digits-cnn-")
+    assert early < new_run_id("a", datetime(2026, 1, 2, 3, 4, 6, tzinfo=timezone.utc))
+    assert len({new_run_id("x", datetime(2026, 1, 1, tzinfo=timezone.utc)) for _ in range(20)}) > 15
+
+
+def test_a_run_is_found_by_what_a_user_types() -> None:
+    with pytest.raises(BadInput, match="no runs"):
+        find_run("last")
+    one, two = (make_run([created(name)], name) for name in ("2026-a", "2026-b"))
+    assert list_runs() == [one, two]
+    assert find_run("2026-a") == find_run(str(one.path)) == one
+    with pytest.raises(BadInput, match="2026: 2 runs begin so: 2026-a, 2026-b"):
+        find_run("2026")
+    with pytest.raises(BadInput, match="no run begins so"):
+        find_run("2027")
+
+
+def test_a_directory_that_holds_a_run_is_not_taken_again() -> None:
+    run = make_run(FIRST_EPOCH)
+    with pytest.raises(BadInput, match="--resume"):
+        RunDir.create(run.path)
+    with run.hold():
+        assert run.is_held()
+        with pytest.raises(InUse, match=f"pid {os.getpid()}"):
+            RunDir.create(run.path)
+        with pytest.raises(InUse), run.hold():
+            pass
+    assert not run.is_held()
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("ftp://x", "not a store that MLflow takes"),
+        ("mlruns", "not a store that MLflow takes"),
+        ("file:///tmp/x", "plain folders are refused since MLflow 3.13"),
+        ("sqlite://", "SQLite's URI names a file"),
+    ],
+)
+def test_an_unusable_uri_is_refused(uri: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        resolve(uri)
+
+
+def test_the_flag_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve(None) == f"sqlite:///{Path.cwd()}/mlruns/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert resolve(None) == "http://127.0.0.1:1"
+    assert resolve("sqlite:///here.db") == f"sqlite:///{Path.cwd()}/here.db"
+    assert resolve("NONE") == "none"
+
+
+# delivery
+
+
+class Net(nn.Module):
+    """Pickled by its name, so it stands at the top of this file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.flatten(1).float())
+
+
+def load_model(path: Path) -> nn.Module:
+    torch.manual_seed(0)
+    return Net()
+
+
+def draw(path: Path, into: Path) -> list[Path]:
+    (into / "curves.png").write_bytes(b"a picture")
+    return [into / "curves.png"]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh MLflow database, made once: its migrations take seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path
+
+
+@pytest.fixture
+def uri(empty_store: Path, tmp_path: Path) -> str:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def query(sql: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect("mlflow.db") as database:
+        return database.execute(sql).fetchall()
+
+
+def step_losses() -> list[tuple[object, ...]]:
+    return query("SELECT step, value FROM metrics WHERE key = 'train/loss' ORDER BY step, timestamp")
+
+
+def counts() -> dict[str, int]:
+    tables = ("runs", "metrics", "params", "tags", "inputs", "datasets", "logged_models", "latest_metrics")
+    return {table: query(f"SELECT count(*) FROM {table}")[0][0] for table in tables}  # type: ignore[misc]
+
+
+def deliver(run: RunDir, uri: str) -> bool:
+    return Delivery(run, uri, load_model, draw).advance()
+
+
+def test_a_finished_run_is_all_there(uri: str) -> None:
+    run = make_run(WHOLE)
+    assert deliver(run, uri)
+    assert step_losses() == [(1, 0.9), (2, 0.8), (3, 1 / 3), (4, 0.5), (5, 0.4), (6, 0.3)]
+    assert query("SELECT step, value FROM metrics WHERE key = 'val/accuracy' ORDER BY step") == [(3, 0.7), (6, 0.7)]
+    assert query("SELECT value, timestamp FROM metrics WHERE key = 'test/accuracy'") == [(0.75, int(START + 7) * 1000)]
+    assert query("SELECT name, status, start_time, end_time FROM runs") == [
+        ("run-1", "FINISHED", int(START * 1000), int((START + 7) * 1000))
+    ]
+    parameters = dict(query("SELECT key, value FROM params"))
+    assert parameters["optimizer.lr"] == "0.05"
+    assert parameters["model.channels"] == "[16, 32]"
+    tags = dict(query("SELECT key, value FROM tags"))
+    assert (tags["cnnlab.run_id"], tags["cnnlab.status"], tags["cnnlab.host"]) == ("run-1", "finished", "here")
+    assert query("SELECT name, digest FROM datasets") == [("digits", "d" * 32)]
+    artifacts = {path.name for path in Path("artifacts").rglob("*") if path.is_file()}
+    assert {"config.yaml", "journal.jsonl", "curves.png", "MLmodel", "model.pth"} <= artifacts
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_model_comes_back_as_it_was_with_a_signature(uri: str) -> None:
+    import mlflow
+
+    run = make_run(WHOLE)
+    assert deliver(run, uri)
+    mlflow.set_tracking_uri(uri)
+    model_uri = f"runs:/{load_progress(run, uri).mlflow_run_id}/model"
+    model = mlflow.pytorch.load_model(model_uri)
+    images = torch.randint(0, 256, (3, 1, 4, 4)).byte()
+    assert torch.equal(model(images), load_model(run.path)(images))
+    signature = mlflow.models.get_model_info(model_uri).signature
+    assert "uint8" in str(signature.inputs)
+    assert signature.inputs.inputs[0].shape == (-1, 1, 4, 4)
+
+
+def test_delivering_again_changes_nothing_even_if_nobody_remembers_the_first_time(uri: str) -> None:
+    run = make_run(WHOLE)
+    deliver(run, uri)
+    before = counts()
+    assert deliver(run, uri)
+    run.delivery_file.unlink()
+    assert deliver(run, uri)
+    assert counts() == before
+    assert before["logged_models"] == 1
+
+
+def test_what_is_said_later_is_delivered_later(uri: str) -> None:
+    run = make_run(FIRST_EPOCH)
+    assert not deliver(run, uri)
+    assert query("SELECT status FROM runs") == [("RUNNING",)]
+    assert len(step_losses()) == 3
+    add(run, [INTERRUPTED])
+    assert deliver(run, uri)
+    assert query("SELECT status FROM runs") == [("KILLED",)]
+    add(run, [started(3, 1)])
+    assert not deliver(run, uri)
+    assert query("SELECT status FROM runs") == [("RUNNING",)]
+    add(run, [*SECOND_EPOCH, FINISHED])
+    assert deliver(run, uri)
+    assert query("SELECT status FROM runs") == [("FINISHED",)]
+    assert step_losses() == [(1, 0.9), (2, 0.8), (3, 1 / 3), (4, 0.5), (5, 0.4), (6, 0.3)]
+    assert counts()["runs"] == 1
+    assert query("SELECT count(*) FROM inputs WHERE source_type = 'DATASET'") == [(1,)]
+
+
+def test_thousands_of_steps_are_there_once_each(uri: str) -> None:
+    losses = [1 / (i + 1) for i in range(2500)]
+    run = make_run([created(), started(), steps(1, *losses), RunEnded(START + 9999, "failed", "why", 2500, 0)])
+    assert deliver(run, uri)
+    assert step_losses() == [(i + 1, loss) for i, loss in enumerate(losses)]
+    assert query("SELECT value FROM tags WHERE key = 'cnnlab.reason'") == [("why",)]
+
+
+def test_a_run_that_was_removed_from_the_store_is_delivered_anew(uri: str, empty_store: Path) -> None:
+    run = make_run(FIRST_EPOCH)
+    deliver(run, uri)
+    shutil.copy(empty_store, "mlflow.db")
+    assert step_losses() == []
+    add(run, SECOND_EPOCH)
+    deliver(run, uri)
+    assert len(step_losses()) == 6
+
+
+# the courier
+
+
+def test_the_courier_follows_a_live_run_to_its_end(uri: str) -> None:
+    run = make_run(FIRST_EPOCH)
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3]);"
+        "from cnnlab.tracking import RunDir, follow; from test_tracking import load_model, draw;"
+        "print(follow(RunDir(Path(sys.argv[1])), sys.argv[2], load_model, draw))"
+    )
+    with run.hold():
+        courier = subprocess.Popen(
+            [sys.executable, "-c", code, str(run.path), uri, str(Path(__file__).parent)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 60
+        while not step_losses() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert len(step_losses()) == 3
+        add(run, [*SECOND_EPOCH, FINISHED])
+    assert courier.communicate(timeout=60)[0] == "True\n"
+    assert len(step_losses()) == 6
+    assert query("SELECT status FROM runs") == [("FINISHED",)]
+
+
+def test_a_process_that_was_killed_is_marked_and_only_then() -> None:
+    run = make_run(FIRST_EPOCH)
+    code = (
+        "import sys, time; from pathlib import Path; from cnnlab.tracking import RunDir;\n"
+        "with RunDir(Path(sys.argv[1])).hold():\n print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    assert not mark_dead(run)
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    assert mark_dead(run)
+    ended = read(run.journal_file)[0][-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.status, ended.step, ended.epoch) == ("died", 3, 1)
+    assert ended.reason == "its process died after epoch 1 of 2; cnnlab train --resume run-1 goes on"
+    assert not mark_dead(run)
+
+
+def test_a_store_that_does_not_answer_stops_nothing_and_gets_it_later(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    run = make_run(WHOLE)
+    nowhere = "http://127.0.0.1:9"
+    assert not follow(run, nowhere, load_model, draw, patience=0.5)
+    error = load_progress(run, nowhere).error
+    assert error is not None
+    assert "\n" not in error
+    assert deliver(run, uri)
+    assert len(step_losses()) == 6
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [("input()", "the courier stopped"), ("import time; input(); time.sleep(3)", "it takes longer than 1 s")],
+)
+def test_the_training_process_learns_that_something_is_not_delivered(does: str, said: str) -> None:
+    run = make_run(WHOLE)
+    with Courier("sqlite:///x.db", [sys.executable, "-c", does]) as courier:
+        courier.follow(run)
+        seconds = 1 if "sleep" in does else 10
+        assert said in str(courier.wait(run, seconds))
+    assert courier._process is not None
+    courier._process.wait(10)
+
+
+def test_where_nothing_is_to_be_delivered_nobody_waits() -> None:
+    assert Courier("none").wait(make_run(WHOLE), 1) is None
+
+
+def test_a_courier_that_was_told_nothing_ends() -> None:
+    with Courier("sqlite:///x.db", [sys.executable, "-c", "import sys; sys.exit(len(sys.stdin.read()))"]) as courier:
+        process = courier._process
+    assert process is not None
+    assert process.wait(10) == 0
+
+
+def test_importing_tracking_imports_neither_mlflow_nor_torch() -> None:
+    code = "import sys, cnnlab.tracking; print('mlflow' in sys.modules, 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False False\n"
