@@ -61,8 +61,8 @@ def create_run(config: RunConfig, experiment: str, tracking_uri: str, directory:
     """
     now = datetime.now().astimezone()
     run_id = new_run_id(config.name or f"{config.data.dataset}-{config.model.name.split('/')[-1]}", now)
-    ensure_store()
     run = RunDir.create(directory or runs_root() / run_id)
+    ensure_store()
     run.config_file.write_text(to_yaml(config), encoding="utf-8")
     with run.hold(), Journal(run.journal_file) as journal:
         journal.write(

@@ -1,5 +1,6 @@
 """What tests share: each works in a folder of its own, with a cache of its own, far from the user's."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+
+# one thread a process, before torch is imported: test processes run side by side
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def _torch() -> Iterator[tuple[bool, str]]:
 
 def _runs() -> Iterator[tuple[bool, str]]:
     from cnnlab.errors import CnnlabError
-    from cnnlab.tracking import list_runs, load_progress, mark_dead
+    from cnnlab.tracking import is_delivered, list_runs, mark_dead
 
     undelivered = 0
     for run in list_runs():
@@ -49,8 +49,7 @@ def _runs() -> Iterator[tuple[bool, str]]:
                     False,
                     f"{run.run_id}: its process had died; marked so. cnnlab train --resume {run.run_id} goes on",
                 )
-            uri = run.created.tracking_uri
-            undelivered += not (run.is_held() or load_progress(run, uri).complete)
+            undelivered += not (run.is_held() or is_delivered(run))
         except CnnlabError as error:
             yield False, str(error)
     if undelivered:

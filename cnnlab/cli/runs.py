@@ -1,6 +1,7 @@
 """`cnnlab runs`"""
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -48,7 +49,8 @@ def _print_table(results: list[dict[str, Any]]) -> None:
             _accuracy(result["best_val_accuracy"]),
             _accuracy(result["test_accuracy"]),
         )
-    Console(highlight=False, soft_wrap=True).print(table)
+    # in a pipe nothing is cut off
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _accuracy(value: float | None) -> str:

@@ -9,6 +9,7 @@ from cnnlab.cli.interrupts import catch_interrupts
 from cnnlab.cli.progress import open_view
 from cnnlab.cli.result import print_result, result_of
 from cnnlab.config import RunConfig, read_config
+from cnnlab.errors import InUse
 from cnnlab.records import Record, RunStarted
 from cnnlab.tracking import Courier, RunDir, find_run, resolve
 
@@ -32,6 +33,8 @@ def train_new(
 def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
     """Go on with a run that was stopped, and do as `train_new`; one that has finished only prints its result again."""
     run = find_run(word)
+    if run.is_held():
+        raise InUse(f"--resume {word}: a live process ({run.holder()}) has this run; end it first")
     if result_of(run)["status"] == "finished":
         complain(f"{run.run_id} has finished already; this is its result")
         print_result(result_of(run), as_json=as_json)

@@ -1,6 +1,6 @@
 """`cnnlab ui`"""
 
-import subprocess
+import os
 import sys
 
 import click
@@ -12,7 +12,7 @@ from cnnlab.errors import BadInput
 @click.command()
 @tracking_uri_option
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="On 127.0.0.1.")
-def ui(tracking_uri: str | None, port: int) -> int:
+def ui(tracking_uri: str | None, port: int) -> None:
     """Open the MLflow UI on the runs made here.
 
     Serves on 127.0.0.1 until Ctrl-C.
@@ -20,7 +20,7 @@ def ui(tracking_uri: str | None, port: int) -> int:
     \b
     Example: cnnlab ui --port 5001
     """
-    from cnnlab.tracking import resolve
+    from cnnlab.tracking import QUIET, resolve
 
     uri = resolve(tracking_uri)
     if uri.startswith(("http://", "https://")):
@@ -28,16 +28,7 @@ def ui(tracking_uri: str | None, port: int) -> int:
     if uri == "none":
         raise BadInput("--tracking-uri none: there is no store to show; leave it out, or name a database")
     click.echo(f"MLflow's UI on {uri}: http://127.0.0.1:{port} (Ctrl-C ends it)", err=True)
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    return subprocess.run(command, check=False).returncode
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
+    environment = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    # in our place, not as a child of ours: whoever ends this process ends the server
+    os.execve(sys.executable, [*command, "--host", "127.0.0.1", "--port", str(port)], environment)

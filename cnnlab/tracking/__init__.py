@@ -1,14 +1,15 @@
 """The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
 
 from cnnlab.tracking.courier import follow, lower_priority, mark_dead, note_error
-from cnnlab.tracking.delivery import Delivery, import_mlflow, store_answers
+from cnnlab.tracking.delivery import QUIET, Delivery, import_mlflow, store_answers
 from cnnlab.tracking.journal import Journal, last, read
-from cnnlab.tracking.progress import load_progress, mlflow_run_id
+from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id
 from cnnlab.tracking.run_dir import RunDir, ensure_store, find_run, list_runs, new_run_id, runs_root
 from cnnlab.tracking.start import Courier
 from cnnlab.tracking.uri import resolve
 
 __all__ = [
+    "QUIET",
     "Courier",
     "Delivery",
     "Journal",
@@ -17,6 +18,7 @@ __all__ = [
     "find_run",
     "follow",
     "import_mlflow",
+    "is_delivered",
     "last",
     "list_runs",
     "load_progress",

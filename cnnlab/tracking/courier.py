@@ -45,7 +45,7 @@ def follow(run: RunDir, uri: str, load_model: LoadModel, draw: Draw, patience: f
 
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
     """Keep one line of it beside the journal, for whoever waits for the delivery."""
-    line = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    line = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
     save_progress(run, uri, replace(load_progress(run, uri), error=line))
 
 

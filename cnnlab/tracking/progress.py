@@ -39,6 +39,12 @@ def mlflow_run_id(run: RunDir) -> str | None:
     return ids[-1] if ids else None
 
 
+def is_delivered(run: RunDir) -> bool:
+    """Whether some store has all of this run, as far as it has got."""
+    size = run.journal_file.stat().st_size
+    return any(progress["complete"] and progress["offset"] == size for progress in _all(run).values())
+
+
 def _all(run: RunDir) -> dict[str, dict[str, Any]]:
     try:
         known: dict[str, dict[str, Any]] = json.loads(run.delivery_file.read_text())

@@ -70,5 +70,6 @@ class Courier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process and self._process.stdin:
-            self._process.stdin.close()  # told nothing, it ends
-            self._process.stdin = None
+            self._process.stdin.close()
+            self._process.terminate()
+            self._process.wait()

@@ -1,0 +1,355 @@
+"""The command line, called as scripts call it: results on stdout, progress on stderr, exit codes, bad input."""
+
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from cnnlab.cli import COMMANDS
+from cnnlab.records import Steps
+from cnnlab.tracking import find_run, read
+
+Cli = Callable[..., Result]
+Process = Callable[..., "subprocess.CompletedProcess[str]"]
+
+QUICK = ("--tracking-uri", "none", "--epochs", "1", "-s", "data.train_size=128")
+
+KEYS = """
+    run_id mlflow_run_id status dataset model optimizer parameters epochs steps best_epoch train_loss val_loss
+    val_accuracy best_val_accuracy test_loss test_accuracy fit_seconds images_per_second device precision seed
+    weights_sha256 run_dir
+""".split()  # noqa: SIM905  (as the design lists them)
+
+
+def result_of(done: "subprocess.CompletedProcess[str] | Result") -> dict[str, object]:
+    assert done.stdout.count("\n") == 1
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+# help
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=lambda words: " ".join(words) or "cnnlab")
+def test_help_imports_nothing_heavy(command: list[str], process: Process) -> None:
+    code = (
+        f"import sys; sys.argv = ['cnnlab', *{command!r}, '--help']\n"
+        "from cnnlab.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print({'torch', 'mlflow', 'optuna', 'rich', 'matplotlib'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "set()\n"
+    assert "Example: cnnlab" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_list_of_commands_says_what_each_commands_help_says(command: str, cli: Cli) -> None:
+    assert COMMANDS[command] in cli(command, "--help").stdout
+
+
+def test_the_help_of_a_flag_is_its_fields(cli: Cli) -> None:
+    said = " ".join(cli("train", "--help").stdout.split())
+    assert "Learning rate, the schedule's peak. [default: 0.05]" in said
+    assert "--schedule constant|step|cosine|onecycle" in said
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "--resume"])
+def test_the_readme_shows_every_command(command: str) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert f"cnnlab {command}" in readme or f"cnnlab train {command}" in readme
+
+
+# dry run
+
+
+def test_a_dry_run_prints_a_config_that_runs_again_as_it_is(cli: Cli) -> None:
+    done = cli(
+        "train", "--dry-run", "--optimizer", "adam", "--lr", "1e-3", "-s", "model.channels=[8]", "--dropout", "0.2"
+    )
+    assert done.exit_code == 0
+    Path("again.yaml").write_text(done.stdout)
+    assert cli("train", "again.yaml", "--dry-run").stdout == done.stdout
+    assert "lr: 0.001" in done.stdout
+    assert not Path("mlruns").exists()
+
+
+# training
+
+
+def test_json_is_one_object_with_the_promised_keys(process: Process) -> None:
+    done = process("train", *QUICK, "--json")
+    assert done.returncode == 0, done.stderr
+    result = result_of(done)
+    assert list(result)[: len(KEYS)] == KEYS
+    assert (result["status"], result["epochs"], result["steps"], result["seed"]) == ("finished", 1, 2, 0)
+    assert result["parameters"] == 22602
+    assert str(result["run_dir"]).endswith(str(result["run_id"]))
+    assert "\x1b" not in done.stderr
+    assert done.stderr.count("\nepoch ") == 1
+
+
+def test_quiet_says_nothing_and_a_panel_is_the_result(process: Process) -> None:
+    done = process("train", *QUICK, "--quiet")
+    assert done.stderr == ""
+    assert "test accuracy" in done.stdout
+    assert "cnnlab sync" in done.stdout
+
+
+def test_the_same_run_twice_has_the_same_weights_and_so_has_its_config(process: Process) -> None:
+    one = result_of(process("train", *QUICK, "--json", "--run-dir", "one"))
+    two = result_of(process("train", "one/config.yaml", "--tracking-uri", "none", "--json"))
+    assert one["weights_sha256"] == two["weights_sha256"]
+    assert Path("one/journal.jsonl").exists()
+
+
+def test_a_run_is_in_mlflow_when_the_command_ends(process: Process) -> None:
+    result = result_of(process("train", "--epochs", "2", "--json", "--experiment-name", "unit 3"))
+    with sqlite3.connect("mlruns/mlflow.db") as database:
+        rows = database.execute("SELECT step, value FROM metrics WHERE key='train/loss' ORDER BY step").fetchall()
+        runs = database.execute("SELECT run_uuid, status, name FROM runs").fetchall()
+        experiments = {name for (name,) in database.execute("SELECT name FROM experiments")}
+    assert runs == [(result["mlflow_run_id"], "FINISHED", result["run_id"])]
+    assert "unit 3" in experiments
+    journal = [r for r in read(find_run("last").journal_file)[0] if isinstance(r, Steps)]
+    assert rows == [(step, loss) for r in journal for step, loss in enumerate(r.losses, start=r.first)]
+    assert len(rows) == result["steps"]
+    assert {p.name for p in Path("mlruns/artifacts").rglob("*.png")} == {"curves.png", "confusion.png"}
+    again = process("sync")
+    assert (again.returncode, again.stderr) == (0, "")
+    with sqlite3.connect("mlruns/mlflow.db") as database:
+        assert database.execute("SELECT count(*) FROM metrics WHERE key='train/loss'").fetchone() == (len(rows),)
+
+
+def test_a_server_that_is_gone_costs_a_run_nothing_but_a_line(process: Process) -> None:
+    done = process("train", *QUICK[2:], "--tracking-uri", "http://127.0.0.1:9", "--json")
+    assert done.returncode == 0
+    assert result_of(done)["status"] == "finished"
+    assert re.search(r"MLflow has not got all of this run yet \(.*\); later: cnnlab sync 2", done.stderr)
+    assert process("sync", "--tracking-uri", "sqlite:///here.db").returncode == 0
+    with sqlite3.connect("here.db") as database:
+        assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
+
+
+def test_divergence_is_exit_code_1_and_a_sentence(process: Process) -> None:
+    done = process("train", *QUICK, "--lr", "1e30", "--epochs", "3", "--json")
+    assert done.returncode == 1
+    assert result_of(done)["status"] == "failed"
+    assert "diverged at step" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# interrupting and resuming
+
+
+LONG = ("--tracking-uri", "none", "--epochs", "100", "--json", "--checkpoint-every", "30")
+
+
+def start(*args: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_epoch(running: "subprocess.Popen[str]", number: int) -> None:
+    assert running.stderr is not None
+    for line in running.stderr:
+        if line.startswith(f"epoch {number}/"):
+            return
+    raise AssertionError("the run ended early")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(number: signal.Signals, code: int, process: Process) -> None:
+    running = start("train", *LONG, "--run-dir", "stopped")
+    wait_for_epoch(running, 5)
+    blocked = process("train", "--resume", "stopped")
+    assert (blocked.returncode, blocked.stdout) == (3, "")
+    running.send_signal(number)
+    stdout, _ = running.communicate(timeout=60)
+    assert running.returncode == code
+    if number != signal.SIGKILL:
+        assert json.loads(stdout)["status"] == "interrupted"
+    resumed = process("train", "--resume", "stopped", "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    whole = result_of(process("train", *LONG))
+    assert result_of(resumed)["weights_sha256"] == whole["weights_sha256"]
+    stopped, uninterrupted = (
+        [loss for r in read(Path(where) / "journal.jsonl")[0] if isinstance(r, Steps) for loss in r.losses]
+        for where in ("stopped", str(whole["run_dir"]))
+    )
+    assert stopped == uninterrupted
+    assert len(stopped) == whole["steps"]
+    again = process("train", "--resume", "stopped", "--json")
+    assert again.returncode == 0
+    assert "has finished already" in again.stderr
+    assert result_of(again)["weights_sha256"] == whole["weights_sha256"]
+
+
+def test_a_killed_run_is_marked_and_delivered_as_dead(process: Process) -> None:
+    running = start("train", *LONG)
+    wait_for_epoch(running, 2)
+    running.kill()
+    running.communicate()
+    doctor = process("doctor")
+    assert doctor.returncode == 1
+    assert "its process had died; marked so. cnnlab train --resume 2" in doctor.stdout
+    assert json.loads(process("show", "--json").stdout)["status"] == "died"
+    assert "complete in sqlite" in process("sync").stdout
+    with sqlite3.connect("mlruns/mlflow.db") as database:
+        assert database.execute("SELECT status FROM runs").fetchall() == [("FAILED",)]
+    assert process("doctor").returncode == 0
+
+
+# looking at runs
+
+
+def test_runs_and_show_read_the_journals(cli: Cli, process: Process) -> None:
+    assert "no runs in mlruns/runs yet" in cli("runs").stdout
+    result = result_of(process("train", *QUICK, "--json", "--optimizer", "adam"))
+    listed = cli("runs").stdout
+    assert str(result["run_id"]) in listed
+    assert f"{result['test_accuracy']:.4f}" in listed
+    assert json.loads(cli("runs", "--json").stdout) == [result]
+    assert json.loads(cli("show", str(result["run_id"])[:15], "--json").stdout) == result
+    shown = cli("show", "--plot", "figures").stdout
+    assert "optimizer.name=adam" in shown
+    assert "train loss" in shown
+    assert Path("figures/curves.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("figures/confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+# bad input
+
+BAD = [
+    (["--lr", "0"], "optimizer.lr: 0 is not allowed; it must be greater than 0"),
+    (["--lr", "-1"], "optimizer.lr: -1 is not allowed"),
+    (["--lr", "nan"], "optimizer.lr: 'nan' is not allowed"),
+    (["--lr", ".nan"], "optimizer.lr: nan is not allowed"),
+    (["--lr", "fast"], "optimizer.lr: 'fast' is not allowed; it must be a valid number"),
+    (["--batch-size", "0"], "data.batch_size: 0 is not allowed"),
+    (["--batch-size", "1296"], "data.batch_size: 1296 is not allowed; it must be from 1 to 1295"),
+    (["--batch-size", "all"], "data.batch_size: 'all' is not allowed; it must be a valid integer or 'full'"),
+    (["--momentum", "1"], "optimizer.momentum: 1 is not allowed; it must be less than 1"),
+    (["--momentum", "-0.1"], "optimizer.momentum: -0.1 is not allowed"),
+    (["--weight-decay", "-1"], "optimizer.weight_decay: -1 is not allowed"),
+    (["--dropout", "1"], "model.dropout: 1 is not allowed; it must be less than 1"),
+    (["--epochs", "0"], "training.epochs: 0 is not allowed"),
+    (["--epochs", "1.5"], "training.epochs: 1.5 is not allowed; it must be a valid integer"),
+    (["--seed", "-1"], "training.seed: -1 is not allowed"),
+    (["--device", "gpu"], "training.device: 'gpu' is not allowed"),
+    (["--device", "cuda:99"], "training.device: cuda:99 is not here"),
+    (["--precision", "fp16"], "training.precision: 'fp16' is not allowed; it must be 'auto', 'fp32' or 'bf16'"),
+    (["--dataset", "mnits"], "did you mean mnist?"),
+    (["--model", "resnet"], "did you mean resnet20?"),
+    (["--model", "torchvision/resnet81"], "did you mean resnet18?"),
+    (["--optimizer", "adm"], "did you mean adam?"),
+    (["--optimizer", "Adamx"], "torch.optim has no class 'Adamx'"),
+    (["--optimizer", "adam", "--momentum", "0.9"], "optimizer.momentum: adam has no momentum; it takes"),
+    (["-s", "optimizer.betas=[0.9, 0.99]"], "optimizer.betas: sgd has no betas"),
+    (["--schedule", "cosin"], "did you mean cosine?"),
+    (["-s", "data.val_fraction=0"], "data.val_fraction: 0 is not allowed; it must be greater than 0"),
+    (["-s", "data.val_fraction=1"], "data.val_fraction: 1 is not allowed; it must be less than 1"),
+    (["-s", "data.augment=[flop]"], "did you mean flip?"),
+    (["-s", "data.train_size=5000"], "data.train_size: 5000 is not allowed; the training split has 1295 images"),
+    (["-s", "model.kernel_size=9", "-s", "model.padding=valid"], "(8 - 9 + 2*0)/1 + 1 = 0"),
+    (["--model", "lenet5"], "(4 - 5 + 2*0)/1 + 1 = 0"),
+    (["-s", "model.channels=[4, 4, 4, 4]"], "(1 - 2 + 2*0)/2 + 1 = 0"),
+    (["-s", "model.channels=[]"], "model.channels: [] is not allowed; it must be a list of at least 1 item"),
+    (["-s", "model.channels=[1,"], "model.channels: '[1,' is not a value"),
+    (["-s", "model.chanels=[1]"], "did you mean channels?"),
+    (["-s", "modle.channels=[1]"], "did you mean model?"),
+    (["-s", "channels=[1]"], "did you mean model.channels?"),
+    (["-s", "model.channels"], "an assignment has the form PATH=VALUE"),
+    (["-s", "training.clip_norm=0"], "training.clip_norm: 0 is not allowed"),
+    (["-s", "schedule.warmup_epochs=11"], "schedule.warmup_epochs <= training.epochs must hold, but got 11 > 10"),
+    (["-s", "optimizer.nesterov=true", "--momentum", "0"], "optimizer.nesterov needs momentum > 0"),
+    (["--dataset", "folder"], "data.root: the dataset folder needs --data-root"),
+    (["--dataset", "folder", "--data-root", "nowhere"], "data.root: nowhere is not a folder"),
+    (["nowhere.yaml"], "nowhere.yaml: there is no such file"),
+    (["bad.yaml"], "bad.yaml: not valid YAML: line 3"),
+    (["twice.yaml"], "twice.yaml: not valid YAML: line 2: the key lr is repeated"),
+    (["object.yaml"], "object.yaml: not valid YAML"),
+    (["--tracking-uri", "mlruns"], "not a store that MLflow takes"),
+    (["--resume", "last"], "last: there are no runs"),
+    (["--resume", "2026"], "2026: no run begins so"),
+    (["--resume", "last", "--lr", "0.1"], "--resume goes on with the run's own settings"),
+    (["--learning-rate", "0.1"], "No such option '--learning-rate'"),
+    (["a.yaml", "b.yaml"], "Got unexpected extra argument"),
+    (["--run-dir", "file/below"], "--run-dir file/below: cannot be made"),
+]
+
+
+@pytest.mark.parametrize(("args", "said"), BAD, ids=[" ".join(args) for args, _ in BAD])
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(args: list[str], said: str, cli: Cli) -> None:
+    Path("bad.yaml").write_text("optimizer:\n  lr: [1\n")
+    Path("twice.yaml").write_text("optimizer:\n  {lr: 1, lr: 2}\n")
+    Path("object.yaml").write_text("!!python/object/apply:os.mkdir [built]\n")
+    Path("file").write_text("")
+    before = sorted(Path().iterdir())
+    done = cli("train", *args)
+    assert done.exit_code == 2, done.output
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert done.stderr.startswith("cnnlab: ")
+    assert done.stderr.count("\n") == 1
+    assert [path for path in sorted(Path().iterdir()) if path.name != "data"] == before
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["trian"], "did you mean train?"),
+        (["show", "nothing"], "nothing: no run begins so"),
+        (["sync", "nothing"], "nothing: no run begins so"),
+        (["ui", "--tracking-uri", "none"], "there is no store to show"),
+        (["ui", "--port", "0"], "--port"),
+        (["--what"], "No such option '--what'"),
+    ],
+)
+def test_bad_input_of_the_other_commands(args: list[str], said: str, cli: Cli) -> None:
+    done = cli(*args)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_traceback_is_never_shown_for_a_broken_picture(process: Process) -> None:
+    for name in ("a", "b"):
+        Path("pictures", name).mkdir(parents=True)
+        Path("pictures", name, "1.png").write_bytes(b"no picture")
+    done = process("train", "--dataset", "folder", "--data-root", "pictures")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pictures/a/1.png is not an image" in done.stderr
+
+
+def test_the_ui_serves_the_runs_on_loopback(process: Process) -> None:
+    import socket
+    import urllib.request
+
+    process("train", *QUICK[2:], "-q")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = start("ui", "--port", str(port))
+    try:
+        for _ in range(120):
+            try:
+                page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).read()
+                break
+            except OSError:
+                time.sleep(0.5)
+        assert b"MLflow" in page
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
