@@ -72,6 +72,17 @@ def test_the_size_that_was_computed_is_the_size_that_comes(
     assert model(torch.rand(1, 2, 47, 40)).shape == (1, 10)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("kernel", [2, 3, 4, 5])
+def test_same_padding_is_pytorchs_own(kernel: int) -> None:
+    model = network((2, 10, 9), kernel_size=kernel, channels=[3], pool="none", activation="identity")
+    conv = next(layer for layer in model if isinstance(layer, nn.Conv2d))
+    x = torch.rand(2, 2, 10, 9)
+    expected = nn.functional.conv2d(x, conv.weight, conv.bias, padding="same")
+    flatten = next(index for index, layer in enumerate(model) if isinstance(layer, nn.Flatten))
+    torch.testing.assert_close(model[:flatten](x), expected)
+
+
 def test_an_empty_layer_is_refused_with_the_formula() -> None:
     with pytest.raises(BadInput) as caught:
         network((1, 8, 8), kernel_size=5, padding="valid")

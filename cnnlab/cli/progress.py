@@ -26,6 +26,15 @@ def open_view(quiet: bool) -> AbstractContextManager[View]:
     return nullcontext(Plain())
 
 
+def open_status(quiet: bool, what: str) -> AbstractContextManager[object]:
+    """On a terminal, a line that moves while something is waited for."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(what)
+
+
 class Silent:
     """Shows nothing."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cnnlab.cli import complain
 from cnnlab.cli.interrupts import catch_interrupts
-from cnnlab.cli.progress import open_view
+from cnnlab.cli.progress import open_status, open_view
 from cnnlab.cli.result import print_result, result_of
 from cnnlab.config import RunConfig, read_config
 from cnnlab.errors import InUse
@@ -54,7 +54,8 @@ def _train(run: RunDir, records: Generator[Record, None, None], courier: Courier
             view.show(record)
             if interrupt.number:
                 break
-    undelivered = courier.wait(run, DELIVERY_SECONDS)
+    with open_status(quiet, "handing the run over to MLflow"):
+        undelivered = courier.wait(run, DELIVERY_SECONDS)
     if undelivered:
         complain(f"MLflow has not got all of this run yet ({undelivered}); later: cnnlab sync {run.run_id}")
     result = result_of(run)

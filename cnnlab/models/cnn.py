@@ -26,9 +26,12 @@ def cnn(config: CNN, shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 def _block(config: CNN, inputs: int, outputs: int) -> list[nn.Module]:
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, config.kernel_size, stride=config.stride, padding=_torch_padding(config))
-    ]
+    layers: list[nn.Module] = []
+    before, after = _padding(config)
+    if before != after:  # an even kernel; PyTorch's own "same" does this too, with a warning
+        layers.append(nn.ZeroPad2d((before, after, before, after)))
+    padding = before if before == after else 0
+    layers.append(nn.Conv2d(inputs, outputs, config.kernel_size, stride=config.stride, padding=padding))
     if config.norm != "none":
         layers.append(NORMS[config.norm](outputs))
     layers.append(ACTIVATIONS[config.activation]())
@@ -37,25 +40,20 @@ def _block(config: CNN, inputs: int, outputs: int) -> list[nn.Module]:
     return layers
 
 
-def _torch_padding(config: CNN) -> int | str:
-    # Conv2d refuses "same" with a stride; (k - 1) / 2 pixels on each side are the same for an odd kernel
-    if config.padding == "same" and config.kernel_size % 2 == 1:
-        return (config.kernel_size - 1) // 2
-    return config.padding
+def _padding(config: CNN) -> tuple[int, int]:
+    """Pixels before (above, left of) and behind (below, right of) the image."""
+    if config.padding == "same":
+        return (config.kernel_size - 1) // 2, config.kernel_size // 2
+    pixels = 0 if config.padding == "valid" else config.padding
+    return pixels, pixels
 
 
 def _output_side(config: CNN, side: int) -> int:
+    before, after = _padding(config)
     for number in range(1, len(config.channels) + 1):
-        side = _conv_side(config, side, number)
+        # an uneven pixel (of an even kernel, at stride 1) counts as part of the image
+        layer = f"model.kernel_size: the convolution of block {number}"
+        side = window_output(side + after - before, config.kernel_size, before, config.stride, layer)
         if config.pool != "none":
             side = window_output(side, 2, 0, 2, f"model.channels: the pool of block {number}")
     return side
-
-
-def _conv_side(config: CNN, side: int, number: int) -> int:
-    if config.padding == "same" and config.kernel_size % 2 == 0:
-        return side
-    padding = _torch_padding(config)
-    pixels = padding if isinstance(padding, int) else 0
-    layer = f"model.kernel_size: the convolution of block {number}"
-    return window_output(side, config.kernel_size, pixels, config.stride, layer)

@@ -1,0 +1,52 @@
+"""The experiments that are shipped run as they stand; each in its smallest form, where its data is at hand."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cnnlab.config import read_config
+from cnnlab.data import load
+from cnnlab.data.torchvision_sets import DEBIAN
+from cnnlab.records import RunEnded
+from cnnlab.training import Learner, fit
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+FILES = sorted(FOLDER.glob("*.yaml"))
+SMALLEST = {"training.epochs": 1, "data.train_size": 64, "data.batch_size": 16, "schedule.warmup_epochs": 0}
+
+
+def test_the_promised_experiments_are_there() -> None:
+    names = {"digits", "fashion_mnist", "cifar10_resnet20", "own_images", "shapes"}
+    assert {path.stem for path in FILES} == names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_each_loads_and_says_what_it_shows_and_how_long_it_takes(path: Path) -> None:
+    read_config(path, {})
+    comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert 2 <= len(comments) <= 6
+    assert any("Takes:" in line for line in comments)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_each_trains_in_its_smallest_form(path: Path) -> None:
+    if path.stem == "cifar10_resnet20":
+        pytest.skip("its images have to be downloaded")
+    if path.stem == "fashion_mnist" and not DEBIAN["fashion_mnist"].exists():
+        pytest.skip("needs Debian's package: apt-get install dataset-fashion-mnist")
+    for index in range(80):  # own_images.yaml looks for a folder of this name
+        for name in ("cats", "dogs"):
+            picture = Path("pictures", name, f"{index}.png")
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (index, 0, 0)).save(picture)
+    config, _ = read_config(path, SMALLEST)
+    dataset = load(config.data, 0)
+    *_, last = fit(config, dataset, Learner(config, dataset))
+    assert isinstance(last, RunEnded)
+    assert last.status == "finished"
+
+
+def test_the_batch_script_is_sound_bash() -> None:
+    subprocess.run(["bash", "-n", str(FOLDER / "slurm" / "train.sbatch")], check=True)
