@@ -63,12 +63,6 @@ def test_the_help_of_a_flag_is_its_fields(cli: Cli) -> None:
     assert "--schedule constant|step|cosine|onecycle" in said
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "--resume"])
-def test_the_readme_shows_every_command(command: str) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert f"cnnlab {command}" in readme or f"cnnlab train {command}" in readme
-
-
 # dry run
 
 

@@ -64,7 +64,7 @@ def _draw_losses(axes: "Axes", records: Sequence[Record], epochs: Sequence[Epoch
     axes.plot(
         [e.step for e in epochs], [e.val_loss for e in epochs], "o-", color="C1", markersize=3, label="validation"
     )
-    axes.set(xlabel="step", ylabel="loss (nats a sample)")
+    axes.set(xlabel="step", ylabel="loss (nats a sample)", yscale="log")
     axes.legend()
 
 

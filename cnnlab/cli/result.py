@@ -1,6 +1,7 @@
 """What a run came to: as the JSON object that scripts read, and as a panel for people."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -77,8 +78,13 @@ def _lines(result: dict[str, Any]) -> list[tuple[str, str]]:
     if result["fit_seconds"]:
         speed = f"{result['images_per_second']:,.0f} images/s on {result['device']} in {result['precision']}"
         lines.append(("time", f"{result['fit_seconds']:.1f} s, {speed}"))
-    lines += [("files", result["run_dir"]), ("next", _next_command(result))]
+    lines += [("files", _from_here(result["run_dir"])), ("next", _next_command(result))]
     return lines
+
+
+def _from_here(path: str) -> str:
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _next_command(result: dict[str, Any]) -> str:

@@ -27,7 +27,8 @@ def ui(tracking_uri: str | None, port: int) -> None:
         raise BadInput(f"--tracking-uri {uri}: this store has a UI of its own; open it in a browser")
     if uri == "none":
         raise BadInput("--tracking-uri none: there is no store to show; leave it out, or name a database")
-    click.echo(f"MLflow's UI on {uri}: http://127.0.0.1:{port} (Ctrl-C ends it)", err=True)
+    page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"  # else it opens on language models
+    click.echo(f"MLflow's UI on {uri}, in some seconds (Ctrl-C ends it): {page}", err=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
     environment = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
     # in our place, not as a child of ours: whoever ends this process ends the server

@@ -29,6 +29,8 @@ Draw = Callable[[Path, Path], list[Path]]
 BATCH = 1000
 """Metrics that MLflow takes in one call."""
 TAG = "cnnlab.run_id"
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""So that the UI opens an experiment on its training runs, not on language models."""
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -147,7 +149,7 @@ class Delivery:
         if experiment := self.client.get_experiment_by_name(name):
             return str(experiment.experiment_id)
         try:
-            return str(self.client.create_experiment(name, artifact_location=self._artifact_location(name)))
+            return str(self.client.create_experiment(name, self._artifact_location(name), EXPERIMENT_TAGS))
         except MlflowException:  # another courier made it meanwhile
             experiment = self.client.get_experiment_by_name(name)
             if experiment is None:
