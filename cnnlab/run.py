@@ -12,7 +12,7 @@ from torch import nn
 
 from cnnlab.config import RunConfig, read_config, to_yaml
 from cnnlab.data import Dataset, load
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, RunFailed
 from cnnlab.models import Normalize, build
 from cnnlab.provenance import provenance
 from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Steps
@@ -22,6 +22,7 @@ from cnnlab.training import (
     fit,
     load_latest,
     load_tensors,
+    out_of_memory,
     resolve_device,
     resolve_precision,
     trained_form,
@@ -42,9 +43,18 @@ def prepare(config: RunConfig) -> Prepared:
 
     Raises:
         BadInput: whatever is wrong with the config on this machine and this data.
+        RunFailed: the data or the model does not fit into memory.
     """
-    dataset = load(config.data, config.training.seed)
-    return Prepared(config, dataset, Learner(config, dataset))
+    try:
+        dataset = load(config.data, config.training.seed)
+        return Prepared(config, dataset, Learner(config, dataset))
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise RunFailed(
+            "out of memory before the first step: the images or the network do not fit; try a smaller data.resize, "
+            "fewer model.channels or a smaller model.hidden"
+        ) from None
 
 
 def create_run(config: RunConfig, experiment: str, tracking_uri: str, directory: Path | None = None) -> RunDir:

@@ -142,6 +142,26 @@ def test_divergence_is_exit_code_1_and_a_sentence(process: Process) -> None:
     assert "Traceback" not in done.stderr
 
 
+HUGE = "model.hidden=[65536,65536]"
+
+
+def test_a_network_larger_than_the_memory_is_exit_code_1_and_one_line(process: Process) -> None:
+    done = process("train", "-s", HUGE, "-s", "model.channels=[65536]", "--tracking-uri", "none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("cnnlab: out of memory before the first step")
+    assert done.stderr.count("\n") == 1
+    assert not Path("mlruns").exists()
+
+
+def test_a_result_that_cannot_be_written_is_exit_code_1_and_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cnnlab", "train", "--dry-run"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "cnnlab: output: No space left on device\n"
+
+
 # interrupting and resuming
 
 
@@ -238,6 +258,8 @@ BAD = [
     (["--weight-decay", "-1"], "optimizer.weight_decay: -1 is not allowed"),
     (["--dropout", "1"], "model.dropout: 1 is not allowed; it must be less than 1"),
     (["--epochs", "0"], "training.epochs: 0 is not allowed"),
+    (["--epochs", "9" * 20], "training.epochs: 99999999999999999999 is not allowed; it must be less than"),
+    (["--resume", ""], "no run begins so"),
     (["--epochs", "1.5"], "training.epochs: 1.5 is not allowed; it must be a valid integer"),
     (["--seed", "-1"], "training.seed: -1 is not allowed"),
     (["--device", "gpu"], "training.device: 'gpu' is not allowed"),

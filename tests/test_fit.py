@@ -153,6 +153,20 @@ def test_closing_the_iterator_seals_a_checkpoint_of_the_last_step() -> None:
     assert (start.values["progress"]["step"], start.values["progress"]["epoch"]) == (8, 2)
 
 
+def test_memory_that_gives_out_ends_the_run_with_advice() -> None:
+    config, dataset = small_config(), small_dataset()
+    learner = Learner(config, dataset)
+    enough = learner.model.forward
+
+    def too_much(images: torch.Tensor) -> torch.Tensor:
+        return enough(torch.empty(2**50, device="cpu") if learner.model.training else images)
+
+    learner.model.forward = too_much  # type: ignore[method-assign]
+    ended = end(list(fit(config, dataset, learner)))
+    assert ended.status == "failed"
+    assert ended.reason.startswith("out of memory on cpu at batch size")
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
 def test_divergence_ends_the_run_with_the_last_good_weights_and_advice(optimizer: str) -> None:
     config = small_config(optimizer__name=optimizer, optimizer__lr=1e30, schedule__name="constant")

@@ -70,6 +70,9 @@ def main(args: list[str] | None = None) -> None:
     except BrokenPipeError:  # whoever read our output has read enough
         sys.stderr.close()
         code = 0
+    except OSError as error:  # a disk that is full, a file that may not be read
+        complain(f"{error.filename or 'output'}: {error.strerror or error}")
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -42,9 +42,9 @@ def train(
     Example: cnnlab train --dataset digits --lr 0.05 --epochs 10
     """
     settings = settings_of(flags, assignments)
-    if resume and (experiment or settings or run_dir):
+    if resume is not None and (experiment or settings or run_dir):
         raise BadInput("--resume goes on with the run's own settings: leave out the experiment and the other settings")
-    if resume:
+    if resume is not None:
         from cnnlab.cli.session import train_on
 
         return train_on(resume, as_json=as_json, quiet=quiet)

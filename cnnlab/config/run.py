@@ -11,7 +11,7 @@ from cnnlab.config.section import Section
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn", "folder", "shapes"]
 Augmentation = Literal["flip", "crop", "cutout", "rotate"]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class DataConfig(Section):

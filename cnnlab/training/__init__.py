@@ -1,7 +1,7 @@
 """Loss, optimizer, schedule, checkpoint, and `fit`: the loop."""
 
 from cnnlab.training.checkpoint import Checkpoint, load_latest
-from cnnlab.training.device import resolve_device, resolve_precision
+from cnnlab.training.device import out_of_memory, resolve_device, resolve_precision
 from cnnlab.training.fit import fit
 from cnnlab.training.learner import Learner, trained_form
 from cnnlab.training.weights import load_tensors
@@ -12,6 +12,7 @@ __all__ = [
     "fit",
     "load_latest",
     "load_tensors",
+    "out_of_memory",
     "resolve_device",
     "resolve_precision",
     "trained_form",

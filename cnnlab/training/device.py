@@ -21,6 +21,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory did not suffice; on a CPU PyTorch says so by a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 def resolve_precision(name: str, device: torch.device) -> str:
     """`auto` is bf16 where the hardware computes it natively, else fp32: never the outcome of a timing."""
     if name != "auto":

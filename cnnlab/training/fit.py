@@ -14,6 +14,7 @@ from cnnlab.data import Batches, Dataset, placement
 from cnnlab.records import CheckpointSealed, Epoch, Record, RunEnded, RunStarted, Status, Steps
 from cnnlab.seeds import derive
 from cnnlab.training.checkpoint import Checkpoint, seal
+from cnnlab.training.device import out_of_memory
 from cnnlab.training.learner import Learner, StepResult
 from cnnlab.training.schedule import learning_rate
 from cnnlab.training.weights import save_tensors, weights_digest
@@ -106,7 +107,9 @@ class _Fit:
             raise
         except _Diverged as diverged:
             ended = self._ended("failed", _divergence_advice(diverged))
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             ended = self._ended("failed", self._memory_advice())
         yield ended
 

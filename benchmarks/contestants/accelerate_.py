@@ -1,0 +1,37 @@
+"""The plain loop, prepared by Accelerate."""
+
+import time
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+
+from benchmarks.contestants.job import Job, Outcome, loaders, main, network
+
+
+def run(job: Job) -> Outcome:
+    torch.manual_seed(job.seed)
+    accelerator = Accelerator(cpu=True)
+    model = network(job)
+    optimizer = torch.optim.SGD(model.parameters(), lr=job.lr, momentum=job.momentum)
+    model, optimizer, train, val = accelerator.prepare(model, optimizer, *loaders(job))
+    images, losses, accuracy = 0, [], 0.0
+    start = time.perf_counter()
+    for _ in range(job.epochs):
+        model.train()
+        for x, y in train:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            accelerator.backward(loss)
+            optimizer.step()
+            losses.append(loss.item())
+            images += len(x)
+        model.eval()
+        with torch.no_grad():
+            right = sum((model(x).argmax(1) == y).sum().item() for x, y in val)
+        accuracy = right / len(val.dataset)
+    return Outcome(time.perf_counter() - start, images, accuracy, losses[0])
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,266 @@
+"""Training speed, side by side:   uv run --extra peers python benchmarks/train.py
+
+The same network, images, batch size, optimizer, initial weights and number of threads for every contestant, each in a
+process of its own, in turn (A B C, C B A, ...) and repeated. Writes a table, a JSON file and a bar chart.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.contestants.job import Job, Outcome  # noqa: E402
+from benchmarks.contestants.workloads import WORKLOADS, make_folder  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A file in `contestants/` and how it is asked to run."""
+
+    module: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ("torch",)
+
+
+CNNLAB = Contestant("ours", packages=("torch", "mlflow"))
+LIMIT = Contestant("limit")
+PLAIN = Contestant("plain", packages=("torch", "torchvision"))
+
+CONTESTANTS = {
+    "fashion": {
+        "limit": LIMIT,
+        "cnnlab": CNNLAB,
+        "plain": PLAIN,
+        "plain, 2 workers": replace(PLAIN, settings={"workers": 2}),
+        "Lightning": Contestant("lightning_", packages=("lightning",)),
+        "Lightning + MLflow": Contestant("lightning_", {"record": True}, packages=("lightning", "mlflow")),
+        "Keras, torch": Contestant("keras_", {}, {"KERAS_BACKEND": "torch"}, ("keras",)),
+        "Keras, jax": Contestant("keras_", {}, {"KERAS_BACKEND": "jax"}, ("keras", "jax")),
+        "fastai": Contestant("fastai_", packages=("fastai",)),
+        "skorch": Contestant("skorch_", packages=("skorch",)),
+        "Accelerate": Contestant("accelerate_", packages=("accelerate",)),
+        "limit, bf16": Contestant("limit", {"precision": "bf16"}),
+        "cnnlab, bf16": replace(CNNLAB, settings={"precision": "bf16"}),
+    },
+    "resnet20": {"limit": LIMIT, "cnnlab": CNNLAB, "plain": PLAIN},
+    "folder": {
+        "cnnlab, first run": Contestant("ours_folder", {"fresh": True}),
+        "cnnlab, later runs": Contestant("ours_folder"),
+        "plain, 2 workers": replace(PLAIN, settings={"workers": 2}),
+    },
+}
+ACCURACY_NOISE = 0.02
+"""Contestants whose validation accuracies differ by more did not train the same thing."""
+
+
+def main() -> None:
+    arguments = _arguments()
+    names = [n for n in CONTESTANTS[arguments.workload] if not arguments.only or n in arguments.only.split(",")]
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
+        job = _prepare(arguments, Path(folder))
+        for repeat in range(arguments.repeats):
+            for name in names if repeat % 2 == 0 else reversed(names):
+                outcome = _run(CONTESTANTS[arguments.workload][name], job, Path(folder))
+                outcomes[name].append(outcome)
+                print(f"{repeat + 1}/{arguments.repeats}  {name:20} {_speed(outcome):9,.0f} images/s", file=sys.stderr)
+    warnings = _check_equal_work(outcomes, job)
+    report = _report(arguments, job, outcomes, warnings)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / f"{arguments.workload}.json").write_text(json.dumps(report, indent=1) + "\n")
+    _print_table(report)
+    _draw(report, arguments.output / f"{arguments.workload}.png")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", choices=WORKLOADS, default="fashion")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--only", help="names from the table, separated by commas")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--scratch", type=Path, help="where temporary files go")
+    return parser.parse_args()
+
+
+def _prepare(arguments: argparse.Namespace, folder: Path) -> Job:
+    """The workload's files and the initial weights that all contestants begin with: cnnlab's own."""
+    from safetensors.torch import save_file
+
+    from cnnlab.config import RunConfig
+    from cnnlab.models import build
+    from cnnlab.seeds import derive
+
+    workload = WORKLOADS[arguments.workload]
+    data = folder / "data"
+    shape = {"fashion": (1, 28, 28), "resnet20": (3, 32, 32), "folder": (3, 64, 64)}[arguments.workload]
+    if workload.dataset == "fashion_mnist":
+        _unpack_fashion_mnist(data / "FashionMNIST" / "raw")
+    elif workload.dataset == "folder":
+        make_folder(data)
+    config = RunConfig.model_validate({"model": {"name": workload.model}})
+    network = build(config.model, shape, workload.classes, derive(config.training.seed, "init"))
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    return Job(
+        arguments.workload,
+        data=str(data),
+        weights=str(folder / "weights.safetensors"),
+        scratch="",
+        epochs=arguments.epochs,
+        threads=arguments.threads,
+    )
+
+
+def _unpack_fashion_mnist(into: Path) -> None:
+    from cnnlab.data.torchvision_sets import DEBIAN
+
+    packed = sorted(DEBIAN["fashion_mnist"].glob("*.gz"))
+    if not packed:
+        sys.exit("benchmarks/train.py: needs Fashion-MNIST: apt-get install dataset-fashion-mnist")
+    into.mkdir(parents=True)
+    for path in packed:
+        with gzip.open(path) as source, (into / path.stem).open("wb") as target:
+            shutil.copyfileobj(source, target)
+
+
+def _run(contestant: Contestant, job: Job, folder: Path) -> Outcome:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        asked = replace(job, scratch=scratch, **contestant.settings)
+        environment = {
+            **os.environ,
+            **contestant.environment,
+            "OMP_NUM_THREADS": str(job.threads),
+            "CNNLAB_DATA": str(folder / "cnnlab"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        command = [sys.executable, "-m", f"benchmarks.contestants.{contestant.module}", json.dumps(asdict(asked))]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+        if done.returncode:
+            sys.exit(f"{contestant.module} failed:\n{done.stderr.decode()}")
+        return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _speed(outcome: Outcome) -> float:
+    return outcome.images / outcome.seconds
+
+
+def _check_equal_work(outcomes: dict[str, list[Outcome]], job: Job) -> list[str]:
+    """What was not the same for all: images trained on, losses recorded, accuracies reached."""
+    every = [(name, outcome) for name, found in outcomes.items() for outcome in found]
+    images = statistics.mode(outcome.images for _, outcome in every)
+    batch_size = WORKLOADS[job.workload].batch_size
+    steps = job.epochs * -(-images // job.epochs // batch_size)
+    accuracy = statistics.median(outcome.accuracy for _, outcome in every)
+    warnings = []
+    for name, outcome in every:
+        if outcome.images != images:
+            warnings.append(f"{name} trained on {outcome.images:,} images, most on {images:,}")
+        if outcome.rows is not None and outcome.rows != steps:
+            warnings.append(f"{name}: {outcome.rows} losses in its database, {steps} steps")
+        if abs(outcome.accuracy - accuracy) > ACCURACY_NOISE:
+            warnings.append(f"{name} reached {outcome.accuracy:.4f}, the median is {accuracy:.4f}")
+    return warnings
+
+
+def _report(
+    arguments: argparse.Namespace, job: Job, outcomes: dict[str, list[Outcome]], warnings: list[str]
+) -> dict[str, Any]:
+    rows = []
+    for name, found in outcomes.items():
+        speeds = [_speed(outcome) for outcome in found]
+        contestant = CONTESTANTS[arguments.workload][name]
+        rows.append(
+            {
+                "name": name,
+                "images_per_second": statistics.median(speeds),
+                "lowest": min(speeds),
+                "highest": max(speeds),
+                "repeats": len(speeds),
+                "accuracy": statistics.median(outcome.accuracy for outcome in found),
+                "rows": found[0].rows,
+                "versions": {package: version(package) for package in contestant.packages},
+                "seconds": [outcome.seconds for outcome in found],
+            }
+        )
+    return {
+        "workload": arguments.workload,
+        "epochs": job.epochs,
+        "threads": job.threads,
+        "batch_size": WORKLOADS[arguments.workload].batch_size,
+        "images_an_epoch": outcomes[rows[0]["name"]][0].images // job.epochs,
+        "machine": _machine(),
+        "warnings": warnings,
+        "contestants": rows,
+    }
+
+
+def _machine() -> dict[str, Any]:
+    import torch
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def _print_table(report: dict[str, Any]) -> None:
+    machine = report["machine"]
+    print(f"{machine['cpu']}, {report['threads']} threads, {machine['instructions']}, Python {machine['python']}")
+    print(f"{report['workload']}: {report['epochs']} epochs of {report['images_an_epoch']:,} images\n")
+    speeds = {row["name"]: row["images_per_second"] for row in report["contestants"]}
+    ours = next((speed for name, speed in speeds.items() if name.startswith("cnnlab")), None)
+    print("| | images/s | lowest to highest | repeats | cnnlab is | accuracy | losses in MLflow |")
+    print("|---|---|---|---|---|---|---|")
+    for row in report["contestants"]:
+        ratio = f"{ours / row['images_per_second']:.2f} x" if ours else ""
+        spread = f"{row['lowest']:,.0f} to {row['highest']:,.0f}"
+        recorded = "" if row["rows"] is None else f"{row['rows']:,}"
+        print(
+            f"| {row['name']} | {row['images_per_second']:,.0f} | {spread} | {row['repeats']} "
+            f"| {ratio} | {row['accuracy']:.4f} | {recorded} |"
+        )
+    for warning in report["warnings"]:
+        print(f"warning: {warning}")
+
+
+def _draw(report: dict[str, Any], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    rows = sorted(report["contestants"], key=lambda row: row["images_per_second"])
+    figure = Figure(figsize=(8, 0.4 * len(rows) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    colours = ["C1" if row["name"].startswith("cnnlab") else "C7" for row in rows]
+    medians = [row["images_per_second"] for row in rows]
+    spread = [
+        [median - row["lowest"] for median, row in zip(medians, rows, strict=True)],
+        [row["highest"] - median for median, row in zip(medians, rows, strict=True)],
+    ]
+    bars = axes.barh([row["name"] for row in rows], medians, xerr=spread, color=colours, ecolor="0.3", capsize=2)
+    axes.bar_label(bars, [f"{median:,.0f}" for median in medians], padding=6)
+    axes.margins(x=0.15)
+    axes.set_xlabel(f"training images/s, evaluation included ({report['threads']} CPU threads)")
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
