@@ -1,1 +1,1 @@
-"""The same training by cnnlab, by what people would use instead, and by the bare limit; each in a process of its own."""
+"""The same training by cnnlab, by what people would use instead, and by the bare limit; a process each."""
