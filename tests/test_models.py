@@ -1,18 +1,41 @@
 """The networks: their shapes, sizes and first weights against the papers and PyTorch."""
 
+from typing import get_args
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.config import read_config
+from cnnlab.config.models import Activation
 from cnnlab.errors import BadInput
 from cnnlab.models import MODELS, Normalize, build
+from cnnlab.models.blocks import ACTIVATIONS
 from cnnlab.models.resnet import BasicBlock
 
 
 def network(shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0, **settings: object) -> nn.Module:
     config, _ = read_config(None, {f"model.{key}": value for key, value in settings.items()})
     return build(config.model, shape, 10, seed)
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_pooling_before_the_activation_changes_no_value_and_no_gradient(activation: str) -> None:
+    model = network((1, 12, 12), activation=activation, channels=[4], hidden=[])
+    convolution = model[0]
+    assert isinstance(convolution, nn.Conv2d)
+    images = torch.rand(8, 1, 12, 12).round(decimals=1)  # with ties
+    images[:, :, :6] = 0
+    out = model(images)
+    out.square().sum().backward()
+    weight = convolution.weight.detach().clone().requires_grad_()
+    assert convolution.bias is not None
+    maps = F.conv2d(images, weight, convolution.bias.detach(), padding=1)
+    expected = model[-1](F.max_pool2d(ACTIVATIONS[activation]()(maps), 2).flatten(1))
+    expected.square().sum().backward()
+    torch.testing.assert_close(out, expected, rtol=0, atol=0)
+    torch.testing.assert_close(convolution.weight.grad, weight.grad)
 
 
 def parameters(model: nn.Module) -> int:
@@ -22,7 +45,7 @@ def parameters(model: nn.Module) -> int:
 def test_the_default_cnn_is_the_one_that_the_benchmarks_compare() -> None:
     model = network()
     assert [type(layer).__name__ for layer in model] == [
-        *["Conv2d", "ReLU", "MaxPool2d"] * 2,
+        *["Conv2d", "MaxPool2d", "ReLU"] * 2,
         *["Flatten", "Linear", "ReLU", "Linear"],
     ]
     # conv16, conv32, fc128 on 32 x 7 x 7, fc10

@@ -91,7 +91,7 @@ class Batches:
 
     def _from_device(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for indices in torch.split(order.to(self.device), self.batch_size):
-            yield indices, self.split.images[indices], self.split.labels[indices]
+            yield indices, self.split.images.index_select(0, indices), self.split.labels.index_select(0, indices)
 
     def _streamed(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
@@ -116,4 +116,4 @@ class _Gathered(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.split = split
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return indices, self.split.images[indices], self.split.labels[indices]
+        return indices, self.split.images.index_select(0, indices), self.split.labels.index_select(0, indices)

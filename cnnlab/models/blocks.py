@@ -18,6 +18,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "identity": nn.Identity,
 }
 
+NON_DECREASING = {"relu", "leaky_relu", "elu", "tanh", "sigmoid", "softplus", "identity"}
+"""Activations that keep the order of their inputs."""
+
 POOLS: dict[str, Callable[[], nn.Module]] = {"max": lambda: nn.MaxPool2d(2), "avg": lambda: nn.AvgPool2d(2)}
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {

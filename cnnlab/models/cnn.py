@@ -3,7 +3,7 @@
 from torch import nn
 
 from cnnlab.config.models import CNN
-from cnnlab.models.blocks import ACTIVATIONS, NORMS, POOLS
+from cnnlab.models.blocks import ACTIVATIONS, NON_DECREASING, NORMS, POOLS
 from cnnlab.models.classic import fully_connected
 from cnnlab.models.sizes import window_output
 
@@ -34,10 +34,12 @@ def _block(config: CNN, inputs: int, outputs: int) -> list[nn.Module]:
     layers.append(nn.Conv2d(inputs, outputs, config.kernel_size, stride=config.stride, padding=padding))
     if config.norm != "none":
         layers.append(NORMS[config.norm](outputs))
-    layers.append(ACTIVATIONS[config.activation]())
+    tail = [ACTIVATIONS[config.activation]()]
     if config.pool != "none":
-        layers.append(POOLS[config.pool]())
-    return layers
+        tail.append(POOLS[config.pool]())
+    if config.pool == "max" and config.activation in NON_DECREASING:
+        tail.reverse()  # the largest of the activated is the activated largest: same values, a quarter of the work
+    return layers + tail
 
 
 def _padding(config: CNN) -> tuple[int, int]:

@@ -11,8 +11,9 @@ from cnnlab.config import RunConfig
 from cnnlab.data import Dataset, Split
 from cnnlab.models import Normalize, build
 from cnnlab.seeds import derive
-from cnnlab.training.device import resolve_device, resolve_precision
+from cnnlab.training.device import default_generator, resolve_device, resolve_precision
 from cnnlab.training.guard import FiniteGuard
+from cnnlab.training.memory import keep_freed_memory
 from cnnlab.training.optimizer import make_optimizer
 from cnnlab.training.weights import copy_weights
 
@@ -50,6 +51,8 @@ class Learner:
 
     def __init__(self, config: RunConfig, dataset: Dataset) -> None:
         self.device = resolve_device(config.training.device)
+        keep_freed_memory()
+        self.generator = default_generator(self.device)
         self.precision = resolve_precision(config.training.precision, self.device)
         self.label_smoothing = config.loss.label_smoothing
         self.clip_norm = config.training.clip_norm
@@ -77,8 +80,9 @@ class Learner:
             lr: the learning rate of this step.
             noise: seed of what is random inside the model (dropout).
         """
-        torch.manual_seed(noise)
-        self.model.train()
+        self.generator.manual_seed(noise)
+        if not self.model.training:
+            self.model.train()
         for weight in self.weights:
             weight.grad = None
         loss, correct = self._backward(images, labels)
@@ -182,9 +186,9 @@ def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:
 
 
 def _chunks(split: Split) -> list[tuple[Tensor, Tensor]]:
-    """Parts small enough that their activations stay in the tens of megabytes."""
-    pixels = split.images[0].numel()
-    size = max(16, min(1024, 2**22 // pixels))
+    """Parts as large as pays: beyond, activations outgrow the memory that is kept (docs/performance.md)."""
+    height, width = split.images.shape[2:]
+    size = max(16, min(1024, 400_000 // (height * width)))
     return list(zip(torch.split(split.images, size), torch.split(split.labels, size), strict=True))
 
 
