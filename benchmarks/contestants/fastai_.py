@@ -2,6 +2,7 @@
 
 import time
 
+import fastai.callback.progress  # noqa: F401  (gives Learner its no_bar)
 import torch
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner

@@ -33,6 +33,7 @@ class Job:
     precision: str = "fp32"
     workers: int = 0
     record: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

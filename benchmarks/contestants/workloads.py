@@ -16,9 +16,11 @@ class Workload:
     model: str
     batch_size: int
     classes: int
+    shape: tuple[int, int, int]
     mean: tuple[float, ...]
     """Of the training images' channels, on the scale 0..1, as `std`."""
     std: tuple[float, ...]
+    lr: float = 0.05
     augment: bool = False
 
     def flags(self, data: str) -> list[str]:
@@ -34,8 +36,8 @@ class Workload:
             from cnnlab.config.models import ResNet20
             from cnnlab.models.resnet import resnet20
 
-            return resnet20(ResNet20(), (3, 32, 32), self.classes)
-        channels, side = (1, 28) if self.dataset == "fashion_mnist" else (3, 64)
+            return resnet20(ResNet20(), self.shape, self.classes)
+        channels, side, _ = self.shape
         return nn.Sequential(
             nn.Conv2d(channels, 16, 3, padding=1),
             nn.ReLU(),
@@ -97,9 +99,9 @@ class _Pictures(torch.utils.data.Dataset[tuple[Any, int]]):
 
 
 WORKLOADS = {
-    "fashion": Workload("fashion_mnist", "cnn", 64, 10, (0.286,), (0.353,)),
-    "resnet20": Workload("shapes", "resnet20", 128, 6, (0.45, 0.45, 0.45), (0.2, 0.2, 0.2), augment=True),
-    "folder": Workload("folder", "cnn", 64, 10, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+    "fashion": Workload("fashion_mnist", "cnn", 64, 10, (1, 28, 28), (0.286,), (0.353,)),
+    "resnet20": Workload("shapes", "resnet20", 128, 6, (3, 32, 32), (0.45, 0.45, 0.45), (0.2, 0.2, 0.2), augment=True),
+    "folder": Workload("folder", "cnn", 64, 10, (3, 64, 64), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), lr=0.01),
 }
 
 
