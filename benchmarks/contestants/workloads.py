@@ -106,7 +106,7 @@ WORKLOADS = {
 
 
 def make_folder(into: Path, images: int = 10_000, classes: int = 10) -> None:
-    """JPEG files of 160x120 pixels, a folder a class: blobs of a class's colour on a smooth ground."""
+    """JPEG files of 320x240 pixels, a folder a class: blobs of a class's colour on a smooth ground."""
     import numpy as np
     from PIL import Image, ImageDraw
 
@@ -114,10 +114,10 @@ def make_folder(into: Path, images: int = 10_000, classes: int = 10) -> None:
     for index in range(images):
         label = index % classes
         ground = Image.fromarray(generator.integers(0, 255, (6, 8, 3), dtype=np.uint8))
-        picture = ground.resize((160, 120), Image.Resampling.BICUBIC)
-        x, y = generator.integers(10, 80, 2)
+        picture = ground.resize((320, 240), Image.Resampling.BICUBIC)
+        x, y = generator.integers(50, 150, 2)
         colour = tuple(int(part) for part in np.random.default_rng(label).integers(0, 255, 3))
-        ImageDraw.Draw(picture).ellipse([x, y, x + 60, y + 30], fill=colour)
+        ImageDraw.Draw(picture).ellipse([x, y, x + 100, y + 60], fill=colour)
         folder = into / f"class{label}"
         folder.mkdir(parents=True, exist_ok=True)
         picture.save(folder / f"{index}.jpg", quality=90)

@@ -10,9 +10,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def keep_freed_memory() -> None:
     """Have glibc keep freed memory instead of returning it to the system.
 
-    By default it gives back what a step has freed, and up to 2,000 page faults of the next step fetch it again: a third
-    of the time of a small network on a CPU (docs/performance.md). The peak stays the same. Elsewhere than on glibc
-    nothing happens.
+    By default it gives back what a step has freed, and some 2,000 page faults of the next step fetch it again: up to
+    half of the time of a small network on a CPU (docs/performance.md). Elsewhere than on glibc nothing happens.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
