@@ -115,9 +115,7 @@ def record_run(prepared: Prepared, run: RunDir) -> Generator[Record, None, None]
                 yield record
         except GeneratorExit:
             records.close()
-            journal.write(
-                said.end("interrupted", f"stopped before its end; cnnlab train --resume {run.run_id} goes on")
-            )
+            journal.write(said.end("interrupted", f"stopped before its end; cnnlab train --resume {run.word} goes on"))
             raise
         except BaseException as error:
             journal.write(said.end("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"))

@@ -267,6 +267,8 @@ BAD = [
     (["--precision", "fp16"], "training.precision: 'fp16' is not allowed; it must be 'auto', 'fp32' or 'bf16'"),
     (["--dataset", "mnits"], "did you mean mnist?"),
     (["--model", "resnet"], "did you mean resnet20?"),
+    (["--model", "torchvision/alexnet"], "torchvision/alexnet cannot take images of 8x8x1"),
+    (["-s", "training.accumulate=9223372036854775808"], "training.accumulate: 9223372036854775808 is not allowed"),
     (["--model", "torchvision/resnet81"], "did you mean resnet18?"),
     (["--optimizer", "adm"], "did you mean adam?"),
     (["--optimizer", "Adamx"], "torch.optim has no class 'Adamx'"),
@@ -359,7 +361,7 @@ def test_the_ui_serves_the_runs_on_loopback(process: Process) -> None:
         port = probe.getsockname()[1]
     server = start("ui", "--port", str(port))
     try:
-        for _ in range(120):
+        for _ in range(300):
             try:
                 page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).read()
                 break

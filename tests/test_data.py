@@ -14,6 +14,7 @@ from PIL import Image
 
 from cnnlab.config import DataConfig, read_config
 from cnnlab.data import Dataset, load
+from cnnlab.data.folder import _decode
 from cnnlab.data.shapes import CLASSES, shapes_with_masks
 from cnnlab.data.split import hold_out, stratified_order
 from cnnlab.data.torchvision_sets import DEBIAN, IDX_FILES
@@ -195,6 +196,11 @@ def test_splits_of_ones_own_are_kept() -> None:
     dataset = load(config(dataset="folder", root="mine", batch_size=4), 0)
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [12, 6, 4]
     assert dataset.image_shape == (3, 64, 64)
+
+
+def test_sixteen_bits_a_pixel_are_scaled_not_clipped(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 0x8000, np.uint16)).save(tmp_path / "deep.png")
+    assert (_decode(tmp_path / "deep.png", 8) == 0x80).all()
 
 
 def test_the_shorter_side_is_scaled_the_centre_kept_and_exif_obeyed() -> None:

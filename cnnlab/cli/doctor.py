@@ -47,7 +47,7 @@ def _runs() -> Iterator[tuple[bool, str]]:
             if mark_dead(run):
                 yield (
                     False,
-                    f"{run.run_id}: its process had died; marked so. cnnlab train --resume {run.run_id} goes on",
+                    f"{run.run_id}: its process had died; marked so. cnnlab train --resume {run.word} goes on",
                 )
             undelivered += not (run.is_held() or is_delivered(run))
         except CnnlabError as error:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.cli.history import epoch_table, loss_curve
-from cnnlab.cli.progress import heading
+from cnnlab.cli.plain import heading
 from cnnlab.records import Record, RunStarted, Steps
 
 EPOCH_ROWS = 8

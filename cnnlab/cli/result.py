@@ -88,8 +88,7 @@ def _from_here(path: str) -> str:
 
 
 def _next_command(result: dict[str, Any]) -> str:
+    run = _from_here(RunDir(Path(result["run_dir"])).word)
     if result["status"] == "finished":
-        return "cnnlab ui" if result["mlflow_run_id"] else f"cnnlab sync {result['run_id']}"
-    if result["status"] == "failed":
-        return f"cnnlab show {result['run_id']}"
-    return f"cnnlab train --resume {result['run_id']}"
+        return "cnnlab ui" if result["mlflow_run_id"] else f"cnnlab sync {run}"
+    return f"cnnlab show {run}" if result["status"] == "failed" else f"cnnlab train --resume {run}"

@@ -13,7 +13,7 @@ from cnnlab.errors import InUse
 from cnnlab.records import Record, RunStarted
 from cnnlab.tracking import Courier, RunDir, find_run, resolve
 
-DELIVERY_SECONDS = 30.0
+DELIVERY_SECONDS = 60.0
 """How long a run that has ended waits for MLflow to have all of it."""
 
 
@@ -57,7 +57,7 @@ def _train(run: RunDir, records: Generator[Record, None, None], courier: Courier
     with open_status(quiet, "handing the run over to MLflow"):
         undelivered = courier.wait(run, DELIVERY_SECONDS)
     if undelivered:
-        complain(f"MLflow has not got all of this run yet ({undelivered}); later: cnnlab sync {run.run_id}")
+        complain(f"MLflow has not got all of this run yet ({undelivered}); later: cnnlab sync {run.word}")
     result = result_of(run)
     print_result(result, as_json=as_json)
     if result["status"] == "finished":

@@ -49,7 +49,7 @@ class TrainingConfig(Section):
         "auto", description="auto is bf16 where the device computes it natively, else fp32"
     )
     clip_norm: float | None = Field(None, gt=0, allow_inf_nan=False, description="largest norm of the gradient")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are averaged into one step")
+    accumulate: int = Field(1, ge=1, le=65536, description="batches whose gradients are averaged into one step")
     patience: PositiveInt | None = Field(None, description="stop after so many epochs without a better validation")
     checkpoint_every: PositiveInt | None = Field(
         None, description="seal a checkpoint every so many steps too, not only at the end of an epoch"

@@ -112,6 +112,9 @@ def _decode(path: Path, side: int) -> Images:
 
     with Image.open(path) as image:
         image.draft("RGB", (2 * side, 2 * side))  # JPEGs are decoded at a fraction of their size
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):  # 16 bits a pixel: Pillow's convert would clip all above 255 to white
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        upright = upright.convert("RGB")
         square = ImageOps.fit(upright, (side, side), Image.Resampling.BILINEAR)
         return np.moveaxis(np.asarray(square), 2, 0)

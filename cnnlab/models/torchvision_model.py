@@ -1,5 +1,6 @@
 """Any classification network of torchvision, by its name there."""
 
+import torch
 from torch import nn
 
 from cnnlab.config.messages import nearest
@@ -27,7 +28,22 @@ def torchvision_model(config: TorchvisionModel, shape: tuple[int, int, int], cla
     extra = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = zoo.get_model(name, weights=None, num_classes=classes, **extra)
     _fit_channels(model, shape[0])
+    _try_on(model, shape, name)
     return model
+
+
+def _try_on(model: nn.Module, shape: tuple[int, int, int], name: str) -> None:
+    """Raises BadInput where images of this shape are too small for the network."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, *shape))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        channels, height, width = shape
+        raise BadInput(
+            f"model.name: torchvision/{name} cannot take images of {height}x{width}x{channels} "
+            f"({str(error).splitlines()[0]}); try larger ones (data.resize=224)"
+        ) from None
 
 
 def _fit_channels(model: nn.Module, channels: int) -> None:

@@ -68,7 +68,7 @@ def mark_dead(run: RunDir) -> bool:
                         time=os.stat(run.journal_file).st_mtime,
                         status="died",
                         reason=f"its process died after epoch {epoch.epoch if epoch else 0}{of}; "
-                        f"cnnlab train --resume {run.run_id} goes on",
+                        f"cnnlab train --resume {run.word} goes on",
                         step=steps.last if steps else 0,
                         epoch=epoch.epoch if epoch else 0,
                     )

@@ -95,6 +95,11 @@ class RunDir:
     def run_id(self) -> str:
         return self.created.run_id
 
+    @property
+    def word(self) -> str:
+        """What `find_run` finds it by from here: its id, or its directory where that is a place of its own."""
+        return self.run_id if self.path.parent == runs_root().absolute() else str(self.path)
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Be the live process of this run; the system lets go when the process ends, however it ends.
