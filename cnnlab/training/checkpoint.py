@@ -50,11 +50,11 @@ def load_latest(folder: Path, up_to_step: int) -> Checkpoint | None:
     None where there is none.
     """
     for path in sorted(folder.glob("step-*.json"), reverse=True):
-        if int(path.stem.removeprefix("step-")) > up_to_step:
-            continue
         try:
+            if int(path.stem.removeprefix("step-")) > up_to_step:
+                continue
             return _load(path)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             log.warning("checkpoint %s is damaged (%s); the one before it is used", path, " ".join(str(error).split()))
     return None
 
