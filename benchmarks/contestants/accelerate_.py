@@ -1,12 +1,10 @@
 """The plain loop, prepared by Accelerate."""
 
-import time
-
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 
 from benchmarks.contestants.job import Job, Outcome, loaders, main, network
+from benchmarks.contestants.plain import loop
 
 
 def run(job: Job) -> Outcome:
@@ -14,23 +12,8 @@ def run(job: Job) -> Outcome:
     accelerator = Accelerator(cpu=True)
     model = network(job)
     optimizer = torch.optim.SGD(model.parameters(), lr=job.lr, momentum=job.momentum)
-    model, optimizer, train, val = accelerator.prepare(model, optimizer, *loaders(job))
-    images, losses, accuracy = 0, [], 0.0
-    start = time.perf_counter()
-    for _ in range(job.epochs):
-        model.train()
-        for x, y in train:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
-            accelerator.backward(loss)
-            optimizer.step()
-            losses.append(loss.item())
-            images += len(x)
-        model.eval()
-        with torch.no_grad():
-            right = sum((model(x).argmax(1) == y).sum().item() for x, y in val)
-        accuracy = right / len(val.dataset)
-    return Outcome(time.perf_counter() - start, images, accuracy, losses[0])
+    prepared = accelerator.prepare(model, optimizer, *loaders(job))
+    return loop(job, *prepared, backward=accelerator.backward)
 
 
 if __name__ == "__main__":

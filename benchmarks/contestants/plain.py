@@ -1,6 +1,8 @@
 """A plain PyTorch loop as the tutorials have it: torchvision's dataset, a DataLoader, loss.item() at every step."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,13 @@ def run(job: Job) -> Outcome:
     torch.manual_seed(job.seed)
     model = network(job)
     optimizer = torch.optim.SGD(model.parameters(), lr=job.lr, momentum=job.momentum)
-    train, val = loaders(job)
+    return loop(job, model, optimizer, *loaders(job), backward=lambda loss: loss.backward())
+
+
+def loop(
+    job: Job, model: Any, optimizer: Any, train: Any, val: Any, backward: Callable[[torch.Tensor], None]
+) -> Outcome:
+    """Whole epochs, each followed by an evaluation."""
     images, losses, accuracy = 0, [], 0.0
     start = time.perf_counter()
     for _ in range(job.epochs):
@@ -20,7 +28,7 @@ def run(job: Job) -> Outcome:
         for x, y in train:
             optimizer.zero_grad()
             loss = F.cross_entropy(model(x), y)
-            loss.backward()
+            backward(loss)
             optimizer.step()
             losses.append(loss.item())
             images += len(x)
