@@ -7,7 +7,7 @@ is one update of the weights; `step` counts the updates made so far, `epoch` the
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-Status = Literal["finished", "failed", "interrupted", "died"]
+Status = Literal["finished", "failed", "interrupted", "died", "pruned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class RunCreated:
     config: dict[str, Any]
     tags: dict[str, str]
     """Git commit, versions, hardware, command line."""
+    parent: str | None = None
+    """The run id of the sweep that this is a trial of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +125,55 @@ class RunEnded:
     """The best epoch's weights, relative to the run directory."""
     confusion: tuple[tuple[int, ...], ...] | None = None
     """Test images counted by [true class][predicted class]."""
+    diverged: bool = False
+    """It failed because a loss or gradient was not finite."""
 
 
-Record: TypeAlias = RunCreated | RunStarted | Steps | Epoch | CheckpointSealed | RunEnded
+@dataclass(frozen=True, slots=True)
+class SweepStarted:
+    """A sweep begins or goes on; its trials are runs of their own."""
+
+    time: float
+    study: str
+    storage: str
+    trials: int
+    sampler: str
+    pruner: str
+    seeds: int
+    space: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnded:
+    """A trial of a sweep has ended."""
+
+    time: float
+    trial: int
+    state: str
+    """complete, pruned, infeasible (it diverged) or failed."""
+    value: float | None
+    """The mean over its seeds of the best validation accuracy; None where it was not trained to its end."""
+    best_value: float | None
+    """Of all trials so far."""
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepEnded:
+    """What a sweep came to, so far."""
+
+    time: float
+    status: Status
+    reason: str
+    best_trial: int | None
+    best_value: float | None
+    settings: dict[str, Any]
+    """Of the best trial."""
+
+
+Record: TypeAlias = (
+    RunCreated | RunStarted | Steps | Epoch | CheckpointSealed | RunEnded | SweepStarted | TrialEnded | SweepEnded
+)
 
 KINDS: dict[str, type[Record]] = {
     "run_created": RunCreated,
@@ -134,8 +182,13 @@ KINDS: dict[str, type[Record]] = {
     "epoch": Epoch,
     "checkpoint_sealed": CheckpointSealed,
     "run_ended": RunEnded,
+    "sweep_started": SweepStarted,
+    "trial_ended": TrialEnded,
+    "sweep_ended": SweepEnded,
 }
 _NAMES = {kind: name for name, kind in KINDS.items()}
+_PLAIN = ("config", "tags", "space", "settings")
+"""Fields that are plain data, lists and all."""
 
 
 def to_dict(record: Record) -> dict[str, Any]:
@@ -148,8 +201,8 @@ def from_dict(values: dict[str, Any]) -> Record:
 
     Raises KeyError for a kind of record that this version does not know, TypeError for wrong fields.
     """
-    fields = {key: _tuples(value) for key, value in values.items() if key not in ("record", "config", "tags")}
-    fields.update({key: values[key] for key in ("config", "tags") if key in values})
+    fields = {key: _tuples(value) for key, value in values.items() if key not in ("record", *_PLAIN)}
+    fields.update({key: values[key] for key in _PLAIN if key in values})
     return KINDS[values["record"]](**fields)
 
 

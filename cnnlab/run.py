@@ -5,7 +5,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
@@ -15,7 +14,7 @@ from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, RunFailed
 from cnnlab.models import Normalize, build
 from cnnlab.provenance import provenance
-from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Steps
+from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
 from cnnlab.tracking import Journal, RunDir, ensure_store, last, new_run_id, read, runs_root
 from cnnlab.training import (
     Learner,
@@ -45,6 +44,8 @@ def prepare(config: RunConfig) -> Prepared:
         BadInput: whatever is wrong with the config on this machine and this data.
         RunFailed: the data or the model does not fit into memory.
     """
+    if config.training.threads:
+        torch.set_num_threads(config.training.threads)
     try:
         dataset = load(config.data, config.training.seed)
         return Prepared(config, dataset, Learner(config, dataset))
@@ -57,13 +58,32 @@ def prepare(config: RunConfig) -> Prepared:
         ) from None
 
 
-def create_run(config: RunConfig, experiment: str, tracking_uri: str, directory: Path | None = None) -> RunDir:
+class Stopped(Exception):
+    """Thrown into `record_run`'s iterator: the run is to end here, with this status and for this reason."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def create_run(
+    config: RunConfig,
+    experiment: str,
+    tracking_uri: str,
+    directory: Path | None = None,
+    *,
+    parent: str | None = None,
+    tags: dict[str, str] | None = None,
+) -> RunDir:
     """A directory with the config and the first line of a journal.
 
     Args:
         experiment: the MLflow experiment.
         tracking_uri: MLflow's, resolved; "none" to deliver nothing until a sync.
         directory: where, if not mlruns/runs/<run_id>.
+        parent: the run id of the sweep that this is a trial of.
+        tags: beside those that say where the run comes from.
 
     Raises:
         BadInput: the directory holds a run already.
@@ -82,7 +102,8 @@ def create_run(config: RunConfig, experiment: str, tracking_uri: str, directory:
                 experiment=experiment,
                 tracking_uri=tracking_uri,
                 config=config.model_dump(mode="json"),
-                tags=provenance(),
+                tags={**provenance(), **(tags or {})},
+                parent=parent,
             )
         )
     return run
@@ -97,7 +118,8 @@ def record_run(prepared: Prepared, run: RunDir) -> Generator[Record, None, None]
     """Train, from the newest checkpoint where there is one; yield each record when the journal has it.
 
     Steps and epochs that the journal already has (they came after the checkpoint) are trained again, to the same
-    bits, but not written again. Closing the iterator seals a checkpoint and writes that the run was interrupted.
+    bits, but not written again. Closing the iterator seals a checkpoint and writes that the run was interrupted;
+    throwing `Stopped` into it does the same with another word.
 
     Raises:
         InUse: a live process has the run.
@@ -117,6 +139,9 @@ def record_run(prepared: Prepared, run: RunDir) -> Generator[Record, None, None]
             records.close()
             journal.write(said.end("interrupted", f"stopped before its end; cnnlab train --resume {run.word} goes on"))
             raise
+        except Stopped as stop:
+            records.close()
+            journal.write(said.end(stop.status, stop.reason))
         except BaseException as error:
             journal.write(said.end("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"))
             raise
@@ -148,7 +173,7 @@ class _Said:
             return None if known else record
         return record
 
-    def end(self, status: Literal["failed", "interrupted"], reason: str) -> RunEnded:
+    def end(self, status: Status, reason: str) -> RunEnded:
         return RunEnded(time.time(), status, reason, self.step, self.epoch)
 
 

@@ -20,12 +20,17 @@ MAY_IMPORT = {
     "training": GROUND | {"data", "models"},
     "provenance": {""},
     "run": GROUND | {"data", "models", "tracking", "training", "provenance"},
+    "search": GROUND | {"data", "models", "tracking", "training", "run"},
     "analysis": GROUND | {"data", "models", "tracking", "training"},
-    "cli": GROUND | {"data", "models", "tracking", "training", "run", "analysis", "cli"},
+    "cli": GROUND | {"data", "models", "tracking", "training", "run", "search", "analysis", "cli"},
 }
 """Room -> the rooms of cnnlab that it may import beside itself; "" is the package's own version."""
 
-AT_HOME = {"mlflow": {"tracking"}, "optuna": {"search"}, "torch": {"data", "models", "training", "run", "provenance"}}
+AT_HOME = {
+    "mlflow": {"tracking"},
+    "optuna": {"search"},
+    "torch": {"data", "models", "training", "run", "provenance", "search"},
+}
 """A library -> the only rooms that may import it."""
 
 HEAVY = {"torch", "torchvision", "mlflow", "optuna", "PIL", "matplotlib", "sklearn", "plotext", "rich"}

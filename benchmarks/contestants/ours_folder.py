@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.contestants.job import Job, Outcome, main
 from benchmarks.contestants.workloads import WORKLOADS
-from cnnlab.cli.options import FLAGS
 from cnnlab.config import read_config
+from cnnlab.config.flags import FLAGS
 from cnnlab.records import Epoch
 from cnnlab.run import create_run, prepare, record_run
 

@@ -6,23 +6,32 @@ Tracking knows neither networks nor figures; here it is handed both.
 import json
 import os
 import sys
+import threading
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from cnnlab.tracking import Delivery, RunDir, follow, import_mlflow, lower_priority
+from cnnlab.tracking import Delivery, Order, RunDir, follow_all, import_mlflow, lower_priority
 
 
 def main() -> None:
-    """Import MLflow, read from stdin which run to follow, follow it. Without an order, end."""
+    """Import MLflow, read from stdin which runs to follow, a line each, and follow them; end when there are no more."""
     lower_priority()
+    orders: SimpleQueue[Order | None] = SimpleQueue()
+    threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
     import_mlflow()
-    order = sys.stdin.readline()
-    if not order.strip():
-        return
-    values = json.loads(order)
-    run = RunDir(Path(values["run_dir"]))
-    _write_to(run.courier_log)
-    follow(run, values["uri"], load_model, draw)
+    follow_all(orders, load_model, draw)
+
+
+def _read_orders(orders: "SimpleQueue[Order | None]") -> None:
+    """stdin -> orders; the first run's folder takes whatever is printed."""
+    for number, line in enumerate(sys.stdin):
+        values = json.loads(line)
+        run = RunDir(Path(values["run_dir"]))
+        if number == 0:
+            _write_to(run.courier_log)
+        orders.put((run, values["uri"]))
+    orders.put(None)
 
 
 def delivery_of(run: RunDir, uri: str) -> Delivery:

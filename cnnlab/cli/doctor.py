@@ -39,10 +39,11 @@ def _torch() -> Iterator[tuple[bool, str]]:
 
 def _runs() -> Iterator[tuple[bool, str]]:
     from cnnlab.errors import CnnlabError
-    from cnnlab.tracking import is_delivered, list_runs, mark_dead
+    from cnnlab.tracking import is_delivered, list_runs, list_studies, list_trials, mark_dead
 
     undelivered = 0
-    for run in list_runs():
+    runs = [*list_runs(), *list_studies(), *list_trials()]
+    for run in runs:
         try:
             if mark_dead(run):
                 yield (
@@ -54,7 +55,7 @@ def _runs() -> Iterator[tuple[bool, str]]:
             yield False, str(error)
     if undelivered:
         yield False, f"{undelivered} runs are not in MLflow yet, or not whole; cnnlab sync delivers them"
-    yield True, f"{len(list_runs())} runs in mlruns/runs"
+    yield True, f"{len(runs)} runs and sweeps in mlruns"
 
 
 def _store(tracking_uri: str | None) -> tuple[bool, str]:

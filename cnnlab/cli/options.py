@@ -9,30 +9,12 @@ from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
 from cnnlab.config import RunConfig, parse_value
+from cnnlab.config.flags import FLAGS
 from cnnlab.config.messages import SECTIONS, classes_of
 from cnnlab.config.section import Section
 from cnnlab.errors import BadInput
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-FLAGS = {
-    "dataset": "data.dataset",
-    "data_root": "data.root",
-    "model": "model.name",
-    "optimizer": "optimizer.name",
-    "lr": "optimizer.lr",
-    "batch_size": "data.batch_size",
-    "momentum": "optimizer.momentum",
-    "weight_decay": "optimizer.weight_decay",
-    "dropout": "model.dropout",
-    "epochs": "training.epochs",
-    "schedule": "schedule.name",
-    "seed": "training.seed",
-    "device": "training.device",
-    "precision": "training.precision",
-    "checkpoint_every": "training.checkpoint_every",
-}
-"""Flag -> the setting that it sets."""
 
 
 def setting_options(command: F) -> F:
@@ -65,7 +47,7 @@ def place_options(command: F) -> F:
     """Where a run is kept and delivered."""
     for option in reversed(
         [
-            click.option("--experiment-name", default="cnnlab", show_default=True, help="MLflow's experiment."),
+            experiment_name_option,
             tracking_uri_option,
             click.option(
                 "--run-dir",
@@ -86,6 +68,9 @@ def output_options(command: F) -> F:
     )
 
 
+experiment_name_option = click.option(
+    "--experiment-name", default="cnnlab", show_default=True, help="MLflow's experiment."
+)
 tracking_uri_option = click.option(
     "--tracking-uri",
     metavar="URI",

@@ -1,10 +1,14 @@
 """`cnnlab show`"""
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from cnnlab.errors import BadInput
+from cnnlab.records import SweepEnded, SweepStarted
 
 if TYPE_CHECKING:
     from cnnlab.tracking import RunDir
@@ -17,18 +21,22 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Write the curves (and the confusion matrix) as PNG into this folder.",
 )
+@click.option("--storage", metavar="URL", help="The database of a sweep that is kept in one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout: that of `train --json`.")
-def show(run: str, plot: Path | None, as_json: bool) -> None:
-    """Show one run: its settings, curves and results.
+def show(run: str, plot: Path | None, storage: str | None, as_json: bool) -> None:
+    """Show one run or one sweep: settings, curves, results.
 
-    RUN is a run id, an unambiguous beginning of one, last, or a run's directory.
+    RUN is a run id, an unambiguous beginning of one, last, a run's directory, or the name of a study.
 
     \b
     Example: cnnlab show last --plot figures
     """
     from cnnlab.cli.result import print_result, result_of
-    from cnnlab.tracking import find_run
+    from cnnlab.tracking import find_run, studies_root
 
+    if run and (studies_root() / run / "journal.jsonl").exists():
+        _show_sweep(run, storage, as_json)
+        return
     found = find_run(run)
     if plot:
         from cnnlab.analysis import draw
@@ -40,6 +48,25 @@ def show(run: str, plot: Path | None, as_json: bool) -> None:
         return
     _print_history(found)
     print_result(result_of(found), as_json=False)
+
+
+def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
+    """What a sweep has found so far, as it printed at its end."""
+    from cnnlab.cli.sweep_result import print_findings
+    from cnnlab.search.findings import findings_of
+    from cnnlab.search.storage import storage_url
+    from cnnlab.search.study import plan_of
+    from cnnlab.tracking import RunDir, last, read, studies_root
+
+    records = read(RunDir(studies_root() / study).journal_file)[0]
+    started, ended = last(records, SweepStarted), last(records, SweepEnded)
+    plan = plan_of(study, storage_url(storage, study)) if started else None
+    if plan is None or started is None:
+        raise BadInput(
+            f"{study}: its study is not in {storage or 'its folder'}; where it is in a database, add --storage"
+        )
+    seconds = ended.time - started.time if ended else time.time() - started.time
+    print_findings(findings_of(plan), seconds, ["sweep", "--study", study], as_json=as_json)
 
 
 def _print_history(run: "RunDir") -> None:

@@ -11,18 +11,18 @@ from cnnlab.cli.options import tracking_uri_option
 def sync(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     """Deliver to MLflow what it has not got.
 
-    RUNS are run ids, beginnings of them, last, or directories; without any, all runs in mlruns/runs. Each run goes to
-    where it was made for, or to --tracking-uri. Delivering twice changes nothing.
+    RUNS are run ids, beginnings of them, last, or directories; without any, all runs and sweeps in mlruns. Each goes
+    to where it was made for, or to --tracking-uri. Delivering twice changes nothing.
 
     \b
     Example: cnnlab sync last
     """
     from cnnlab.cli import complain
     from cnnlab.cli.courier import delivery_of
-    from cnnlab.tracking import find_run, list_runs, mark_dead, note_error, resolve
+    from cnnlab.tracking import find_run, list_runs, list_studies, list_trials, mark_dead, note_error, resolve
 
     failures = 0
-    for run in [find_run(word) for word in runs] or list_runs():
+    for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
         mark_dead(run)
         intended = run.created.tracking_uri
         uri = resolve(tracking_uri if tracking_uri or intended == "none" else intended)

@@ -6,9 +6,14 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from cnnlab.config.section import Section, by_name
 
+LOG_OF_COMPLEMENT: dict[str, Any] = {"log_scale": "1 - value"}
+"""Marks a setting near 1 whose distance from 1 is what counts: a search on a log scale takes that of 1 - value."""
+
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
-Momentum = Annotated[float, Field(ge=0, lt=1, description="share of the last update that is kept")]
+Momentum = Annotated[
+    float, Field(ge=0, lt=1, description="share of the last update that is kept", json_schema_extra=LOG_OF_COMPLEMENT)
+]
 Eps = Annotated[float, Field(gt=0, description="added to a denominator, against division by zero")]
 
 
@@ -37,13 +42,17 @@ class Adagrad(_Optimizer):
 class Adadelta(_Optimizer):
     name: Literal["adadelta"] = "adadelta"
     lr: float = Field(1.0, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
-    rho: float = Field(0.9, ge=0, le=1, description="decay of the running averages")
+    rho: float = Field(
+        0.9, ge=0, le=1, description="decay of the running averages", json_schema_extra=LOG_OF_COMPLEMENT
+    )
     eps: Eps = 1e-6
 
 
 class RMSprop(_Optimizer):
     name: Literal["rmsprop"] = "rmsprop"
-    alpha: float = Field(0.99, ge=0, le=1, description="decay of the mean of squares")
+    alpha: float = Field(
+        0.99, ge=0, le=1, description="decay of the mean of squares", json_schema_extra=LOG_OF_COMPLEMENT
+    )
     momentum: Momentum = 0.0
     centered: bool = Field(False, description="divide by the variance instead of the mean of squares")
     eps: Eps = 1e-8

@@ -30,6 +30,21 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     return _validate(values, ""), notes
 
 
+def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
+    """`config` with `settings` (dotted path -> value) laid over it; its search space is left out.
+
+    What was set for another kind of model, optimizer or schedule is left out, as by `read_config`.
+
+    Raises:
+        BadInput: naming the field, the value and what is allowed.
+    """
+    values = config.model_dump(mode="json", exclude_unset=True, exclude={"search"})
+    _leave_out_foreign(values, settings)
+    for path, value in settings.items():
+        _set(values, path, value)
+    return _validate(values, "")
+
+
 def parse_value(text: str) -> Any:
     """A value as YAML reads it: `0.1`, `[32, 64]`, `null`, `relu`. Raises BadInput."""
     return parse_yaml(text)

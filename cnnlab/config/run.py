@@ -45,6 +45,9 @@ class TrainingConfig(Section):
     epochs: PositiveInt = Field(10, description="passes over the training images")
     seed: int = Field(0, ge=0, lt=2**63, description="of everything random")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="CPU threads; another number gives other bits [default: one a core]"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto is bf16 where the device computes it natively, else fp32"
     )

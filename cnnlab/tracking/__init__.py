@@ -1,10 +1,20 @@
 """The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
 
-from cnnlab.tracking.courier import follow, lower_priority, mark_dead, note_error
+from cnnlab.tracking.courier import Order, follow, follow_all, lower_priority, mark_dead, note_error
 from cnnlab.tracking.delivery import QUIET, Delivery, import_mlflow, store_answers
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id
-from cnnlab.tracking.run_dir import RunDir, ensure_store, find_run, list_runs, new_run_id, runs_root
+from cnnlab.tracking.run_dir import (
+    RunDir,
+    ensure_store,
+    find_run,
+    list_runs,
+    list_studies,
+    list_trials,
+    new_run_id,
+    runs_root,
+    studies_root,
+)
 from cnnlab.tracking.start import Courier
 from cnnlab.tracking.uri import resolve
 
@@ -13,14 +23,18 @@ __all__ = [
     "Courier",
     "Delivery",
     "Journal",
+    "Order",
     "RunDir",
     "ensure_store",
     "find_run",
     "follow",
+    "follow_all",
     "import_mlflow",
     "is_delivered",
     "last",
     "list_runs",
+    "list_studies",
+    "list_trials",
     "load_progress",
     "lower_priority",
     "mark_dead",
@@ -31,4 +45,5 @@ __all__ = [
     "resolve",
     "runs_root",
     "store_answers",
+    "studies_root",
 ]

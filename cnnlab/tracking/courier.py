@@ -1,13 +1,15 @@
-"""The courier: tails one run's journal and delivers it, until the run has ended and all of it is there."""
+"""The courier: tails the journals of runs and delivers them, until they have ended and all is there."""
 
 import os
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
 
 from cnnlab.errors import InUse
-from cnnlab.records import Epoch, RunEnded, RunStarted, Steps
+from cnnlab.records import Epoch, Record, RunEnded, RunStarted, Steps, SweepEnded, SweepStarted, TrialEnded
 from cnnlab.tracking.delivery import Delivery, Draw, LoadModel
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.progress import load_progress, save_progress
@@ -18,29 +20,71 @@ PATIENCE_SECONDS = 60.0
 """How long an ended run is tried again while the store does not answer."""
 LONGEST_PAUSE = 30.0
 
+Order: TypeAlias = tuple[RunDir, str]
+"""A run and the store that it is to be delivered to."""
+
+
+class Followed:
+    """A run that is delivered while it goes."""
+
+    def __init__(self, run: RunDir, uri: str, load_model: LoadModel, draw: Draw) -> None:
+        self.run = run
+        self.uri = uri
+        self._delivery = Delivery(run, uri, load_model, draw)
+        self._pause, self._due = POLL_SECONDS, 0.0
+        self._ended_at: float | None = None
+
+    def look(self, patience: float) -> bool | None:
+        """Deliver what is new, unless it is too early to try again.
+
+        True when all of a run that has ended is there, False when the store did not answer for `patience` seconds
+        after its end, else None. While the run lives, an unreachable store is tried again for ever, at growing
+        intervals.
+        """
+        if time.monotonic() < self._due:
+            return None
+        alive = self.run.is_held()  # before the journal is read, so that nothing said before the end is missed
+        if not alive:
+            mark_dead(self.run)
+            self._ended_at = self._ended_at or time.monotonic()
+        try:
+            if self._delivery.advance():
+                return True
+            self._pause = POLL_SECONDS
+        except Exception as error:  # whatever MLflow, its database or the network come up with
+            note_error(self.run, self.uri, error)
+            self._pause = min(max(1.0, 2 * self._pause), LONGEST_PAUSE)
+            if self._ended_at and time.monotonic() - self._ended_at > patience:
+                return False
+        self._due = time.monotonic() + self._pause
+        return None
+
 
 def follow(run: RunDir, uri: str, load_model: LoadModel, draw: Draw, patience: float = PATIENCE_SECONDS) -> bool:
-    """Deliver a run while it goes. True when all of it is there, False when the store did not answer for too long.
+    """Deliver one run until all of it is there (True) or the store did not answer for too long (False)."""
+    followed = Followed(run, uri, load_model, draw)
+    while (done := followed.look(patience)) is None:
+        time.sleep(POLL_SECONDS)
+    return done
 
-    While the run lives, an unreachable store is tried again for ever, at growing intervals.
-    """
-    delivery = Delivery(run, uri, load_model, draw)
-    pause, ended_at = POLL_SECONDS, None
-    while True:
-        alive = run.is_held()  # before the journal is read, so that nothing said before the end is missed
-        if not alive:
-            mark_dead(run)
-            ended_at = ended_at or time.monotonic()
-        try:
-            if delivery.advance():
-                return True
-            pause = POLL_SECONDS
-        except Exception as error:  # whatever MLflow, its database or the network come up with
-            note_error(run, uri, error)
-            pause = min(max(1.0, 2 * pause), LONGEST_PAUSE)
-            if ended_at and time.monotonic() - ended_at > patience:
-                return False
-        time.sleep(pause)
+
+def follow_all(orders: "SimpleQueue[Order | None]", load_model: LoadModel, draw: Draw) -> None:
+    """Deliver each run that is ordered, all at once, until None says that no more will be and the last one is done."""
+    following: list[Followed] = []
+    more = True
+    while more or following:
+        with suppress(Empty):
+            while more:
+                order = orders.get(block=not following)
+                if order is None:
+                    more = False
+                elif order not in [(followed.run, followed.uri) for followed in following]:
+                    following.append(Followed(*order, load_model, draw))
+                if order is not None and orders.empty():
+                    break
+        following = [followed for followed in following if followed.look(PATIENCE_SECONDS) is None]
+        if following:
+            time.sleep(POLL_SECONDS)
 
 
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
@@ -57,25 +101,34 @@ def mark_dead(run: RunDir) -> bool:
     try:
         with run.hold():
             records, _ = read(run.journal_file)
-            if not records or isinstance(records[-1], RunEnded):
+            if not records or isinstance(records[-1], RunEnded | SweepEnded):
                 return False
-            steps, epoch = last(records, Steps), last(records, Epoch)
-            started = last(records, RunStarted)
-            of = f" of {started.epochs}" if started else ""
             with Journal(run.journal_file) as journal:
-                journal.write(
-                    RunEnded(
-                        time=os.stat(run.journal_file).st_mtime,
-                        status="died",
-                        reason=f"its process died after epoch {epoch.epoch if epoch else 0}{of}; "
-                        f"cnnlab train --resume {run.word} goes on",
-                        step=steps.last if steps else 0,
-                        epoch=epoch.epoch if epoch else 0,
-                    )
-                )
+                journal.write(_death_of(run, records, os.stat(run.journal_file).st_mtime))
             return True
     except InUse:
         return False
+
+
+def _death_of(run: RunDir, records: list[Record], at: float) -> RunEnded | SweepEnded:
+    if sweep := last(records, SweepStarted):
+        trials = [record for record in records if isinstance(record, TrialEnded)]
+        reason = f"its process died after {len(trials)} of {sweep.trials} trials; the same command goes on"
+        complete = [trial for trial in trials if trial.value is not None]
+        if not complete:
+            return SweepEnded(at, "died", reason, None, None, {})
+        best = max(complete, key=lambda trial: trial.value or 0.0)
+        return SweepEnded(at, "died", reason, best.trial, best.value, best.settings)
+    steps, epoch, started = last(records, Steps), last(records, Epoch), last(records, RunStarted)
+    of = f" of {started.epochs}" if started else ""
+    return RunEnded(
+        time=at,
+        status="died",
+        reason=f"its process died after epoch {epoch.epoch if epoch else 0}{of}; "
+        f"cnnlab train --resume {run.word} goes on",
+        step=steps.last if steps else 0,
+        epoch=epoch.epoch if epoch else 0,
+    )
 
 
 def lower_priority() -> None:

@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from cnnlab import __version__
-from cnnlab.records import Record, RunEnded, RunStarted
+from cnnlab.records import Record, RunEnded, RunStarted, SweepEnded, SweepStarted
 from cnnlab.tracking.journal import last, read
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
-from cnnlab.tracking.translate import STATUS, dataset_fields, metrics, milliseconds, parameters, tags
+from cnnlab.tracking.translate import (
+    STATUS,
+    dataset_fields,
+    ended_tags,
+    metrics,
+    milliseconds,
+    parameters,
+    sweep_parameters,
+    sweep_tags,
+    tags,
+)
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -91,7 +101,7 @@ class Delivery:
             if mlflow_run != progress.mlflow_run_id:  # not the run that the offset belongs to
                 records, end = read(self.run.journal_file)
             self._deliver(mlflow_run, records)
-            complete = isinstance(records[-1], RunEnded)
+            complete = isinstance(records[-1], RunEnded | SweepEnded)
             # until an end is delivered whole, its records are delivered again
             save_progress(self.run, self.uri, Progress(mlflow_run, progress.offset if complete else end))
             if complete:
@@ -104,7 +114,14 @@ class Delivery:
 
         for record in records:
             if isinstance(record, RunStarted):
-                self._start(mlflow_run, record)
+                self._start(mlflow_run, parameters(self.run.created), tags(self.run.created, record))
+                self._log_dataset(mlflow_run, record)
+            elif isinstance(record, SweepStarted):
+                self._start(
+                    mlflow_run,
+                    {**parameters(self.run.created), **sweep_parameters(record)},
+                    sweep_tags(self.run.created, record),
+                )
         rows = [Metric(*row) for record in records for row in metrics(record)]
         for first in range(0, len(rows), BATCH):
             self.client.log_batch(mlflow_run, metrics=rows[first : first + BATCH])
@@ -124,11 +141,14 @@ class Delivery:
         return progress.mlflow_run_id
 
     def _find(self) -> str | None:
-        """The MLflow run that carries our run id."""
+        return self._find_by_id(self.run.created.run_id)
+
+    def _find_by_id(self, run_id: str) -> str | None:
+        """The MLflow run that carries one of our run ids."""
         experiment = self.client.get_experiment_by_name(self.run.created.experiment)
         if experiment is None:
             return None
-        found = self.client.search_runs([experiment.experiment_id], f"tags.`{TAG}` = '{self.run.run_id}'")
+        found = self.client.search_runs([experiment.experiment_id], f"tags.`{TAG}` = '{run_id}'")
         return found[0].info.run_id if found else None
 
     def _create(self) -> str:
@@ -137,9 +157,19 @@ class Delivery:
             self._experiment(),
             start_time=milliseconds(created.time),
             run_name=created.run_id,
-            tags={TAG: created.run_id},
+            tags={TAG: created.run_id, **self._parent_tag()},
         )
         return str(run.info.run_id)
+
+    def _parent_tag(self) -> dict[str, str]:
+        """MLflow's own tag for a run below another. Raises LookupError as long as the other is not there."""
+        parent = self.run.created.parent
+        if parent is None:
+            return {}
+        found = self._find_by_id(parent)
+        if found is None:
+            raise LookupError(f"the sweep {parent} of this trial is not in the store yet")
+        return {"mlflow.parentRunId": found}
 
     def _experiment(self) -> str:
         """The id of the experiment, made where it is new."""
@@ -170,41 +200,53 @@ class Delivery:
         if self.uri.startswith("sqlite"):
             self._sqlite_folder().mkdir(parents=True, exist_ok=True)
 
-    def _start(self, mlflow_run: str, started: RunStarted) -> None:
-        """Parameters, tags and the dataset; after a resume the run is running again."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+    def _start(self, mlflow_run: str, params: dict[str, str], tags: dict[str, str]) -> None:
+        """Parameters and tags; after a resume the run is running again."""
+        from mlflow.entities import Param, RunTag
 
-        created = self.run.created
         self.client.log_batch(
             mlflow_run,
-            params=[Param(key, value) for key, value in parameters(created).items()],
-            tags=[RunTag(key, value) for key, value in tags(created, started).items()],
+            params=[Param(key, value) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
         )
         self.client.update_run(mlflow_run, status="RUNNING")
+
+    def _log_dataset(self, mlflow_run: str, started: RunStarted) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
         inputs = self.client.get_run(mlflow_run).inputs
         if not (inputs and inputs.dataset_inputs):
             dataset = Dataset(**dataset_fields(started))
             self.client.log_inputs(mlflow_run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def _finish(self, mlflow_run: str) -> None:
-        """Config, journal, figures and model, then the status: who reads it finds all the rest."""
-        ended = last(read(self.run.journal_file)[0], RunEnded)
-        assert ended is not None
+        """The artifacts, then the status: who reads it finds all the rest."""
+        ended = read(self.run.journal_file)[0][-1]
+        assert isinstance(ended, RunEnded | SweepEnded)
         for file in (self.run.config_file, self.run.journal_file):
             self.client.log_artifact(mlflow_run, str(file))
+        if isinstance(ended, SweepEnded):
+            self._log_report(mlflow_run)
+        elif self.run.created.parent is None:  # the trials of a sweep are many: curves, but no figures and no model
+            self._log_figures(mlflow_run)
+            outputs = self.client.get_run(mlflow_run).outputs
+            if ended.weights_file and not (outputs and outputs.model_outputs):
+                self._log_model(mlflow_run)
+        for key, value in ended_tags(ended).items():
+            self.client.set_tag(mlflow_run, key, value)
+        self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))
+
+    def _log_figures(self, mlflow_run: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             for figure in self.draw(self.run.path, Path(folder)):
                 self.client.log_artifact(mlflow_run, str(figure), "figures")
-        outputs = self.client.get_run(mlflow_run).outputs
-        if ended.weights_file and not (outputs and outputs.model_outputs):
-            self._log_model(mlflow_run)
-        for key, value in (
-            ("status", ended.status),
-            ("reason", ended.reason),
-            ("weights_sha256", ended.weights_sha256),
-        ):
-            self.client.set_tag(mlflow_run, f"cnnlab.{key}", value or "")
-        self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))
+
+    def _log_report(self, mlflow_run: str) -> None:
+        """What the sweep left in its folder."""
+        for file in sorted(self.run.path.glob("report/*")):
+            self.client.log_artifact(mlflow_run, str(file), "report")
+        if (best := self.run.path / "best.yaml").exists():
+            self.client.log_artifact(mlflow_run, str(best))
 
     def _log_model(self, mlflow_run: str) -> None:
         """The trained network, with a signature, so that mlflow.pytorch.load_model gives it back."""

@@ -29,6 +29,11 @@ def runs_root() -> Path:
     return STORE / "runs"
 
 
+def studies_root() -> Path:
+    """Where sweeps are kept, each in a folder of its name with its trials below it."""
+    return STORE / "studies"
+
+
 def ensure_store() -> None:
     """Make mlruns/, kept out of git by a .gitignore of its own."""
     STORE.mkdir(exist_ok=True)
@@ -98,7 +103,8 @@ class RunDir:
     @property
     def word(self) -> str:
         """What `find_run` finds it by from here: its id, or its directory where that is a place of its own."""
-        return self.run_id if self.path.parent == runs_root().absolute() else str(self.path)
+        own = self.path.parent == runs_root().absolute() or self.path.is_relative_to(studies_root().absolute())
+        return self.run_id if own else str(self.path)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -141,6 +147,16 @@ def list_runs() -> list[RunDir]:
     return [RunDir(path.parent.absolute()) for path in sorted(runs_root().glob("*/journal.jsonl"))]
 
 
+def list_studies() -> list[RunDir]:
+    """The sweeps kept here, by name."""
+    return [RunDir(path.parent.absolute()) for path in sorted(studies_root().glob("*/journal.jsonl"))]
+
+
+def list_trials() -> list[RunDir]:
+    """The runs of the sweeps' trials, sweep by sweep."""
+    return [RunDir(path.parent.absolute()) for path in sorted(studies_root().glob("*/*/**/journal.jsonl"))]
+
+
 def find_run(word: str) -> RunDir:
     """The run that a user means by an id, an unambiguous beginning of one, `last`, or a directory.
 
@@ -154,6 +170,7 @@ def find_run(word: str) -> RunDir:
         return max(runs, key=lambda run: run.created.time)
     if (Path(word) / "journal.jsonl").exists():
         return RunDir(Path(word).absolute())
+    runs += list_trials()
     exact = [run for run in runs if word in (run.path.name, run.run_id)]
     matching = exact or [run for run in runs if run.run_id.startswith(word)]
     if len(matching) == 1:

@@ -1,4 +1,4 @@
-"""The courier seen from the training process: started early, told which run to follow, waited for at the end."""
+"""The courier seen from the training process: started early, told which runs to follow, waited for at the end."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from cnnlab.tracking.progress import load_progress
@@ -26,6 +27,7 @@ class Courier:
     def __init__(self, uri: str, command: Sequence[str] = COMMAND) -> None:
         self.uri = uri
         self._process = None
+        self._follows = False
         if uri != "none":
             self._process = subprocess.Popen(
                 list(command),
@@ -37,20 +39,22 @@ class Courier:
             )
 
     def follow(self, run: RunDir) -> None:
-        """Deliver this run from now on; its lock has to be held already."""
+        """Deliver this run too from now on; its lock has to be held already."""
+        self._follows = True
         if self._process and self._process.stdin:
             order = json.dumps({"run_dir": str(run.path), "uri": self.uri})
-            try:
+            with suppress(BrokenPipeError):  # it died; `cnnlab sync` delivers
                 self._process.stdin.write(order.encode() + b"\n")
-                self._process.stdin.close()
-            except BrokenPipeError:  # it died; `cnnlab sync` delivers
-                pass
-            self._process.stdin = None
+                self._process.stdin.flush()
 
     def wait(self, run: RunDir, seconds: float) -> str | None:
-        """Wait until the store has all of an ended run; why it has not, in words, or None when all is well."""
+        """Wait until the store has all of an ended run; why it has not, in words, or None when all is well.
+
+        After this nothing more can be followed.
+        """
         if self._process is None:
             return None
+        self._end_orders()
         start = time.monotonic()
         while time.monotonic() - start < seconds:
             progress = load_progress(run, self.uri)
@@ -69,7 +73,13 @@ class Courier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process and self._process.stdin:
-            self._process.stdin.close()
+        self._end_orders()
+        if self._process and not self._follows:
             self._process.terminate()
             self._process.wait()
+
+    def _end_orders(self) -> None:
+        if self._process and self._process.stdin:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.stdin = None

@@ -3,9 +3,9 @@
 import json
 from typing import Any, NamedTuple
 
-from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Steps
+from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Steps, SweepEnded, SweepStarted, TrialEnded
 
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "FAILED", "interrupted": "KILLED"}
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}
 """MLflow's word for how a run ended; the tag cnnlab.status says it exactly."""
 
 
@@ -39,6 +39,10 @@ def metrics(record: Record) -> list[MetricRow]:
             "test/accuracy": record.test_accuracy,
             "test/loss": record.test_loss,
         }
+    elif isinstance(record, TrialEnded):
+        trial = {"trial/val_accuracy": record.value, "best/val_accuracy": record.best_value}
+        at = milliseconds(record.time)
+        return [MetricRow(key, value, at, record.trial) for key, value in trial.items() if value is not None]
     else:
         return []
     time_ms = milliseconds(record.time)
@@ -67,8 +71,44 @@ def tags(created: RunCreated, started: RunStarted) -> dict[str, str]:
         "precision": started.precision,
         "seed": str(started.seed),
     }
-    given = {key if key.startswith("mlflow.") else f"cnnlab.{key}": value for key, value in created.tags.items()}
-    return {**given, **{f"cnnlab.{key}": value for key, value in own.items()}}
+    return {**_given(created), **{f"cnnlab.{key}": value for key, value in own.items()}}
+
+
+def _given(created: RunCreated) -> dict[str, str]:
+    return {key if key.startswith("mlflow.") else f"cnnlab.{key}": value for key, value in created.tags.items()}
+
+
+def sweep_parameters(started: SweepStarted) -> dict[str, str]:
+    """The space: `search.optimizer.lr` -> what it may be."""
+    return {f"search.{name}": json.dumps(dimension["domain"]) for name, dimension in started.space.items()}
+
+
+def sweep_tags(created: RunCreated, started: SweepStarted) -> dict[str, str]:
+    """What a sweep can be found by."""
+    own = {
+        "run_id": created.run_id,
+        "status": "running",
+        "dataset": created.config["data"]["dataset"],
+        "trials": str(started.trials),
+        "sampler": started.sampler,
+        "pruner": started.pruner,
+        "seeds": str(started.seeds),
+    }
+    return {**_given(created), **{f"cnnlab.{key}": value for key, value in own.items()}}
+
+
+def ended_tags(ended: RunEnded | SweepEnded) -> dict[str, str]:
+    """How it ended, exactly, which MLflow's status does not say."""
+    if isinstance(ended, SweepEnded):
+        best = {f"best.{key}": json.dumps(value) for key, value in ended.settings.items()}
+        own = {"best_trial": "" if ended.best_trial is None else str(ended.best_trial), **best}
+    else:
+        trial_state = {"finished": "complete", "failed": "infeasible" if ended.diverged else "failed"}
+        own = {
+            "weights_sha256": ended.weights_sha256 or "",
+            "trial_state": trial_state.get(ended.status, ended.status),
+        }
+    return {f"cnnlab.{key}": value for key, value in {"status": ended.status, "reason": ended.reason, **own}.items()}
 
 
 def dataset_fields(started: RunStarted) -> dict[str, str]:

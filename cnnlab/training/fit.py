@@ -106,7 +106,7 @@ class _Fit:
             self._seal()
             raise
         except _Diverged as diverged:
-            ended = self._ended("failed", _divergence_advice(diverged))
+            ended = replace(self._ended("failed", _divergence_advice(diverged)), diverged=True)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise

@@ -1,0 +1,178 @@
+"""A sweep at the command line: the courier beside it, progress on stderr, the result on stdout, signals obeyed."""
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnlab.cli import complain
+from cnnlab.cli.interrupts import catch_interrupts
+from cnnlab.cli.progress import open_status
+from cnnlab.cli.session import DELIVERY_SECONDS
+from cnnlab.cli.sweep_options import SweepOptions
+from cnnlab.cli.sweep_view import open_sweep_view
+from cnnlab.config import RunConfig
+from cnnlab.config.space import Space
+from cnnlab.errors import InUse
+from cnnlab.records import RunStarted, Status, SweepEnded
+from cnnlab.tracking import Courier, RunDir, ensure_store, last, read, resolve
+
+if TYPE_CHECKING:
+    from cnnlab.search.findings import Findings
+    from cnnlab.search.plan import Plan
+    from cnnlab.search.slots import Slot
+
+
+def run_sweep(
+    config: RunConfig,
+    space: Space,
+    asked: SweepOptions,
+    experiment: str,
+    tracking_uri: str | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Sweep, print what was found, return the exit code."""
+    uri = resolve(tracking_uri)
+    began = time.monotonic()
+    with Courier(uri) as courier:
+        from cnnlab.search.findings import findings_of, settings_of
+        from cnnlab.search.journal import open_sweep
+        from cnnlab.search.report import write_report
+        from cnnlab.search.study import check, extend
+        from cnnlab.search.sweep import sweep
+        from cnnlab.search.trial import check_on_data
+        from cnnlab.search.workers import layout
+
+        plan = plan_of(config, space, asked, experiment, uri)
+        check(plan)
+        where = layout(asked.workers, config.training.device, config.training.threads)
+        check_on_data(plan)
+        ensure_store()
+        if asked.extend:
+            extend(plan, asked.extend, asked.storage)
+        plan, journal = open_sweep(plan)
+        if not journal.ours and asked.study is None:
+            raise InUse(
+                f"{plan.study}: a live process ({journal.run.holder()}) has this study; join it by --study {plan.study}"
+            )
+        followed = _Followed(courier)
+        followed.look_at(journal.run, 0)
+        with open_sweep_view(quiet, plan, str(where)) as view, catch_interrupts() as interrupt:
+            for seen in sweep(plan, where, asked.timeout, lambda: bool(interrupt.number)):
+                if seen.stage == "search":
+                    journal.note(seen.slots, lambda slot: settings_of(plan, slot))
+                followed.look(seen.slots)
+                view.show(seen)
+        findings = findings_of(plan)
+        with open_status(quiet, "drawing the plots"):
+            write_report(findings)
+        journal.end(_ended(findings, _status(findings)))
+        with open_status(quiet, "handing the sweep over to MLflow"):
+            undelivered = followed.wait()
+        if undelivered:
+            complain(f"MLflow has not got all of this sweep yet ({undelivered}); later: cnnlab sync")
+        return _print(findings, time.monotonic() - began, interrupt.number, as_json=as_json)
+
+
+def plan_of(config: RunConfig, space: Space, asked: SweepOptions, experiment: str, uri: str) -> "Plan":
+    """What was asked for. Raises BadInput for a sampler that the space does not suit or that is not installed."""
+    from cnnlab.search.plan import Plan
+    from cnnlab.search.samplers import check_sampler
+    from cnnlab.search.storage import storage_url
+
+    check_sampler(asked.sampler, space)
+    plan = Plan(
+        config,
+        space,
+        asked.trials,
+        asked.sampler,
+        asked.pruner,
+        asked.seeds,
+        asked.confirm,
+        asked.confirm_seeds,
+        asked.retries,
+        experiment=experiment,
+        tracking_uri=uri,
+    )
+    study = asked.study or plan.default_study()
+    return replace(plan, study=study, storage=storage_url(asked.storage, study))
+
+
+def show_preview(config: RunConfig, space: Space, asked: SweepOptions) -> int:
+    """Print what a sweep would do."""
+    from cnnlab.cli.sweep_result import print_preview
+    from cnnlab.search.preview import preview
+    from cnnlab.search.study import check
+    from cnnlab.search.trial import check_on_data
+    from cnnlab.search.workers import layout
+
+    plan = plan_of(config, space, asked, "", "none")
+    check(plan)
+    check_on_data(plan)
+    where = layout(asked.workers, config.training.device, config.training.threads)
+    print_preview(plan, preview(plan, where), str(where))
+    return 0
+
+
+class _Followed:
+    """The runs of a sweep that the courier was told of, each once an attempt."""
+
+    def __init__(self, courier: Courier) -> None:
+        self.courier = courier
+        self._runs: dict[tuple[Path, int], RunDir] = {}
+
+    def look(self, slots: "list[Slot]") -> None:
+        """Tell the courier of the trainings that have begun since the last time."""
+        for slot in slots:
+            if slot.run_dir is not None:
+                for journal in Path(slot.run_dir).glob("journal.jsonl"):
+                    self.look_at(RunDir(journal.parent), len(slot.attempts))
+
+    def look_at(self, run: RunDir, attempt: int) -> None:
+        if (run.path, attempt) not in self._runs and (attempt == 0 or _has_begun(run)):
+            self._runs[run.path, attempt] = run
+            self.courier.follow(run)
+
+    def wait(self) -> str | None:
+        """Until MLflow has all of them; why it has not, in words."""
+        deadline = time.monotonic() + DELIVERY_SECONDS
+        for run in self._runs.values():
+            if why := self.courier.wait(run, max(0.1, deadline - time.monotonic())):
+                return why
+        return None
+
+
+def _has_begun(run: RunDir) -> bool:
+    """Whether its process has had its lock, so that from now on it is seen to be alive or dead."""
+    return last(read(run.journal_file)[0], RunStarted) is not None
+
+
+def _status(findings: "Findings") -> Status:
+    return "finished" if all(slot.finished for slot in findings.slots) else "interrupted"
+
+
+def _ended(findings: "Findings", status: Status) -> SweepEnded:
+    from cnnlab.search.findings import settings_of
+
+    best = findings.best
+    done = sum(slot.finished for slot in findings.slots)
+    reason = "" if status == "finished" else f"{done} of {len(findings.slots)} trials; the same command goes on"
+    if best is None:
+        return SweepEnded(time.time(), status, reason, None, None, {})
+    return SweepEnded(time.time(), status, reason, best.number, best.value, settings_of(findings.plan, best))
+
+
+def _print(findings: "Findings", seconds: float, interrupted: int, *, as_json: bool) -> int:
+    from cnnlab.cli.sweep_result import print_findings
+
+    print_findings(findings, seconds, sys.argv[1:], as_json=as_json)
+    if interrupted:
+        complain(f"interrupted; the same command goes on with {findings.plan.study}")
+        return 128 + interrupted
+    if findings.best is None:
+        complain("no trial was trained to its end; see the reasons by cnnlab show " + findings.plan.study)
+        return 1
+    return 0

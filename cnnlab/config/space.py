@@ -1,0 +1,166 @@
+"""What a search may try: ranges and choices of settings, some of them only where another choice was made."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Params: TypeAlias = dict[str, Any]
+"""A point of a space: a dimension's name -> the value of its setting."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+    complement: bool = False
+    """`log` means the log of 1 - value."""
+
+    def __contains__(self, value: Any) -> bool:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.low <= value <= self.high
+
+    def position(self, value: float) -> float:
+        """Where in the range a value lies: 0 at `low`, 1 at `high`, on the range's own scale."""
+        low, high, here = (self._scaled(number) for number in (self.low, self.high, value))
+        return (here - low) / (high - low)
+
+    def at(self, position: float) -> float:
+        """The inverse of `position`; integers are rounded."""
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        scaled = low + position * (high - low)
+        value = scaled if not self.log else 1 - math.exp(-scaled) if self.complement else math.exp(scaled)
+        return round(value) if self.integer else value
+
+    def to_json(self) -> dict[str, Any]:
+        marks = {key: True for key in ("log", "integer", "complement") if getattr(self, key)}
+        return {"low": self.low, "high": self.high, **marks}
+
+    def __str__(self) -> str:
+        scale = (" (log of 1 - value)" if self.complement else " (log)") if self.log else ""
+        return f"{self.low:g} .. {self.high:g}{scale}"
+
+    def _scaled(self, value: float) -> float:
+        if not self.log:
+            return value
+        return -math.log(1 - value) if self.complement else math.log(value)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of these values."""
+
+    values: tuple[Any, ...]
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self.values
+
+    def to_json(self) -> list[Any]:
+        return list(self.values)
+
+    def __str__(self) -> str:
+        return ", ".join(str(value) for value in self.values)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Only where the setting `path` has one of these values."""
+
+    path: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One setting and what it may be."""
+
+    name: str
+    """Unique in the space: the setting's path, or section.kind.key for what only one kind has."""
+    path: str
+    domain: Range | Choices
+    only: Condition | None = None
+
+
+@dataclass(frozen=True)
+class Space:
+    """Dimensions; what a condition asks for comes before what depends on it."""
+
+    dimensions: tuple[Dimension, ...]
+
+    def choose(self, pick: Callable[[Dimension], Any]) -> Params:
+        """A point: `pick` is asked for every dimension that applies, given what was picked before."""
+        params: Params = {}
+        for dimension in self.dimensions:
+            if self._applies(dimension, params):
+                params[dimension.name] = pick(dimension)
+        return params
+
+    def settings(self, params: Params) -> dict[str, Any]:
+        """A point as settings: dotted path -> value."""
+        return {self[name].path: value for name, value in params.items()}
+
+    def inside(self, settings: dict[str, Any]) -> Params:
+        """What a space knows of a configuration (dotted path -> value): each setting that lies in its domain."""
+        return {
+            dimension.name: settings[dimension.path]
+            for dimension in self.dimensions
+            if (dimension.only is None or settings.get(dimension.only.path) in dimension.only.values)
+            and dimension.path in settings
+            and settings[dimension.path] in dimension.domain
+        }
+
+    def contains(self, params: Params) -> bool:
+        """Whether a point of another space, by names, is one of this space."""
+        known = {dimension.name for dimension in self.dimensions}
+        try:
+            mine = self.choose(lambda dimension: params[dimension.name])
+        except KeyError:
+            return False
+        return set(mine) == set(params) & known == set(params) and all(mine[n] in self[n].domain for n in mine)
+
+    def points(self) -> Iterator[Params]:
+        """Every point, in order; all dimensions have to be choices."""
+        open_points: list[Params] = [{}]
+        for dimension in self.dimensions:
+            assert isinstance(dimension.domain, Choices)
+            values = dimension.domain.values
+            open_points = list(
+                itertools.chain.from_iterable(
+                    [{**p, dimension.name: value} for value in values] if self._applies(dimension, p) else [p]
+                    for p in open_points
+                )
+            )
+        yield from open_points
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data: two spaces are equal where this is."""
+        return {
+            dimension.name: {
+                "path": dimension.path,
+                "domain": dimension.domain.to_json(),
+                **({"only": [dimension.only.path, *dimension.only.values]} if dimension.only else {}),
+            }
+            for dimension in self.dimensions
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Space":
+        """The inverse of `to_json`."""
+        dimensions = []
+        for name, values in data.items():
+            domain = values["domain"]
+            only = Condition(values["only"][0], tuple(values["only"][1:])) if "only" in values else None
+            parsed = Choices(tuple(domain)) if isinstance(domain, list) else Range(**domain)
+            dimensions.append(Dimension(name, values["path"], parsed, only))
+        return cls(tuple(dimensions))
+
+    def __getitem__(self, name: str) -> Dimension:
+        return next(dimension for dimension in self.dimensions if dimension.name == name)
+
+    def _applies(self, dimension: Dimension, params: Params) -> bool:
+        return dimension.only is None or params.get(dimension.only.path) in dimension.only.values

@@ -1,0 +1,250 @@
+"""A search space from YAML and flags, checked against the bounds of the settings that it searches."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from cnnlab.config import search_defaults
+from cnnlab.config.flags import FLAGS
+from cnnlab.config.messages import SECTIONS, classes_of, nearest
+from cnnlab.config.reading import changed, flat
+from cnnlab.config.run import RunConfig
+from cnnlab.config.section import Section
+from cnnlab.config.space import Choices, Condition, Dimension, Range, Space
+from cnnlab.config.yaml_file import parse_yaml
+from cnnlab.errors import BadInput
+
+NOT_SEARCHED = {
+    "name": "it is a name for people",
+    "data.dataset": "scores on different images cannot be compared",
+    "data.root": "scores on different images cannot be compared",
+    "data.val_fraction": "scores on different validation splits cannot be compared",
+    "training.seed": "the best of many seeds is luck; --seeds K takes the mean over K",
+    "training.device": "it is where a trial runs, not what it is",
+    "training.threads": "it is where a trial runs, not what it is",
+}
+"""Setting -> why it is no hyperparameter."""
+
+WRITE = "write {low: 0.001, high: 1, log: true} or a list of choices"
+
+
+def read_space(config: RunConfig, words: tuple[str, ...] = ()) -> Space:
+    """The space of `config.search` with the command line's `words` over it; a default one where neither says a thing.
+
+    Args:
+        config: the experiment as written; every range and choice has to be allowed in it.
+        words: each NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE,...; NAME is a flag's or a whole dotted path.
+
+    Raises:
+        BadInput: naming the setting, what was asked and what is allowed.
+    """
+    asked = {_path(name): domain for name, domain in {**(config.search or {}), **_from_words(words)}.items()}
+    space = Space(tuple(_ordered(config, asked or _default(config))))
+    _check_bounds(config, space)
+    return space
+
+
+def corners(config: RunConfig, space: Space) -> Iterator[tuple[Dimension, Any, RunConfig]]:
+    """Each end of each range and each choice, alone, in the experiment.
+
+    Raises:
+        BadInput: one of them is not allowed.
+    """
+    for dimension in space.dimensions:
+        domain = dimension.domain
+        for value in domain.values if isinstance(domain, Choices) else (domain.low, domain.high):
+            for kind in dimension.only.values if dimension.only else (None,):
+                settings = {dimension.only.path: kind} if dimension.only else {}
+                try:
+                    yield dimension, value, changed(config, {**settings, dimension.path: value})
+                except BadInput as error:
+                    raise BadInput(f"search: {error}") from None
+
+
+def _check_bounds(config: RunConfig, space: Space) -> None:
+    for _ in corners(config, space):
+        pass
+
+
+def _from_words(words: tuple[str, ...]) -> dict[str, Any]:
+    """--search's words as YAML would have them."""
+    asked = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not (name and equals and text):
+            raise BadInput(f"--search {word}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE")
+        asked[name] = _domain_of_word(word, text)
+    return asked
+
+
+def _domain_of_word(word: str, text: str) -> Any:
+    parts = text.split(":")
+    if len(parts) > 3 or (len(parts) == 3 and parts[2] != "log"):
+        raise BadInput(f"--search {word}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log")
+    try:
+        if len(parts) == 1:
+            return parse_yaml(f"[{text}]")
+        return {"low": parse_yaml(parts[0]), "high": parse_yaml(parts[1]), "log": len(parts) == 3}
+    except BadInput as error:
+        raise BadInput(f"--search {word}: {error}") from None
+
+
+def _path(name: str) -> str:
+    """The dotted path of a setting or of a flag's name."""
+    path = FLAGS.get(name.replace("-", "_"), name)
+    if path in NOT_SEARCHED:
+        raise BadInput(f"search.{name}: {path} cannot be searched: {NOT_SEARCHED[path]}")
+    section, _, key = path.partition(".")
+    if key and any(key in kind.model_fields for kind in classes_of(section)):
+        return path
+    if section == "optimizer" and key and "a class of torch.optim" in SECTIONS["optimizer"]:
+        return path  # perhaps a parameter of such a class; the bounds' check asks it
+    raise BadInput(f"search.{name}: there is no such setting{nearest(name, [*FLAGS, *_settings()])}")
+
+
+def _settings() -> list[str]:
+    return [
+        f"{section}.{key}"
+        for section in RunConfig.model_fields
+        for kind in classes_of(section)
+        for key in kind.model_fields
+    ]
+
+
+def _ordered(config: RunConfig, asked: dict[str, Any]) -> Iterator[Dimension]:
+    """The dimensions; the kinds of a section come before its other settings."""
+    asked = dict(asked)
+    for section in SECTIONS:
+        if f"{section}.name" in asked:
+            yield from _section(section, asked)
+    for path, domain in asked.items():
+        section, _, key = path.partition(".")
+        kinds = {getattr(config, section).name: type(getattr(config, section))} if section in SECTIONS else {}
+        _check_some_kind_has(path, key, kinds)
+        yield Dimension(path, path, _domain(path, domain))
+
+
+def _section(section: str, asked: dict[str, Any]) -> Iterator[Dimension]:
+    """`optimizer.name` with what each optimizer brings, and the section's other settings for the kinds that have them.
+
+    What it yields is taken out of `asked`.
+    """
+    path = f"{section}.name"
+    given = asked.pop(path)
+    names = Choices(tuple(given)) if isinstance(given, dict) else _domain(path, given)
+    if not isinstance(names, Choices):
+        raise BadInput(f"search.{path}: a name is chosen from a list, as in {path}: [sgd, adam]")
+    kinds = {name: _kind(section, name) for name in names.values}
+    yield Dimension(path, path, names)
+    shared = {key: asked.pop(key) for key in list(asked) if key.startswith(f"{section}.")}
+    for setting, domain in shared.items():
+        key = setting.partition(".")[2]
+        _check_some_kind_has(setting, key, kinds)
+        have = tuple(name for name, kind in kinds.items() if _has(kind, key))
+        yield Dimension(setting, setting, _domain(setting, domain), Condition(path, have))
+    for name, kind in kinds.items():
+        own = given[name] or {} if isinstance(given, dict) else _brings(section, name)
+        if not isinstance(own, dict):
+            raise BadInput(f"search.{path}.{name}: {own!r} is not a mapping of this {section}'s own ranges")
+        for key, domain in own.items():
+            setting = f"{section}.{key}"
+            if setting not in shared:
+                _check_some_kind_has(setting, key, {name: kind})
+                yield Dimension(f"{section}.{name}.{key}", setting, _domain(setting, domain), Condition(path, (name,)))
+
+
+def _brings(section: str, name: str) -> dict[str, Any]:
+    return search_defaults.OPTIMIZERS.get(name, search_defaults.ANY_OPTIMIZER) if section == "optimizer" else {}
+
+
+def _kind(section: str, name: Any) -> type[Section]:
+    kinds = SECTIONS[section]
+    if name in kinds:
+        return kinds[name]
+    if section == "optimizer" and isinstance(name, str) and name[:1].isupper():
+        return kinds["a class of torch.optim"]
+    if section == "model" and isinstance(name, str) and name.startswith("torchvision/"):
+        return kinds["torchvision/NAME"]
+    known = [kind for kind in kinds if " " not in kind]
+    raise BadInput(
+        f"search.{section}.name: {name!r} is unknown; it must be one of {', '.join(known)}{nearest(str(name), known)}"
+    )
+
+
+def _has(kind: type[Section], key: str) -> bool:
+    return key in kind.model_fields or kind.model_config.get("extra") == "allow"
+
+
+def _check_some_kind_has(path: str, key: str, kinds: dict[str, type[Section]]) -> None:
+    if kinds and not any(_has(kind, key) for kind in kinds.values()):
+        raise BadInput(f"search.{path}: {' and '.join(kinds)} {'have' if len(kinds) > 1 else 'has'} no {key}")
+
+
+def _domain(path: str, asked: Any) -> Range | Choices:
+    if isinstance(asked, list):
+        return _choices(path, asked)
+    if isinstance(asked, dict):
+        return _range(path, asked)
+    raise BadInput(f"search.{path}: {asked!r} is neither a range nor a list; {WRITE}")
+
+
+def _choices(path: str, asked: list[Any]) -> Choices:
+    if len(asked) < 2:
+        raise BadInput(f"search.{path}: {asked} leaves nothing to choose; give two values at least, or set it with -s")
+    repeated = [value for index, value in enumerate(asked) if value in asked[:index]]
+    if repeated:
+        raise BadInput(f"search.{path}: {repeated[0]!r} is listed twice")
+    return Choices(tuple(asked))
+
+
+def _range(path: str, asked: dict[str, Any]) -> Range:
+    if unknown := set(asked) - {"low", "high", "log"}:
+        raise BadInput(f"search.{path}: {sorted(unknown)[0]} is not part of a range; {WRITE}")
+    low, high, log = asked.get("low"), asked.get("high"), asked.get("log", False)
+    if not (_is_number(low) and _is_number(high) and isinstance(log, bool)):
+        raise BadInput(f"search.{path}: a range needs two numbers, but got {asked}; {WRITE}")
+    assert isinstance(low, int | float)
+    assert isinstance(high, int | float)
+    if not low < high:
+        raise BadInput(f"search.{path}: low < high must hold, but got low={low:g}, high={high:g}")
+    field = _field(path)
+    complement = log and isinstance(field.json_schema_extra, dict) and "log_scale" in field.json_schema_extra
+    if log and not complement and low <= 0:
+        raise BadInput(f"search.{path}: a log scale needs low > 0, but got low={low:g}")
+    if complement and high >= 1:
+        raise BadInput(f"search.{path}: the log scale of 1 - value needs high < 1, but got high={high:g}")
+    types = _types(field.annotation)
+    if float in types:
+        return Range(float(low), float(high), log, complement=complement)
+    if int not in types:
+        raise BadInput(f"search.{path}: it takes no numbers; give a list of choices")
+    if low != int(low) or high != int(high):
+        raise BadInput(f"search.{path}: it is a whole number, but got low={low:g}, high={high:g}")
+    return Range(int(low), int(high), log, integer=True)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def _field(path: str) -> FieldInfo:
+    section, _, key = path.partition(".")
+    found = (kind.model_fields[key] for kind in classes_of(section) if key in kind.model_fields)
+    return next(found, FieldInfo(annotation=float))
+
+
+def _types(annotation: Any) -> set[Any]:
+    parts = get_args(annotation)
+    return {annotation} if not parts else set().union(*(_types(part) for part in parts if not isinstance(part, str)))
+
+
+def _default(config: RunConfig) -> dict[str, Any]:
+    """Learning rate, momentum and weight decay as the optimizer's own space has them, batch size, dropout."""
+    name = config.optimizer.name
+    asked = {f"optimizer.{key}": domain for key, domain in _brings("optimizer", name).items()}
+    largest = config.data.train_size or max(search_defaults.BATCH_SIZES)
+    asked["data.batch_size"] = [size for size in search_defaults.BATCH_SIZES if size <= largest]
+    if "model.dropout" in flat(config) and flat(config).get("model.hidden"):
+        asked["model.dropout"] = search_defaults.DROPOUT
+    return asked

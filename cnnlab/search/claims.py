@@ -1,0 +1,155 @@
+"""Processes share the slots of a study: each claims one, works on it, says how it ended; what died is claimed again."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from cnnlab.search.slots import CAUSE, OWNER, RETRY, Slot, attributes, crashes, slots
+
+BEAT_SECONDS = 10.0
+SILENCE_SECONDS = 60.0
+"""A process on another machine that has not beaten its trial for so long is taken for dead."""
+
+FirstParams = Callable[[int], dict[str, Any]]
+"""A slot's number -> the parameters that are fixed before anything is sampled."""
+
+
+def study_slots(study: Study, wanted: int) -> list[Slot]:
+    """The study as it stands."""
+    return slots(study.get_trials(deepcopy=False), wanted)
+
+
+def fill(study: Study, wanted: int, first_params: FirstParams) -> None:
+    """Add every attempt that is missing; whoever does it at the same time adds nothing that counts twice."""
+    for slot in study_slots(study, wanted):
+        if slot.needs_attempt:
+            params = _params_so_far(slot.trial) if slot.trial else first_params(slot.number)
+            study.enqueue_trial(params, user_attrs=attributes(slot))
+
+
+def claim(study: Study, wanted: int) -> Slot | None:
+    """Take the first waiting slot; it is running now, and no other process has it. None where there is none."""
+    storage = study._storage
+    for slot in study_slots(study, wanted):
+        if slot.trial is None or slot.trial.state != TrialState.WAITING:
+            continue
+        with suppress(UpdateFinishedTrialError):
+            if storage.set_trial_state_values(slot.trial._trial_id, TrialState.RUNNING):
+                return slot
+    return None
+
+
+@contextmanager
+def beating(storage: BaseStorage, trial: Trial) -> Iterator[None]:
+    """Within it, others see that the trial's process lives."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while True:
+            with suppress(UpdateFinishedTrialError):
+                storage.set_trial_user_attr(trial._trial_id, OWNER, {**_self(), "beat": count})
+            count += 1
+            if stop.wait(BEAT_SECONDS):
+                return
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def tell(study: Study, trial: Trial, state: TrialState, value: float | None = None, **attrs: Any) -> None:
+    """The trial has ended so. Where it was taken for dead meanwhile, it is another's now and nothing is said."""
+    with suppress(UpdateFinishedTrialError, ValueError):
+        for key, item in attrs.items():
+            trial.set_user_attr(f"cnnlab:{key}", item)
+        study.tell(trial, value, state)
+
+
+def infeasible(study: Study, trial: Trial, reason: str) -> None:
+    """Told to the sampler as the worst there is, so that it stays away; never counted among the results."""
+    tell(study, trial, TrialState.COMPLETE, 0.0, infeasible=reason)
+
+
+def give_back(study: Study, trial: Trial, slot: Slot, cause: str, retries: int, reason: str = "") -> None:
+    """The trial is to be tried again, from where it was, by whoever claims it; a crash only `retries` times."""
+    again = cause != "crashed" or crashes(slot) < retries
+    tell(study, trial, TrialState.FAIL, None, cause=cause, retry=again, reason=reason)
+
+
+class Watch:
+    """Notices running trials whose process is gone.
+
+    On this machine by the process itself; on others by a beat that has not changed for SILENCE_SECONDS on this
+    machine's own clock, so that clocks need not agree.
+    """
+
+    def __init__(self) -> None:
+        self._beats: dict[int, tuple[Any, float]] = {}
+
+    def reap(self, study: Study, wanted: int) -> int:
+        """Fail the trials of dead processes, to be tried again; how many there were."""
+        dead = [
+            slot.trial
+            for slot in study_slots(study, wanted)
+            if slot.trial and slot.trial.state == TrialState.RUNNING and self._is_dead(slot.trial)
+        ]
+        for trial in dead:
+            with suppress(UpdateFinishedTrialError):
+                for key, value in ((CAUSE, "lost"), (RETRY, True)):
+                    study._storage.set_trial_user_attr(trial._trial_id, key, value)
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        return len(dead)
+
+    def _is_dead(self, trial: FrozenTrial) -> bool:
+        owner = trial.user_attrs.get(OWNER)
+        if owner and owner["host"] == socket.gethostname():
+            return bool(_started(owner["pid"]) != owner["started"])
+        beat, since = self._beats.setdefault(trial.number, (owner, time.monotonic()))
+        if beat != owner:
+            self._beats[trial.number] = (owner, time.monotonic())
+            return False
+        return time.monotonic() - since > SILENCE_SECONDS
+
+
+def _params_so_far(trial: FrozenTrial) -> dict[str, Any]:
+    return dict(trial.params) or dict(trial.system_attrs.get("fixed_params", {}))
+
+
+def _self() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine began, as the system counts it, so that a pid used again is told apart."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        pass
+    try:  # not Linux
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return "alive"
+    return "alive"
+
+
+def open_study(name: str, storage: BaseStorage, sampler: optuna.samplers.BaseSampler | None = None) -> Study:
+    """Fresh eyes on a study that exists: what others have told since is seen."""
+    return optuna.load_study(study_name=name, storage=storage, sampler=sampler)

@@ -1,0 +1,98 @@
+"""A sweep's own run: the journal that tells MLflow of the sweep, the parent of its trials."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cnnlab.errors import InUse
+from cnnlab.records import Record, SweepEnded, SweepStarted, TrialEnded
+from cnnlab.run import create_run
+from cnnlab.search.plan import Plan
+from cnnlab.search.slots import Slot
+from cnnlab.search.storage import shown
+from cnnlab.search.study import PARENT, enter
+from cnnlab.tracking import Journal, RunDir, read
+
+
+def open_sweep(plan: Plan) -> tuple[Plan, "SweepJournal"]:
+    """Find or make the study and the sweep's own run; the plan as it is from now on, and the journal to write to."""
+    plan, study = enter(plan)
+    journal = SweepJournal(plan)
+    journal.open()
+    if journal.ours and not plan.parent:
+        study.set_user_attr(PARENT, journal.run.run_id)
+        plan = replace(plan, parent=journal.run.run_id)
+    return plan, journal
+
+
+@dataclass
+class SweepJournal:
+    """The sweep's own run, the parent of its trials: what ended how, in the order in which it was seen.
+
+    Of the processes that work on a study on this machine one writes it; on other machines there is none.
+    """
+
+    plan: Plan
+    run: RunDir = field(init=False)
+    ours: bool = False
+    """Whether this process is the one that writes it."""
+    _open: ExitStack = field(default_factory=ExitStack)
+    _journal: Journal | None = None
+    _said: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.run = RunDir(self.plan.folder)
+
+    def open(self) -> None:
+        """Make the run where there is none, and be the one that writes it where nobody else is."""
+        if not self.run.journal_file.exists():
+            create_run(
+                self.plan.config,
+                self.plan.experiment,
+                self.plan.tracking_uri,
+                self.plan.folder,
+                tags={"study": self.plan.study, "kind": "sweep"},
+            )
+        try:
+            self._open.enter_context(self.run.hold())
+        except InUse:
+            return
+        self.ours = True
+        self._journal = self._open.enter_context(Journal(self.run.journal_file))
+        self._said = {record.trial for record in read(self.run.journal_file)[0] if isinstance(record, TrialEnded)}
+        plan = self.plan
+        self._write(
+            SweepStarted(
+                time.time(),
+                plan.study,
+                shown(plan.storage),
+                plan.trials,
+                plan.sampler,
+                plan.pruner,
+                plan.seeds,
+                plan.space.to_json(),
+            )
+        )
+
+    def note(self, found: list[Slot], settings_of: Callable[[Slot], dict[str, Any]]) -> None:
+        """Write down the trials that have ended since the last time."""
+        for slot in found:
+            if slot.finished and slot.number not in self._said:
+                self._said.add(slot.number)
+                values = [other.value for other in found if other.value is not None and other.number in self._said]
+                self._write(
+                    TrialEnded(
+                        time.time(), slot.number, slot.state, slot.value, max(values, default=None), settings_of(slot)
+                    )
+                )
+
+    def end(self, record: SweepEnded) -> None:
+        """The last word, until the sweep goes on."""
+        self._write(record)
+        self._open.close()
+
+    def _write(self, record: Record) -> None:
+        if self._journal:
+            self._journal.write(record)

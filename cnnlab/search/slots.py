@@ -1,0 +1,106 @@
+"""The budget of a study, exact whatever is killed: so many slots, each with a chain of attempts of which one counts.
+
+`--trials 50` is 50 slots. An attempt is a trial of Optuna's that carries its slot and its number in the chain; the next
+attempt exists only where the one before failed (its process died, it was interrupted, it crashed). Should two processes
+make the same attempt at the same moment, the one with the lower trial number counts and the other is never run. So
+the state of a study follows from its trials alone, and three operations that storages make atomic are all it takes:
+adding a trial, waiting -> running, running -> finished.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from optuna.trial import FrozenTrial, TrialState
+
+State: TypeAlias = Literal["waiting", "running", "complete", "pruned", "infeasible", "failed"]
+
+_STATES: dict[TrialState, State] = {
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+}
+
+SLOT, ATTEMPT, CAUSE, RETRY, INFEASIBLE, OWNER, RUN_DIR, CONFIG = (
+    f"cnnlab:{key}" for key in ("slot", "attempt", "cause", "retry", "infeasible", "owner", "run_dir", "config")
+)
+"""User attributes of a trial; CAUSE is why it failed, RETRY whether there is to be another attempt."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One trial as a user counts them."""
+
+    number: int
+    attempts: tuple[FrozenTrial, ...]
+    """In order; the last one counts. Empty where the slot has not been made yet."""
+
+    @property
+    def trial(self) -> FrozenTrial | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def state(self) -> State:
+        trial = self.trial
+        if trial is None or trial.state == TrialState.WAITING or (trial.state == TrialState.FAIL and _again(trial)):
+            return "waiting"
+        if trial.state == TrialState.FAIL:
+            return "failed"
+        if INFEASIBLE in trial.user_attrs:
+            return "infeasible"
+        return _STATES[trial.state]
+
+    @property
+    def finished(self) -> bool:
+        return self.state not in ("waiting", "running")
+
+    @property
+    def value(self) -> float | None:
+        """Of a complete trial; what a pruned or infeasible one was told to the sampler as is not a result."""
+        return self.trial.value if self.trial and self.state == "complete" else None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What was trained (with the first of its seeds), as plain data; empty before it began."""
+        return dict(self.trial.user_attrs.get(CONFIG, {})) if self.trial else {}
+
+    @property
+    def run_dir(self) -> str | None:
+        """Of its first training, on the machine that trained it."""
+        return self.trial.user_attrs.get(RUN_DIR) if self.trial else None
+
+    @property
+    def needs_attempt(self) -> bool:
+        """Whether the next attempt has still to be added."""
+        return self.trial is None or (self.trial.state == TrialState.FAIL and _again(self.trial))
+
+
+def slots(trials: Iterable[FrozenTrial], wanted: int) -> list[Slot]:
+    """The first `wanted` slots of a study."""
+    chains: dict[int, dict[int, FrozenTrial]] = defaultdict(dict)
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        if SLOT in trial.user_attrs:
+            chains[trial.user_attrs[SLOT]].setdefault(trial.user_attrs[ATTEMPT], trial)
+    return [Slot(number, tuple(chain for _, chain in sorted(chains[number].items()))) for number in range(wanted)]
+
+
+def attributes(slot: Slot) -> dict[str, Any]:
+    """Those of the slot's next attempt."""
+    return {SLOT: slot.number, ATTEMPT: len(slot.attempts)}
+
+
+def crashes(slot: Slot) -> int:
+    """Attempts that failed by themselves, not because somebody stopped or killed them."""
+    return sum(trial.user_attrs.get(CAUSE) == "crashed" for trial in slot.attempts)
+
+
+def counted(found: Sequence[Slot]) -> dict[str, int]:
+    """How many trials ended how."""
+    states = [slot.state for slot in found]
+    ended = {state: states.count(state) for state in ("complete", "pruned", "infeasible", "failed")}
+    return {"total": sum(ended.values()), **ended}
+
+
+def _again(trial: FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get(RETRY))

@@ -1,0 +1,158 @@
+"""One trial: its trainings, each a recorded run; what they say is reported, and how it ended is told."""
+
+import statistics
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
+
+from cnnlab.config.space_reading import corners
+from cnnlab.errors import BadInput, CnnlabError
+from cnnlab.records import Epoch, Record, RunEnded
+from cnnlab.run import Stopped, create_run, prepare, record_run
+from cnnlab.search import slots as attr
+from cnnlab.search.claims import beating, give_back, infeasible, open_study, tell
+from cnnlab.search.plan import Plan
+from cnnlab.search.slots import Slot
+from cnnlab.search.stages import Stage, Training
+from cnnlab.tracking import RunDir, last, read
+
+Interrupted = Callable[[], bool]
+"""Whether to stop as soon as a checkpoint is sealed."""
+
+
+class _Interrupted(Exception):
+    pass
+
+
+class _Pruned(Exception):
+    pass
+
+
+class _Infeasible(Exception):
+    """It diverged."""
+
+
+class _Failed(Exception):
+    """A training ended without a score."""
+
+
+@dataclass(frozen=True)
+class Going:
+    """What a trial says while it goes."""
+
+    slot: int
+    record: Record
+
+
+def check_on_data(plan: Plan) -> None:
+    """Try every end of every range and every choice of the data and the model on this machine's data.
+
+    Raises:
+        BadInput: one cannot be trained at all: a batch larger than the training split, a layer that comes out empty.
+    """
+    prepare(plan.config)
+    for dimension, value, config in corners(plan.config, plan.space):
+        if dimension.path.startswith(("data.", "model.")):
+            try:
+                prepare(config)
+            except CnnlabError as error:
+                raise BadInput(f"search.{dimension.path}: {value} cannot be trained: {error}") from None
+
+
+def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -> Generator[Going, None, None]:
+    """Work on a slot that was claimed, to its end; whatever happens to it is told to the study.
+
+    Closing the iterator or `interrupted` seals a checkpoint and gives the trial back.
+    """
+    storage = base._storage
+    study = open_study(stage.study, storage, stage.sampler(slot.number))
+    study.pruner = stage.pruner(slot.number)
+    assert slot.trial is not None
+    trial = Trial(study, slot.trial._trial_id)
+    with beating(storage, trial):
+        try:
+            trainings = stage.trainings(slot.number, trial)
+            trial.set_user_attr(attr.CONFIG, trainings[0].config.model_dump(mode="json", exclude={"search"}))
+            trial.set_user_attr(attr.RUN_DIR, str(trainings[0].directory))
+            scores = []
+            for index, training in enumerate(trainings):
+                score = yield from _train(stage, slot, training, trial if index == 0 else None, interrupted)
+                scores.append(score)
+            tell(study, trial, TrialState.COMPLETE, statistics.fmean(scores), scores=scores)
+        except _Pruned:
+            tell(study, trial, TrialState.PRUNED)
+        except _Infeasible as error:
+            infeasible(study, trial, str(error))
+        except (_Interrupted, GeneratorExit) as stop:
+            give_back(study, trial, slot, "interrupted", stage.plan.retries)
+            if isinstance(stop, GeneratorExit):
+                raise
+        except (CnnlabError, _Failed) as error:
+            give_back(study, trial, slot, "crashed", stage.plan.retries, str(error))
+        except Exception as error:  # a bug in an optimizer, a driver's fault: one trial's, not the sweep's
+            give_back(study, trial, slot, "crashed", stage.plan.retries, f"{type(error).__name__}: {error}")
+
+
+def _train(
+    stage: Stage, slot: Slot, training: Training, trial: Trial | None, interrupted: Interrupted
+) -> Generator[Going, None, float]:
+    """Train one network to its end, from where an earlier attempt left it; its best validation accuracy.
+
+    Args:
+        trial: told the accuracy after each epoch, and asked whether to prune; None for the later seeds.
+    """
+    run = _run_of(stage, slot, training)
+    known = _epochs(run)
+    for epoch in known:
+        _report(trial, epoch)
+    ended = last(read(run.journal_file)[0], RunEnded)
+    if ended and ended.status == "finished" and ended.best_val_accuracy is not None:
+        return ended.best_val_accuracy
+    with closing(record_run(prepare(training.config), run)) as records:
+        for record in records:
+            yield Going(slot.number, record)
+            if interrupted():
+                raise _Interrupted
+            if isinstance(record, Epoch) and record.epoch > len(known):
+                _report(trial, record)
+                _prune(trial, record, records)
+            if isinstance(record, RunEnded):
+                ended = record
+    assert ended is not None
+    if ended.status == "finished" and ended.best_val_accuracy is not None:
+        return ended.best_val_accuracy
+    raise _Infeasible(ended.reason) if ended.diverged else _Failed(ended.reason)
+
+
+def _run_of(stage: Stage, slot: Slot, training: Training) -> RunDir:
+    run = RunDir(training.directory)
+    if run.journal_file.exists() and read(run.journal_file)[0]:
+        return run
+    plan = stage.plan
+    return create_run(
+        training.config,
+        plan.experiment,
+        plan.tracking_uri,
+        training.directory,
+        parent=plan.parent or None,
+        tags={"study": plan.study, "stage": stage.study.rpartition(".")[2], "trial": str(slot.number)},
+    )
+
+
+def _epochs(run: RunDir) -> list[Epoch]:
+    return [record for record in read(run.journal_file)[0] if isinstance(record, Epoch)]
+
+
+def _report(trial: Trial | None, epoch: Epoch) -> None:
+    if trial:
+        trial.report(epoch.val_accuracy, epoch.epoch)
+
+
+def _prune(trial: Trial | None, epoch: Epoch, records: Generator[Record, None, None]) -> None:
+    if trial and trial.should_prune():
+        with suppress(StopIteration):
+            records.throw(Stopped("pruned", f"pruned after epoch {epoch.epoch}: others were better by then"))
+        raise _Pruned
