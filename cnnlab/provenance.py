@@ -3,10 +3,12 @@
 import getpass
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -21,7 +23,7 @@ def provenance() -> dict[str, str]:
         "mlflow.source.name": "cnnlab",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": _git_commit(),
-        "command": shlex.join(["cnnlab", *sys.argv[1:]]),
+        "command": _without_passwords(shlex.join(["cnnlab", *sys.argv[1:]])),
         "host": socket.gethostname(),
         "cpu": _cpu(),
         "cpu_threads": str(torch.get_num_threads()),
@@ -34,6 +36,12 @@ def provenance() -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
+def _without_passwords(command: str) -> str:
+    """postgresql://user:password@host -> postgresql://user:***@host"""
+    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", command)
+
+
+@cache
 def _git_commit() -> str:
     try:
         done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)

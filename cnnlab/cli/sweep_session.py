@@ -16,7 +16,7 @@ from cnnlab.config import RunConfig
 from cnnlab.config.space import Space
 from cnnlab.errors import InUse
 from cnnlab.records import RunStarted, Status, SweepEnded
-from cnnlab.tracking import Courier, RunDir, ensure_store, last, read, resolve
+from cnnlab.tracking import Courier, RunDir, last, read, resolve
 
 if TYPE_CHECKING:
     from cnnlab.search.findings import Findings
@@ -50,7 +50,6 @@ def run_sweep(
         check(plan)
         where = layout(asked.workers, config.training.device, config.training.threads)
         check_on_data(plan)
-        ensure_store()
         if asked.extend:
             extend(plan, asked.extend, asked.storage)
         plan, journal = open_sweep(plan)

@@ -132,9 +132,9 @@ def _section(section: str, asked: dict[str, Any]) -> Iterator[Dimension]:
     """
     path = f"{section}.name"
     given = asked.pop(path)
-    names = Choices(tuple(given)) if isinstance(given, dict) else _domain(path, given)
-    if not isinstance(names, Choices):
+    if not isinstance(given, list | dict) or "low" in given:
         raise BadInput(f"search.{path}: a name is chosen from a list, as in {path}: [sgd, adam]")
+    names = _choices(path, list(given))
     kinds = {name: _kind(section, name) for name in names.values}
     yield Dimension(path, path, names)
     shared = {key: asked.pop(key) for key in list(asked) if key.startswith(f"{section}.")}

@@ -153,9 +153,11 @@ def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, importances: dic
 
 def _edges(plan: Plan, best: Slot | None) -> list[Advice]:
     found = []
-    for name, value in (params_of(plan, best) if best else {}).items():
+    settings = settings_of(plan, best) if best else {}
+    for name in params_of(plan, best) if best else {}:
         dimension = plan.space[name]
-        if best is None or best.number == 0 or not isinstance(dimension.domain, Range):
+        value = settings[dimension.path]
+        if not isinstance(dimension.domain, Range) or value not in dimension.domain:
             continue
         position = dimension.domain.position(value)
         wider = _wider(plan, dimension, position)

@@ -24,7 +24,7 @@ PLOTS: dict[str, tuple[str, str]] = {
 }
 """File -> the function of optuna.visualization that draws it, and its heading."""
 
-MOST_IN_CONTOUR = 4
+MOST_IN_CONTOUR = 3
 """Hyperparameters in the contour plots, the most important ones: their number grows with the square."""
 
 

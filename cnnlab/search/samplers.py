@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -55,9 +56,22 @@ def check_sampler(name: str, space: Space) -> None:
 
 def make_sampler(name: str, space: Space, seed: int) -> BaseSampler:
     """A sampler for one trial."""
+    with _experimental():
+        return SAMPLERS[name](space, seed % 2**32)
+
+
+def make_pruner(name: str, epochs: int) -> BasePruner:
+    """A pruner for trials of so many epochs."""
+    with _experimental():
+        return PRUNERS[name](epochs)
+
+
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """Parts of Optuna that call themselves experimental are used all the same."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return SAMPLERS[name](space, seed % 2**32)
+        yield
 
 
 def suggest(trial: Trial, space: Space) -> Params:

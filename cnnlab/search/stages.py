@@ -14,9 +14,9 @@ from cnnlab.config import RunConfig, flat
 from cnnlab.config.space import Choices
 from cnnlab.search.plan import Plan
 from cnnlab.search.samplers import (
-    PRUNERS,
     SAME_SEED,
     from_optuna,
+    make_pruner,
     make_sampler,
     nearest_inside,
     suggest,
@@ -37,6 +37,8 @@ class Stage(Protocol):
     """A study whose slots any process can work on."""
 
     @property
+    def name(self) -> str: ...
+    @property
     def study(self) -> str: ...
     @property
     def plan(self) -> Plan: ...
@@ -55,6 +57,10 @@ class Search:
     plan: Plan
 
     @property
+    def name(self) -> str:
+        return "search"
+
+    @property
     def study(self) -> str:
         return self.plan.study
 
@@ -69,7 +75,7 @@ class Search:
 
     def pruner(self, number: int) -> BasePruner:
         """Trial 0 is what all is compared with, so it is trained to its end."""
-        return PRUNERS[self.plan.pruner](self.plan.config.training.epochs) if number else NopPruner()
+        return make_pruner(self.plan.pruner, self.plan.config.training.epochs) if number else NopPruner()
 
     def first_params(self, number: int) -> dict[str, Any]:
         if number == 0:
@@ -115,6 +121,10 @@ class Confirmation:
     @classmethod
     def of(cls, plan: Plan, best: list[tuple[int, FrozenTrial]]) -> "Confirmation":
         return cls(plan, tuple((number, dict(trial.params)) for number, trial in best))
+
+    @property
+    def name(self) -> str:
+        return "confirm"
 
     @property
     def study(self) -> str:

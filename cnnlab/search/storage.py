@@ -1,5 +1,6 @@
 """Where a study is kept: a journal file below mlruns/studies, or a database that many machines share."""
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -50,8 +51,9 @@ def shown(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True) if "://" in url else url
 
 
+@cache
 def open_storage(url: str) -> BaseStorage:
-    """Raises BadInput where nothing answers there."""
+    """The storage of this process at a URL, opened once. Raises BadInput where nothing answers there."""
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(url, lock_obj=_Lock(Path(url))))

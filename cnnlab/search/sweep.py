@@ -46,10 +46,9 @@ def sweep(plan: Plan, layout: Layout, timeout: float | None, interrupted: Interr
     def stop() -> bool:
         return interrupted() or (deadline is not None and time.monotonic() > deadline)
 
-    search = Search(plan)
-    yield from _run(search, layout, stop, "search")
+    yield from _run(Search(plan), layout, stop)
     if not stop() and (confirmation := confirmation_of(plan)):
-        yield from _run(confirmation, layout, stop, "confirm")
+        yield from _run(confirmation, layout, stop)
 
 
 def confirmation_of(plan: Plan) -> Confirmation | None:
@@ -69,7 +68,7 @@ def best_first(found: list[Slot]) -> list[Slot]:
     return sorted(complete, key=lambda slot: (-(slot.value or 0.0), slot.number))
 
 
-def _run(stage: Stage, layout: Layout, stop: Interrupted, name: str) -> Iterator[View]:
+def _run(stage: Stage, layout: Layout, stop: Interrupted) -> Iterator[View]:
     stage = with_threads(stage, layout.threads)
     base = open_or_make(stage.study, stage.plan.storage)
     watch, began = Watch(), time.monotonic()
@@ -77,7 +76,7 @@ def _run(stage: Stage, layout: Layout, stop: Interrupted, name: str) -> Iterator
     def look() -> View:
         watch.reap(base, stage.wanted)
         fill(base, stage.wanted, stage.first_params)
-        return View(name, study_slots(base, stage.wanted), time.monotonic() - began)
+        return View(stage.name, study_slots(base, stage.wanted), time.monotonic() - began)
 
     run = _here if layout.workers == 1 else _in_workers
     yield from run(stage, base, layout, stop, look)
@@ -104,7 +103,8 @@ def _in_workers(
     with Pool(stage, layout) as pool:
         view = look()
         while not all(slot.finished for slot in view.slots) and not stop():
-            pool.staff(pool.alive + sum(slot.state == "waiting" for slot in view.slots))
+            states = [slot.state for slot in view.slots]
+            pool.staff(states.count("waiting"), sum(slot.finished for slot in view.slots))
             yield view
             time.sleep(POLL_SECONDS)
             view = look()

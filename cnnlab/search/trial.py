@@ -138,7 +138,7 @@ def _run_of(stage: Stage, slot: Slot, training: Training) -> RunDir:
         plan.tracking_uri,
         training.directory,
         parent=plan.parent or None,
-        tags={"study": plan.study, "stage": stage.study.rpartition(".")[2], "trial": str(slot.number)},
+        tags={"study": plan.study, "stage": stage.name, "trial": str(slot.number)},
     )
 
 

@@ -19,7 +19,7 @@ from cnnlab.search.storage import open_storage
 from cnnlab.search.trial import Going, Interrupted, run_trial
 
 MOST_DEATHS = 5
-"""Workers that may die in a row before the first of them has finished a trial."""
+"""Workers that may die while no trial ends."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +83,27 @@ class Pool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["cnnlab.search.workers"])
         self._places: list[ForkServerProcess | None] = [None] * plan.workers
-        self._deaths = 0
+        self._finished = self._deaths = 0
 
-    def staff(self, wanted: int) -> None:
-        """See to it that up to `wanted` workers live, as far as there are places.
+    def staff(self, waiting: int, finished: int) -> None:
+        """See to it that there is a worker for each trial that is waiting, as far as there are places.
+
+        Args:
+            waiting: trials that nobody works on.
+            finished: trials that have ended so far; as long as some do, workers may die.
 
         Raises:
-            RunFailed: they die one after the other.
+            RunFailed: they die one after the other, and nothing gets done.
         """
+        if finished > self._finished:
+            self._finished, self._deaths = finished, 0
         for index, process in enumerate(self._places):
             if process is not None and not process.is_alive():
                 self._note_end(process)
                 self._places[index] = None
-        for index, process in enumerate(self._places):
-            if process is None and self.alive < wanted:
-                self._places[index] = self._start(index)
-
-    @property
-    def alive(self) -> int:
-        return sum(process is not None and process.is_alive() for process in self._places)
+        free = [index for index, process in enumerate(self._places) if process is None]
+        for index in free[:waiting]:
+            self._places[index] = self._start(index)
 
     def __enter__(self) -> "Pool":
         return self
@@ -119,7 +121,7 @@ class Pool:
         return process
 
     def _note_end(self, process: ForkServerProcess) -> None:
-        self._deaths = self._deaths + 1 if process.exitcode else 0
+        self._deaths += process.exitcode != 0
         if self._deaths >= MOST_DEATHS:
             raise RunFailed(
                 f"{self._deaths} worker processes died one after the other, the last with exit code "

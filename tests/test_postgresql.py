@@ -1,0 +1,101 @@
+"""Many workers on one study in a real PostgreSQL: none of their trials lost or doubled. Needs Debian's postgresql."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from cnnlab.search.claims import fill, study_slots
+from cnnlab.search.storage import open_storage, storage_url
+
+Process = Callable[..., "subprocess.CompletedProcess[str]"]
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").exists() else []
+pytestmark = pytest.mark.skipif(not BINARIES, reason="needs PostgreSQL: apt-get install postgresql")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The URL of a database of a server of its own, on a free port."""
+    pytest.importorskip("psycopg")
+    folder = Path(tempfile.mkdtemp(prefix="cnnlab-postgresql-"))
+    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    if user:
+        shutil.chown(folder, user)
+    run: dict[str, object] = {"user": user, "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data, binaries = folder / "data", BINARIES[-1]
+    subprocess.run([binaries / "initdb", "-D", data, "-U", "cnnlab", "-A", "trust"], check=True, **run)  # type: ignore[call-overload]
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c max_connections=200"
+    control = [binaries / "pg_ctl", "-D", data, "-w"]
+    subprocess.run([*control, "-o", options, "start"], check=True, **run)  # type: ignore[call-overload]
+    try:
+        yield f"postgresql://cnnlab@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, **run)  # type: ignore[call-overload]
+        shutil.rmtree(folder)
+
+
+WORKER = """
+import sys, time
+from optuna.trial import Trial, TrialState
+from cnnlab.search.claims import claim, open_study, tell
+from cnnlab.search.storage import open_storage
+study = open_study("sleep", open_storage(sys.argv[1]))
+while slot := claim(study, int(sys.argv[2])):
+    trial = Trial(study, slot.trial._trial_id)
+    time.sleep(0.1)
+    tell(study, trial, TrialState.COMPLETE, float(trial.suggest_float("x", 0, 1)))
+"""
+
+
+def test_of_many_workers_trials_none_is_lost_or_doubled(server: str) -> None:
+    url = storage_url(server, "sleep")
+    study = optuna.create_study(study_name="sleep", storage=open_storage(url), direction="maximize")
+    fill(study, 64, lambda number: {})
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, url, "64"]) for _ in range(4)]
+    assert [worker.wait(120) for worker in workers] == [0] * 4
+    assert Counter(slot.state for slot in study_slots(study, 64)) == {"complete": 64}
+    assert len(study.get_trials()) == 64
+
+
+def test_two_machines_join_one_study(server: str, tmp_path: Path) -> None:
+    """Two folders that share nothing but the database."""
+    words = ["--study", "shared", "--storage", server, "--trials", "10", "--pruner", "none", "--confirm", "0"]
+    words += ["--epochs", "2", "-s", "data.train_size=128", "--tracking-uri", "none", "--workers", "1", "--json"]
+    machines = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, "-m", "cnnlab", "sweep", *words]
+        machines.append(subprocess.Popen(command, cwd=tmp_path / name, stdout=subprocess.PIPE, text=True))
+    found = [json.loads(machine.communicate(timeout=120)[0]) for machine in machines]
+    assert found[0]["trials"] == found[1]["trials"]
+    assert found[0]["trials"]["total"] == 10
+    assert found[0]["best"]["value"] == found[1]["best"]["value"]
+    trained = [
+        path.parent.name
+        for name in ("one", "two")
+        for path in (tmp_path / name).glob("mlruns/**/trials/*/journal.jsonl")
+    ]
+    assert sorted(trained) == [f"{number:03d}" for number in range(10)]
+
+
+def test_a_password_is_not_printed(server: str, process: Process) -> None:
+    secret = server.replace("cnnlab@", "cnnlab:hush@")
+    words = ("--study", "quiet", "--storage", secret, "--trials", "1", "--confirm", "0", "--epochs", "1")
+    done = process("sweep", *words, "--tracking-uri", "none", "--json", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert "hush" not in done.stdout + done.stderr
+    assert "hush" not in Path("mlruns/studies/quiet/journal.jsonl").read_text()
+    assert json.loads(process("show", "quiet", "--storage", secret, "--json").stdout)["trials"]["total"] == 1

@@ -1,0 +1,440 @@
+"""`cnnlab sweep` with real Optuna, MLflow and training: budget, resuming, pruning, findings, bad input."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from click.testing import Result
+
+from cnnlab.records import Epoch, RunEnded, RunStarted, SweepEnded, TrialEnded
+from cnnlab.search.study import plan_of
+from cnnlab.tracking import RunDir, last, list_studies, list_trials, read
+
+Cli = Callable[..., Result]
+Process = Callable[..., "subprocess.CompletedProcess[str]"]
+
+QUICK = ("--tracking-uri", "none", "--epochs", "2", "-s", "data.train_size=128", "--confirm", "0", "--json")
+HERE = (*QUICK, "--workers", "1")
+
+
+def swept(done: Any) -> dict[str, Any]:
+    assert done.stdout.count("\n") == 1, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def study() -> optuna.Study:
+    (run,) = list_studies()
+    plan = plan_of(run.path.name, str(run.path / "optuna.journal"))
+    assert plan is not None
+    from cnnlab.search.study import open_or_make
+
+    return open_or_make(plan.study, plan.storage)
+
+
+def values() -> dict[int, tuple[dict[str, Any], Any]]:
+    return {trial.number: (trial.params, trial.values) for trial in study().trials}
+
+
+# what it prints and leaves
+
+
+def test_a_sweep_from_end_to_end(cli: Cli) -> None:
+    done = cli("sweep", "--trials", "6", "--pruner", "none", *HERE)
+    found = swept(done)
+    assert done.exit_code == 0
+    for key in "study storage sampler pruner trials best seconds warnings".split():  # noqa: SIM905
+        assert key in found
+    assert found["trials"] == {"total": 6, "complete": 6, "pruned": 0, "infeasible": 0, "failed": 0}
+    assert set(found["best"]) == {"trial", "value", "params", "run_id"}
+    assert found["best"]["value"] >= found["baseline"]
+    folder = Path("mlruns/studies", found["study"])
+    rows = list(csv.DictReader((folder / "report/trials.csv").read_text().splitlines()))
+    assert [row["trial"] for row in rows] == list("012345")
+    assert max(float(row["value"]) for row in rows) == found["best"]["value"]
+    page = (folder / "report/report.html").read_text()
+    assert "What mattered" in page
+    assert "src=" not in page.replace("src=data:", "").split("<body>")[0], "the page loads something"
+    assert {path.name for path in folder.glob("report/*.png")} >= {"history.png", "slice.png", "timeline.png"}
+
+
+def test_trial_0_is_the_experiment_as_written_and_best_yaml_repeats_the_best(cli: Cli) -> None:
+    found = swept(cli("sweep", "--trials", "3", "--pruner", "none", "--search", "lr=0.01:0.02", *HERE))
+    alone = swept(cli("train", *QUICK[:6], "--json"))
+    assert found["baseline"] == alone["best_val_accuracy"]
+    run = cli("show", found["best"]["run_id"], "--json")
+    again = swept(cli("train", f"mlruns/studies/{found['study']}/best.yaml", "--tracking-uri", "none", "--json"))
+    assert again["weights_sha256"] == json.loads(run.stdout)["weights_sha256"]
+    trial_0 = read(RunDir(Path("mlruns/studies", found["study"], "trials/000")).journal_file)[0]
+    config = last(trial_0, RunStarted)
+    assert config is not None
+    assert trial_0[0].config["optimizer"]["lr"] == 0.05  # type: ignore[union-attr]  # outside the range, and trained all the same
+
+
+def test_the_same_seed_gives_the_same_trials_and_values(cli: Cli, tmp_path: Path, monkeypatch: Any) -> None:
+    found = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert cli("sweep", "--trials", "12", *HERE).exit_code == 0
+        found.append(values())
+    assert found[0] == found[1]
+    assert len({str(params) for params, _ in found[0].values()}) == 12
+
+
+def test_seeds_are_averaged_and_confirmation_uses_fresh_ones(cli: Cli) -> None:
+    words = [*HERE, "--seeds", "2", "--confirm-seeds", "2", "--pruner", "none"]
+    words[words.index("--confirm") + 1] = "2"
+    found = swept(cli("sweep", "--trials", "4", *words))
+    for trial in study().trials:
+        scores = trial.user_attrs["cnnlab:scores"]
+        assert len(scores) == 2
+        assert trial.value == sum(scores) / 2
+    assert {confirmed["trial"] for confirmed in found["confirmed"]} >= {0, found["best"]["trial"]}
+    seeds: dict[str, set[int]] = {"trials": set(), "confirm": set()}
+    for run in list_trials():
+        stage = run.path.relative_to(Path("mlruns/studies", found["study"]).absolute()).parts[0]
+        seeds[stage].add(run.created.config["training"]["seed"])
+    assert seeds["trials"] == {0, 1}
+    assert len(seeds["confirm"]) == 2
+    assert not seeds["trials"] & seeds["confirm"]
+    for confirmed in found["confirmed"]:
+        assert len(confirmed["scores"]) == 2
+
+
+def test_a_grid_tries_every_point_once(cli: Cli) -> None:
+    optimizers = {"sgd": {"lr": [0.01, 0.05], "momentum": [0.5, 0.9]}, "adam": {"lr": [0.001, 0.01]}}
+    Path("grid.yaml").write_text(yaml.safe_dump({"search": {"optimizer": optimizers, "batch_size": [32, 64]}}))
+    found = swept(cli("sweep", "grid.yaml", "--sampler", "grid", "--pruner", "none", "--trials", "50", *HERE))
+    assert found["trials"]["total"] == 2 * (4 + 2)
+    assert len({str(sorted(trial.params.items())) for trial in study().trials}) == 12
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "gp", "cmaes"])
+def test_every_sampler_draws_a_conditional_space(sampler: str, cli: Cli) -> None:
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+    words = ("--search", "optimizer=sgd,adam", "--search", "momentum=0.5:0.9", "--search", "batch_size=16:64")
+    found = swept(cli("sweep", "--sampler", sampler, "--pruner", "none", "--trials", "5", *words, *HERE))
+    assert found["trials"]["complete"] + found["trials"]["infeasible"] == 5
+    for run in list_trials():
+        optimizer = run.created.config["optimizer"]
+        assert ("momentum" in optimizer) == (optimizer["name"] == "sgd")
+        assert ("betas" in optimizer) == (optimizer["name"] == "adam")
+
+
+@pytest.mark.parametrize("pruner", ["median", "asha", "hyperband", "patient"])
+def test_a_pruned_trial_has_its_curve_up_to_where_it_was_pruned(pruner: str, cli: Cli) -> None:
+    learns = ("-s", "data.train_size=1000", "-s", "data.batch_size=16", "--epochs", "4")
+    words = ("--search", "lr=1e-4:0.1:log", "--sampler", "random", "--trials", "12", *HERE, *learns)
+    found = swept(cli("sweep", "--pruner", pruner, *words))
+    assert found["trials"]["pruned"] > 0
+    assert found["trials"]["pruned"] + found["trials"]["complete"] == 12
+    assert study().trials[0].state == optuna.trial.TrialState.COMPLETE
+    for trial in study().trials:
+        records = read(RunDir(Path(trial.user_attrs["cnnlab:run_dir"])).journal_file)[0]
+        curve = {record.epoch: record.val_accuracy for record in records if isinstance(record, Epoch)}
+        assert trial.intermediate_values == curve
+        ended = last(records, RunEnded)
+        assert ended is not None
+        if trial.state == optuna.trial.TrialState.PRUNED:
+            assert ended.status == "pruned"
+            assert len(curve) < 4
+
+
+def test_a_diverged_trial_is_infeasible_and_the_sweep_goes_on_and_says_so(cli: Cli) -> None:
+    done = cli("sweep", "--search", "lr=1e18,1e19,0.05", "--sampler", "grid", "--pruner", "none", *HERE)
+    found = swept(done)
+    assert found["trials"]["infeasible"] == 2
+    assert found["best"]["params"] == {"optimizer.lr": 0.05}
+    assert any("diverged" in warning for warning in found["warnings"])
+
+
+def test_the_best_at_the_end_of_its_range_is_warned_of_with_the_command_that_widens_it(cli: Cli) -> None:
+    learns = ("-s", "data.train_size=1000", "-s", "data.batch_size=16", "--lr", "1e-3")
+    words = [word for word in HERE if word != "--json"] + [*learns, "--search", "lr=1e-5:1e-3:log", "--pruner", "none"]
+    printed = cli("sweep", "--trials", "8", *words).stdout
+    assert "upper end" in printed
+    command = next(line for line in printed.splitlines() if "--extend" in line)
+    found = command.split("--search ")[-1]
+    assert found == "optimizer.lr=1e-05:0.01:log"
+    (old,) = list_studies()
+    wider = swept(
+        cli(
+            "sweep",
+            "--trials",
+            "10",
+            *words,
+            "--json",
+            "--extend",
+            old.path.name,
+            "--search",
+            found,
+        )
+    )
+    assert wider["study"] != old.path.name
+    assert wider["trials"]["total"] == 10
+    trained = [run for run in list_trials() if wider["study"] in str(run.path)]
+    assert len(trained) == 2, "the other eight were taken over"
+
+
+# interrupted, killed, gone on with
+
+
+def test_the_same_command_goes_on_to_exactly_what_was_asked(cli: Cli) -> None:
+    assert swept(cli("sweep", "--trials", "2", *HERE))["trials"]["total"] == 2
+    before = values()
+    assert swept(cli("sweep", "--trials", "5", *HERE))["trials"]["total"] == 5
+    assert swept(cli("sweep", "--trials", "5", *HERE))["trials"]["total"] == 5
+    assert len(study().trials) == 5
+    assert {number: values()[number] for number in before} == before
+
+
+def test_a_sweep_that_was_interrupted_ends_with_the_trials_of_one_that_was_not(
+    cli: Cli, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "whole").mkdir()
+    monkeypatch.chdir(tmp_path / "whole")
+    words = ("--trials", "8", "--sampler", "random", "--pruner", "none", *HERE)
+    assert cli("sweep", *words).exit_code == 0
+    whole = {tuple(params.items()): value for params, value in values().values()}
+    monkeypatch.chdir(tmp_path)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _wait_until(lambda: len(list(Path("mlruns").glob("studies/*/trials/003/journal.jsonl"))) == 1)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 130
+    assert swept(cli("sweep", *words))["trials"]["total"] == 8
+    complete = [trial for trial in study().trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    assert {tuple(trial.params.items()): trial.values for trial in complete} == whole
+
+
+def test_100_trials_are_100_whatever_is_killed_meanwhile(tmp_path: Path) -> None:
+    words = ["--trials", "100", "--workers", "4", "--pruner", "none", "--sampler", "random", *QUICK, "--epochs", "1"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    chance, kills = random.Random(0), 0
+    while running.poll() is None:
+        time.sleep(chance.uniform(0.5, 2.0))
+        workers = _workers_of(running.pid)
+        if workers and kills < 12:
+            os.kill(chance.choice(workers), signal.SIGKILL)
+            kills += 1
+    found = json.loads(running.communicate()[0])
+    assert kills > 3
+    assert found["trials"]["total"] == 100
+    assert found["trials"]["failed"] == 0
+    ended = [trial for trial in study().trials if trial.state.is_finished() and trial.state.name != "FAIL"]
+    assert len(ended) == len({trial.user_attrs["cnnlab:slot"] for trial in ended}) == 100
+    records = read(list_studies()[0].journal_file)[0]
+    assert sorted(record.trial for record in records if isinstance(record, TrialEnded)) == list(range(100))
+
+
+def test_a_sweep_whose_process_was_killed_is_marked_and_goes_on(cli: Cli) -> None:
+    words = ("--trials", "6", "--workers", "2", "--pruner", "none", *QUICK)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _wait_until(lambda: len(list(Path("mlruns").glob("studies/*/trials/002/journal.jsonl"))) == 1)
+    running.kill()
+    running.wait()
+    assert swept(cli("sweep", *words))["trials"]["total"] == 6
+    ended = last(read(list_studies()[0].journal_file)[0], SweepEnded)
+    assert ended is not None
+    assert ended.status == "finished"
+
+
+def test_two_processes_join_one_study(cli: Cli, process: Process) -> None:
+    words = ("--study", "ours", "--trials", "12", "--pruner", "none", "--workers", "1", *QUICK)
+    first = subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    second = swept(process("sweep", *words))
+    assert json.loads(first.communicate()[0])["trials"] == second["trials"]
+    assert first.returncode == 0
+    assert second["trials"]["total"] == 12
+    assert len(study().trials) == 12
+
+
+def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli, process: Process) -> None:
+    words = ("--trials", "30", "--workers", "1", *QUICK, "--epochs", "20")
+    first = subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _wait_until(lambda: len(list(Path("mlruns").glob("studies/*/trials/000/journal.jsonl"))) == 1)
+    second = process("sweep", *words)
+    first.terminate()
+    assert first.wait(60) == 143
+    assert second.returncode == 3
+    assert "join it by --study" in second.stderr
+
+
+def test_a_trial_that_crashes_is_tried_again_and_then_left(cli: Cli, monkeypatch: Any) -> None:
+    import cnnlab.search.trial as trials
+
+    true = trials.record_run
+
+    def faulty(prepared: Any, run: RunDir) -> Any:
+        if run.path.name == "002":
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        return true(prepared, run)
+
+    monkeypatch.setattr(trials, "record_run", faulty)
+    found = swept(cli("sweep", "--trials", "4", "--retries", "1", *HERE))
+    assert found["trials"]["failed"] == 1
+    assert found["trials"]["total"] == 4
+    causes = [trial.user_attrs.get("cnnlab:reason", "") for trial in study().trials]
+    assert sum("launch failure" in cause for cause in causes) == 2
+
+
+# in MLflow
+
+
+def test_a_sweep_in_mlflow_is_a_parent_with_its_trials_below_it(process: Process) -> None:
+    import mlflow
+
+    words = [word for word in HERE if word not in ("--tracking-uri", "none", "--confirm", "0")]
+    grid = ("--search", "lr=1e18,0.05,0.01", "--sampler", "grid", "--pruner", "none", "--confirm-seeds", "1")
+    found = swept(process("sweep", *words, *grid))
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlruns/mlflow.db').absolute()}")
+    experiment = client.get_experiment_by_name("cnnlab")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if run.data.tags.get("cnnlab.kind") == "sweep"]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["cnnlab.best.optimizer.lr"] == str(found["best"]["params"]["optimizer.lr"])
+    assert parent.data.metrics["best/val_accuracy"] == found["best"]["value"]
+    assert json.loads(parent.data.params["search.optimizer.lr"]) == [1e18, 0.05, 0.01]
+    files = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
+    assert {"report/report.html", "report/trials.csv", "report/history.png"} <= files
+    assert "best.yaml" in {file.path for file in client.list_artifacts(parent.info.run_id)}
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    search = {run.data.tags["cnnlab.trial"]: run for run in children if run.data.tags["cnnlab.stage"] == "search"}
+    assert sorted(search) == ["0", "1", "2"]
+    assert sorted(run.data.tags["cnnlab.trial_state"] for run in search.values()) == [
+        "complete",
+        "complete",
+        "infeasible",
+    ]
+    for run in list_trials():
+        ended = last(read(run.journal_file)[0], RunEnded)
+        assert ended is not None
+        (child,) = [child for child in children if child.data.tags["cnnlab.run_id"] == run.run_id]
+        if ended.status == "finished":
+            history = client.get_metric_history(child.info.run_id, "train/loss")
+            assert [point.step for point in history] == list(range(1, ended.step + 1))
+
+
+# other commands
+
+
+def test_studies_and_show_name_what_a_sweep_found(cli: Cli) -> None:
+    assert "cnnlab sweep makes one" in cli("studies").stdout
+    found = swept(cli("sweep", "--trials", "3", *HERE))
+    (row,) = json.loads(cli("studies", "--json").stdout)
+    assert row["study"] == found["study"]
+    assert row["best_value"] == found["best"]["value"]
+    assert found["study"] in cli("studies").stdout
+    shown = json.loads(cli("show", found["study"], "--json").stdout)
+    assert shown["best"] == found["best"]
+    assert cli("runs", "--json").stdout == "[]\n"
+
+
+def test_a_dry_run_prints_the_space_and_the_first_trials_and_writes_nothing(cli: Cli) -> None:
+    done = cli("sweep", "--dry-run", "--workers", "1", "--search", "lr=1e-3:1:log", "--epochs", "1")
+    assert done.exit_code == 0
+    assert "0.001 .. 1 (log)" in done.stdout
+    assert "time: about" in done.stdout
+    assert not Path("mlruns").exists()
+    (first, second, *_) = [line for line in done.stdout.splitlines() if "optimizer.lr=" in line]
+    assert "0.05" in first
+    swept(cli("sweep", "--trials", "2", "--workers", "1", "--search", "lr=1e-3:1:log", *HERE, "--epochs", "1"))
+    drawn = study().trials[1].params["optimizer.lr"]
+    assert f"optimizer.lr={drawn:.4g}" in second
+
+
+BAD = [
+    (("--search", "lr=1:0"), "low < high"),
+    (("--search", "dropuot=0:1"), "did you mean dropout?"),
+    (("--search", "batch_size=16,100000"), "100000"),
+    (("--search", "model.kernel_size=3,99", "-s", "model.padding=valid"), "OutputSize"),
+    (("--search", "lr=0.1:1", "--sampler", "grid"), "is a range"),
+    (("--sampler", "tpee"), "tpe"),
+    (("--pruner", "ahsa"), "asha"),
+    (("--trials", "0"), "--trials"),
+    (("--seeds", "0"), "--seeds"),
+    (("--workers", "0"), "auto"),
+    (("--workers", "many"), "auto"),
+    (("--timeout", "0"), "--timeout"),
+    (("--study", "../up"), "letters"),
+    (("--study", ""), "letters"),
+    (("--storage", "redis://here"), "not a storage"),
+    (("--storage", "postgresql://nobody@127.0.0.1:9/none"), "cannot be opened"),
+    (("--extend", "nothing"), "no such study"),
+    (("--lr", "0"), "optimizer.lr"),
+    (("nothing.yaml",), "no such file"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_input_ends_with_2_and_one_line_and_nothing_written(words: tuple[str, ...], says: str, cli: Cli) -> None:
+    done = cli("sweep", *words)
+    assert done.exit_code == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+    assert not Path("mlruns").exists()
+
+
+def test_another_experiment_or_space_in_the_same_study_is_refused_with_the_difference(cli: Cli) -> None:
+    words = ("--study", "mine", "--trials", "2", "--search", "lr=0.01:0.1", *HERE)
+    assert cli("sweep", *words).exit_code == 0
+    other = cli("sweep", *words, "-s", "model.channels=[8]")
+    assert other.exit_code == 2
+    assert "config.model.channels: [16, 32] there, [8] here" in other.stderr
+    wider = cli("sweep", *words, "--search", "lr=0.01:1")
+    assert wider.exit_code == 2
+    assert "space.optimizer.lr.domain.high: 0.1 there, 1.0 here" in wider.stderr
+    assert len(study().trials) == 2
+
+
+def test_the_experiments_own_search_is_swept(cli: Cli) -> None:
+    Path("mine.yaml").write_text(
+        yaml.safe_dump({"name": "mine", "search": {"lr": [0.01, 0.05], "batch_size": [32, 64]}})
+    )
+    found = swept(cli("sweep", "mine.yaml", "--sampler", "grid", *HERE))
+    assert found["trials"]["total"] == 4
+    assert found["study"].startswith("mine-")
+
+
+def _wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() - start < seconds
+        time.sleep(0.05)
+
+
+def _workers_of(coordinator: int) -> list[int]:
+    """The worker processes: children of the fork server, itself a child of the coordinator."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    return [worker for server in children.get(coordinator, []) for worker in children.get(server, [])]
