@@ -1,6 +1,17 @@
 """What one run is, and reading it from YAML and flags."""
 
-from cnnlab.config.reading import flat, parse_value, read_config, to_yaml
+from cnnlab.config.reading import as_config, flat, flatten, parse_value, read_config, to_yaml
 from cnnlab.config.run import DataConfig, LossConfig, RunConfig, TrainingConfig
 
-__all__ = ["DataConfig", "LossConfig", "RunConfig", "TrainingConfig", "flat", "parse_value", "read_config", "to_yaml"]
+__all__ = [
+    "DataConfig",
+    "LossConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "as_config",
+    "flat",
+    "flatten",
+    "parse_value",
+    "read_config",
+    "to_yaml",
+]
