@@ -21,3 +21,11 @@ class InUse(CnnlabError):
     """A live process holds the run directory."""
 
     exit_code = 3
+
+
+class Interrupted(CnnlabError):
+    """SIGINT or SIGTERM, the `number`, ended the command before a run had begun; a run seals a checkpoint first."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number

@@ -4,8 +4,11 @@ Losses are mean nats a sample, accuracies fractions in [0, 1], times seconds sin
 is one update of the weights; `step` counts the updates made so far, `epoch` the epochs completed.
 """
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin
+
+T = TypeVar("T")
 
 Status = Literal["finished", "failed", "interrupted", "died", "pruned"]
 
@@ -187,7 +190,7 @@ KINDS: dict[str, type[Record]] = {
     "sweep_ended": SweepEnded,
 }
 _NAMES = {kind: name for name, kind in KINDS.items()}
-_PLAIN = ("config", "tags", "space", "settings")
+_DATA = ("config", "tags", "space", "settings")
 """Fields that are plain data, lists and all."""
 
 
@@ -201,10 +204,47 @@ def from_dict(values: dict[str, Any]) -> Record:
 
     Raises KeyError for a kind of record that this version does not know, TypeError for wrong fields.
     """
-    fields = {key: _tuples(value) for key, value in values.items() if key not in ("record", *_PLAIN)}
-    fields.update({key: values[key] for key in _PLAIN if key in values})
-    return KINDS[values["record"]](**fields)
+    given = {key: _tuples(value) for key, value in values.items() if key not in ("record", *_DATA)}
+    given.update({key: values[key] for key in _DATA if key in values})
+    kind: Callable[..., Record] = KINDS[values["record"]]
+    return typed(kind, given)
+
+
+def typed(kind: Callable[..., T], values: Mapping[str, Any]) -> T:
+    """A dataclass made of plain values. Raises TypeError where one is missing, unknown, or not of its field's type."""
+    made = kind(**values)
+    for field in fields(made):  # type: ignore[arg-type]
+        value = getattr(made, field.name)
+        if not _fits(value, field.type):
+            raise TypeError(f"{field.name} is {value!r:.40}")
+    return made
 
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+PLAIN: dict[Any, set[type]] = {float: {float, int}}
+"""Which types a field takes, where it is not its own alone."""
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a value is of a type, as far as the fields of records need types."""
+    origin, inner = get_origin(wanted), get_args(wanted)
+    if wanted is Any:
+        return True
+    if origin is None:
+        return type(value) in PLAIN.get(wanted, {wanted})
+    if origin is Literal:
+        return value in inner
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+    if origin is not tuple:  # a union
+        return any(_fits(value, one) for one in inner)
+    if not isinstance(value, tuple):
+        return False
+    if inner[-1] is not Ellipsis:
+        return len(value) == len(inner) and all(map(_fits, value, inner))
+    if get_origin(inner[0]) is None:  # all losses of a run at once, for there are many
+        return set(map(type, value)) <= PLAIN.get(inner[0], {inner[0]})
+    return all(_fits(item, inner[0]) for item in value)

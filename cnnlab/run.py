@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cnnlab.config import RunConfig, read_config, to_yaml
+from cnnlab.config import RunConfig, as_config, flat, read_config, to_yaml
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, RunFailed
 from cnnlab.models import Normalize, build
@@ -54,7 +54,7 @@ def prepare(config: RunConfig) -> Prepared:
             raise
         raise RunFailed(
             "out of memory before the first step: the images or the network do not fit; try a smaller data.resize, "
-            "fewer model.channels or a smaller model.hidden"
+            "fewer model.channels, a smaller model.kernel_size or model.hidden"
         ) from None
 
 
@@ -110,8 +110,25 @@ def create_run(
 
 
 def config_of(run: RunDir) -> RunConfig:
-    """The config that a run was made with."""
-    return read_config(run.config_file, {})[0]
+    """The config that a run was made with, by its journal. Raises BadInput where this version cannot read it."""
+    return as_config(run.created.config, f"{run.journal_file}: ")
+
+
+def config_to_resume(run: RunDir) -> RunConfig:
+    """The same, while the run's config.yaml says so too.
+
+    Raises:
+        BadInput: it was edited; naming the first setting that differs.
+    """
+    config = config_of(run)
+    made, now = flat(config), flat(read_config(run.config_file, {})[0])
+    for path in {**made, **now}:
+        if made.get(path) != now.get(path):
+            raise BadInput(
+                f"{path}: {run.config_file} says {now.get(path)!r}, but this run was made with {made.get(path)!r} and "
+                f"goes on with it; put it back, or make a new run: cnnlab train {run.config_file}"
+            )
+    return config
 
 
 def record_run(prepared: Prepared, run: RunDir) -> Generator[Record, None, None]:

@@ -42,6 +42,11 @@ def test_an_epoch_can_be_entered_anywhere_with_the_same_batches(residence: str, 
         assert torch.equal(labels, classes)
 
 
+def test_more_workers_than_cores_are_not_worth_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._utils.cpu_count", lambda: 1)  # PyTorch warns, and here a warning is an error
+    assert len(epoch(batches(residence="stream", workers=2))) == 7
+
+
 def test_epochs_and_seeds_differ() -> None:
     one, two, other = epoch(batches(), 0), epoch(batches(), 1), epoch(batches(seed=4), 0)
     assert not torch.equal(one[0][0], two[0][0])

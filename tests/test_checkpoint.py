@@ -1,5 +1,6 @@
 """Checkpoints: what is sealed comes back, and what was damaged is noticed and passed over."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,15 @@ FOLDER = Path("checkpoints")
 
 
 def checkpoint(step: int) -> Checkpoint:
-    return Checkpoint({"w": torch.full((3, 2), float(step)), "n": torch.tensor(step)}, {"step": step, "best": None})
+    values = {"progress": {"step": step, "best": None}, "optimizer": {}}
+    return Checkpoint({"w": torch.full((3, 2), float(step)), "n": torch.tensor(step)}, values)
 
 
 def newest(up_to: int = 10**6) -> int | None:
     loaded = load_latest(FOLDER, up_to)
     if loaded is None:
         return None
-    step: int = loaded.values["step"]
+    step: int = loaded.values["progress"]["step"]
     assert torch.equal(loaded.tensors["w"], checkpoint(step).tensors["w"])
     return step
 
@@ -40,12 +42,20 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
+def put_values(values: object) -> None:
+    path = FOLDER / "step-00000020.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "values": values}))
+
+
 DAMAGES = {
     "flipped byte": lambda: flip_a_byte(FOLDER / "step-00000020.safetensors"),
     "truncated tensors": lambda: (FOLDER / "step-00000020.safetensors").write_bytes(b"short"),
     "missing tensors": lambda: (FOLDER / "step-00000020.safetensors").unlink(),
     "garbled json": lambda: (FOLDER / "step-00000020.json").write_text("{"),
     "empty json": lambda: (FOLDER / "step-00000020.json").write_text("{}"),
+    "values gone": lambda: put_values({}),
+    "null for values": lambda: put_values(None),
+    "null for the position": lambda: put_values({"progress": None, "optimizer": {}}),
     "killed between the two files": lambda: (FOLDER / "step-00000020.json").unlink(),
 }
 
@@ -58,9 +68,19 @@ def test_a_damaged_one_is_passed_over(damage: str) -> None:
     assert newest() == 10
 
 
+def test_where_no_whole_one_is_left_the_run_begins_again_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    seal(FOLDER, 20, checkpoint(20))
+    put_values({})
+    assert newest() is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "checkpoint checkpoints/step-00000020.json is damaged ('progress') and passed over",
+        "no checkpoint in checkpoints is whole: the run begins again at its first step",
+    ]
+
+
 def test_channels_last_tensors_keep_their_values() -> None:
     tensor = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    seal(FOLDER, 1, Checkpoint({"t": tensor}, {}))
+    seal(FOLDER, 1, Checkpoint({"t": tensor}, checkpoint(1).values))
     loaded = load_latest(FOLDER, 1)
     assert loaded is not None
     assert torch.equal(loaded.tensors["t"], tensor)

@@ -1,13 +1,15 @@
 """The command line, called as scripts call it: results on stdout, progress on stderr, exit codes, bad input."""
 
 import json
+import os
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -162,6 +164,56 @@ def test_a_result_that_cannot_be_written_is_exit_code_1_and_one_line() -> None:
     assert done.stderr == "cnnlab: output: No space left on device\n"
 
 
+@pytest.mark.parametrize("stderr", ["closed", "full", "read by nobody"])
+@pytest.mark.parametrize(("args", "code"), [(QUICK, 0), (("--lr", "0"), 2), ((*QUICK, "--lr", "1e30"), 1)])
+def test_a_stderr_that_cannot_be_written_changes_nothing(args: tuple[str, ...], code: int, stderr: str) -> None:
+    close = ["sh", "-c", 'exec "$@" 2>&-', "sh"] if stderr == "closed" else []
+    command = [*close, sys.executable, "-m", "cnnlab", "train", "--json", *args]
+    with read_by_nobody() as nobody, open("/dev/full", "w") as full:
+        file = {"closed": None, "full": full, "read by nobody": nobody}[stderr]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=file, text=True, timeout=120)
+    assert done.returncode == code
+    if code != 2:
+        assert result_of(done)["status"] == ("failed" if code else "finished")
+
+
+def test_a_terminal_that_hangs_up_ends_no_run() -> None:
+    master, terminal = os.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", "train", "--tracking-uri", "none", "--epochs", "40", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+    )
+    os.close(terminal)
+    seen = b""
+    while b"train loss" not in seen:
+        seen += os.read(master, 1000)
+    os.close(master)
+    stdout, _ = running.communicate(timeout=120)
+    assert running.returncode == 0
+    assert json.loads(stdout)["status"] == "finished"
+
+
+@contextmanager
+def read_by_nobody() -> Iterator[int]:
+    """A pipe's end to write into, whose other end is closed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+def test_a_reader_who_has_read_enough_is_no_error(process: Process) -> None:
+    process("train", *QUICK, "-q")
+    for args in (["runs"], ["runs", "--json"], ["show"], ["train", "--dry-run"], ["train", *QUICK, "-q"]):
+        with read_by_nobody() as nobody:
+            done = subprocess.run(
+                [sys.executable, "-m", "cnnlab", *args], stdout=nobody, stderr=subprocess.PIPE, text=True
+            )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 # interrupting and resuming
 
 
@@ -209,6 +261,60 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(number: signal.Signals,
     assert result_of(again)["weights_sha256"] == whole["weights_sha256"]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("where", ["prepare", "create_run"])
+def test_a_signal_before_the_first_step_is_one_line(number: signal.Signals, code: int, where: str) -> None:
+    stopped = (
+        "import os, sys, time, cnnlab.run\n"
+        f"usual = cnnlab.run.{where}\n"
+        "def signalled(*args):\n"
+        f"    os.kill(os.getpid(), {number:d}); time.sleep(0.2)\n"
+        "    return usual(*args)\n"
+        f"cnnlab.run.{where} = signalled\n"
+        "from cnnlab.cli import main; main(['train', '--tracking-uri', 'none', '--json'])"
+    )
+    done = subprocess.run([sys.executable, "-c", stopped], capture_output=True, text=True, timeout=120)
+    assert done.returncode == code
+    if where == "prepare":
+        assert (done.stdout, done.stderr) == ("", "cnnlab: interrupted before the first step; no run was made\n")
+        assert not Path("mlruns").exists()
+    else:
+        assert (result_of(done)["status"], result_of(done)["steps"]) == ("interrupted", 0)
+        assert "cnnlab: stopped before its end" in done.stderr
+
+
+def test_ctrl_c_in_any_command_is_one_line() -> None:
+    stopped = (
+        "import os, signal, cnnlab.tracking\n"
+        "cnnlab.tracking.list_runs = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+        "from cnnlab.cli import main; main(['runs'])"
+    )
+    done = subprocess.run([sys.executable, "-c", stopped], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "cnnlab: interrupted\n")
+
+
+def test_a_config_that_was_edited_is_not_gone_on_with(process: Process, cli: Cli) -> None:
+    process("train", *QUICK, "-q", "--run-dir", "edited")
+    journal, config = Path("edited/journal.jsonl"), Path("edited/config.yaml")
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))  # as if it had not come to its end
+    as_made = config.read_text()
+    edits = {
+        "optimizer.lr": ("lr: 0.05", "lr: 0.5"),
+        "model.channels": ("channels: [16, 32]", "channels: [16]"),
+        "name": ("name: null", "name: other"),
+        "optimizer.name": ("name: sgd, lr: 0.05, weight_decay: 0.0, momentum: 0.9", "name: Rprop, lr: 0.05"),
+    }
+    for setting, (old, new) in edits.items():
+        config.write_text(as_made.replace(old, new).replace(", nesterov: false, dampening: 0.0", ""))
+        done = cli("train", "--resume", "edited")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"cnnlab: {setting}: ")
+        assert "make a new run: cnnlab train " in done.stderr
+        assert done.stderr.count("\n") == 1
+    config.write_text(as_made)
+    assert process("train", "--resume", "edited", "-q").returncode == 0
+
+
 def test_a_killed_run_is_marked_and_delivered_as_dead(process: Process) -> None:
     running = start("train", *LONG)
     wait_for_epoch(running, 2)
@@ -240,6 +346,20 @@ def test_runs_and_show_read_the_journals(cli: Cli, process: Process) -> None:
     assert "train loss" in shown
     assert Path("figures/curves.png").read_bytes().startswith(b"\x89PNG")
     assert Path("figures/confusion.png").read_bytes().startswith(b"\x89PNG")
+    Path("file").touch()
+    for unusable in ("file", "file/below", "x" * 300):
+        done = cli("show", "--plot", unusable)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"cnnlab: {unusable}: the figures' folder cannot be made (")
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_path_is_printed_as_it_is(process: Process) -> None:
+    name = "[b][/i]:cat:"
+    done = process("train", *QUICK, "-q", "--run-dir", name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"files          {name} " in done.stdout
+    assert f"sync {name} " in process("show", name).stdout
 
 
 # bad input
@@ -259,7 +379,7 @@ BAD = [
     (["--dropout", "1"], "model.dropout: 1 is not allowed; it must be less than 1"),
     (["--epochs", "0"], "training.epochs: 0 is not allowed"),
     (["--epochs", "9" * 20], "training.epochs: 99999999999999999999 is not allowed; it must be less than"),
-    (["--resume", ""], "no run begins so"),
+    (["--resume", ""], "RUN is empty; give a run id"),
     (["--epochs", "1.5"], "training.epochs: 1.5 is not allowed; it must be a valid integer"),
     (["--seed", "-1"], "training.seed: -1 is not allowed"),
     (["--device", "gpu"], "training.device: 'gpu' is not allowed"),
@@ -288,6 +408,16 @@ BAD = [
     (["-s", "modle.channels=[1]"], "did you mean model?"),
     (["-s", "channels=[1]"], "did you mean model.channels?"),
     (["-s", "model.channels"], "an assignment has the form PATH=VALUE"),
+    (["-s", ".lr=3"], "--set .lr=3: .lr is no path"),
+    (["-s", "optimizer..lr=3"], "--set optimizer..lr=3: optimizer..lr is no path"),
+    (["-s", "optimizer.=3"], "--set optimizer.=3: optimizer. is no path"),
+    (["-s", "model.kernel_size=100001"], "model.kernel_size: 100001 is not allowed; it must be less than or equal to"),
+    (["-s", "model.padding=9223372036854775808"], "model.padding: 9223372036854775808 is not allowed"),
+    (["-s", "model.stride=9223372036854775808"], "model.stride: 9223372036854775808 is not allowed"),
+    (["-s", "training.epochs=1:30"], "training.epochs: '1:30' is not allowed; it must be a valid integer"),
+    (["--dataset", "folder", "--data-root", "~nobodyx/y"], "data.root: the home directory in ~nobodyx/y is not known"),
+    (["--dataset", "mnist", "--data-root", "~nobodyx/y"], "data.root: the home directory in ~nobodyx/y is not known"),
+    (["--dataset", "mnist", "--data-root", "x" * 300], "cannot be opened (File name too long)"),
     (["-s", "training.clip_norm=0"], "training.clip_norm: 0 is not allowed"),
     (["-s", "schedule.warmup_epochs=11"], "schedule.warmup_epochs <= training.epochs must hold, but got 11 > 10"),
     (["-s", "optimizer.nesterov=true", "--momentum", "0"], "optimizer.nesterov needs momentum > 0"),
@@ -304,6 +434,9 @@ BAD = [
     (["--learning-rate", "0.1"], "No such option '--learning-rate'"),
     (["a.yaml", "b.yaml"], "Got unexpected extra argument"),
     (["--run-dir", "file/below"], "--run-dir file/below: cannot be made"),
+    (["--run-dir", "file"], "--run-dir file: cannot be made"),
+    (["--run-dir", ""], "--run-dir: '' is not allowed; it must be the name of a folder"),
+    (["--run-dir", "x" * 300], "cannot be made (File name too long)"),
 ]
 
 
@@ -328,6 +461,9 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(args: list[str], 
     [
         (["trian"], "did you mean train?"),
         (["show", "nothing"], "nothing: no run begins so"),
+        (["show", ""], "RUN is empty; give a run id"),
+        (["show", "x" * 300], "no run begins so"),
+        (["show", "--plot", ""], "--plot: '' is not allowed"),
         (["sync", "nothing"], "nothing: no run begins so"),
         (["ui", "--tracking-uri", "none"], "there is no store to show"),
         (["ui", "--port", "0"], "--port"),

@@ -45,6 +45,10 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default() -> None:
         ("none", "none"),
         ("[1, 2]", [1, 2]),
         ("1.2.3", "1.2.3"),
+        ("1_000", 1000),
+        (".inf", float("inf")),
+        ("1:30", "1:30"),
+        ("1:30.5", "1:30.5"),
     ],
 )
 def test_values_read_as_people_mean_them(text: str, value: object) -> None:
@@ -60,6 +64,12 @@ def test_every_float_that_python_prints_is_read_back(number: float) -> None:
 @pytest.mark.parametrize("name", ["sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "Adamax"])
 def test_the_resolved_yaml_reads_back_as_the_same_config(name: str) -> None:
     config, _ = read_config(None, {"optimizer.name": name, "data.augment": ["flip"], "model.channels": [8]})
+    assert read_config(write(to_yaml(config)), {})[0] == config
+
+
+@pytest.mark.parametrize("text", ["1e3", ".5", "1:30", "2026-11-23", "null", "yes", "\udcff"])
+def test_text_that_looks_like_something_else_reads_back_as_text(text: str) -> None:
+    config, _ = read_config(None, {"name": text, "data.root": text})
     assert read_config(write(to_yaml(config)), {})[0] == config
 
 
@@ -91,6 +101,14 @@ FILES = [
     ("data: {batch_size: 1.5}", "must be a valid integer or 'full'"),
     ("training: {epochs: yes}", "training.epochs: True is not allowed"),
     ("schedule: {name: cosine, warmup_epochs: 20}", "warmup_epochs <= training.epochs must hold, but got 20 > 10"),
+    ("training: {epochs: 1:30}", "training.epochs: '1:30' is not allowed; it must be a valid integer"),
+    ("search: &a {lr: *a}", "line 1: a value contains itself"),
+    ("search: {lr: &a [*a]}", "line 1: a value contains itself"),
+    ("optimizer: {name: Rprop, etas: !!binary aGk=}", "line 1: no setting takes YAML's binary"),
+    ("search: {lr: [2026-11-23]}", "line 1: no setting takes YAML's timestamp; in quotes it is text"),
+    ("search: {lr: !!set {a, b}}", "line 1: no setting takes YAML's set"),
+    ("search: {lr: !!omap [a: 1]}", "line 1: no setting takes YAML's omap"),
+    ("training: {epochs: !!bool maybe}", "not valid YAML"),
 ]
 
 

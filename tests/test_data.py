@@ -1,10 +1,12 @@
 """Each dataset from its real files, or from small ones in the exact format; splits, caches, errors."""
 
 import gzip
+import os
 import pickle
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +78,9 @@ def write_idx(path: Path, array: np.ndarray, packed: bool) -> None:  # type: ign
 @pytest.mark.parametrize(
     ("name", "folder"), [("mnist", "MNIST"), ("kmnist", "KMNIST"), ("fashion_mnist", "FashionMNIST")]
 )
-def test_idx_files_are_read_as_torchvision_reads_them(name: str, folder: str, packed: bool) -> None:
+def test_idx_files_are_read_as_torchvision_reads_them(
+    name: str, folder: str, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = np.random.default_rng(0)
     arrays = [
         random.integers(0, 256, (40, 28, 28)),
@@ -92,7 +96,7 @@ def test_idx_files_are_read_as_torchvision_reads_them(name: str, folder: str, pa
 
         reference = MNIST.__new__(MNIST)
         reference.root, reference.train = "root", False
-        type(reference).raw_folder = property(lambda self: f"root/{folder}/raw")  # type: ignore[assignment]
+        monkeypatch.setattr(MNIST, "raw_folder", f"root/{folder}/raw")
         images, labels = reference._load_data()
         assert torch.equal(dataset.test.images[:, 0], images)
         assert torch.equal(dataset.test.labels, labels)
@@ -164,6 +168,7 @@ def test_without_a_network_one_line_says_which_files_to_put_where(name: str, mon
     assert wanted.get(name, f"{name.replace('cifar', 'cifar-')}-python.tar.gz") in str(caught.value)
     assert "into root" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not Path("root").exists()
 
 
 # folders of images
@@ -249,6 +254,34 @@ FOLDERS = {
         {"root": "mine"},
         "mine/val has no class blue, which mine/train has",
     ),
+    "an empty name": (lambda: None, {"root": ""}, "data.root: the dataset folder needs --data-root"),
+    "a long name": (lambda: None, {"root": "x" * 300}, "cannot be opened (File name too long)"),
+    "nobody's home": (lambda: None, {"root": "~nobodyx/y"}, "data.root: the home directory in ~nobodyx/y is not known"),
+    "a link to nothing": (
+        lambda: (pictures(Path("mine")), Path("mine/red/link.png").symlink_to("nowhere.png")),
+        {"root": "mine"},
+        "mine/red/link.png is not an image that can be read (it is no file, or a link to nothing)",
+    ),
+    "a class that is a link to nothing": (
+        lambda: (pictures(Path("mine")), Path("mine/green").symlink_to("nowhere")),
+        {"root": "mine"},
+        "data.root: mine/green is a link to nothing",
+    ),
+    "a pipe": (
+        lambda: (pictures(Path("mine")), os.mkfifo("mine/red/pipe.png")),
+        {"root": "mine"},
+        "mine/red/pipe.png is not an image that can be read (it is no file",
+    ),
+    "classes too small to hold anything out": (
+        lambda: pictures(Path("mine"), 2),
+        {"root": "mine"},
+        "data.root: the class blue has 2 of the 3 images that it takes to hold one out for val and test each",
+    ),
+    "classes too small for a test": (
+        lambda: (pictures(Path("mine/train"), 1), pictures(Path("mine/val"), 1)),
+        {"root": "mine"},
+        "data.root: the class blue has 1 of the 2 images that it takes to hold one out for test each",
+    ),
     "nothing but broken files in a class": (
         lambda: (pictures(Path("mine")), Path("mine/z").mkdir(), Path("mine/z/1.png").write_bytes(b"no")),
         {"root": "mine", "skip_broken": True},
@@ -270,10 +303,60 @@ def test_a_wrong_folder_is_one_line_that_names_what_is_wrong(case: str) -> None:
 def test_broken_files_are_skipped_and_counted_if_one_asks() -> None:
     pictures(Path("mine"))
     Path("mine/red/broken.png").write_bytes(b"no image")
+    Path("mine/red/link.png").symlink_to("nowhere.png")
+    os.mkfifo("mine/blue/pipe.png")
     for _ in range(2):  # the second time from the cache
         dataset = load(config(dataset="folder", root="mine", batch_size=4, skip_broken=True), 0)
-        assert dataset.skipped == 1
+        assert dataset.skipped == 3
         assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 20
+
+
+@pytest.mark.parametrize("unreadable", ["mine", "mine/red"])
+def test_a_folder_that_cannot_be_read_is_not_called_empty(unreadable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(Path("mine"))
+
+    def refused(look: Callable[[object], object]) -> Callable[[object], object]:  # root may read everything
+        def looked(path: object) -> object:
+            if str(path) == unreadable:
+                raise PermissionError(13, "Permission denied", unreadable)
+            return look(path)
+
+        return looked
+
+    monkeypatch.setattr(os, "listdir", refused(os.listdir))
+    monkeypatch.setattr(os, "scandir", refused(os.scandir))
+    with pytest.raises(BadInput, match=rf"data\.root: {unreadable} cannot be read \(Permission denied\)"):
+        load(config(dataset="folder", root="mine", batch_size=4), 0)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its names are text")
+def test_names_that_are_no_text_are_shown_by_their_bytes() -> None:
+    root = os.fsdecode(b"mine\xfe")
+    pictures(Path(root))
+    Path(root, "red").rename(Path(root, os.fsdecode(b"r\xffd")))
+    Path(root, "blue", "0.jpg").rename(Path(root, "blue", os.fsdecode(b"\xe9.jpg")))
+    for _ in range(2):  # the second time from the cache
+        dataset = load(config(dataset="folder", root=root, batch_size=4), 0)
+        assert dataset.classes == ("blue", "r\\xffd")
+        assert dataset.source.endswith("mine\\xfe")
+    assert len(caches()) == 1
+
+
+def test_large_images_are_decoded_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(Path("mine"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # Pillow warns, and here a warning is an error
+    assert len(load(config(dataset="folder", root="mine", batch_size=4), 0).train) == 14
+
+
+def test_where_no_home_is_known_one_line_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("CNNLAB_DATA")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(BadInput, match=r"CNNLAB_DATA: the home directory in ~/\.cache/cnnlab is not known"):
+        load(config(), 0)
 
 
 # splits

@@ -8,11 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
 from torch import nn
 
 from cnnlab.config import RunConfig
@@ -25,14 +28,18 @@ from cnnlab.tracking import (
     RunDir,
     find_run,
     follow,
+    is_delivered,
     list_runs,
     load_progress,
     mark_dead,
+    mlflow_run_id,
     new_run_id,
+    note_error,
     read,
     resolve,
     runs_root,
 )
+from cnnlab.tracking.progress import Progress
 
 START = 1_700_000_000.0
 
@@ -134,6 +141,33 @@ def test_a_newer_versions_kind_of_record_is_passed_over_and_garbage_is_named() -
         read(run.journal_file)
 
 
+WRONG_LINES = {
+    "a number": "5",
+    "text for a loss": '{"record": "steps", "first": 1, "losses": ["a"], "times": [1.0]}',
+    "a number for losses": '{"record": "steps", "first": 1, "losses": 5, "times": [1.0]}',
+    "null for a step": '{"record": "steps", "first": null, "losses": [0.5], "times": [1.0]}',
+    "text for a time": json.dumps({**to_dict(epoch(1, 3)), "time": "now"}),
+    "an unknown status": json.dumps({**to_dict(INTERRUPTED), "status": "sleeping"}),
+    "half a shape": json.dumps({**to_dict(started()), "image_shape": [1, 4]}),
+    "text in the confusion": json.dumps({**to_dict(FINISHED), "confusion": [[1, "a"]]}),
+    "a field too many": json.dumps({**to_dict(INTERRUPTED), "mood": "good"}),
+    "a field too few": '{"record": "run_ended", "time": 1.0}',
+    "a number for a config": json.dumps({**to_dict(created()), "config": 5}),
+    "too deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("case", WRONG_LINES)
+def test_a_line_of_other_fields_or_types_is_no_record(case: str) -> None:
+    run = make_run([created()])
+    with open(run.journal_file, "a") as file:
+        file.write(WRONG_LINES[case] + "\n")
+    with pytest.raises(RunFailed) as caught:
+        read(run.journal_file)
+    assert str(caught.value).startswith(f"{run.journal_file}: a line of the journal is no record")
+    assert "\n" not in str(caught.value)
+
+
 # run directories
 
 
@@ -154,6 +188,51 @@ def test_a_run_is_found_by_what_a_user_types() -> None:
         find_run("2026")
     with pytest.raises(BadInput, match="no run begins so"):
         find_run("2027")
+
+
+def replace_journal(run: RunDir, make: Callable[[Path], object]) -> None:
+    run.journal_file.unlink()
+    make(run.journal_file)
+
+
+def a_config_of(config: object) -> Callable[[RunDir], None]:
+    line = json.dumps({**to_dict(created()), "config": config})
+    return lambda run: replace_journal(run, lambda path: path.write_text(line + "\n"))
+
+
+UNREADABLE: dict[str, Callable[[RunDir], None]] = {
+    "no config": a_config_of({}),
+    "a number for a config": a_config_of(5),
+    "a number for a section": a_config_of({"data": 5}),
+    "a number for a name": a_config_of({"data": {"dataset": 5}}),
+    "nothing": lambda run: replace_journal(run, Path.touch),
+    "a later line": lambda run: replace_journal(run, lambda path: path.write_text("{}\n")),
+    "a pipe": lambda run: replace_journal(run, os.mkfifo),
+    "a folder": lambda run: replace_journal(run, Path.mkdir),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_run_that_cannot_be_read_hides_no_other(case: str, cli: Callable[..., Result]) -> None:
+    good = make_run([created("2026-good"), *WHOLE[1:]], "2026-good")
+    bad = make_run(WHOLE, "2026-mad")
+    UNREADABLE[case](bad)
+    listed = cli("runs")
+    assert listed.exit_code == 0
+    assert "2026-good" in listed.stdout
+    assert listed.stderr.startswith(f"cnnlab: {bad.journal_file}: ")
+    assert listed.stderr.count("\n") == 1
+    assert find_run("last") == find_run("2026") == good
+    for command in (["show", "2026-mad"], ["train", "--resume", "2026-mad"], ["sync", "2026-mad"]):
+        done = cli(*command)
+        assert (done.exit_code, done.stdout, done.stderr) == (1, "", listed.stderr)
+
+
+def test_another_versions_config_is_listed_and_shown(cli: Callable[..., Result]) -> None:
+    config = {**created().config, "distill": {"teacher": "run-0"}}
+    make_run([replace(created("2026-other"), config=config), *WHOLE[1:]], "2026-other")
+    assert "2026-other" in cli("runs").stdout
+    assert "distill.teacher=run-0" in cli("show").stdout
 
 
 def test_a_directory_that_holds_a_run_is_not_taken_again() -> None:
@@ -312,6 +391,30 @@ def test_what_is_said_later_is_delivered_later(uri: str) -> None:
     assert step_losses() == [(1, 0.9), (2, 0.8), (3, 1 / 3), (4, 0.5), (5, 0.4), (6, 0.3)]
     assert counts()["runs"] == 1
     assert query("SELECT count(*) FROM inputs WHERE source_type = 'DATASET'") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1]", "5", "null", "{", "[" * 100_000, '{"URI": 5}', '{"URI": [1]}', '{"URI": {"offset": "3"}}']
+    + ['{"URI": {"offset": -1}}', '{"URI": {"complete": 1}}', '{"URI": {"mlflow_run_id": 5}}', '{"URI": {"mood": 1}}'],
+    ids=lambda text: text[:40],
+)
+def test_a_damaged_delivery_file_says_that_nothing_is_delivered(text: str) -> None:
+    run = make_run(WHOLE)
+    run.delivery_file.write_text(text.replace("URI", "sqlite:///x.db"))
+    assert load_progress(run, "sqlite:///x.db") == Progress()
+    assert mlflow_run_id(run) is None
+    assert not is_delivered(run)
+    note_error(run, "sqlite:///x.db", ValueError("no"))
+    assert load_progress(run, "sqlite:///x.db").error == "ValueError: no"
+
+
+def test_a_path_that_is_no_text_is_delivered_too(uri: str) -> None:
+    data = {**created().config["data"], "root": "mine\udcff"}
+    first = replace(created(), config={**created().config, "data": data}, tags={"command": "cnnlab train \udcff"})
+    assert deliver(make_run([first, *WHOLE[1:]]), uri)
+    assert query("SELECT value FROM params WHERE key = 'data.root'") == [("mine\\udcff",)]
+    assert query("SELECT value FROM tags WHERE key = 'cnnlab.command'") == [("cnnlab train \\udcff",)]
 
 
 def test_thousands_of_steps_are_there_once_each(uri: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnnlab.errors import BadInput
 from cnnlab.records import Epoch, Record, RunEnded, RunStarted, Steps
 from cnnlab.tracking import RunDir, last, read
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def draw(run_dir: Path, into: Path) -> list[Path]:
     """Write curves.png, and confusion.png where the test split was measured, into a folder; returns their paths.
 
-    A run without a single step leaves nothing to draw.
+    A run without a single step leaves nothing to draw. Raises BadInput where the folder cannot be made.
     """
     run = RunDir(run_dir)
     records = read(run.journal_file)[0]
@@ -25,7 +26,10 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
     started, ended = last(records, RunStarted), last(records, RunEnded)
     if started and ended and ended.confusion:
         figures["confusion.png"] = confusion_figure(ended.confusion, started.classes, run.run_id)
-    into.mkdir(parents=True, exist_ok=True)
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{into}: the figures' folder cannot be made ({error.strerror})") from None
     for name, figure in figures.items():
         figure.savefig(into / name, dpi=120)
     return [into / name for name in figures]

@@ -1,12 +1,15 @@
 """The command line: a group that imports a command's file only when that command is typed."""
 
 import importlib
+import signal
 import sys
+from typing import Any
 
 import click
 
 from cnnlab import __version__
-from cnnlab.errors import CnnlabError
+from cnnlab.cli.streams import open_streams
+from cnnlab.errors import CnnlabError, Interrupted
 
 COMMANDS = {
     "train": "Train one network.",
@@ -46,6 +49,12 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}{hint}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # click itself would print an empty line
+            raise Interrupted("interrupted", signal.SIGINT) from None
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="cnnlab %(version)s")
@@ -59,6 +68,7 @@ def cnnlab() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """The entry point: runs a command and ends the process with the exit code that the design gives each outcome."""
+    open_streams()
     try:
         code = cnnlab.main(args=args, prog_name="cnnlab", standalone_mode=False)
     except click.ClickException as error:
@@ -69,9 +79,6 @@ def main(args: list[str] | None = None) -> None:
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = 130
-    except BrokenPipeError:  # whoever read our output has read enough
-        sys.stderr.close()
-        code = 0
     except OSError as error:  # a disk that is full, a file that may not be read
         complain(f"{error.filename or 'output'}: {error.strerror or error}")
         code = 1

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.cli.curves import curves
-from cnnlab.config import RunConfig, flat
+from cnnlab.config import RunConfig, flat, flatten
 from cnnlab.records import Epoch, Record, Steps
 
 
@@ -42,7 +42,7 @@ def loss_curve(records: Sequence[Record], width: int) -> Text:
 
 def changed_settings(config: dict[str, Any]) -> str:
     """The settings that differ from the defaults, as one line."""
-    chosen = flat(RunConfig.model_validate(config))
+    chosen = flatten(config)  # not read as a RunConfig: another version's run can be shown too
     default = flat(RunConfig())
     changed = [f"{key}={value}" for key, value in chosen.items() if value != default.get(key)]
     return "settings: " + (", ".join(changed) or "all defaults")

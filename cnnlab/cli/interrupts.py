@@ -1,10 +1,12 @@
-"""SIGINT and SIGTERM as a number to look at between two records, so that a checkpoint is sealed before the end."""
+"""SIGINT and SIGTERM: before the first step they end the command, after it a checkpoint is sealed first."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+from cnnlab.errors import Interrupted
 
 
 @dataclass
@@ -13,24 +15,56 @@ class Interrupt:
 
     number: int = 0
 
+    def note(self, number: int) -> None:
+        self.number = number
+
 
 @contextmanager
 def catch_interrupts() -> Iterator[Interrupt]:
-    """Within it, the first SIGINT or SIGTERM is noted; a second one has its usual effect at once."""
+    """Within it the first signal is noted, to be looked at between two records."""
     interrupt = Interrupt()
+    with _first_signal(interrupt.note):
+        yield interrupt
+
+
+@contextmanager
+def end_when_interrupted(message: str) -> Iterator[None]:
+    """Within it the first signal ends what goes on. Raises Interrupted with this message."""
+    try:
+        with _first_signal(_stop):
+            yield
+    except _Signalled as signalled:
+        raise Interrupted(message, signalled.number) from None
+
+
+class _Signalled(BaseException):
+    """No Exception: those are caught on the way, where a library tries this and that."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _stop(number: int) -> None:
+    raise _Signalled(number)
+
+
+@contextmanager
+def _first_signal(act: Callable[[int], None]) -> Iterator[None]:
+    """Within it the first SIGINT or SIGTERM is handed to `act`; a second one has its usual effect at once."""
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def note(number: int, frame: FrameType | None) -> None:
-        interrupt.number = number
+    def handle(number: int, frame: FrameType | None) -> None:
         restore()
+        act(number)
 
     def restore() -> None:
         for number, handler in usual.items():
             signal.signal(number, handler)
 
     for number in usual:
-        signal.signal(number, note)
+        signal.signal(number, handle)
     try:
-        yield interrupt
+        yield
     finally:
         restore()

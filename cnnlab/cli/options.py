@@ -37,9 +37,12 @@ def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> d
     settings = {FLAGS[flag]: _value(FLAGS[flag], text) for flag, text in flags.items() if text is not None}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
+        path = path.strip()
         if not (path and equals):
             raise BadInput(f"--set {assignment}: an assignment has the form PATH=VALUE, as in model.channels=[32,64]")
-        settings[path.strip()] = _value(path.strip(), text)
+        if not all(path.split(".")):
+            raise BadInput(f"--set {assignment}: {path} is no path; it is made of names with a dot between two of them")
+        settings[path] = _value(path, text)
     return settings
 
 
@@ -51,13 +54,21 @@ def place_options(command: F) -> F:
             tracking_uri_option,
             click.option(
                 "--run-dir",
-                type=click.Path(path_type=Path),
+                type=click.Path(),
+                callback=folder,
                 help="Put the run's files here. [default: mlruns/runs/RUN_ID]",
             ),
         ]
     ):
         command = option(command)
     return command
+
+
+def folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """An option's folder. Raises BadInput for an empty name, which to Python is the present folder."""
+    if value == "":
+        raise BadInput(f"{param.opts[0]}: '' is not allowed; it must be the name of a folder")
+    return None if value is None else Path(value)
 
 
 def output_options(command: F) -> F:

@@ -56,16 +56,19 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _print_panel(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.panel import Panel
     from rich.table import Table
+    from rich.text import Text
+
+    from cnnlab.cli.console import result_console
 
     lines = Table.grid(padding=(0, 2))
     lines.add_column(style="bold")
     lines.add_column(overflow="fold")
     for name, value in _lines(result):
         lines.add_row(name, value)
-    Console(highlight=False).print(Panel(lines, title=f"{result['run_id']}: {result['status']}", expand=False))
+    title = Text(f"{result['run_id']}: {result['status']}")
+    result_console().print(Panel(lines, title=title, expand=False))
 
 
 def _lines(result: dict[str, Any]) -> list[tuple[str, str]]:

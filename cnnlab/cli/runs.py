@@ -2,9 +2,13 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
+
+from cnnlab.cli import complain
+from cnnlab.errors import CnnlabError
 
 
 @click.command()
@@ -17,10 +21,7 @@ def runs(as_json: bool) -> None:
     \b
     Example: cnnlab runs
     """
-    from cnnlab.cli.result import result_of
-    from cnnlab.tracking import list_runs
-
-    results = [result_of(run) for run in list_runs()]
+    results = list(_readable())
     if as_json:
         click.echo(json.dumps(results))
     elif not results:
@@ -29,9 +30,22 @@ def runs(as_json: bool) -> None:
         _print_table(results)
 
 
+def _readable() -> Iterator[dict[str, Any]]:
+    """The result of each run; of one that cannot be read, a line on stderr."""
+    from cnnlab.cli.result import result_of
+    from cnnlab.tracking import list_runs
+
+    for run in list_runs():
+        try:
+            yield result_of(run)
+        except CnnlabError as error:
+            complain(str(error))
+
+
 def _print_table(results: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from cnnlab.cli.console import result_console
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("run", "status", "dataset", "model", "optimizer"):
@@ -50,7 +64,7 @@ def _print_table(results: list[dict[str, Any]]) -> None:
             _accuracy(result["test_accuracy"]),
         )
     # in a pipe nothing is cut off
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    result_console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _accuracy(value: float | None) -> str:

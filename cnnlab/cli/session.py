@@ -5,10 +5,10 @@ from contextlib import closing
 from pathlib import Path
 
 from cnnlab.cli import complain
-from cnnlab.cli.interrupts import catch_interrupts
+from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
 from cnnlab.cli.progress import open_status, open_view
 from cnnlab.cli.result import print_result, result_of
-from cnnlab.config import RunConfig, read_config
+from cnnlab.config import RunConfig
 from cnnlab.errors import InUse
 from cnnlab.records import Record, RunStarted
 from cnnlab.tracking import Courier, RunDir, find_run, resolve
@@ -23,11 +23,14 @@ def train_new(
     """Train `config`, print the result, return the exit code."""
     uri = resolve(tracking_uri)
     with Courier(uri) as courier:
-        from cnnlab.run import create_run, prepare, record_run
+        with end_when_interrupted("interrupted before the first step; no run was made"):
+            from cnnlab.run import create_run, prepare, record_run
 
-        prepared = prepare(config)
-        run = create_run(config, experiment, uri, directory)
-        return _train(run, record_run(prepared, run), courier, as_json=as_json, quiet=quiet)
+            prepared = prepare(config)
+        with catch_interrupts() as interrupt:
+            run = create_run(config, experiment, uri, directory)
+            _train(run, record_run(prepared, run), courier, interrupt, quiet=quiet)
+        return _conclude(run, courier, interrupt, as_json=as_json, quiet=quiet)
 
 
 def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
@@ -40,20 +43,29 @@ def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
         print_result(result_of(run), as_json=as_json)
         return 0
     with Courier(run.created.tracking_uri) as courier:
-        from cnnlab.run import prepare, record_run
+        with end_when_interrupted("interrupted before the first step; the run is as it was"):
+            from cnnlab.run import config_to_resume, prepare, record_run
 
-        prepared = prepare(read_config(run.config_file, {})[0])
-        return _train(run, record_run(prepared, run), courier, as_json=as_json, quiet=quiet)
+            prepared = prepare(config_to_resume(run))
+        with catch_interrupts() as interrupt:
+            _train(run, record_run(prepared, run), courier, interrupt, quiet=quiet)
+        return _conclude(run, courier, interrupt, as_json=as_json, quiet=quiet)
 
 
-def _train(run: RunDir, records: Generator[Record, None, None], courier: Courier, *, as_json: bool, quiet: bool) -> int:
-    with open_view(quiet) as view, catch_interrupts() as interrupt, closing(records):
+def _train(
+    run: RunDir, records: Generator[Record, None, None], courier: Courier, interrupt: Interrupt, *, quiet: bool
+) -> None:
+    with open_view(quiet) as view, closing(records):
         for record in records:
             if isinstance(record, RunStarted):  # not before: now the run's lock is held, so it is seen to be alive
                 courier.follow(run)
             view.show(record)
             if interrupt.number:
                 break
+
+
+def _conclude(run: RunDir, courier: Courier, interrupt: Interrupt, *, as_json: bool, quiet: bool) -> int:
+    """Wait for the delivery, print the result, return the exit code."""
     with open_status(quiet, "handing the run over to MLflow"):
         undelivered = courier.wait(run, DELIVERY_SECONDS)
     if undelivered:

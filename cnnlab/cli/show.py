@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cnnlab.cli.options import folder
 from cnnlab.errors import BadInput
 from cnnlab.records import SweepEnded, SweepStarted
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 @click.argument("run", default="last")
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
+    callback=folder,
     help="Write the curves (and the confusion matrix) as PNG into this folder.",
 )
 @click.option("--storage", metavar="URL", help="The database of a sweep that is kept in one.")
@@ -71,12 +73,11 @@ def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
 
 def _print_history(run: "RunDir") -> None:
     """The settings that are not the defaults, the loss curve, the epochs."""
-    from rich.console import Console
-
+    from cnnlab.cli.console import result_console
     from cnnlab.cli.history import changed_settings, epoch_table, loss_curve
     from cnnlab.tracking import read
 
-    console = Console(highlight=False)
+    console = result_console()
     records = read(run.journal_file)[0]
     console.print(changed_settings(run.created.config))
     console.print(loss_curve(records, min(console.width, 100)))

@@ -3,6 +3,7 @@
 import click
 
 from cnnlab.cli.options import tracking_uri_option
+from cnnlab.errors import RunFailed
 
 
 @click.command()
@@ -23,8 +24,13 @@ def sync(runs: tuple[str, ...], tracking_uri: str | None) -> int:
 
     failures = 0
     for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
-        mark_dead(run)
-        intended = run.created.tracking_uri
+        try:
+            mark_dead(run)
+            intended = run.created.tracking_uri
+        except RunFailed as error:  # a journal that cannot be read
+            complain(str(error))
+            failures += 1
+            continue
         uri = resolve(tracking_uri if tracking_uri or intended == "none" else intended)
         try:
             complete = delivery_of(run, uri).advance()

@@ -1,6 +1,6 @@
 """What one run is, and reading it from YAML and flags."""
 
-from cnnlab.config.reading import changed, flat, parse_value, read_config, to_yaml
+from cnnlab.config.reading import as_config, changed, flat, flatten, parse_value, read_config, to_yaml
 from cnnlab.config.run import DataConfig, LossConfig, RunConfig, TrainingConfig
 
 __all__ = [
@@ -8,8 +8,10 @@ __all__ = [
     "LossConfig",
     "RunConfig",
     "TrainingConfig",
+    "as_config",
     "changed",
     "flat",
+    "flatten",
     "parse_value",
     "read_config",
     "to_yaml",

@@ -43,9 +43,9 @@ class LeNet5(Section):
 class CNN(Section):
     name: Literal["cnn"] = "cnn"
     channels: Annotated[Counts, Field(min_length=1)] = Field((16, 32), description="output channels of each block")
-    kernel_size: int = Field(3, ge=1, description="side of the convolution's window, in pixels")
-    stride: int = Field(1, ge=1, description="step of the convolution's window, in pixels")
-    padding: Literal["same", "valid"] | Annotated[int, Field(ge=0)] = Field(
+    kernel_size: int = Field(3, ge=1, le=4096, description="side of the convolution's window, in pixels")
+    stride: int = Field(1, ge=1, le=4096, description="step of the convolution's window, in pixels")
+    padding: Literal["same", "valid"] | Annotated[int, Field(ge=0, le=4096)] = Field(
         "same", description="same, valid, or pixels on each side"
     )
     pool: Pool = Field("max", description="how a 2x2 window becomes one value; none keeps the size")

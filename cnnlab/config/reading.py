@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from cnnlab.config.messages import SECTIONS, explain
 from cnnlab.config.run import RunConfig
-from cnnlab.config.yaml_file import parse_yaml, read_yaml_mapping
+from cnnlab.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from cnnlab.errors import BadInput
 
 
@@ -23,11 +22,11 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     """
     values = read_yaml_mapping(file) if file else {}
     if file:
-        _validate(values, f"{file}: ")
+        as_config(values, f"{file}: ")
     notes = _leave_out_foreign(values, settings)
     for path, value in settings.items():
         _set(values, path, value)
-    return _validate(values, ""), notes
+    return as_config(values), notes
 
 
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
@@ -42,7 +41,7 @@ def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
     _leave_out_foreign(values, settings)
     for path, value in settings.items():
         _set(values, path, value)
-    return _validate(values, "")
+    return as_config(values)
 
 
 def parse_value(text: str) -> Any:
@@ -52,15 +51,20 @@ def parse_value(text: str) -> Any:
 
 def to_yaml(config: RunConfig) -> str:
     """YAML that reads back as an equal config."""
-    return yaml.safe_dump(
-        config.model_dump(mode="json", exclude_none=False), sort_keys=False, default_flow_style=None, width=110
-    )
+    return dump_yaml(config.model_dump(mode="json", exclude_none=False))
 
 
 def flat(config: RunConfig) -> dict[str, Any]:
     """Dotted path -> value, one entry a setting; lists stay lists. `search` is no setting of a run and left out."""
+    return flatten(config.model_dump(mode="json"))
+
+
+def flatten(config: dict[str, Any]) -> dict[str, Any]:
+    """`flat` of a config as JSON holds it."""
     flattened: dict[str, Any] = {}
-    for section, values in config.model_dump(mode="json", exclude={"search"}).items():
+    for section, values in config.items():
+        if section == "search":
+            continue
         if isinstance(values, dict):
             flattened.update({f"{section}.{key}": value for key, value in values.items()})
         else:
@@ -68,7 +72,8 @@ def flat(config: RunConfig) -> dict[str, Any]:
     return flattened
 
 
-def _validate(values: dict[str, Any], where: str) -> RunConfig:
+def as_config(values: dict[str, Any], where: str = "") -> RunConfig:
+    """The config that plain values are. Raises BadInput, beginning with `where`, for values that are none."""
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:

@@ -8,9 +8,33 @@ import yaml
 
 from cnnlab.errors import BadInput
 
+INT, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+INT_PATTERN = re.compile(r"^[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$")
+FLOAT_PATTERN = re.compile(
+    r"^([-+]?(\.[0-9][0-9_]*|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+)
+"""An integer matches it too."""
+FIRST = list("-+.0123456789")
+"""How a number begins."""
+NOT_PLAIN = ("binary", "timestamp", "set", "omap", "pairs")
+"""What SafeLoader builds beside words, numbers, lists and mappings."""
+
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's floats (1.1 reads 1e-4 as text) and without repeated keys."""
+    """SafeLoader for plain data, with YAML 1.2's numbers and without repeated keys.
+
+    To YAML 1.1, 1e-4 is text and 1:30 is 90.
+    """
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        self.deep_construct = True  # then a value that contains itself is an error
+        return super().construct_document(node)
+
+    def refuse(self, node: yaml.Node) -> None:
+        kind = node.tag.rpartition(":")[2]
+        raise yaml.constructor.ConstructorError(
+            None, None, f"no setting takes YAML's {kind}; in quotes it is text", node.start_mark
+        )
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -28,12 +52,26 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
-    list("-+.0123456789"),
-)
-# An integer matches the float pattern too and its resolver comes first in the list, so integers stay integers.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (INT, FLOAT)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(INT, INT_PATTERN, FIRST)  # before the other: the first that matches counts
+_Loader.add_implicit_resolver(FLOAT, FLOAT_PATTERN, FIRST)
+for _kind in NOT_PLAIN:
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.refuse)
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that puts text into quotes where `_Loader` would read a number."""
+
+
+_Dumper.add_implicit_resolver(FLOAT, FLOAT_PATTERN, FIRST)
+
+
+def dump_yaml(values: dict[str, Any]) -> str:
+    """The YAML text of plain data, in its order."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
 
 
 def parse_yaml(text: str) -> Any:
@@ -42,8 +80,9 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise BadInput(f"{where}{_one_line(str(error.problem))}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = str(error.problem).replace("found unconstructable recursive node", "a value contains itself")
+        raise BadInput(f"{where}{_one_line(problem)}") from None
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:  # LookupError: !!bool maybe
         raise BadInput(_one_line(str(error))) from None
 
 

@@ -1,5 +1,6 @@
 """Batches in a seeded order, from tensors on the device or streamed to it."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -94,14 +95,17 @@ class Batches:
             yield indices, self.split.images.index_select(0, indices), self.split.labels.index_select(0, indices)
 
     def _streamed(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
-            _Gathered(self.split),
-            sampler=torch.split(order, self.batch_size),
-            batch_size=None,
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-        )
-        for indices, images, labels in loader:
+        with warnings.catch_warnings():  # more workers than cores is the user's own wish
+            warnings.filterwarnings("ignore", "This DataLoader will create")
+            loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
+                _Gathered(self.split),
+                sampler=torch.split(order, self.batch_size),
+                batch_size=None,
+                num_workers=self.workers,
+                pin_memory=self.device.type == "cuda",
+            )
+            batches = iter(loader)
+        for indices, images, labels in batches:
             yield (
                 indices.to(self.device, non_blocking=True),
                 images.to(self.device, non_blocking=True),

@@ -48,9 +48,17 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
 
 def fingerprint(files: Iterable[Path], *words: object) -> str:
     """A key from names, sizes and times of files, and from whatever else decides what is built from them."""
-    stats = [(str(path), os.stat(path)) for path in files]
+    stats = [(str(path), _stat(path)) for path in files]
     lines = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
-    return hashlib.sha256("\n".join([*map(str, words), *lines]).encode()).hexdigest()
+    # a name of a file is bytes, which need not be text
+    return hashlib.sha256(os.fsencode("\n".join([*map(str, words), *lines]))).hexdigest()
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError:  # a link to nothing counts as itself
+        return os.lstat(path)
 
 
 def _write(path: Path, source: Source) -> None:

@@ -2,15 +2,17 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 import torch
 
 from cnnlab.data.dataset import Source, Split
+from cnnlab.data.places import data_root
 from cnnlab.errors import BadInput
 
 Images: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -23,16 +25,16 @@ SPLITS = ("train", "val", "test")
 
 
 def list_images(root: str | None) -> dict[str, dict[str, list[Path]]]:
-    """Split -> class -> its files, in the order of their names; hidden files are left out.
+    """Split -> class (the folder's name) -> its files, in the order of their names; hidden files are left out.
 
     The splits are the folders train, val and test where there is a train, else the one split "train" is the root.
 
     Raises:
-        BadInput: no root, no class folders, an empty class, or a class that one split has not got.
+        BadInput: no root, no class folders, one that is empty or cannot be read, or that one split has not got.
     """
-    if root is None:
+    if not root:
         raise BadInput("data.root: the dataset folder needs --data-root, a folder with one subfolder of images a class")
-    top = Path(root).expanduser()
+    top = data_root(root)
     if not top.is_dir():
         raise BadInput(f"data.root: {root} is not a folder; give one with a subfolder of images for each class")
     found = {name: top / name for name in SPLITS if (top / name).is_dir()}
@@ -45,15 +47,31 @@ def list_images(root: str | None) -> dict[str, dict[str, list[Path]]]:
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     classes = {}
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir() and not entry.name.startswith("."):
-            files = sorted(path for path in entry.rglob("*") if path.is_file() and not path.name.startswith("."))
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        _refuse(error)
+    for entry in sorted(folder / name for name in names if not name.startswith(".")):
+        if entry.is_symlink() and not entry.exists():
+            raise BadInput(f"data.root: {entry} is a link to nothing; mend it or remove it")
+        if entry.is_dir():
+            files = _files(entry)
             if not files:
                 raise BadInput(f"data.root: the class {entry} has no images; put some in or remove the folder")
             classes[entry.name] = files
     if len(classes) < 2:
         raise BadInput(f"data.root: {folder} has {len(classes)} class folders; at least 2 are needed, one a class")
     return classes
+
+
+def _files(folder: Path) -> list[Path]:
+    """Whatever lies in it, at any depth, and is no folder: links to nothing too, for `_decode` to name."""
+    found = os.walk(folder, onerror=_refuse)
+    return sorted(Path(top, name) for top, _, names in found for name in names if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise BadInput(f"data.root: {error.filename} cannot be read ({error.strerror})")
 
 
 def _check_classes(top: Path, split: str, here: set[str], in_train: set[str]) -> None:
@@ -78,10 +96,15 @@ def read_folder(listing: dict[str, dict[str, list[Path]]], root: str, side: int,
         skipped += int((~good).sum())
         splits[name] = Split(torch.from_numpy(images[good]), torch.from_numpy(labels[good]))
         if empty := sorted(set(range(len(classes))) - set(labels[good].tolist())):
-            raise BadInput(f"data.root: the class {classes[empty[0]]} of {name} has no file that is an image")
+            raise BadInput(f"data.root: the class {_shown(classes[empty[0]])} of {name} has no file that is an image")
     if skipped:
         log.warning("%d files below %s are no images and were skipped", skipped, root)
-    return Source(classes, splits, origin=str(Path(root).expanduser().resolve()), skipped=skipped)
+    return Source(tuple(map(_shown, classes)), splits, origin=_shown(str(data_root(root).resolve())), skipped=skipped)
+
+
+def _shown(name: str) -> str:
+    """A file's name as text: of bytes that are no UTF-8 it has the numbers."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _decode_all(files: Sequence[Path], side: int, skip_broken: bool) -> tuple[Images, Mask]:
@@ -101,7 +124,8 @@ def _decode_all(files: Sequence[Path], side: int, skip_broken: bool) -> tuple[Im
             good[index] = False
 
     # threads serve: Pillow releases the interpreter while it decodes and resizes
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")  # of large images and odd metadata: they were decoded
         for _ in pool.map(decode, range(len(files))):
             pass
     return images, good
@@ -110,6 +134,8 @@ def _decode_all(files: Sequence[Path], side: int, skip_broken: bool) -> tuple[Im
 def _decode(path: Path, side: int) -> Images:
     from PIL import Image, ImageOps
 
+    if not path.is_file():  # a pipe would be waited for
+        raise OSError("it is no file, or a link to nothing")
     with Image.open(path) as image:
         image.draft("RGB", (2 * side, 2 * side))  # JPEGs are decoded at a fraction of their size
         upright = ImageOps.exif_transpose(image)

@@ -1,6 +1,5 @@
 """A dataset's name -> its training, validation and test images."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from cnnlab.data.cache import cached, fingerprint
 from cnnlab.data.dataset import Dataset, Source, Split
 from cnnlab.data.digits import digits
 from cnnlab.data.folder import DEFAULT_SIDE, list_images, read_folder
+from cnnlab.data.places import data_root, default_root
 from cnnlab.data.shapes import shapes
 from cnnlab.data.split import hold_out, stratified_order
 from cnnlab.data.torchvision_sets import IDX_CLASSES, download, find_files, read_archive_set, read_idx_set
@@ -34,15 +34,11 @@ def load(config: DataConfig, seed: int) -> Dataset:
         train, test = _part(train, TEST_FRACTION, seed=0)
     if val is None:
         train, val = _part(train, config.val_fraction, seed)
-    _check_sizes(config, len(train), len(val))
+    _check_held_out(source, len(val), len(test))
+    _check_sizes(config, len(train))
     if config.train_size is not None:
         train = train.take(stratified_order(train.labels, seed)[: config.train_size].sort().values)
     return Dataset(config.dataset, source.classes, train, val, test, digest, source.origin, source.skipped)
-
-
-def default_root() -> Path:
-    """$CNNLAB_DATA, or ~/.cache/cnnlab."""
-    return Path(os.environ.get("CNNLAB_DATA") or "~/.cache/cnnlab").expanduser()
 
 
 def _part(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
@@ -50,7 +46,20 @@ def _part(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     return split.take(stay), split.take(out)
 
 
-def _check_sizes(config: DataConfig, train: int, val: int) -> None:
+def _check_held_out(source: Source, val: int, test: int) -> None:
+    """Raises BadInput where the classes are too small to hold out a single image."""
+    if val and test:
+        return
+    counts = torch.bincount(source.splits["train"].labels).tolist()
+    few, name = min(zip(counts, source.classes, strict=True))
+    without = [split for split in ("val", "test") if split not in source.splits]
+    raise BadInput(
+        f"data.root: the class {name} has {few} of the {1 + len(without)} images that it takes to hold one out for "
+        f"{' and '.join(without)} each; put in more, or give folders train, val and test"
+    )
+
+
+def _check_sizes(config: DataConfig, train: int) -> None:
     if config.train_size is not None and config.train_size > train:
         raise BadInput(f"data.train_size: {config.train_size} is not allowed; the training split has {train} images")
     train = config.train_size or train
@@ -58,11 +67,6 @@ def _check_sizes(config: DataConfig, train: int, val: int) -> None:
         raise BadInput(
             f"data.batch_size: {config.batch_size} is not allowed; it must be from 1 to {train}, "
             "the size of the training split, or full"
-        )
-    if val == 0:
-        raise BadInput(
-            f"data.val_fraction: {config.val_fraction:g} leaves no image for validation; "
-            "each class needs at least two images"
         )
 
 
@@ -89,7 +93,7 @@ def _folder(config: DataConfig) -> tuple[Source, str]:
 
 
 def _published(config: DataConfig) -> tuple[Source, str]:
-    root = Path(config.root).expanduser() if config.root else default_root()
+    root = data_root(config.root) if config.root else default_root()
     files = find_files(config.dataset, root)
     if not files:
         download(config.dataset, root)

@@ -2,7 +2,7 @@
 
 import gzip
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,7 @@ def download(name: str, root: Path) -> None:
 
     wanted = [f"{file}.gz" for file in IDX_FILES] if name in IDX_CLASSES else list(ARCHIVES[name][1])
     folder = root / IDX_CLASSES[name][0] / "raw" if name in IDX_CLASSES else root
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with redirect_stdout(sys.stderr):
             if name == "svhn":
@@ -69,6 +70,9 @@ def download(name: str, root: Path) -> None:
                 cls = (IDX_CLASSES.get(name) or ARCHIVES[name])[0]
                 getattr(datasets, cls)(str(root), download=True)
     except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            for path in new:  # torchvision made them; one that holds a part of a file stays
+                path.rmdir()
         package = "; or install Debian's package dataset-fashion-mnist" if name in DEBIAN else ""
         raise BadInput(
             f"data.dataset: {name} is not here and cannot be downloaded ({' '.join(str(error).split())[:120]}); "

@@ -46,14 +46,18 @@ def read(path: Path, offset: int = 0) -> tuple[list[Record], int]:
     passed over.
 
     Raises:
-        RunFailed: a line in the middle is no record.
+        RunFailed: it cannot be read, or a line in the middle is no record.
     """
     try:
+        if not path.is_file():  # a pipe would be waited for
+            if path.exists():
+                raise RunFailed(f"{path}: the journal is no file")
+            return [], offset
         with open(path, "rb") as file:
             file.seek(offset)
             data = file.read()
-    except FileNotFoundError:
-        return [], offset
+    except OSError as error:
+        raise RunFailed(f"{path}: the journal cannot be read ({error.strerror})") from None
     data = data[: _whole_length(data)]
     records = []
     for line in data.splitlines():
@@ -61,7 +65,7 @@ def read(path: Path, offset: int = 0) -> tuple[list[Record], int]:
             values = json.loads(line)
             if values["record"] in KINDS:
                 records.append(from_dict(values))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunFailed(f"{path}: a line of the journal is no record ({error}): {line[:60]!r}") from None
     return records, offset + len(data)
 

@@ -3,8 +3,8 @@
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from cnnlab.records import typed
 from cnnlab.tracking.run_dir import RunDir
 
 
@@ -20,34 +20,39 @@ class Progress:
     error: str | None = None
     """What went wrong last; None when the last attempt went well."""
 
+    def __post_init__(self) -> None:
+        if self.offset < 0:
+            raise ValueError(f"offset >= 0 must hold, but got {self.offset}")
+
 
 def load_progress(run: RunDir, uri: str) -> Progress:
     """What is known of this run and this store; nothing delivered where nothing is known."""
-    return Progress(**_all(run).get(uri, {}))
+    return _all(run).get(uri, Progress())
 
 
 def save_progress(run: RunDir, uri: str, progress: Progress) -> None:
     """Keep it, atomically."""
     temporary = run.delivery_file.with_name(f".delivery.{os.getpid()}")
-    temporary.write_text(json.dumps({**_all(run), uri: asdict(progress)}, indent=1))
+    known = {**_all(run), uri: progress}
+    temporary.write_text(json.dumps({name: asdict(one) for name, one in known.items()}, indent=1))
     os.replace(temporary, run.delivery_file)
 
 
 def mlflow_run_id(run: RunDir) -> str | None:
     """The id of this run in the store that it was delivered to last."""
-    ids = [progress["mlflow_run_id"] for progress in _all(run).values() if progress["mlflow_run_id"]]
+    ids = [progress.mlflow_run_id for progress in _all(run).values() if progress.mlflow_run_id]
     return ids[-1] if ids else None
 
 
 def is_delivered(run: RunDir) -> bool:
     """Whether some store has all of this run, as far as it has got."""
     size = run.journal_file.stat().st_size
-    return any(progress["complete"] and progress["offset"] == size for progress in _all(run).values())
+    return any(progress.complete and progress.offset == size for progress in _all(run).values())
 
 
-def _all(run: RunDir) -> dict[str, dict[str, Any]]:
+def _all(run: RunDir) -> dict[str, Progress]:
     try:
-        known: dict[str, dict[str, Any]] = json.loads(run.delivery_file.read_text())
-        return known
-    except (OSError, ValueError):  # not there, or torn: the run is found again in MLflow by its tag
-        return {}
+        known = json.loads(run.delivery_file.read_text())
+        return {uri: typed(Progress, values) for uri, values in known.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}  # not there, torn or damaged: the run is found again in MLflow by its tag

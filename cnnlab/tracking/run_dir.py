@@ -16,6 +16,8 @@ from cnnlab.records import RunCreated
 from cnnlab.tracking.journal import read
 
 STORE = Path("mlruns")
+SHOWN = (("data", "dataset", str), ("model", "name", str), ("optimizer", "name", str), ("training", "seed", int))
+"""What the config of every run has, whichever version made it: section, key, type."""
 
 
 def new_run_id(label: str, now: datetime) -> str:
@@ -52,16 +54,17 @@ class RunDir:
     def create(cls, path: Path) -> "RunDir":
         """A new directory. Raises InUse or BadInput where it holds a run already, live or not."""
         run = cls(path.absolute())
-        if run.journal_file.exists():
-            if run.is_held():
-                raise InUse(f"--run-dir {path}: a live process ({run.holder()}) has this run directory")
-            raise BadInput(
-                f"--run-dir {path}: it holds a run already; go on with it by --resume {path}, or name another"
-            )
         try:
+            taken = run.journal_file.exists()
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"--run-dir {path}: cannot be made ({error.strerror})") from None
+        if taken and run.is_held():
+            raise InUse(f"--run-dir {path}: a live process ({run.holder()}) has this run directory")
+        if taken:
+            raise BadInput(
+                f"--run-dir {path}: it holds a run already; go on with it by --resume {path}, or name another"
+            )
         return run
 
     @property
@@ -90,11 +93,22 @@ class RunDir:
 
     @cached_property
     def created(self) -> RunCreated:
-        """The journal's first line. Raises RunFailed where there is none."""
+        """The journal's first line. Raises RunFailed where there is none, or a line of the journal is no record."""
         records, _ = read(self.journal_file)
         if not records or not isinstance(records[0], RunCreated):
-            raise RunFailed(f"{self.path}: its journal does not begin with a run")
+            raise RunFailed(f"{self.journal_file}: the journal does not begin with a run")
+        for section, key, kind in SHOWN:
+            values = records[0].config.get(section)
+            if not (isinstance(values, dict) and isinstance(values.get(key), kind)):
+                raise RunFailed(f"{self.journal_file}: the config in the journal's first line has no {section}.{key}")
         return records[0]
+
+    def is_readable(self) -> bool:
+        """Whether its journal can be read."""
+        try:
+            return bool(self.created)
+        except RunFailed:
+            return False
 
     @property
     def run_id(self) -> str:
@@ -163,15 +177,17 @@ def find_run(word: str) -> RunDir:
     Raises:
         BadInput: there is none, or several begin so.
     """
-    runs = list_runs()
+    if not word:
+        raise BadInput("RUN is empty; give a run id, a beginning of one, last, or a run's directory")
+    if word != "last" and os.path.exists(Path(word) / "journal.jsonl"):
+        return RunDir(Path(word).absolute())
+    runs = [run for run in list_runs() if run.path.name == word or run.is_readable()]
     if word == "last":
         if not runs:
             raise BadInput("last: there are no runs in mlruns/runs yet; cnnlab train makes one")
         return max(runs, key=lambda run: run.created.time)
-    if (Path(word) / "journal.jsonl").exists():
-        return RunDir(Path(word).absolute())
-    runs += list_trials()
-    exact = [run for run in runs if word in (run.path.name, run.run_id)]
+    runs += [run for run in list_trials() if run.is_readable()]
+    exact = [run for run in runs if run.path.name == word] or [run for run in runs if run.run_id == word]
     matching = exact or [run for run in runs if run.run_id.startswith(word)]
     if len(matching) == 1:
         return matching[0]

@@ -55,7 +55,7 @@ def parameters(created: RunCreated) -> dict[str, str]:
     for section, values in created.config.items():
         if isinstance(values, dict) and section != "search":
             flat.update({f"{section}.{key}": value for key, value in values.items()})
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
+    return {key: _text(value) if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
 
 
 def tags(created: RunCreated, started: RunStarted) -> dict[str, str]:
@@ -75,7 +75,7 @@ def tags(created: RunCreated, started: RunStarted) -> dict[str, str]:
 
 
 def _given(created: RunCreated) -> dict[str, str]:
-    return {key if key.startswith("mlflow.") else f"cnnlab.{key}": value for key, value in created.tags.items()}
+    return {key if key.startswith("mlflow.") else f"cnnlab.{key}": _text(tag) for key, tag in created.tags.items()}
 
 
 def sweep_parameters(started: SweepStarted) -> dict[str, str]:
@@ -124,6 +124,11 @@ def dataset_fields(started: RunStarted) -> dict[str, str]:
             {"train_images": started.train_size, "val_images": started.val_size, "test_images": started.test_size}
         ),
     }
+
+
+def _text(value: str) -> str:
+    """What a database takes: a path need not be text, and what of it is none has its numbers here."""
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def milliseconds(time: float) -> int:

@@ -49,18 +49,25 @@ def load_latest(folder: Path, up_to_step: int) -> Checkpoint | None:
 
     None where there is none.
     """
+    damaged = 0
     for path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
             if int(path.stem.removeprefix("step-")) > up_to_step:
                 continue
             return _load(path)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            log.warning("checkpoint %s is damaged (%s); the one before it is used", path, " ".join(str(error).split()))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            log.warning("checkpoint %s is damaged (%s) and passed over", path, " ".join(str(error).split()))
+            damaged += 1
+    if damaged:
+        log.warning("no checkpoint in %s is whole: the run begins again at its first step", folder)
     return None
 
 
 def _load(path: Path) -> Checkpoint:
     sealed = json.loads(path.read_text())
+    for part in ("progress", "optimizer"):
+        if not isinstance(sealed["values"][part], dict):
+            raise ValueError(f"its {part} is {sealed['values'][part]!r:.40}")
     tensor_file = path.with_suffix(".safetensors")
     if _digest(tensor_file) != sealed["sha256"]:
         raise ValueError(f"the digest of {tensor_file.name} is not the one that was sealed")

@@ -1,0 +1,51 @@
+"""stdin, stdout and stderr as a user may leave them: closed, full, or read by nobody any more."""
+
+import os
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
+from typing import Any, TextIO, cast
+
+
+def open_streams() -> None:
+    """Make them such that nobody else has to think of it.
+
+    A stream that is closed becomes /dev/null. A stdout whose reader has gone takes whatever comes: he has read enough.
+    On stderr no error counts at all, for progress may never end a run.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # in this order each gets its own number, which else a journal might get
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
+    sys.stdout = cast(TextIO, _Forgiving(sys.stdout, BrokenPipeError))
+    sys.stderr = cast(TextIO, _Forgiving(sys.stderr, OSError, ValueError))
+
+
+class _Forgiving:
+    """A stream that lets go what it cannot write."""
+
+    def __init__(self, stream: TextIO, *forgiven: type[Exception]) -> None:
+        self._stream = stream
+        self._forgiven = forgiven
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except self._forgiven as error:
+            self._let_go(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except self._forgiven as error:
+            self._let_go(error)
+
+    def _let_go(self, error: Exception) -> None:
+        if isinstance(error, BrokenPipeError):  # what is buffered still would fail again when the process ends
+            with suppress(OSError), open(os.devnull, "w") as null:
+                os.dup2(null.fileno(), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
