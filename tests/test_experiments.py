@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cnnlab.config import read_config
+from cnnlab.config.space_reading import read_space
 from cnnlab.data import load
 from cnnlab.data.torchvision_sets import DEBIAN
 from cnnlab.records import RunEnded
@@ -18,7 +19,7 @@ SMALLEST = {"training.epochs": 1, "data.train_size": 64, "data.batch_size": 16, 
 
 
 def test_the_promised_experiments_are_there() -> None:
-    names = {"digits", "fashion_mnist", "cifar10_resnet20", "own_images", "shapes"}
+    names = {"digits", "fashion_mnist", "cifar10_resnet20", "own_images", "shapes", "sweep"}
     assert {path.stem for path in FILES} == names
 
 
@@ -34,7 +35,7 @@ def test_each_loads_and_says_what_it_shows_and_how_long_it_takes(path: Path) -> 
 def test_each_trains_in_its_smallest_form(path: Path) -> None:
     if path.stem == "cifar10_resnet20":
         pytest.skip("its images have to be downloaded")
-    if path.stem == "fashion_mnist" and not DEBIAN["fashion_mnist"].exists():
+    if path.stem in ("fashion_mnist", "sweep") and not DEBIAN["fashion_mnist"].exists():
         pytest.skip("needs Debian's package: apt-get install dataset-fashion-mnist")
     for index in range(80):  # own_images.yaml looks for a folder of this name
         for name in ("cats", "dogs"):
@@ -48,5 +49,12 @@ def test_each_trains_in_its_smallest_form(path: Path) -> None:
     assert last.status == "finished"
 
 
-def test_the_batch_script_is_sound_bash() -> None:
-    subprocess.run(["bash", "-n", str(FOLDER / "slurm" / "train.sbatch")], check=True)
+@pytest.mark.parametrize("path", [path for path in FILES if "search:" in path.read_text()], ids=lambda path: path.stem)
+def test_each_space_can_be_searched(path: Path) -> None:
+    config, _ = read_config(path, {})
+    assert read_space(config).dimensions
+
+
+@pytest.mark.parametrize("script", ["train.sbatch", "sweep.sbatch"])
+def test_the_batch_scripts_are_sound_bash(script: str) -> None:
+    subprocess.run(["bash", "-n", str(FOLDER / "slurm" / script)], check=True)

@@ -137,7 +137,7 @@ def test_every_sampler_draws_a_conditional_space(sampler: str, cli: Cli) -> None
 @pytest.mark.parametrize("pruner", ["median", "asha", "hyperband", "patient"])
 def test_a_pruned_trial_has_its_curve_up_to_where_it_was_pruned(pruner: str, cli: Cli) -> None:
     learns = ("-s", "data.train_size=1000", "-s", "data.batch_size=16", "--epochs", "4")
-    words = ("--search", "lr=1e-4:0.1:log", "--sampler", "random", "--trials", "12", *HERE, *learns)
+    words = ("--search", "lr=1e-7:0.1:log", "--sampler", "random", "--trials", "12", *HERE, *learns)
     found = swept(cli("sweep", "--pruner", pruner, *words))
     assert found["trials"]["pruned"] > 0
     assert found["trials"]["pruned"] + found["trials"]["complete"] == 12
