@@ -41,7 +41,7 @@ def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None
     base.get_trials()
     ready.release()
     go.wait()
-    while slot := claim(base, plan.trials):
+    while slot := claim(base, plan.trials, search.first_params):
         study = open_study(plan.study, storage, search.sampler(slot.number))
         trial = Trial(study, slot.trial._trial_id)
         with beating(storage, trial):
@@ -59,7 +59,7 @@ def measure(name: str, storage: str, workers: int, trials: int, seconds: float, 
     from cnnlab.search.study import enter
 
     plan, study = enter(plan_of(name, storage, trials))
-    fill(study, trials, Search(plan).first_params)
+    fill(study, trials, Search(plan).first_params, ahead=2 * workers)
     context = multiprocessing.get_context("fork" if "://" not in plan.storage else "spawn")
     ready, go = context.Semaphore(0), context.Event()
     processes = [

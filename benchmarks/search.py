@@ -87,14 +87,13 @@ def pair(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> Progr
     import optuna
     from optuna.trial import Trial, TrialState
 
-    from cnnlab.search.claims import claim, fill, infeasible, tell
+    from cnnlab.search.claims import claim, infeasible, tell
     from cnnlab.search.stages import Search
 
     search, study = Search(plan), optuna.create_study(direction="maximize")
     progress: Progress = []
     images, best = 0, 0.0
-    fill(study, plan.trials, search.first_params)
-    while not enough(progress) and (slot := claim(study, plan.trials)):
+    while not enough(progress) and (slot := claim(study, plan.trials, search.first_params)):
         study.sampler, study.pruner = search.sampler(slot.number), search.pruner(slot.number)
         trial = Trial(study, slot.trial._trial_id)
         config = search.trainings(slot.number, trial)[0].config
@@ -124,17 +123,16 @@ def baseline(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> P
     import optuna
     from optuna.trial import Trial
 
-    from cnnlab.search.claims import claim, fill
+    from cnnlab.search.claims import claim
     from cnnlab.search.stages import Search
 
     search, study = Search(plan), optuna.create_study(direction="maximize")
     progress: Progress = []
     images, best, epochs = 0, 0.0, plan.config.training.epochs
-    fill(study, plan.trials, search.first_params)
     while not enough(progress):
         begun = []
         for _ in range(ROUND):
-            slot = claim(study, plan.trials)
+            slot = claim(study, plan.trials, search.first_params)
             if slot is None:
                 return progress
             study.sampler = search.sampler(slot.number)

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import optuna
 import pytest
@@ -20,6 +21,10 @@ def new_study() -> Study:
     return optuna.create_study(direction="maximize")
 
 
+def no_params(number: int) -> dict[str, Any]:
+    return {}
+
+
 def trial_of(study: Study, slot: Slot) -> Trial:
     assert slot.trial is not None
     return Trial(study, slot.trial._trial_id)
@@ -28,33 +33,42 @@ def trial_of(study: Study, slot: Slot) -> Trial:
 def test_a_study_is_filled_to_what_was_asked_and_no_further() -> None:
     study = new_study()
     for wanted in (3, 3, 2, 5):
-        fill(study, wanted, lambda number: {"x": number})
+        fill(study, wanted, lambda number: {"x": number}, ahead=9)
     assert [slot.number for slot in study_slots(study, 5)] == [0, 1, 2, 3, 4]
     assert len(study.trials) == 5
     assert study.trials[4].system_attrs["fixed_params"] == {"x": 4}
+
+
+def test_only_so_many_are_added_ahead_and_a_claim_adds_what_it_needs() -> None:
+    study = new_study()
+    fill(study, 100, no_params, ahead=3)
+    assert len(study.trials) == 3
+    claimed = [claim(study, 5, no_params) for _ in range(6)]
+    assert [slot.number for slot in claimed if slot] == [0, 1, 2, 3, 4]
+    assert len(study.trials) == 5
 
 
 def test_an_attempt_made_twice_counts_once() -> None:
     study = new_study()
     for _ in range(2):  # as two processes might that look at the same moment
         study.enqueue_trial({}, user_attrs={SLOT: 0, ATTEMPT: 0})
-    first = claim(study, 1)
+    first = claim(study, 1, no_params)
     assert first is not None
     assert first.trial is not None
     assert first.trial.number == 0
-    assert claim(study, 1) is None
+    assert claim(study, 1, no_params) is None
 
 
 def test_an_attempt_that_was_given_back_keeps_its_parameters() -> None:
     study = new_study()
-    fill(study, 1, lambda number: {})
-    slot = claim(study, 1)
+    fill(study, 1, no_params, ahead=9)
+    slot = claim(study, 1, no_params)
     assert slot is not None
     trial = trial_of(study, slot)
     drawn = trial.suggest_float("x", 0, 1)
     give_back(study, trial, slot, "interrupted", retries=0)
-    fill(study, 1, lambda number: {})
-    again = claim(study, 1)
+    fill(study, 1, no_params, ahead=9)
+    again = claim(study, 1, no_params)
     assert again is not None
     assert len(again.attempts) == 2
     assert trial_of(study, again).suggest_float("x", 0, 1) == drawn
@@ -64,8 +78,8 @@ def test_an_attempt_that_was_given_back_keeps_its_parameters() -> None:
 def test_a_crash_is_tried_again_up_to_the_limit(retries: int) -> None:
     study = new_study()
     for _ in range(10):
-        fill(study, 1, lambda number: {})
-        if slot := claim(study, 1):
+        fill(study, 1, no_params, ahead=9)
+        if slot := claim(study, 1, no_params):
             give_back(study, trial_of(study, slot), slot, "crashed", retries)
     (slot,) = study_slots(study, 1)
     assert slot.state == "failed"
@@ -74,8 +88,8 @@ def test_a_crash_is_tried_again_up_to_the_limit(retries: int) -> None:
 
 def test_what_was_told_by_a_process_taken_for_dead_is_not_heard() -> None:
     study = new_study()
-    fill(study, 1, lambda number: {})
-    slot = claim(study, 1)
+    fill(study, 1, no_params, ahead=9)
+    slot = claim(study, 1, no_params)
     assert slot is not None
     trial = trial_of(study, slot)
     study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
@@ -85,8 +99,8 @@ def test_what_was_told_by_a_process_taken_for_dead_is_not_heard() -> None:
 
 def test_an_infeasible_trial_is_counted_apart_and_is_never_the_best() -> None:
     study = new_study()
-    fill(study, 1, lambda number: {})
-    slot = claim(study, 1)
+    fill(study, 1, no_params, ahead=9)
+    slot = claim(study, 1, no_params)
     assert slot is not None
     infeasible(study, trial_of(study, slot), "diverged")
     (slot,) = study_slots(study, 1)
@@ -102,13 +116,13 @@ def test_whatever_happens_the_budget_is_met_exactly(seed: int, wanted: int) -> N
         calm = turn > 1500
         what = chance.choice(["fill", "claim", "claim", "finish"] + ([] if calm else ["die", "interrupt", "twice"]))
         if what == "fill":
-            fill(study, wanted, lambda number: {})
+            fill(study, wanted, no_params, ahead=9)
         elif what == "twice":
             for slot in study_slots(study, wanted):
                 if slot.needs_attempt and chance.random() < 0.3:
                     study.enqueue_trial({}, user_attrs={SLOT: slot.number, ATTEMPT: len(slot.attempts)})
         elif what == "claim":
-            if slot := claim(study, wanted):
+            if slot := claim(study, wanted, no_params):
                 running.append(slot)
         elif running:
             slot = running.pop(chance.randrange(len(running)))

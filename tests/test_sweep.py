@@ -111,6 +111,13 @@ def test_seeds_are_averaged_and_confirmation_uses_fresh_ones(cli: Cli) -> None:
     assert not seeds["trials"] & seeds["confirm"]
     for confirmed in found["confirmed"]:
         assert len(confirmed["scores"]) == 2
+    runs = {run.path: run.created for run in list_trials()}
+    for path, created in runs.items():
+        if path.name.startswith("seed-"):
+            assert created.parent == runs[path.parent].run_id, "the seeds are below their trial"
+            ended = last(read(path.parent / "journal.jsonl")[0], RunEnded)
+            assert ended is not None
+            assert ended.best_val_accuracy is not None
 
 
 def test_a_grid_tries_every_point_once(cli: Cli) -> None:

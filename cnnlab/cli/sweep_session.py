@@ -16,6 +16,7 @@ from cnnlab.config import RunConfig
 from cnnlab.config.space import Space
 from cnnlab.errors import InUse
 from cnnlab.records import RunStarted, Status, SweepEnded
+from cnnlab.search import forkserver
 from cnnlab.tracking import Courier, RunDir, last, read, resolve
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def run_sweep(
     """Sweep, print what was found, return the exit code."""
     uri = resolve(tracking_uri)
     began = time.monotonic()
+    if asked.workers != 1:
+        forkserver.start()
     with Courier(uri) as courier:
         from cnnlab.search.findings import findings_of, settings_of
         from cnnlab.search.journal import open_sweep
@@ -127,7 +130,7 @@ class _Followed:
         """Tell the courier of the trainings that have begun since the last time."""
         for slot in slots:
             if slot.run_dir is not None:
-                for journal in Path(slot.run_dir).glob("journal.jsonl"):
+                for journal in sorted(Path(slot.run_dir).rglob("journal.jsonl")):
                     self.look_at(RunDir(journal.parent), len(slot.attempts))
 
     def look_at(self, run: RunDir, attempt: int) -> None:
@@ -145,8 +148,11 @@ class _Followed:
 
 
 def _has_begun(run: RunDir) -> bool:
-    """Whether its process has had its lock, so that from now on it is seen to be alive or dead."""
-    return last(read(run.journal_file)[0], RunStarted) is not None
+    """Whether its process has its lock by now, so that from now on it is seen to be alive or dead."""
+    from cnnlab.search.trial import SEEDS
+
+    records = read(run.journal_file)[0]
+    return run.created.tags.get("kind") == SEEDS or last(records, RunStarted) is not None
 
 
 def _status(findings: "Findings") -> Status:

@@ -29,24 +29,28 @@ def study_slots(study: Study, wanted: int) -> list[Slot]:
     return slots(study.get_trials(deepcopy=False), wanted)
 
 
-def fill(study: Study, wanted: int, first_params: FirstParams) -> None:
-    """Add every attempt that is missing; whoever does it at the same time adds nothing that counts twice."""
-    for slot in study_slots(study, wanted):
-        if slot.needs_attempt:
-            params = _params_so_far(slot.trial) if slot.trial else first_params(slot.number)
-            study.enqueue_trial(params, user_attrs=attributes(slot))
+def fill(study: Study, wanted: int, first_params: FirstParams, ahead: int) -> None:
+    """Add missing attempts until so many are ready to be claimed.
+
+    Whoever does it at the same time adds nothing that counts twice. Not all at once: every claim reads them.
+    """
+    found = study_slots(study, wanted)
+    ready = sum(_is_ready(slot) for slot in found)
+    for slot in [slot for slot in found if slot.needs_attempt][: max(0, ahead - ready)]:
+        params = _params_so_far(slot.trial) if slot.trial else first_params(slot.number)
+        study.enqueue_trial(params, user_attrs=attributes(slot))
 
 
-def claim(study: Study, wanted: int) -> Slot | None:
+def claim(study: Study, wanted: int, first_params: FirstParams) -> Slot | None:
     """Take the first waiting slot; it is running now, and no other process has it. None where there is none."""
-    storage = study._storage
-    for slot in study_slots(study, wanted):
-        if slot.trial is None or slot.trial.state != TrialState.WAITING:
-            continue
-        with suppress(UpdateFinishedTrialError):
-            if storage.set_trial_state_values(slot.trial._trial_id, TrialState.RUNNING):
+    while True:
+        found = study_slots(study, wanted)
+        for slot in found:
+            if _is_ready(slot) and _take(study, slot):
                 return slot
-    return None
+        if not any(slot.needs_attempt for slot in found):
+            return None
+        fill(study, wanted, first_params, ahead=1)
 
 
 @contextmanager
@@ -124,6 +128,19 @@ class Watch:
             self._beats[trial.number] = (owner, time.monotonic())
             return False
         return time.monotonic() - since > SILENCE_SECONDS
+
+
+def _is_ready(slot: Slot) -> bool:
+    return slot.trial is not None and slot.trial.state == TrialState.WAITING
+
+
+def _take(study: Study, slot: Slot) -> bool:
+    """Waiting to running, which only one process can bring about."""
+    assert slot.trial is not None
+    try:
+        return study._storage.set_trial_state_values(slot.trial._trial_id, TrialState.RUNNING)
+    except UpdateFinishedTrialError:
+        return False
 
 
 def _params_so_far(trial: FrozenTrial) -> dict[str, Any]:

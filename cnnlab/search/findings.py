@@ -18,7 +18,8 @@ from cnnlab.search.plan import Plan
 from cnnlab.search.samplers import dimension_named, from_optuna
 from cnnlab.search.slots import Slot
 from cnnlab.search.stages import Search
-from cnnlab.search.study import open_or_make
+from cnnlab.search.storage import open_storage
+from cnnlab.search.study import attributes, open_or_make
 from cnnlab.search.sweep import best_first, confirmation_of
 from cnnlab.tracking import RunDir, last, read
 
@@ -110,7 +111,7 @@ def feasible(slots: list[Slot]) -> Study:
 
 def _confirmed(plan: Plan, slots: list[Slot]) -> list[Confirmed]:
     confirmation = confirmation_of(plan)
-    if confirmation is None:
+    if confirmation is None or attributes(open_storage(plan.storage), confirmation.study) is None:
         return []
     again = study_slots(open_or_make(confirmation.study, plan.storage), confirmation.wanted)
     found = []

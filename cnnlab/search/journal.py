@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cnnlab.errors import InUse
+from cnnlab.errors import BadInput, InUse
 from cnnlab.records import Record, SweepEnded, SweepStarted, TrialEnded
 from cnnlab.run import create_run
 from cnnlab.search.plan import Plan
@@ -17,8 +17,17 @@ from cnnlab.tracking import Journal, RunDir, read
 
 
 def open_sweep(plan: Plan) -> tuple[Plan, "SweepJournal"]:
-    """Find or make the study and the sweep's own run; the plan as it is from now on, and the journal to write to."""
+    """Find or make the study and the sweep's own run; the plan as it is from now on, and the journal to write to.
+
+    Raises:
+        BadInput: the study was made for something else, or its folder has trials that its storage does not know.
+    """
     plan, study = enter(plan)
+    if not study.get_trials(deepcopy=False) and any(plan.folder.glob("trials/*")):
+        raise BadInput(
+            f"--study {plan.study}: {plan.folder} has the trials of an earlier study of this name, which its storage "
+            "does not know; remove the folder, or name another study"
+        )
     journal = SweepJournal(plan)
     journal.open()
     if journal.ours and not plan.parent:
@@ -53,7 +62,7 @@ class SweepJournal:
                 self.plan.experiment,
                 self.plan.tracking_uri,
                 self.plan.folder,
-                tags={"study": self.plan.study, "kind": "sweep"},
+                tags={"study": self.plan.study, "kind": "sweep", "dataset": self.plan.config.data.dataset},
             )
         try:
             self._open.enter_context(self.run.hold())

@@ -11,7 +11,7 @@ from optuna.trial import Trial
 from cnnlab.config import RunConfig, flat
 from cnnlab.records import Epoch, Steps
 from cnnlab.run import prepare
-from cnnlab.search.claims import claim, fill
+from cnnlab.search.claims import claim
 from cnnlab.search.plan import Plan
 from cnnlab.search.stages import Search
 from cnnlab.search.workers import Layout, with_threads
@@ -43,11 +43,10 @@ def _first(search: Search, most: int) -> list[dict[str, Any]]:
     """As the sampler draws them while nothing has ended yet."""
     study = optuna.create_study(direction="maximize")
     wanted = min(most, search.wanted)
-    fill(study, wanted, search.first_params)
     paths = [dimension.path for dimension in search.plan.space.dimensions]
     found = []
     for number in range(wanted):
-        claim(study, wanted)
+        claim(study, wanted, search.first_params)
         study.sampler = search.sampler(number)
         config = search.trainings(number, Trial(study, study.get_trials()[number]._trial_id))[0].config
         found.append({path: value for path, value in flat(config).items() if path in paths})

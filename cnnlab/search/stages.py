@@ -1,6 +1,8 @@
 """The two stages of a sweep, each a study of slots: the search, and the confirmation of its best on fresh seeds."""
 
+import hashlib
 import itertools
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +130,9 @@ class Confirmation:
 
     @property
     def study(self) -> str:
-        return f"{self.plan.study}.confirm"
+        """A name that only the same trials have: when others are the best, what was confirmed stays theirs."""
+        asked = json.dumps([self.trials, self.plan.confirm_seeds])
+        return f"{self.plan.study}.confirm-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
     @property
     def wanted(self) -> int:

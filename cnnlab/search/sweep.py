@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
+from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 
+from cnnlab.errors import RunFailed
 from cnnlab.search.claims import Watch, fill, study_slots
 from cnnlab.search.plan import Plan
 from cnnlab.search.slots import Slot
@@ -39,16 +41,20 @@ def sweep(plan: Plan, layout: Layout, timeout: float | None, interrupted: Interr
 
     Raises:
         BadInput: the study was made for something else.
-        RunFailed: worker processes cannot live here.
+        RunFailed: worker processes cannot live here, or the storage is gone.
     """
     deadline = time.monotonic() + timeout if timeout else None
 
     def stop() -> bool:
         return interrupted() or (deadline is not None and time.monotonic() > deadline)
 
-    yield from _run(Search(plan), layout, stop)
-    if not stop() and (confirmation := confirmation_of(plan)):
-        yield from _run(confirmation, layout, stop)
+    try:
+        yield from _run(Search(plan), layout, stop)
+        if not stop() and (confirmation := confirmation_of(plan)):
+            yield from _run(confirmation, layout, stop)
+    except StorageInternalError as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise RunFailed(f"the study's storage does not answer: {reason}; the same command goes on") from None
 
 
 def confirmation_of(plan: Plan) -> Confirmation | None:
@@ -75,7 +81,7 @@ def _run(stage: Stage, layout: Layout, stop: Interrupted) -> Iterator[View]:
 
     def look() -> View:
         watch.reap(base, stage.wanted)
-        fill(base, stage.wanted, stage.first_params)
+        fill(base, stage.wanted, stage.first_params, ahead=2 * layout.workers)
         return View(stage.name, study_slots(base, stage.wanted), time.monotonic() - began)
 
     run = _here if layout.workers == 1 else _in_workers

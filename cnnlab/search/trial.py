@@ -1,15 +1,20 @@
 """One trial: its trainings, each a recorded run; what they say is reported, and how it ended is told."""
 
 import statistics
-from collections.abc import Callable, Generator
-from contextlib import closing, suppress
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
+from cnnlab.config import RunConfig
 from cnnlab.config.space_reading import corners
+from cnnlab.data import load
 from cnnlab.errors import BadInput, CnnlabError
+from cnnlab.models import build
 from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.run import Stopped, create_run, prepare, record_run
 from cnnlab.search import slots as attr
@@ -17,10 +22,13 @@ from cnnlab.search.claims import beating, give_back, infeasible, open_study, tel
 from cnnlab.search.plan import Plan
 from cnnlab.search.slots import Slot
 from cnnlab.search.stages import Stage, Training
-from cnnlab.tracking import RunDir, last, read
+from cnnlab.tracking import Journal, RunDir, last, read
 
 Interrupted = Callable[[], bool]
 """Whether to stop as soon as a checkpoint is sealed."""
+
+SEEDS = "seeds"
+"""The tag cnnlab.kind of a trial's own run, which has the runs of its seeds below it and trains nothing itself."""
 
 
 class _Interrupted(Exception):
@@ -39,30 +47,24 @@ class _Failed(Exception):
     """A training ended without a score."""
 
 
-@dataclass(frozen=True)
-class Going:
-    """What a trial says while it goes."""
-
-    slot: int
-    record: Record
-
-
 def check_on_data(plan: Plan) -> None:
     """Try every end of every range and every choice of the data and the model on this machine's data.
 
     Raises:
         BadInput: one cannot be trained at all: a batch larger than the training split, a layer that comes out empty.
     """
-    prepare(plan.config)
+    dataset = prepare(plan.config).dataset
     for dimension, value, config in corners(plan.config, plan.space):
-        if dimension.path.startswith(("data.", "model.")):
-            try:
-                prepare(config)
-            except CnnlabError as error:
-                raise BadInput(f"search.{dimension.path}: {value} cannot be trained: {error}") from None
+        try:
+            if dimension.path.startswith("data."):
+                load(config.data, config.training.seed)
+            elif dimension.path.startswith("model."):
+                build(config.model, dataset.image_shape, len(dataset.classes), seed=0)
+        except CnnlabError as error:
+            raise BadInput(f"search.{dimension.path}: {value} cannot be trained: {error}") from None
 
 
-def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -> Generator[Going, None, None]:
+def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -> Generator[Record, None, None]:
     """Work on a slot that was claimed, to its end; whatever happens to it is told to the study.
 
     Closing the iterator or `interrupted` seals a checkpoint and gives the trial back.
@@ -76,11 +78,13 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
         try:
             trainings = stage.trainings(slot.number, trial)
             trial.set_user_attr(attr.CONFIG, trainings[0].config.model_dump(mode="json", exclude={"search"}))
-            trial.set_user_attr(attr.RUN_DIR, str(trainings[0].directory))
-            scores = []
-            for index, training in enumerate(trainings):
-                score = yield from _train(stage, slot, training, trial if index == 0 else None, interrupted)
-                scores.append(score)
+            trial.set_user_attr(attr.RUN_DIR, str(_folder(trainings)))
+            scores: list[float] = []
+            with _parent_of(stage, slot, trainings, scores) as parent:
+                for training in trainings:
+                    watcher = None if scores else trial  # the later seeds are not reported and not pruned
+                    score = yield from _train(stage, slot, training, parent, watcher, interrupted)
+                    scores.append(score)
             tell(study, trial, TrialState.COMPLETE, statistics.fmean(scores), scores=scores)
         except _Pruned:
             tell(study, trial, TrialState.PRUNED)
@@ -97,14 +101,15 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
 
 
 def _train(
-    stage: Stage, slot: Slot, training: Training, trial: Trial | None, interrupted: Interrupted
-) -> Generator[Going, None, float]:
+    stage: Stage, slot: Slot, training: Training, parent: str, trial: Trial | None, interrupted: Interrupted
+) -> Generator[Record, None, float]:
     """Train one network to its end, from where an earlier attempt left it; its best validation accuracy.
 
     Args:
+        parent: the run that this one is below in MLflow.
         trial: told the accuracy after each epoch, and asked whether to prune; None for the later seeds.
     """
-    run = _run_of(stage, slot, training)
+    run = _run_of(stage, slot, training.config, training.directory, parent)
     known = _epochs(run)
     for epoch in known:
         _report(trial, epoch)
@@ -113,7 +118,7 @@ def _train(
         return ended.best_val_accuracy
     with closing(record_run(prepare(training.config), run)) as records:
         for record in records:
-            yield Going(slot.number, record)
+            yield record
             if interrupted():
                 raise _Interrupted
             if isinstance(record, Epoch) and record.epoch > len(known):
@@ -127,19 +132,48 @@ def _train(
     raise _Infeasible(ended.reason) if ended.diverged else _Failed(ended.reason)
 
 
-def _run_of(stage: Stage, slot: Slot, training: Training) -> RunDir:
-    run = RunDir(training.directory)
+def _run_of(stage: Stage, slot: Slot, config: RunConfig, directory: Path, parent: str, **tags: str) -> RunDir:
+    """The run in a directory, made where there is none."""
+    run = RunDir(directory)
     if run.journal_file.exists() and read(run.journal_file)[0]:
         return run
     plan = stage.plan
-    return create_run(
-        training.config,
-        plan.experiment,
-        plan.tracking_uri,
-        training.directory,
-        parent=plan.parent or None,
-        tags={"study": plan.study, "stage": stage.name, "trial": str(slot.number)},
-    )
+    own = {"study": plan.study, "stage": stage.name, "trial": str(slot.number), **tags}
+    return create_run(config, plan.experiment, plan.tracking_uri, directory, parent=parent or None, tags=own)
+
+
+def _folder(trainings: list[Training]) -> Path:
+    """The trial's own: its training's, or the one above those of its seeds."""
+    return trainings[0].directory if len(trainings) == 1 else trainings[0].directory.parent
+
+
+@contextmanager
+def _parent_of(stage: Stage, slot: Slot, trainings: list[Training], scores: list[float]) -> Iterator[str]:
+    """The id of the run that the trainings are below: the sweep's, or, of several seeds, one of the trial's own.
+
+    Args:
+        scores: those of the seeds that have ended, filled meanwhile; the trial's run ends with their mean.
+    """
+    if len(trainings) == 1:
+        yield stage.plan.parent
+        return
+    run = _run_of(stage, slot, trainings[0].config, _folder(trainings), stage.plan.parent, kind=SEEDS)
+    with run.hold(), Journal(run.journal_file) as journal:
+        ended = RunEnded(time.time(), "finished", "", 0, 0)
+        try:
+            yield run.run_id
+            ended = replace(ended, best_val_accuracy=statistics.fmean(scores))
+        except _Pruned:
+            ended = replace(ended, status="pruned", reason="pruned while its first seed was trained")
+            raise
+        except (_Interrupted, GeneratorExit):
+            ended = replace(ended, status="interrupted", reason="stopped before its end")
+            raise
+        except BaseException as error:
+            ended = replace(ended, status="failed", reason=str(error), diverged=isinstance(error, _Infeasible))
+            raise
+        finally:
+            journal.write(replace(ended, time=time.time()))
 
 
 def _epochs(run: RunDir) -> list[Epoch]:

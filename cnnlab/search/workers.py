@@ -13,10 +13,12 @@ import torch
 from optuna.study import Study
 
 from cnnlab.errors import RunFailed
+from cnnlab.records import Record
+from cnnlab.search import forkserver
 from cnnlab.search.claims import claim, open_study
 from cnnlab.search.stages import Stage
 from cnnlab.search.storage import open_storage
-from cnnlab.search.trial import Going, Interrupted, run_trial
+from cnnlab.search.trial import Interrupted, run_trial
 
 MOST_DEATHS = 5
 """Workers that may die while no trial ends."""
@@ -65,23 +67,19 @@ def with_threads(stage: Stage, threads: int | None) -> Stage:
     return replace(stage, plan=plan)  # type: ignore[type-var]
 
 
-def work(stage: Stage, base: Study, interrupted: Interrupted) -> Generator[Going, None, None]:
+def work(stage: Stage, base: Study, interrupted: Interrupted) -> Generator[Record, None, None]:
     """Claim slots and run their trials until none is waiting."""
-    while not interrupted() and (slot := claim(base, stage.wanted)):
+    while not interrupted() and (slot := claim(base, stage.wanted, stage.first_params)):
         yield from run_trial(stage, base, slot, interrupted)
 
 
 class Pool:
-    """Worker processes for one stage. A context manager: leaving it interrupts those that still run, and waits.
-
-    They are forked from a server that has imported PyTorch once and touched no device.
-    """
+    """Worker processes for one stage. A context manager: leaving it interrupts those that still run, and waits."""
 
     def __init__(self, stage: Stage, plan: Layout) -> None:
         self.stage = stage
         self.layout = plan
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["cnnlab.search.workers"])
+        self._context = forkserver.context()
         self._places: list[ForkServerProcess | None] = [None] * plan.workers
         self._finished = self._deaths = 0
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from cnnlab import __version__
-from cnnlab.records import Record, RunEnded, RunStarted, SweepEnded, SweepStarted
+from cnnlab.records import Record, RunCreated, RunEnded, RunStarted, SweepEnded, SweepStarted
 from cnnlab.tracking.journal import last, read
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
 from cnnlab.tracking.translate import (
     STATUS,
+    created_tags,
     dataset_fields,
     ended_tags,
     metrics,
@@ -113,15 +114,13 @@ class Delivery:
         from mlflow.entities import Metric
 
         for record in records:
-            if isinstance(record, RunStarted):
-                self._start(mlflow_run, parameters(self.run.created), tags(self.run.created, record))
+            if isinstance(record, RunCreated):
+                self._start(mlflow_run, parameters(record), created_tags(record))
+            elif isinstance(record, RunStarted):
+                self._start(mlflow_run, {}, tags(record))
                 self._log_dataset(mlflow_run, record)
             elif isinstance(record, SweepStarted):
-                self._start(
-                    mlflow_run,
-                    {**parameters(self.run.created), **sweep_parameters(record)},
-                    sweep_tags(self.run.created, record),
-                )
+                self._start(mlflow_run, sweep_parameters(record), sweep_tags(record))
         rows = [Metric(*row) for record in records for row in metrics(record)]
         for first in range(0, len(rows), BATCH):
             self.client.log_batch(mlflow_run, metrics=rows[first : first + BATCH])
@@ -232,7 +231,7 @@ class Delivery:
             outputs = self.client.get_run(mlflow_run).outputs
             if ended.weights_file and not (outputs and outputs.model_outputs):
                 self._log_model(mlflow_run)
-        for key, value in ended_tags(ended).items():
+        for key, value in ended_tags(ended, is_trial=self.run.created.parent is not None).items():
             self.client.set_tag(mlflow_run, key, value)
         self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))
 

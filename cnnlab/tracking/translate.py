@@ -58,10 +58,15 @@ def parameters(created: RunCreated) -> dict[str, str]:
     return {key: _text(value) if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
 
 
-def tags(created: RunCreated, started: RunStarted) -> dict[str, str]:
+def created_tags(created: RunCreated) -> dict[str, str]:
+    """Where a run comes from."""
+    given = {key if key.startswith("mlflow.") else f"cnnlab.{key}": _text(tag) for key, tag in created.tags.items()}
+    return {**given, "cnnlab.run_id": created.run_id, "cnnlab.status": "running"}
+
+
+def tags(started: RunStarted) -> dict[str, str]:
     """What a run can be found by."""
     own = {
-        "run_id": created.run_id,
         "status": "running",
         "dataset": started.dataset,
         "model": started.model,
@@ -71,11 +76,7 @@ def tags(created: RunCreated, started: RunStarted) -> dict[str, str]:
         "precision": started.precision,
         "seed": str(started.seed),
     }
-    return {**_given(created), **{f"cnnlab.{key}": value for key, value in own.items()}}
-
-
-def _given(created: RunCreated) -> dict[str, str]:
-    return {key if key.startswith("mlflow.") else f"cnnlab.{key}": _text(tag) for key, tag in created.tags.items()}
+    return {f"cnnlab.{key}": value for key, value in own.items()}
 
 
 def sweep_parameters(started: SweepStarted) -> dict[str, str]:
@@ -83,31 +84,27 @@ def sweep_parameters(started: SweepStarted) -> dict[str, str]:
     return {f"search.{name}": json.dumps(dimension["domain"]) for name, dimension in started.space.items()}
 
 
-def sweep_tags(created: RunCreated, started: SweepStarted) -> dict[str, str]:
+def sweep_tags(started: SweepStarted) -> dict[str, str]:
     """What a sweep can be found by."""
     own = {
-        "run_id": created.run_id,
         "status": "running",
-        "dataset": created.config["data"]["dataset"],
         "trials": str(started.trials),
         "sampler": started.sampler,
         "pruner": started.pruner,
         "seeds": str(started.seeds),
     }
-    return {**_given(created), **{f"cnnlab.{key}": value for key, value in own.items()}}
+    return {f"cnnlab.{key}": value for key, value in own.items()}
 
 
-def ended_tags(ended: RunEnded | SweepEnded) -> dict[str, str]:
+def ended_tags(ended: RunEnded | SweepEnded, *, is_trial: bool) -> dict[str, str]:
     """How it ended, exactly, which MLflow's status does not say."""
     if isinstance(ended, SweepEnded):
         best = {f"best.{key}": json.dumps(value) for key, value in ended.settings.items()}
         own = {"best_trial": "" if ended.best_trial is None else str(ended.best_trial), **best}
     else:
         trial_state = {"finished": "complete", "failed": "infeasible" if ended.diverged else "failed"}
-        own = {
-            "weights_sha256": ended.weights_sha256 or "",
-            "trial_state": trial_state.get(ended.status, ended.status),
-        }
+        state = {"trial_state": trial_state.get(ended.status, ended.status)} if is_trial else {}
+        own = {"weights_sha256": ended.weights_sha256 or "", **state}
     return {f"cnnlab.{key}": value for key, value in {"status": ended.status, "reason": ended.reason, **own}.items()}
 
 
