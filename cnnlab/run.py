@@ -37,8 +37,12 @@ class Prepared:
     learner: Learner
 
 
-def prepare(config: RunConfig) -> Prepared:
+def prepare(config: RunConfig, dataset: Dataset | None = None) -> Prepared:
     """Load the data, build the model and the optimizer; write nothing but the data cache.
+
+    Args:
+        config: what to train.
+        dataset: what `config.data` names, where it is loaded already.
 
     Raises:
         BadInput: whatever is wrong with the config on this machine and this data.
@@ -47,7 +51,7 @@ def prepare(config: RunConfig) -> Prepared:
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     try:
-        dataset = load(config.data, config.training.seed)
+        dataset = dataset or load(config.data, config.training.seed)
         return Prepared(config, dataset, Learner(config, dataset))
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):

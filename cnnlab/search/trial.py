@@ -5,14 +5,15 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from cnnlab.config import RunConfig
+from cnnlab.config import DataConfig, RunConfig
 from cnnlab.config.space_reading import corners
-from cnnlab.data import load
+from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, CnnlabError
 from cnnlab.models import build
 from cnnlab.records import Epoch, Record, RunEnded
@@ -116,7 +117,7 @@ def _train(
     ended = last(read(run.journal_file)[0], RunEnded)
     if ended and ended.status == "finished" and ended.best_val_accuracy is not None:
         return ended.best_val_accuracy
-    with closing(record_run(prepare(training.config), run)) as records:
+    with closing(record_run(prepare(training.config, _dataset_of(training.config)), run)) as records:
         for record in records:
             yield record
             if interrupted():
@@ -130,6 +131,17 @@ def _train(
     if ended.status == "finished" and ended.best_val_accuracy is not None:
         return ended.best_val_accuracy
     raise _Infeasible(ended.reason) if ended.diverged else _Failed(ended.reason)
+
+
+def _dataset_of(config: RunConfig) -> Dataset:
+    """Loaded once for the trials of a process that differ in other settings only."""
+    same = config.data.model_copy(update={"batch_size": 1, "augment": (), "residence": "auto", "workers": 0})
+    return _load_once(same, config.training.seed)
+
+
+@lru_cache(maxsize=1)
+def _load_once(config: DataConfig, seed: int) -> Dataset:
+    return load(config, seed)
 
 
 def _run_of(stage: Stage, slot: Slot, config: RunConfig, directory: Path, parent: str, **tags: str) -> RunDir:
