@@ -64,7 +64,7 @@ def run_sweep(
         followed.look_at(journal.run, 0)
         with open_sweep_view(quiet, plan, str(where)) as view, catch_interrupts() as interrupt:
             for seen in sweep(plan, where, asked.timeout, lambda: bool(interrupt.number)):
-                if seen.stage == "search":
+                if seen.stage.name == "search":
                     journal.note(seen.slots, lambda slot: settings_of(plan, slot))
                 followed.look(seen.slots)
                 view.show(seen)

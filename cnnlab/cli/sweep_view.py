@@ -66,13 +66,14 @@ class PlainSweepView:
         self.said: set[tuple[str, int]] = set()
 
     def show(self, view: "View") -> None:
-        fresh = [slot for slot in view.slots if slot.finished and (view.stage, slot.number) not in self.said]
-        for slot in fresh:
-            self.said.add((view.stage, slot.number))
-            done = sum(stage == view.stage for stage, _ in self.said)
-            value = f" {slot.value:.4f}" if slot.value is not None else ""
-            what = f"trial {slot.number} {slot.state}{value}" if view.stage == "search" else f"confirmation{value}"
-            click.echo(f"{done}/{len(view.slots)}  {what}  {settings_text(self.plan, slot)}", err=True)
+        stage = view.stage
+        for slot in view.slots:
+            if slot.finished and (stage.name, slot.number) not in self.said:
+                self.said.add((stage.name, slot.number))
+                done = sum(name == stage.name for name, _ in self.said)
+                value = f" {slot.value:.4f}" if slot.value is not None else ""
+                what = f"{stage.label(slot.number)}: {slot.state}{value}"
+                click.echo(f"{done}/{len(view.slots)}  {what}  {settings_text(self.plan, slot)}", err=True)
 
 
 class LiveSweepView:
@@ -99,7 +100,7 @@ class LiveSweepView:
         from rich.console import Group
         from rich.text import Text
 
-        if view.stage == "search":
+        if view.stage.name == "search":
             parts = [self._bar(view), Text(self._counts(view)), self._running(view), self._best(view)]
         else:
             parts = [Text("the best again, on fresh seeds"), self._bar(view)]
@@ -110,7 +111,7 @@ class LiveSweepView:
         from rich.table import Table
 
         total, done = len(view.slots), sum(slot.finished for slot in view.slots)
-        before = self.at_first.setdefault(view.stage, done)
+        before = self.at_first.setdefault(view.stage.name, done)
         left = (total - done) * view.seconds / (done - before) if done > before else None
         row = Table.grid(padding=(0, 1))
         row.add_row(

@@ -46,6 +46,7 @@ class Stage(Protocol):
     def plan(self) -> Plan: ...
     @property
     def wanted(self) -> int: ...
+    def label(self, number: int) -> str: ...
     def sampler(self, number: int) -> BaseSampler: ...
     def pruner(self, number: int) -> BasePruner: ...
     def first_params(self, number: int) -> dict[str, Any]: ...
@@ -70,6 +71,9 @@ class Search:
     def wanted(self) -> int:
         """As many as asked for; a grid may have fewer."""
         return min(self.plan.trials, 1 + len(self._grid())) if self.plan.sampler == "grid" else self.plan.trials
+
+    def label(self, number: int) -> str:
+        return f"trial {number}"
 
     def sampler(self, number: int) -> BaseSampler:
         turn = 0 if self.plan.sampler in SAME_SEED else number
@@ -142,6 +146,10 @@ class Confirmation:
         """Which trial of the search a slot trains again, and the index of its fresh seed."""
         which, seed = divmod(number, self.plan.confirm_seeds)
         return self.trials[which][0], seed
+
+    def label(self, number: int) -> str:
+        again, seed = self.trial_and_seed(number)
+        return f"trial {again} again, fresh seed {seed + 1}"
 
     def sampler(self, number: int) -> BaseSampler:
         return RandomSampler(seed=0)  # never asked

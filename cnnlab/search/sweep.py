@@ -23,8 +23,7 @@ POLL_SECONDS = 0.25
 class View:
     """A sweep as it stands."""
 
-    stage: str
-    """ "search" or "confirm"."""
+    stage: Stage
     slots: list[Slot]
     seconds: float
     """Since the stage began here."""
@@ -82,7 +81,7 @@ def _run(stage: Stage, layout: Layout, stop: Interrupted) -> Iterator[View]:
     def look() -> View:
         watch.reap(base, stage.wanted)
         fill(base, stage.wanted, stage.first_params, ahead=2 * layout.workers)
-        return View(stage.name, study_slots(base, stage.wanted), time.monotonic() - began)
+        return View(stage, study_slots(base, stage.wanted), time.monotonic() - began)
 
     run = _here if layout.workers == 1 else _in_workers
     yield from run(stage, base, layout, stop, look)
