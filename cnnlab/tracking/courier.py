@@ -2,10 +2,11 @@
 
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TypeAlias
 
 from cnnlab.errors import InUse
@@ -16,6 +17,8 @@ from cnnlab.tracking.progress import load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
 
 POLL_SECONDS = 0.5
+DELIVERY_SECONDS = 3.0
+"""How often a run that goes on is delivered; each time costs MLflow something, however little there is to say."""
 PATIENCE_SECONDS = 60.0
 """How long an ended run is tried again while the store does not answer."""
 LONGEST_PAUSE = 30.0
@@ -31,7 +34,7 @@ class Followed:
         self.run = run
         self.uri = uri
         self._delivery = Delivery(run, uri, load_model, draw)
-        self._pause, self._due = POLL_SECONDS, 0.0
+        self._pause, self._due, self._failed = DELIVERY_SECONDS, 0.0, False
         self._ended_at: float | None = None
 
     def look(self, patience: float) -> bool | None:
@@ -41,19 +44,20 @@ class Followed:
         after its end, else None. While the run lives, an unreachable store is tried again for ever, at growing
         intervals.
         """
-        if time.monotonic() < self._due:
-            return None
         alive = self.run.is_held()  # before the journal is read, so that nothing said before the end is missed
+        if time.monotonic() < self._due and (alive or self._failed):
+            return None
         if not alive:
             mark_dead(self.run)
             self._ended_at = self._ended_at or time.monotonic()
         try:
             if self._delivery.advance():
                 return True
-            self._pause = POLL_SECONDS
+            self._failed, self._pause = False, DELIVERY_SECONDS
         except Exception as error:  # whatever MLflow, its database or the network come up with
             note_error(self.run, self.uri, error)
-            self._pause = min(max(1.0, 2 * self._pause), LONGEST_PAUSE)
+            self._pause = min(2 * self._pause, LONGEST_PAUSE) if self._failed else 1.0
+            self._failed = True
             if self._ended_at and time.monotonic() - self._ended_at > patience:
                 return False
         self._due = time.monotonic() + self._pause
@@ -73,18 +77,21 @@ def follow_all(orders: "SimpleQueue[Order | None]", load_model: LoadModel, draw:
     following: list[Followed] = []
     more = True
     while more or following:
-        with suppress(Empty):
-            while more:
-                order = orders.get(block=not following)
-                if order is None:
-                    more = False
-                elif order not in [(followed.run, followed.uri) for followed in following]:
-                    following.append(Followed(*order, load_model, draw))
-                if order is not None and orders.empty():
-                    break
+        for order in _taken(orders, wait=not following):
+            if order is None:
+                more = False
+            elif order not in [(followed.run, followed.uri) for followed in following]:
+                following.append(Followed(*order, load_model, draw))
         following = [followed for followed in following if followed.look(PATIENCE_SECONDS) is None]
         if following:
             time.sleep(POLL_SECONDS)
+
+
+def _taken(orders: "SimpleQueue[Order | None]", wait: bool) -> Iterator[Order | None]:
+    if wait:
+        yield orders.get()
+    while not orders.empty():
+        yield orders.get()
 
 
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
