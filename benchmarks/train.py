@@ -8,7 +8,6 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.contestants.job import Job, Outcome  # noqa: E402
 from benchmarks.contestants.workloads import WORKLOADS, make_folder  # noqa: E402
+from benchmarks.report import draw, machine  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,12 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / f"{arguments.workload}.json").write_text(json.dumps(report, indent=1) + "\n")
     _print_table(report)
-    _draw(report, arguments.output / f"{arguments.workload}.png")
+    draw(
+        names,
+        [[_speed(outcome) for outcome in outcomes[name]] for name in names],
+        f"training images/s, evaluation included ({arguments.threads} CPU threads)",
+        arguments.output / f"{arguments.workload}.png",
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -112,7 +117,7 @@ def _prepare_data(workload: str, folder: Path) -> Path:
     data = folder / "data"
     data.mkdir()
     if workload == "fashion":
-        _unpack_fashion_mnist(data / "FashionMNIST" / "raw")
+        unpack_fashion_mnist(data / "FashionMNIST" / "raw")
     elif workload == "folder":
         make_folder(data)
     return data
@@ -120,17 +125,9 @@ def _prepare_data(workload: str, folder: Path) -> Path:
 
 def _job(arguments: argparse.Namespace, seed: int, data: Path) -> Job:
     """A repeat has a seed of its own; all contestants begin with the weights that cnnlab gives that seed."""
-    from safetensors.torch import save_file
-
-    from cnnlab.config import RunConfig
-    from cnnlab.models import build
-    from cnnlab.seeds import derive
-
     workload = WORKLOADS[arguments.workload]
-    config = RunConfig.model_validate({"model": {"name": workload.model}})
-    network = build(config.model, workload.shape, workload.classes, derive(seed, "init"))
     weights = data.parent / "weights.safetensors"
-    save_file(network.state_dict(), weights)
+    save_weights(arguments.workload, seed, weights)
     return Job(
         arguments.workload,
         data=str(data),
@@ -143,7 +140,21 @@ def _job(arguments: argparse.Namespace, seed: int, data: Path) -> Job:
     )
 
 
-def _unpack_fashion_mnist(into: Path) -> None:
+def save_weights(name: str, seed: int, path: Path) -> None:
+    """The initial weights that cnnlab gives a workload's network for a seed."""
+    from safetensors.torch import save_file
+
+    from cnnlab.config import RunConfig
+    from cnnlab.models import build
+    from cnnlab.seeds import derive
+
+    workload = WORKLOADS[name]
+    config = RunConfig.model_validate({"model": {"name": workload.model}})
+    save_file(build(config.model, workload.shape, workload.classes, derive(seed, "init")).state_dict(), path)
+
+
+def unpack_fashion_mnist(into: Path) -> None:
+    """As torchvision's class wants the files that Debian's package brings."""
     from cnnlab.data.torchvision_sets import DEBIAN
 
     packed = sorted(DEBIAN["fashion_mnist"].glob("*.gz"))
@@ -222,29 +233,15 @@ def _report(
         "threads": job.threads,
         "batch_size": WORKLOADS[arguments.workload].batch_size,
         "images_an_epoch": outcomes[rows[0]["name"]][0].images // job.epochs,
-        "machine": _machine(),
+        "machine": machine(),
         "warnings": warnings,
         "contestants": rows,
     }
 
 
-def _machine() -> dict[str, Any]:
-    import torch
-
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
-
-
 def _print_table(report: dict[str, Any]) -> None:
-    machine = report["machine"]
-    print(f"{machine['cpu']}, {report['threads']} threads, {machine['instructions']}, Python {machine['python']}")
+    here = report["machine"]
+    print(f"{here['cpu']}, {report['threads']} threads, {here['instructions']}, Python {here['python']}")
     print(f"{report['workload']}: {report['epochs']} epochs of {report['images_an_epoch']:,} images\n")
     speeds = {row["name"]: row["images_per_second"] for row in report["contestants"]}
     ours = next((speed for name, speed in speeds.items() if name.startswith("cnnlab")), None)
@@ -260,25 +257,6 @@ def _print_table(report: dict[str, Any]) -> None:
         )
     for warning in report["warnings"]:
         print(f"warning: {warning}")
-
-
-def _draw(report: dict[str, Any], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    rows = sorted(report["contestants"], key=lambda row: row["images_per_second"])
-    figure = Figure(figsize=(8, 0.4 * len(rows) + 1.2), layout="constrained")
-    axes = figure.subplots()
-    colours = ["C1" if row["name"].startswith("cnnlab") else "C7" for row in rows]
-    medians = [row["images_per_second"] for row in rows]
-    spread = [
-        [median - row["lowest"] for median, row in zip(medians, rows, strict=True)],
-        [row["highest"] - median for median, row in zip(medians, rows, strict=True)],
-    ]
-    bars = axes.barh([row["name"] for row in rows], medians, xerr=spread, color=colours, ecolor="0.3", capsize=2)
-    axes.bar_label(bars, [f"{median:,.0f}" for median in medians], padding=6)
-    axes.margins(x=0.15)
-    axes.set_xlabel(f"training images/s, evaluation included ({report['threads']} CPU threads)")
-    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,10 @@ class Job:
     workers: int = 0
     record: bool = False
     fresh: bool = False
+    batch_size: int | None = None
+    """None for the workload's own."""
+    train_size: int | None = None
+    """Train on so many images only."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +76,24 @@ def network(job: Job) -> Any:
     return model
 
 
+def batch_size(job: Job) -> int:
+    """Images a step."""
+    return job.batch_size or WORKLOADS[job.workload].batch_size
+
+
 def split_indices(job: Job, labels: Any) -> tuple[Any, Any]:
     """Indices of the training and validation images: the same as cnnlab's, for all contestants."""
     import torch
 
     from cnnlab.data.load import TEST_FRACTION
-    from cnnlab.data.split import hold_out
+    from cnnlab.data.split import hold_out, stratified_order
 
     labels = torch.as_tensor(labels)
     here = torch.arange(len(labels))
     if WORKLOADS[job.workload].dataset == "folder":  # published without a test split
         here, _ = hold_out(labels, TEST_FRACTION, 0)
     train, val = hold_out(labels[here], job.val_fraction, job.seed)
+    train = train[stratified_order(labels[here][train], job.seed)[: job.train_size].sort().values]
     return here[train], here[val]
 
 
@@ -102,7 +112,7 @@ def loaders(job: Job) -> tuple[Any, Any]:
     from torch.utils.data import DataLoader
 
     train, val = datasets(job)
-    size = WORKLOADS[job.workload].batch_size
+    size = batch_size(job)
     options = {"num_workers": job.workers, "persistent_workers": job.workers > 0}
     return DataLoader(train, batch_size=size, shuffle=True, **options), DataLoader(val, batch_size=EVALUATED, **options)
 
@@ -126,3 +136,12 @@ def rows_in_database(database: Path, key: str) -> int:
 
     with sqlite3.connect(database) as connection:
         return int(connection.execute("select count(distinct step) from metrics where key = ?", (key,)).fetchone()[0])
+
+
+def rows_in_all_runs(database: Path, key: str) -> int:
+    """The same over all runs of a database together."""
+    import sqlite3
+
+    with sqlite3.connect(database) as connection:
+        query = "select count(*) from (select distinct run_uuid, step from metrics where key = ?)"
+        return int(connection.execute(query, (key,)).fetchone()[0])

@@ -6,8 +6,7 @@ import keras
 import numpy as np
 from safetensors.numpy import load_file
 
-from benchmarks.contestants.job import EVALUATED, Job, Outcome, main, tensors
-from benchmarks.contestants.workloads import WORKLOADS
+from benchmarks.contestants.job import EVALUATED, Job, Outcome, batch_size, main, tensors
 
 
 def run(job: Job) -> Outcome:
@@ -36,7 +35,7 @@ def run(job: Job) -> Outcome:
     history = model.fit(
         train_x,
         train_y,
-        batch_size=WORKLOADS[job.workload].batch_size,
+        batch_size=batch_size(job),
         epochs=job.epochs,
         validation_data=(val_x, val_y),
         validation_batch_size=EVALUATED,

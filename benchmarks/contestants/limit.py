@@ -10,8 +10,7 @@ from contextlib import nullcontext
 import torch
 import torch.nn.functional as F
 
-from benchmarks.contestants.job import EVALUATED, Job, Outcome, main, network, tensors
-from benchmarks.contestants.workloads import WORKLOADS
+from benchmarks.contestants.job import EVALUATED, Job, Outcome, batch_size, main, network, tensors
 
 
 def run(job: Job) -> Outcome:
@@ -20,7 +19,7 @@ def run(job: Job) -> Outcome:
     optimizer = torch.optim.SGD(model.parameters(), lr=job.lr, momentum=job.momentum, fused=True)
     train_x, train_y, val_x, val_y = tensors(job)
     order = torch.randperm(len(train_x))
-    train = _batches(train_x[order], train_y[order], WORKLOADS[job.workload].batch_size)
+    train = _batches(train_x[order], train_y[order], batch_size(job))
     val = _batches(val_x, val_y, EVALUATED)
     images, first, accuracy = 0, None, 0.0
     start = time.perf_counter()

@@ -6,8 +6,7 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.helper import predefined_split
 
-from benchmarks.contestants.job import EVALUATED, Job, Outcome, datasets, main, network
-from benchmarks.contestants.workloads import WORKLOADS
+from benchmarks.contestants.job import EVALUATED, Job, Outcome, batch_size, datasets, main, network
 
 
 def run(job: Job) -> Outcome:
@@ -20,7 +19,7 @@ def run(job: Job) -> Outcome:
         optimizer__momentum=job.momentum,
         lr=job.lr,
         max_epochs=job.epochs,
-        batch_size=WORKLOADS[job.workload].batch_size,
+        batch_size=batch_size(job),
         iterator_train__shuffle=True,
         iterator_valid__batch_size=EVALUATED,
         train_split=predefined_split(val),
