@@ -26,7 +26,6 @@ def provenance() -> dict[str, str]:
         "command": _without_passwords(shlex.join(["cnnlab", *sys.argv[1:]])),
         "host": socket.gethostname(),
         "cpu": _cpu(),
-        "cpu_threads": str(torch.get_num_threads()),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
         "version.cnnlab": __version__,

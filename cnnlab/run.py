@@ -25,6 +25,7 @@ from cnnlab.training import (
     resolve_device,
     resolve_precision,
     trained_form,
+    usable_threads,
 )
 
 
@@ -48,8 +49,6 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Prepared:
         BadInput: whatever is wrong with the config on this machine and this data.
         RunFailed: the data or the model does not fit into memory.
     """
-    if config.training.threads:
-        torch.set_num_threads(config.training.threads)
     try:
         dataset = dataset or load(config.data, config.training.seed)
         return Prepared(config, dataset, Learner(config, dataset))
@@ -106,7 +105,7 @@ def create_run(
                 experiment=experiment,
                 tracking_uri=tracking_uri,
                 config=config.model_dump(mode="json"),
-                tags={**provenance(), **(tags or {})},
+                tags={**provenance(), "cpu_threads": str(usable_threads(config.training.threads)), **(tags or {})},
                 parent=parent,
             )
         )

@@ -15,6 +15,7 @@ from cnnlab.training.device import default_generator, resolve_device, resolve_pr
 from cnnlab.training.guard import FiniteGuard
 from cnnlab.training.memory import keep_freed_memory
 from cnnlab.training.optimizer import make_optimizer
+from cnnlab.training.threads import Parts, count_parts, usable_threads
 from cnnlab.training.weights import copy_weights
 
 
@@ -58,6 +59,7 @@ class Learner:
         self.clip_norm = config.training.clip_norm
         self.micro_batches = config.training.accumulate
         self.model = self._make_model(config, dataset)
+        self.parts = self._make_parts(config, dataset)
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizer = make_optimizer(config.optimizer, self.weights)
         self.guard = FiniteGuard(self.optimizer, self.device)
@@ -71,6 +73,12 @@ class Learner:
         model = trained_form(network, Normalize.of(dataset.train.images))
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
+    def _make_parts(self, config: RunConfig, dataset: Dataset) -> Parts:
+        size, side = config.data.batch_size, dataset.image_shape[1:]
+        threads = usable_threads(config.training.threads)
+        images = len(dataset.train) if size == "full" else size
+        return Parts(count_parts(config, self.device, images, side, threads), threads)
+
     def step(self, images: Tensor, labels: Tensor, lr: float, noise: int) -> StepResult:
         """One update of the weights.
 
@@ -83,9 +91,7 @@ class Learner:
         self.generator.manual_seed(noise)
         if not self.model.training:
             self.model.train()
-        for weight in self.weights:
-            weight.grad = None
-        loss, correct = self._backward(images, labels)
+        loss, correct = (self._backward if self.parts.count == 1 else self._backward_in_parts)(images, labels)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         if self.clip_norm is not None:
@@ -96,6 +102,8 @@ class Learner:
 
     def _backward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the mean loss over the batch, in `micro_batches` parts (their sum, weighted by size)."""
+        for weight in self.weights:
+            weight.grad = None
         losses, correct = [], []
         for part, targets in zip(images.chunk(self.micro_batches), labels.chunk(self.micro_batches), strict=True):
             logits = self._logits(part)
@@ -109,6 +117,22 @@ class Learner:
             return losses[0], correct[0]
         return torch.stack(losses).sum(), torch.stack(correct).sum()
 
+    def _backward_in_parts(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_backward`, a thread a part; summed in the order of the parts, so that the bits are the same each time."""
+        count = min(self.parts.count, len(images))
+        shares = [len(part) / len(images) for part in labels.tensor_split(count)]
+        done = self.parts.map(self._gradients, images.tensor_split(count), labels.tensor_split(count), shares)
+        for weight, *gradients in zip(self.weights, *(part.gradients for part in done), strict=True):
+            weight.grad = _sum_like(weight, [gradient for gradient in gradients if gradient is not None])
+        return torch.stack([part.loss for part in done]).sum(), torch.stack([part.correct for part in done]).sum()
+
+    def _gradients(self, images: Tensor, labels: Tensor, share: float) -> "_PartResult":
+        """Of a part that is `share` of a batch, without touching what other threads see."""
+        logits = self._logits(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing) * share
+        gradients = torch.autograd.grad(loss, self.weights, allow_unused=True)
+        return _PartResult(loss.detach(), (logits.detach().argmax(1) == labels).sum(), gradients)
+
     def _logits(self, images: Tensor) -> Tensor:
         """(N, classes) float32"""
         if self.precision == "fp32":
@@ -116,24 +140,26 @@ class Learner:
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             return self.model(images).float()  # type: ignore[no-any-return]
 
-    @torch.inference_mode()
     def evaluate(self, split: Split) -> Evaluation:
         """Loss and accuracy over a whole split, the model in evaluation mode. Waits for the device once, at the end."""
         self.model.eval()
-        loss_sum = torch.zeros((), dtype=torch.float64)
-        classes = 0
-        cells = []
-        for images, labels in _chunks(split):
-            targets = labels.to(self.device, non_blocking=True)
-            logits = self._logits(images.to(self.device, non_blocking=True))
-            classes = logits.shape[1]
-            loss_sum = loss_sum.to(self.device) + F.cross_entropy(logits, targets, reduction="sum")
-            cells.append(targets * classes + logits.argmax(1))
-        counts = torch.bincount(torch.cat(cells), minlength=classes * classes).view(classes, classes).cpu()
+        done = self.parts.map(self._evaluate_chunk, *zip(*_chunks(split), strict=True))
+        classes = done[0].classes
+        counts = torch.bincount(torch.cat([chunk.cells for chunk in done]), minlength=classes**2)
+        counts = counts.view(classes, classes).cpu()
         return Evaluation(
-            loss=loss_sum.item() / len(split),
+            loss=torch.stack([chunk.loss_sum for chunk in done]).cpu().double().sum().item() / len(split),
             accuracy=counts.trace().item() / len(split),
             confusion=tuple(tuple(row) for row in counts.tolist()),
+        )
+
+    @torch.inference_mode()
+    def _evaluate_chunk(self, images: Tensor, labels: Tensor) -> "_ChunkResult":
+        targets = labels.to(self.device, non_blocking=True)
+        logits = self._logits(images.to(self.device, non_blocking=True))
+        classes = logits.shape[1]
+        return _ChunkResult(
+            F.cross_entropy(logits, targets, reduction="sum"), targets * classes + logits.argmax(1), classes
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -175,6 +201,34 @@ class Learner:
     def parameters(self) -> int:
         """How many numbers are trained."""
         return sum(weight.numel() for weight in self.weights)
+
+
+class _PartResult(NamedTuple):
+    """Of a part of a batch: its share of the mean loss, its images that were right, its share of the gradients."""
+
+    loss: Tensor
+    correct: Tensor
+    gradients: tuple[Tensor | None, ...]
+
+
+class _ChunkResult(NamedTuple):
+    """Of a part of a split: the sum of its losses, and for each image true class * classes + predicted class."""
+
+    loss_sum: Tensor
+    cells: Tensor
+    classes: int
+
+
+def _sum_like(weight: Tensor, gradients: list[Tensor]) -> Tensor | None:
+    """Their sum, in the weight's memory format: fused kernels walk both in the order of memory."""
+    if not gradients:
+        return None
+    total = gradients[0]
+    if total.stride() != weight.stride():
+        total = torch.empty_like(weight).copy_(total)
+    for gradient in gradients[1:]:
+        total = total.add_(gradient)
+    return total
 
 
 def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:

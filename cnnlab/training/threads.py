@@ -1,0 +1,77 @@
+"""The threads of a CPU: a batch in parts, a thread a part, where that is faster than all threads on each operator.
+
+Two threads that share the small operators of a small network wait for each other at the end of each, and for each
+other's cache lines. With half of the batch each they meet once a step (docs/performance.md).
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+from cnnlab.config import RunConfig
+from cnnlab.config.models import CNN, LeNet5
+
+T = TypeVar("T")
+
+IMAGES_A_PART = 16
+"""A part of fewer is not worth its thread."""
+PIXELS_A_BATCH = 2**14
+"""Nor is a batch of fewer pixels: its step is as short as the meeting."""
+
+
+class Parts:
+    """So many threads that each work on a part of a batch.
+
+    Args:
+        count: 1 for the batch as a whole.
+        threads: all that may be used; where there are more than parts, operators share the rest.
+    """
+
+    def __init__(self, count: int, threads: int) -> None:
+        self.count = count
+        self._others = ThreadPoolExecutor(count - 1) if count > 1 else None
+        torch.set_num_threads(max(1, threads // count))
+
+    def map(self, function: Callable[..., T], *columns: Iterable[object]) -> list[T]:
+        """What `function` gives for each row, in order; the rows are dealt out in turn, this thread has the first."""
+        rows = list(zip(*columns, strict=True))
+        if self._others is None:
+            return [function(*row) for row in rows]
+
+        def work(thread: int) -> list[T]:
+            return [function(*row) for row in rows[thread :: self.count]]
+
+        others = [self._others.submit(work, thread) for thread in range(1, self.count)]
+        done = [work(0), *(other.result() for other in others)]
+        return [done[row % self.count][row // self.count] for row in range(len(rows))]
+
+
+def usable_threads(asked: int | None) -> int:
+    """`training.threads`, or as many as PyTorch took when this process began."""
+    return asked or _threads_at_first()
+
+
+def count_parts(config: RunConfig, device: torch.device, batch_size: int, side: tuple[int, int], threads: int) -> int:
+    """Into how many parts a batch is cut: a function of the config and the number of threads, never of a timing.
+
+    Not where a part would see something else than the whole: batch normalisation takes its statistics over the batch,
+    dropout draws from one generator, a micro-batch is a part already.
+
+    Args:
+        side: (H, W) of the images.
+    """
+    model = config.model
+    alone = not isinstance(model, CNN | LeNet5) or config.training.accumulate > 1
+    if isinstance(model, CNN):
+        alone = alone or model.norm == "batch" or model.dropout > 0
+    if alone or device.type != "cpu" or batch_size * side[0] * side[1] < PIXELS_A_BATCH:
+        return 1
+    return max(1, min(threads, batch_size // IMAGES_A_PART))
+
+
+@cache
+def _threads_at_first() -> int:
+    return torch.get_num_threads()

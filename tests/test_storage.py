@@ -1,0 +1,122 @@
+"""Where studies are kept, and noticing whose process is gone."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
+
+from cnnlab.errors import BadInput
+from cnnlab.search import claims
+from cnnlab.search.claims import Watch, beating, claim, fill, study_slots
+from cnnlab.search.slots import CAUSE, OWNER
+from cnnlab.search.storage import open_storage, shown, storage_url
+from cnnlab.search.study import open_or_make
+
+
+def new_study(name: str = "one") -> Study:
+    return open_or_make(name, str(Path("study.journal").absolute()))
+
+
+def running(study: Study) -> Trial:
+    fill(study, 1, lambda number: {}, ahead=1)
+    slot = claim(study, 1, lambda number: {})
+    assert slot is not None
+    assert slot.trial is not None
+    return Trial(study, slot.trial._trial_id)
+
+
+def test_a_line_torn_by_a_kill_is_cut_off_by_the_next_writer() -> None:
+    study = new_study()
+    study.set_user_attr("before", 1)
+    with Path("study.journal").open("ab") as file:
+        file.write(b'{"op_code":2,"worker_')
+    study.set_user_attr("after", 2)
+    open_storage.cache_clear()
+    assert new_study().user_attrs == {"before": 1, "after": 2}
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once() -> None:
+    new_study()
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, time\n"
+            "from pathlib import Path\n"
+            "from cnnlab.search.storage import _Lock\n"
+            "_Lock(Path('study.journal').absolute()).acquire()\n"
+            "print('held', flush=True)\n"
+            "time.sleep(60)",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    holder.kill()
+    holder.communicate()
+    start = time.monotonic()
+    new_study().set_user_attr("mine", 1)
+    assert time.monotonic() - start < 5
+
+
+def test_a_process_that_is_gone_is_noticed_at_once_on_its_own_machine() -> None:
+    study = new_study()
+    trial = running(study)
+    with beating(study._storage, trial):
+        time.sleep(0.2)
+        assert Watch().reap(study, 1) == 0, "this process lives"
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    trial.set_user_attr(OWNER, {**study.trials[0].user_attrs[OWNER], "pid": gone.pid})
+    assert Watch().reap(study, 1) == 1
+    assert study.trials[0].state == TrialState.FAIL
+    assert study.trials[0].user_attrs[CAUSE] == "lost"
+    assert study_slots(study, 1)[0].state == "waiting"
+
+
+def test_a_process_id_used_again_is_another_process() -> None:
+    study = new_study()
+    trial = running(study)
+    owner = {"host": os.uname().nodename, "pid": os.getpid(), "started": "1", "beat": 0}
+    trial.set_user_attr(OWNER, owner)
+    assert Watch().reap(study, 1) == 1
+
+
+def test_another_machines_trial_is_dead_when_its_beat_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = new_study()
+    trial = running(study)
+    clock = [1000.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: clock[0])
+    watch = Watch()
+    for beat in range(5):
+        trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1, "started": "1", "beat": beat})
+        clock[0] += 50
+        assert watch.reap(study, 1) == 0
+    clock[0] += claims.SILENCE_SECONDS + 1
+    assert watch.reap(study, 1) == 1
+
+
+def test_a_storage_is_named_by_a_file_or_a_url() -> None:
+    assert storage_url(None, "mine").endswith("mlruns/studies/mine/optuna.journal")
+    assert storage_url("here.journal", "mine") == str(Path("here.journal").absolute())
+    assert storage_url("sqlite:///here.db", "mine") == "sqlite:///here.db"
+    assert storage_url("postgresql://me@host/db", "mine") == "postgresql+psycopg://me@host/db"
+    assert shown("postgresql://me:hush@host/db") == "postgresql://me:***@host/db"
+    with pytest.raises(BadInput, match="not a storage"):
+        storage_url("redis://here", "mine")
+    with pytest.raises(BadInput, match="cannot be opened"):
+        open_storage("sqlite:////nowhere/at/all.db")
+
+
+def test_a_study_in_sqlite() -> None:
+    study = open_or_make("two", f"sqlite:///{Path('study.db').absolute()}")
+    running(study)
+    assert [slot.state for slot in study_slots(study, 1)] == ["running"]
+    study._storage.engine.dispose()  # type: ignore[attr-defined]
+    assert optuna.get_all_study_names(f"sqlite:///{Path('study.db').absolute()}") == ["two"]

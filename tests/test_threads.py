@@ -1,0 +1,77 @@
+"""A batch in parts, a CPU thread a part: the same training as by the whole batch, and the same bits each time."""
+
+import pytest
+import torch
+
+from cnnlab.records import RunEnded, Steps
+from cnnlab.training import Learner
+from cnnlab.training.threads import Parts
+from tests.runs import records_of, small_config, small_dataset
+
+IMAGES = {"count": 256, "shape": (1, 28, 28)}
+SETTINGS = {"data__batch_size": 64, "training__epochs": 2}
+
+
+def learner(threads: int, **settings: object) -> Learner:
+    return Learner(small_config(**{**SETTINGS, "training__threads": threads, **settings}), small_dataset(**IMAGES))  # type: ignore[arg-type]
+
+
+def trained(threads: int, **settings: object) -> tuple[list[float], RunEnded]:
+    records = records_of(
+        small_config(**{**SETTINGS, "training__threads": threads, **settings}), small_dataset(**IMAGES)
+    )  # type: ignore[arg-type]
+    assert isinstance(records[-1], RunEnded)
+    return [loss for record in records if isinstance(record, Steps) for loss in record.losses], records[-1]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
+@pytest.mark.parametrize("clip", [None, 0.1])
+def test_parts_train_as_the_whole_does(optimizer: str, clip: float | None) -> None:
+    settings = {"optimizer__name": optimizer, "optimizer__lr": 0.005, "training__clip_norm": clip}
+    whole, parts = trained(1, **settings), trained(2, **settings)
+    assert learner(2, **settings).parts.count == 2
+    assert parts[0] == pytest.approx(whole[0], abs=1e-4)
+    assert parts[1].test_loss == pytest.approx(whole[1].test_loss, abs=1e-4)
+    assert parts[1].confusion == whole[1].confusion
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_same_number_of_threads_gives_the_same_bits(threads: int) -> None:
+    assert trained(threads)[1].weights_sha256 == trained(threads)[1].weights_sha256
+
+
+def test_a_last_batch_smaller_than_the_parts_is_trained_on() -> None:
+    config = small_config(**{**SETTINGS, "training__threads": 4, "data__batch_size": 85})
+    dataset = small_dataset(256, shape=(1, 28, 28))  # 85 + 85 + 85 + 1
+    assert isinstance(records_of(config, dataset)[-1], RunEnded)
+
+
+def test_gradients_have_the_memory_format_of_their_weights() -> None:
+    parts = learner(2, model__channels=[4, 8])
+    data = small_dataset(**IMAGES).train  # type: ignore[arg-type]
+    parts.step(data.images[:64], data.labels[:64], 0.01, 0)
+    for weight in parts.weights:
+        assert weight.grad is not None
+        assert weight.grad.stride() == weight.stride()
+
+
+WHOLE: list[dict[str, object]] = [
+    {"model__norm": "batch"},  # its statistics are the batch's
+    {"model__dropout": 0.5},  # it draws from one generator
+    {"training__accumulate": 2},
+    {"data__batch_size": 16},
+    {"model__name": "mlp"},
+    {"model__name": "resnet20"},
+]
+
+
+@pytest.mark.parametrize("settings", WHOLE, ids=str)
+def test_where_parts_would_not_be_the_same_or_not_pay_the_batch_stays_whole(settings: dict[str, object]) -> None:
+    assert learner(2, **settings).parts.count == 1
+    assert learner(1).parts.count == 1
+
+
+def test_parts_keep_the_order_of_the_rows() -> None:
+    for count in (1, 2, 3):
+        assert Parts(count, count).map(lambda a, b: (a, b), range(7), "abcdefg") == list(zip(range(7), "abcdefg"))
+    torch.set_num_threads(1)
