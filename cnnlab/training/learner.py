@@ -118,7 +118,7 @@ class Learner:
         return torch.stack(losses).sum(), torch.stack(correct).sum()
 
     def _backward_in_parts(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """As `_backward`, a thread a part; summed in the order of the parts, so that the bits are the same each time."""
+        """As `_backward`, a thread a part; summed in the order of the parts, so the bits are the same each time."""
         count = min(self.parts.count, len(images))
         shares = [len(part) / len(images) for part in labels.tensor_split(count)]
         done = self.parts.map(self._gradients, images.tensor_split(count), labels.tensor_split(count), shares)
