@@ -118,5 +118,4 @@ def test_a_study_in_sqlite() -> None:
     study = open_or_make("two", f"sqlite:///{Path('study.db').absolute()}")
     running(study)
     assert [slot.state for slot in study_slots(study, 1)] == ["running"]
-    study._storage.engine.dispose()  # type: ignore[attr-defined]
     assert optuna.get_all_study_names(f"sqlite:///{Path('study.db').absolute()}") == ["two"]

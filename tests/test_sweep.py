@@ -18,6 +18,7 @@ import yaml
 from click.testing import Result
 
 from cnnlab.records import Epoch, RunEnded, RunStarted, SweepEnded, TrialEnded
+from cnnlab.search.samplers import make_pruner
 from cnnlab.search.study import plan_of
 from cnnlab.tracking import RunDir, last, list_studies, list_trials, read
 
@@ -141,10 +142,31 @@ def test_every_sampler_draws_a_conditional_space(sampler: str, cli: Cli) -> None
         assert ("betas" in optimizer) == (optimizer["name"] == "adam")
 
 
-@pytest.mark.parametrize("pruner", ["median", "asha", "hyperband", "patient"])
+def test_the_patient_pruner_waits_for_a_fall() -> None:
+    study = optuna.create_study(direction="maximize", pruner=make_pruner("patient", epochs=4))
+
+    def last_epoch(curve: list[float]) -> int:
+        """The epoch after which a trial with this curve is pruned, or its last."""
+        trial = study.ask()
+        for epoch, accuracy in enumerate(curve, 1):
+            trial.report(accuracy, epoch)
+            if trial.should_prune():
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                return epoch
+        study.tell(trial, curve[-1])
+        return len(curve)
+
+    for _ in range(4):
+        last_epoch([0.6, 0.7, 0.8, 0.9])
+    assert last_epoch([0.1, 0.1, 0.1, 0.2]) == 4  # below the median all along, and not worse than it was
+    assert last_epoch([0.3, 0.2, 0.2, 0.2]) == 3
+
+
+@pytest.mark.parametrize("pruner", ["median", "asha", "hyperband"])
 def test_a_pruned_trial_has_its_curve_up_to_where_it_was_pruned(pruner: str, cli: Cli) -> None:
     learns = ("-s", "data.train_size=1000", "-s", "data.batch_size=16", "--epochs", "4")
-    words = ("--search", "lr=1e-7:0.1:log", "--sampler", "random", "--trials", "12", *HERE, *learns)
+    learns_or_not = "lr=0.03,0.04,0.05,1e-6,1e-7"  # an accuracy at chance stays below that of most
+    words = ("--search", learns_or_not, "--sampler", "random", "--trials", "12", *HERE, *learns)
     found = swept(cli("sweep", "--pruner", pruner, *words))
     assert found["trials"]["pruned"] > 0
     assert found["trials"]["pruned"] + found["trials"]["complete"] == 12
