@@ -36,6 +36,7 @@ def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None
     from cnnlab.search.stages import Search
     from cnnlab.search.storage import open_storage
 
+    open_storage.cache_clear()  # a lock and a connection of its own, not those from before the fork
     search, storage = Search(plan), open_storage(plan.storage)
     base = open_study(plan.study, storage)
     base.get_trials()
@@ -60,7 +61,7 @@ def measure(name: str, storage: str, workers: int, trials: int, seconds: float, 
 
     plan, study = enter(plan_of(name, storage, trials))
     fill(study, trials, Search(plan).first_params, ahead=2 * workers)
-    context = multiprocessing.get_context("fork" if "://" not in plan.storage else "spawn")
+    context = multiprocessing.get_context("fork")  # 64 imports of torch would not fit into memory
     ready, go = context.Semaphore(0), context.Event()
     processes = [
         context.Process(target=worker, args=(plan, seconds, reports, ready, go), daemon=True) for _ in range(workers)

@@ -65,7 +65,7 @@ def main() -> None:
         )
         for repeat in range(arguments.repeats):
             for name in names if repeat % 2 == 0 else reversed(names):
-                seconds, found = _run(SEARCHERS[name], asked, Path(folder))
+                seconds, found = run_searcher(SEARCHERS[name], asked, Path(folder))
                 results[name].append((seconds, found))
                 print(f"{repeat + 1}/{arguments.repeats}  {name:28} {seconds:7.1f} s", file=sys.stderr)
     report = _report(arguments, results)
@@ -92,7 +92,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(searcher: Searcher, asked: Sixteen, folder: Path) -> tuple[float, Found]:
+def run_searcher(searcher: Searcher, asked: Sixteen, folder: Path) -> tuple[float, Found]:
     """Seconds and what was found."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         job = replace(asked, scratch=scratch, **searcher.settings)

@@ -26,7 +26,7 @@ class RunCreated:
     tags: dict[str, str]
     """Git commit, versions, hardware, command line."""
     parent: str | None = None
-    """The run id of the sweep that this is a trial of."""
+    """The run id of the sweep that this is a trial of, or of the comparison that it is a part of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +174,61 @@ class SweepEnded:
     """Of the best trial."""
 
 
+@dataclass(frozen=True, slots=True)
+class ComparisonStarted:
+    """A comparison begins or goes on; each of its arms is a sweep of its own."""
+
+    time: float
+    name: str
+    question: str
+    """`optimizer`, or the setting that is compared."""
+    arms: tuple[str, ...]
+    trials: int
+    """Of each arm's search."""
+    seeds: int
+    """Of each arm's finals."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeanOfSeeds:
+    """One arm's finals after an epoch, all seeds together."""
+
+    time: float
+    step: int
+    train_loss: float
+    val_accuracy: float
+    val_low: float
+    """95 % bootstrap interval of the mean."""
+    val_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonEnded:
+    """What a comparison came to, so far."""
+
+    time: float
+    status: Status
+    reason: str
+    scores: dict[str, float]
+    """Arm -> its mean test accuracy."""
+    ranking: tuple[str, ...]
+    verdict: str
+
+
+Ended: TypeAlias = RunEnded | SweepEnded | ComparisonEnded
+"""The last word of a journal, until its run goes on."""
+
 Record: TypeAlias = (
-    RunCreated | RunStarted | Steps | Epoch | CheckpointSealed | RunEnded | SweepStarted | TrialEnded | SweepEnded
+    RunCreated
+    | RunStarted
+    | Steps
+    | Epoch
+    | CheckpointSealed
+    | SweepStarted
+    | TrialEnded
+    | ComparisonStarted
+    | MeanOfSeeds
+    | Ended
 )
 
 KINDS: dict[str, type[Record]] = {
@@ -188,6 +241,9 @@ KINDS: dict[str, type[Record]] = {
     "sweep_started": SweepStarted,
     "trial_ended": TrialEnded,
     "sweep_ended": SweepEnded,
+    "comparison_started": ComparisonStarted,
+    "mean_of_seeds": MeanOfSeeds,
+    "comparison_ended": ComparisonEnded,
 }
 _NAMES = {kind: name for name, kind in KINDS.items()}
 _DATA = ("config", "tags", "space", "settings")

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "training": GROUND | {"data", "models"},
     "provenance": {""},
     "run": GROUND | {"data", "models", "tracking", "training", "provenance"},
-    "search": GROUND | {"data", "models", "tracking", "training", "run"},
+    "search": GROUND | {"data", "models", "tracking", "training", "run", "analysis"},
     "analysis": GROUND | {"data", "models", "tracking", "training"},
     "cli": GROUND | {"data", "models", "tracking", "training", "run", "search", "analysis", "cli"},
 }

@@ -299,7 +299,7 @@ def test_two_processes_join_one_study(cli: Cli, process: Process) -> None:
 
 
 def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli, process: Process) -> None:
-    words = ("--trials", "30", "--workers", "1", *QUICK, "--epochs", "20")
+    words = ("--trials", "1000", "--workers", "1", *QUICK, "--epochs", "20")
     first = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -309,6 +309,13 @@ def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli, pr
     assert first.wait(60) == 143
     assert second.returncode == 3
     assert "join it by --study" in second.stderr
+
+
+def test_a_signal_while_the_plots_are_drawn_ends_with_its_code(cli: Cli, monkeypatch: Any) -> None:
+    monkeypatch.setattr("cnnlab.search.report.write_report", lambda findings: os.kill(os.getpid(), signal.SIGTERM))
+    ended = cli("sweep", "--trials", "2", *HERE)
+    assert ended.exit_code == 143
+    assert "the same command goes on" in ended.stderr
 
 
 def test_a_trial_that_crashes_is_tried_again_and_then_left(cli: Cli, monkeypatch: Any) -> None:

@@ -12,6 +12,12 @@ IMAGES = {"count": 256, "shape": (1, 28, 28)}
 SETTINGS = {"data__batch_size": 64, "training__epochs": 2}
 
 
+@pytest.fixture(autouse=True)
+def _processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One on which a batch is cut into parts."""
+    monkeypatch.setattr("cnnlab.training.threads._processor", lambda: "AVX2")
+
+
 def learner(threads: int, **settings: object) -> Learner:
     return Learner(small_config(**{**SETTINGS, "training__threads": threads, **settings}), small_dataset(**IMAGES))  # type: ignore[arg-type]
 
@@ -69,6 +75,12 @@ WHOLE: list[dict[str, object]] = [
 def test_where_parts_would_not_be_the_same_or_not_pay_the_batch_stays_whole(settings: dict[str, object]) -> None:
     assert learner(2, **settings).parts.count == 1
     assert learner(1).parts.count == 1
+
+
+def test_where_operators_share_the_threads_well_the_batch_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert learner(2).parts.count == 2
+    monkeypatch.setattr("cnnlab.training.threads._processor", lambda: "AVX512")
+    assert learner(2).parts.count == 1
 
 
 def test_parts_keep_the_order_of_the_rows() -> None:

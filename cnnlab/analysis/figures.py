@@ -37,7 +37,7 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
 
 def curves_figure(records: Sequence[Record], title: str) -> "Figure":
     """Loss, accuracy and learning rate against the step."""
-    figure = _new_figure(12, 3.6)
+    figure = new_figure(12, 3.6)
     loss, accuracy, rate = figure.subplots(1, 3)
     figure.suptitle(title)
     epochs = [record for record in records if isinstance(record, Epoch)]
@@ -76,7 +76,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
     """Test images by true class (rows) and predicted class (columns); counts are written in where there is room."""
     size = len(classes)
     side = min(4 + 0.35 * size, 16)
-    figure = _new_figure(side + 1, side)
+    figure = new_figure(side + 1, side)
     axes = figure.subplots()
     shares = [[cell / max(sum(row), 1) for cell in row] for row in counts]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -92,7 +92,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
     return figure
 
 
-def _new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     """Without pyplot: no global state and no window."""
     from matplotlib.figure import Figure
 

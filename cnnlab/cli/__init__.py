@@ -14,9 +14,10 @@ from cnnlab.errors import CnnlabError, Interrupted
 COMMANDS = {
     "train": "Train one network.",
     "sweep": "Search hyperparameters.",
+    "compare": "Compare optimizers, each tuned with the same budget.",
     "studies": "List the sweeps made here.",
     "runs": "List the runs made here.",
-    "show": "Show one run or one sweep: settings, curves, results.",
+    "show": "Show one run, one sweep or one comparison: settings, curves, results.",
     "ui": "Open the MLflow UI on the runs made here.",
     "sync": "Deliver to MLflow what it has not got.",
     "doctor": "Say what is wrong here, and end the runs whose process died.",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--storage", metavar="URL", help="The database of a sweep that is kept in one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout: that of `train --json`.")
 def show(run: str, plot: Path | None, storage: str | None, as_json: bool) -> None:
-    """Show one run or one sweep: settings, curves, results.
+    """Show one run, one sweep or one comparison: settings, curves, results.
 
     RUN is a run id, an unambiguous beginning of one, last, a run's directory, or the name of a study.
 
@@ -37,7 +37,10 @@ def show(run: str, plot: Path | None, storage: str | None, as_json: bool) -> Non
     from cnnlab.tracking import find_run, studies_root
 
     if run and (studies_root() / run / "journal.jsonl").exists():
-        _show_sweep(run, storage, as_json)
+        if (studies_root() / run / "report/compare.json").exists():
+            _show_comparison(studies_root() / run / "report", as_json)
+        else:
+            _show_sweep(run, storage, as_json)
         return
     found = find_run(run)
     if plot:
@@ -50,6 +53,12 @@ def show(run: str, plot: Path | None, storage: str | None, as_json: bool) -> Non
         return
     _print_history(found)
     print_result(result_of(found), as_json=False)
+
+
+def _show_comparison(report: Path, as_json: bool) -> None:
+    """What a comparison found, as it left it."""
+    text = (report / ("compare.json" if as_json else "compare.md")).read_text(encoding="utf-8")
+    click.echo(json.dumps(json.loads(text)) if as_json else text.rstrip())
 
 
 def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:

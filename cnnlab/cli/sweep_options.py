@@ -36,14 +36,17 @@ class SweepOptions:
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> "SweepOptions":
         """Take ours out of all that Click has read."""
-        own = {field.name: options.pop(field.name) for field in fields(cls)}
-        study = own["study"]
-        if study is not None and (not study or study.startswith(".") or not set(study) <= _LETTERS):
-            raise BadInput(f"--study {study!r}: a study's name is made of letters, digits, - and _")
-        return cls(**own)
+        return cls(**{field.name: options.pop(field.name) for field in fields(cls)})
 
 
 _LETTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+
+
+def _study(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The name of a study, which is that of a folder too."""
+    if value is not None and (not value or not set(value) <= _LETTERS):
+        raise BadInput(f"--study {value!r}: a study's name is made of letters, digits, - and _")
+    return value
 
 
 class Workers(click.ParamType[int | None]):
@@ -69,6 +72,19 @@ def sweep_options(command: F) -> F:
         command = option(command)
     return command
 
+
+workers_option = click.option(
+    "--workers", type=Workers(), default="auto", show_default=True, help="Processes that train."
+)
+study_option = click.option(
+    "--study",
+    metavar="NAME",
+    callback=_study,
+    help="Join or go on with this study. [default: made from the experiment]",
+)
+storage_option = click.option(
+    "--storage", metavar="URL", help="A database that machines share, or a file. [default: mlruns/studies/STUDY]"
+)
 
 _OPTIONS: list[Callable[[Any], Any]] = [
     click.option(
@@ -99,11 +115,9 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option(
         "--retries", type=click.IntRange(0, 100), default=2, show_default=True, help="Of a trial that crashed."
     ),
-    click.option("--workers", type=Workers(), default="auto", show_default=True, help="Processes that train."),
-    click.option("--study", metavar="NAME", help="Join or go on with this study. [default: made from the experiment]"),
-    click.option(
-        "--storage", metavar="URL", help="A database that machines share, or a file. [default: mlruns/studies/STUDY]"
-    ),
+    workers_option,
+    study_option,
+    storage_option,
     click.option(
         "--extend", metavar="OLD", help="Take over the trials of this study that lie inside the space given now."
     ),

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnlab.cli import complain
-from cnnlab.cli.interrupts import catch_interrupts
+from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
 from cnnlab.cli.progress import open_status
 from cnnlab.cli.session import DELIVERY_SECONDS
 from cnnlab.cli.sweep_options import SweepOptions
-from cnnlab.cli.sweep_view import open_sweep_view
+from cnnlab.cli.sweep_view import SweepView, open_sweep_view
 from cnnlab.config import RunConfig
 from cnnlab.config.space import Space
 from cnnlab.errors import InUse
@@ -21,8 +21,10 @@ from cnnlab.tracking import Courier, RunDir, last, read, resolve
 
 if TYPE_CHECKING:
     from cnnlab.search.findings import Findings
+    from cnnlab.search.journal import SweepJournal
     from cnnlab.search.plan import Plan
     from cnnlab.search.slots import Slot
+    from cnnlab.search.workers import Layout
 
 
 def run_sweep(
@@ -40,12 +42,11 @@ def run_sweep(
     began = time.monotonic()
     if asked.workers != 1:
         forkserver.start()
-    with Courier(uri) as courier:
-        from cnnlab.search.findings import findings_of, settings_of
+    with Courier(uri) as courier, end_when_interrupted("interrupted; the same command goes on"):
+        from cnnlab.search.findings import findings_of
         from cnnlab.search.journal import open_sweep
         from cnnlab.search.report import write_report
         from cnnlab.search.study import check, extend
-        from cnnlab.search.sweep import sweep
         from cnnlab.search.trial import check_on_data
         from cnnlab.search.workers import layout
 
@@ -60,23 +61,53 @@ def run_sweep(
             raise InUse(
                 f"{plan.study}: a live process ({journal.run.holder()}) has this study; join it by --study {plan.study}"
             )
-        followed = _Followed(courier)
-        followed.look_at(journal.run, 0)
+        followed = Followed(courier)
         with open_sweep_view(quiet, plan, str(where)) as view, catch_interrupts() as interrupt:
-            for seen in sweep(plan, where, asked.timeout, lambda: bool(interrupt.number)):
-                if seen.stage.name == "search":
-                    journal.note(seen.slots, lambda slot: settings_of(plan, slot))
-                followed.look(seen.slots)
-                view.show(seen)
+            work_on(plan, journal, where, asked.timeout, interrupt, followed, view)
         findings = findings_of(plan)
         with open_status(quiet, "drawing the plots"):
             write_report(findings)
-        journal.end(_ended(findings, _status(findings)))
+        journal.end(ended(plan, findings.slots))
         with open_status(quiet, "handing the sweep over to MLflow"):
             undelivered = followed.wait()
         if undelivered:
             complain(f"MLflow has not got all of this sweep yet ({undelivered}); later: cnnlab sync")
         return _print(findings, time.monotonic() - began, interrupt.number, as_json=as_json)
+
+
+def work_on(
+    plan: "Plan",
+    journal: "SweepJournal",
+    where: "Layout",
+    timeout: float | None,
+    interrupt: Interrupt,
+    followed: "Followed",
+    view: SweepView,
+) -> None:
+    """Take part in a sweep until all its trials have ended or a signal came; what ends is noted, told and shown."""
+    from cnnlab.search.findings import settings_of
+    from cnnlab.search.sweep import sweep
+
+    followed.look_at(journal.run, 0)
+    for seen in sweep(plan, where, timeout, lambda: bool(interrupt.number)):
+        if seen.stage.name == "search":
+            journal.note(seen.slots, lambda slot: settings_of(plan, slot))
+        followed.look(seen.slots)
+        view.show(seen)
+
+
+def ended(plan: "Plan", slots: "list[Slot]") -> SweepEnded:
+    """A sweep's last word, until it goes on."""
+    from cnnlab.search.findings import settings_of
+    from cnnlab.search.sweep import best_first
+
+    done = sum(slot.finished for slot in slots)
+    status: Status = "finished" if done == len(slots) else "interrupted"
+    reason = "" if status == "finished" else f"{done} of {len(slots)} trials; the same command goes on"
+    best = next(iter(best_first(slots)), None)
+    if best is None:
+        return SweepEnded(time.time(), status, reason, None, None, {})
+    return SweepEnded(time.time(), status, reason, best.number, best.value, settings_of(plan, best))
 
 
 def plan_of(config: RunConfig, space: Space, asked: SweepOptions, experiment: str, uri: str) -> "Plan":
@@ -119,7 +150,7 @@ def show_preview(config: RunConfig, space: Space, asked: SweepOptions) -> int:
     return 0
 
 
-class _Followed:
+class Followed:
     """The runs of a sweep that the courier was told of, each once an attempt."""
 
     def __init__(self, courier: Courier) -> None:
@@ -153,21 +184,6 @@ def _has_begun(run: RunDir) -> bool:
 
     records = read(run.journal_file)[0]
     return run.created.tags.get("kind") == SEEDS or last(records, RunStarted) is not None
-
-
-def _status(findings: "Findings") -> Status:
-    return "finished" if all(slot.finished for slot in findings.slots) else "interrupted"
-
-
-def _ended(findings: "Findings", status: Status) -> SweepEnded:
-    from cnnlab.search.findings import settings_of
-
-    best = findings.best
-    done = sum(slot.finished for slot in findings.slots)
-    reason = "" if status == "finished" else f"{done} of {len(findings.slots)} trials; the same command goes on"
-    if best is None:
-        return SweepEnded(time.time(), status, reason, None, None, {})
-    return SweepEnded(time.time(), status, reason, best.number, best.value, settings_of(findings.plan, best))
 
 
 def _print(findings: "Findings", seconds: float, interrupted: int, *, as_json: bool) -> int:

@@ -1,9 +1,10 @@
 """What one run is, and reading it from YAML and flags."""
 
 from cnnlab.config.reading import as_config, changed, flat, flatten, parse_value, read_config, to_yaml
-from cnnlab.config.run import DataConfig, LossConfig, RunConfig, TrainingConfig
+from cnnlab.config.run import QUESTIONS, DataConfig, LossConfig, RunConfig, TrainingConfig
 
 __all__ = [
+    "QUESTIONS",
     "DataConfig",
     "LossConfig",
     "RunConfig",

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cnnlab.config.messages import SECTIONS, explain
-from cnnlab.config.run import RunConfig
+from cnnlab.config.run import QUESTIONS, RunConfig
 from cnnlab.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from cnnlab.errors import BadInput
 
@@ -30,14 +30,14 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
 
 
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
-    """`config` with `settings` (dotted path -> value) laid over it; its search space is left out.
+    """`config` with `settings` (dotted path -> value) laid over it; what it asks of many runs is left out.
 
     What was set for another kind of model, optimizer or schedule is left out, as by `read_config`.
 
     Raises:
         BadInput: naming the field, the value and what is allowed.
     """
-    values = config.model_dump(mode="json", exclude_unset=True, exclude={"search"})
+    values = config.model_dump(mode="json", exclude_unset=True, exclude={*QUESTIONS})
     _leave_out_foreign(values, settings)
     for path, value in settings.items():
         _set(values, path, value)
@@ -55,7 +55,7 @@ def to_yaml(config: RunConfig) -> str:
 
 
 def flat(config: RunConfig) -> dict[str, Any]:
-    """Dotted path -> value, one entry a setting; lists stay lists. `search` is no setting of a run and left out."""
+    """Dotted path -> value, one entry a setting; lists stay lists. QUESTIONS are no settings of a run."""
     return flatten(config.model_dump(mode="json"))
 
 
@@ -63,7 +63,7 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
     """`flat` of a config as JSON holds it."""
     flattened: dict[str, Any] = {}
     for section, values in config.items():
-        if section == "search":
+        if section in QUESTIONS:
             continue
         if isinstance(values, dict):
             flattened.update({f"{section}.{key}": value for key, value in values.items()})

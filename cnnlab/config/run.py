@@ -14,6 +14,10 @@ Augmentation = Literal["flip", "crop", "cutout", "rotate"]
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 
 
+QUESTIONS = ("search", "compare")
+"""Sections that ask for many runs; they are no setting of one."""
+
+
 class DataConfig(Section):
     dataset: DatasetName = Field("digits", description="which images")
     root: str | None = Field(
@@ -70,6 +74,9 @@ class RunConfig(Section):
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     search: dict[str, Any] | None = Field(None, description="ranges that `cnnlab sweep` searches")
+    compare: Annotated[list[str], Field(min_length=1)] | dict[str, Any] | None = Field(
+        None, description="optimizers that `cnnlab compare` compares"
+    )
 
     @model_validator(mode="after")
     def _warmup_leaves_epochs(self) -> "RunConfig":

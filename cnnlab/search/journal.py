@@ -62,6 +62,7 @@ class SweepJournal:
                 self.plan.experiment,
                 self.plan.tracking_uri,
                 self.plan.folder,
+                parent=self.plan.above or None,
                 tags={"study": self.plan.study, "kind": "sweep", "dataset": self.plan.config.data.dataset},
             )
         try:

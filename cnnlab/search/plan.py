@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnlab.config import RunConfig, changed
+from cnnlab.config import QUESTIONS, RunConfig, changed
 from cnnlab.config.space import Params, Space
 from cnnlab.seeds import derive
 from cnnlab.tracking import studies_root
@@ -35,6 +35,8 @@ class Plan:
     tracking_uri: str = "none"
     parent: str = ""
     """The run id of the sweep itself, known once it was made."""
+    above: str = ""
+    """The run id of the comparison that the sweep is a part of."""
 
     @property
     def folder(self) -> Path:
@@ -43,7 +45,7 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """What has to be the same for two plans to be of one study."""
-        config = self.config.model_dump(mode="json", exclude={"search", "name"})
+        config = self.config.model_dump(mode="json", exclude={*QUESTIONS, "name"})
         for key in ("device", "threads"):  # where a trial runs, not what it is
             config["training"].pop(key)
         return {

@@ -17,23 +17,34 @@ from cnnlab.config.space import Choices, Dimension, Params, Range, Space
 from cnnlab.errors import BadInput
 
 
-def _tpe(space: Space, seed: int) -> BaseSampler:
+def _tpe(space: Space, study: int, trial: int) -> BaseSampler:
     conditional = any(dimension.only for dimension in space.dimensions)
-    return TPESampler(seed=seed, group=conditional, multivariate=True if conditional else None)
+    return TPESampler(seed=trial, group=conditional, multivariate=True if conditional else None)
 
 
-SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
+def _qmc(space: Space, study: int, trial: int) -> BaseSampler:
+    return QMCSampler(
+        scramble=True, seed=study, independent_sampler=RandomSampler(seed=trial), warn_independent_sampling=False
+    )
+
+
+def _cmaes(space: Space, study: int, trial: int) -> BaseSampler:
+    return CmaEsSampler(seed=study, independent_sampler=RandomSampler(seed=trial), warn_independent_sampling=False)
+
+
+SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
     "tpe": _tpe,
-    "random": lambda space, seed: RandomSampler(seed=seed),
-    "qmc": lambda space, seed: QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False),
-    "gp": lambda space, seed: GPSampler(seed=seed, warn_independent_sampling=False),
-    "cmaes": lambda space, seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
-    "grid": lambda space, seed: RandomSampler(seed=seed),  # its points are fixed when the study is made
+    "random": lambda space, study, trial: RandomSampler(seed=trial),
+    "qmc": _qmc,
+    "gp": lambda space, study, trial: GPSampler(seed=trial, warn_independent_sampling=False),
+    "cmaes": _cmaes,
+    "grid": lambda space, study, trial: RandomSampler(seed=trial),  # its points are fixed when the study is made
 }
-"""Name -> a sampler for one trial. qmc and cmaes keep their place in the study; all else is in the trials."""
+"""Name -> a sampler for one trial of a space, from the study's seed and the trial's own.
 
-SAME_SEED = ("qmc", "cmaes")
-"""Samplers whose trials are points of one sequence, so that all need the same seed."""
+The points of qmc and cmaes are of one sequence, so that all trials need the study's seed; choices, which neither knows,
+and all that the others draw come from the trial's own.
+"""
 
 PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "none": lambda epochs: NopPruner(),
@@ -54,10 +65,10 @@ def check_sampler(name: str, space: Space) -> None:
         raise BadInput(f"--sampler grid: {ranges[0]} is a range; list its values, as in --search {ranges[0]}=A,B,C")
 
 
-def make_sampler(name: str, space: Space, seed: int) -> BaseSampler:
+def make_sampler(name: str, space: Space, study_seed: int, trial_seed: int) -> BaseSampler:
     """A sampler for one trial."""
     with _experimental():
-        return SAMPLERS[name](space, seed % 2**32)
+        return SAMPLERS[name](space, study_seed % 2**32, trial_seed % 2**32)
 
 
 def make_pruner(name: str, epochs: int) -> BasePruner:

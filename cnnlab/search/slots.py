@@ -26,6 +26,8 @@ SLOT, ATTEMPT, CAUSE, RETRY, INFEASIBLE, OWNER, RUN_DIR, CONFIG = (
     f"cnnlab:{key}" for key in ("slot", "attempt", "cause", "retry", "infeasible", "owner", "run_dir", "config")
 )
 """User attributes of a trial; CAUSE is why it failed, RETRY whether there is to be another attempt."""
+TEST_ACCURACY, HISTORY = "cnnlab:test_accuracy", "cnnlab:history"
+"""Of a confirmation: on the test split, and after each epoch [step, seconds, training loss, validation accuracy]."""
 
 
 @dataclass(frozen=True)

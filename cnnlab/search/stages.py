@@ -16,7 +16,6 @@ from cnnlab.config import RunConfig, flat
 from cnnlab.config.space import Choices
 from cnnlab.search.plan import Plan
 from cnnlab.search.samplers import (
-    SAME_SEED,
     from_optuna,
     make_pruner,
     make_sampler,
@@ -76,8 +75,8 @@ class Search:
         return f"trial {number}"
 
     def sampler(self, number: int) -> BaseSampler:
-        turn = 0 if self.plan.sampler in SAME_SEED else number
-        return make_sampler(self.plan.sampler, self.plan.space, self.plan.sampler_seed(turn))
+        plan = self.plan
+        return make_sampler(plan.sampler, plan.space, plan.sampler_seed(0), plan.sampler_seed(number))
 
     def pruner(self, number: int) -> BasePruner:
         """Trial 0 is what all is compared with, so it is trained to its end."""

@@ -7,11 +7,12 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from cnnlab.config import DataConfig, RunConfig
+from cnnlab.config import QUESTIONS, DataConfig, RunConfig
 from cnnlab.config.space_reading import corners
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, CnnlabError
@@ -78,7 +79,7 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
     with beating(storage, trial):
         try:
             trainings = stage.trainings(slot.number, trial)
-            trial.set_user_attr(attr.CONFIG, trainings[0].config.model_dump(mode="json", exclude={"search"}))
+            trial.set_user_attr(attr.CONFIG, trainings[0].config.model_dump(mode="json", exclude={*QUESTIONS}))
             trial.set_user_attr(attr.RUN_DIR, str(_folder(trainings)))
             scores: list[float] = []
             with _parent_of(stage, slot, trainings, scores) as parent:
@@ -86,7 +87,8 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
                     watcher = None if scores else trial  # the later seeds are not reported and not pruned
                     score = yield from _train(stage, slot, training, parent, watcher, interrupted)
                     scores.append(score)
-            tell(study, trial, TrialState.COMPLETE, statistics.fmean(scores), scores=scores)
+            kept = _history(trainings[0]) if stage.name == "confirm" else {}
+            tell(study, trial, TrialState.COMPLETE, statistics.fmean(scores), scores=scores, **kept)
         except _Pruned:
             tell(study, trial, TrialState.PRUNED)
         except _Infeasible as error:
@@ -131,6 +133,14 @@ def _train(
     if ended.status == "finished" and ended.best_val_accuracy is not None:
         return ended.best_val_accuracy
     raise _Infeasible(ended.reason) if ended.diverged else _Failed(ended.reason)
+
+
+def _history(training: Training) -> dict[str, Any]:
+    """What others read of a training that is none of theirs: its test accuracy and its curve."""
+    run = RunDir(training.directory)
+    ended = last(read(run.journal_file)[0], RunEnded)
+    rows = [[e.step, round(e.seconds, 4), round(e.train_loss, 6), e.val_accuracy] for e in _epochs(run)]
+    return {"test_accuracy": ended and ended.test_accuracy, "history": rows}
 
 
 def _dataset_of(config: RunConfig) -> Dataset:

@@ -10,7 +10,19 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from cnnlab.errors import InUse
-from cnnlab.records import Epoch, Record, RunEnded, RunStarted, Steps, SweepEnded, SweepStarted, TrialEnded
+from cnnlab.records import (
+    ComparisonEnded,
+    ComparisonStarted,
+    Ended,
+    Epoch,
+    Record,
+    RunEnded,
+    RunStarted,
+    Steps,
+    SweepEnded,
+    SweepStarted,
+    TrialEnded,
+)
 from cnnlab.tracking.delivery import Delivery, Draw, LoadModel
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.progress import load_progress, save_progress
@@ -108,7 +120,7 @@ def mark_dead(run: RunDir) -> bool:
     try:
         with run.hold():
             records, _ = read(run.journal_file)
-            if not records or isinstance(records[-1], RunEnded | SweepEnded):
+            if not records or isinstance(records[-1], Ended):
                 return False
             with Journal(run.journal_file) as journal:
                 journal.write(_death_of(run, records, os.stat(run.journal_file).st_mtime))
@@ -117,7 +129,9 @@ def mark_dead(run: RunDir) -> bool:
         return False
 
 
-def _death_of(run: RunDir, records: list[Record], at: float) -> RunEnded | SweepEnded:
+def _death_of(run: RunDir, records: list[Record], at: float) -> Ended:
+    if last(records, ComparisonStarted):
+        return ComparisonEnded(at, "died", "its process died; the same command goes on", {}, (), "")
     if sweep := last(records, SweepStarted):
         trials = [record for record in records if isinstance(record, TrialEnded)]
         reason = f"its process died after {len(trials)} of {sweep.trials} trials; the same command goes on"

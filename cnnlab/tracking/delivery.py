@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from cnnlab import __version__
-from cnnlab.records import Record, RunCreated, RunEnded, RunStarted, SweepEnded, SweepStarted
+from cnnlab.records import ComparisonStarted, Ended, Record, RunCreated, RunEnded, RunStarted, SweepStarted
 from cnnlab.tracking.journal import last, read
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
 from cnnlab.tracking.translate import (
     STATUS,
+    comparison_tags,
     created_tags,
     dataset_fields,
     ended_tags,
@@ -102,7 +103,7 @@ class Delivery:
             if mlflow_run != progress.mlflow_run_id:  # not the run that the offset belongs to
                 records, end = read(self.run.journal_file)
             self._deliver(mlflow_run, records)
-            complete = isinstance(records[-1], RunEnded | SweepEnded)
+            complete = isinstance(records[-1], Ended)
             # until an end is delivered whole, its records are delivered again
             save_progress(self.run, self.uri, Progress(mlflow_run, progress.offset if complete else end))
             if complete:
@@ -121,6 +122,8 @@ class Delivery:
                 self._log_dataset(mlflow_run, record)
             elif isinstance(record, SweepStarted):
                 self._start(mlflow_run, sweep_parameters(record), sweep_tags(record))
+            elif isinstance(record, ComparisonStarted):
+                self._start(mlflow_run, {}, comparison_tags(record))
         rows = [Metric(*row) for record in records for row in metrics(record)]
         for first in range(0, len(rows), BATCH):
             self.client.log_batch(mlflow_run, metrics=rows[first : first + BATCH])
@@ -167,7 +170,7 @@ class Delivery:
             return {}
         found = self._find_by_id(parent)
         if found is None:
-            raise LookupError(f"the sweep {parent} of this trial is not in the store yet")
+            raise LookupError(f"the run {parent} above this one is not in the store yet")
         return {"mlflow.parentRunId": found}
 
     def _experiment(self) -> str:
@@ -221,17 +224,17 @@ class Delivery:
     def _finish(self, mlflow_run: str) -> None:
         """The artifacts, then the status: who reads it finds all the rest."""
         ended = read(self.run.journal_file)[0][-1]
-        assert isinstance(ended, RunEnded | SweepEnded)
+        assert isinstance(ended, Ended)
         for file in (self.run.config_file, self.run.journal_file):
             self.client.log_artifact(mlflow_run, str(file))
-        if isinstance(ended, SweepEnded):
+        if not isinstance(ended, RunEnded):
             self._log_report(mlflow_run)
         elif self.run.created.parent is None:  # the trials of a sweep are many: curves, but no figures and no model
             self._log_figures(mlflow_run)
             outputs = self.client.get_run(mlflow_run).outputs
             if ended.weights_file and not (outputs and outputs.model_outputs):
                 self._log_model(mlflow_run)
-        for key, value in ended_tags(ended, is_trial=self.run.created.parent is not None).items():
+        for key, value in ended_tags(ended, is_trial="trial" in self.run.created.tags).items():
             self.client.set_tag(mlflow_run, key, value)
         self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))
 
@@ -241,7 +244,7 @@ class Delivery:
                 self.client.log_artifact(mlflow_run, str(figure), "figures")
 
     def _log_report(self, mlflow_run: str) -> None:
-        """What the sweep left in its folder."""
+        """What the sweep or the comparison left in its folder."""
         for file in sorted(self.run.path.glob("report/*")):
             self.client.log_artifact(mlflow_run, str(file), "report")
         if (best := self.run.path / "best.yaml").exists():

@@ -3,7 +3,22 @@
 import json
 from typing import Any, NamedTuple
 
-from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Steps, SweepEnded, SweepStarted, TrialEnded
+from cnnlab.config import QUESTIONS
+from cnnlab.records import (
+    ComparisonEnded,
+    ComparisonStarted,
+    Ended,
+    Epoch,
+    MeanOfSeeds,
+    Record,
+    RunCreated,
+    RunEnded,
+    RunStarted,
+    Steps,
+    SweepEnded,
+    SweepStarted,
+    TrialEnded,
+)
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}
 """MLflow's word for how a run ended; the tag cnnlab.status says it exactly."""
@@ -39,6 +54,16 @@ def metrics(record: Record) -> list[MetricRow]:
             "test/accuracy": record.test_accuracy,
             "test/loss": record.test_loss,
         }
+    elif isinstance(record, MeanOfSeeds):
+        values = {
+            "train/epoch_loss": record.train_loss,
+            "val/accuracy": record.val_accuracy,
+            "val/accuracy_low": record.val_low,
+            "val/accuracy_high": record.val_high,
+        }
+    elif isinstance(record, ComparisonEnded):
+        at = milliseconds(record.time)
+        return [MetricRow(f"test/accuracy/{arm}", score, at, 0) for arm, score in record.scores.items()]
     elif isinstance(record, TrialEnded):
         trial = {"trial/val_accuracy": record.value, "best/val_accuracy": record.best_value}
         at = milliseconds(record.time)
@@ -53,7 +78,7 @@ def parameters(created: RunCreated) -> dict[str, str]:
     """The flat config: `optimizer.lr` -> "0.05"."""
     flat: dict[str, Any] = {}
     for section, values in created.config.items():
-        if isinstance(values, dict) and section != "search":
+        if isinstance(values, dict) and section not in QUESTIONS:
             flat.update({f"{section}.{key}": value for key, value in values.items()})
     return {key: _text(value) if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
 
@@ -96,9 +121,23 @@ def sweep_tags(started: SweepStarted) -> dict[str, str]:
     return {f"cnnlab.{key}": value for key, value in own.items()}
 
 
-def ended_tags(ended: RunEnded | SweepEnded, *, is_trial: bool) -> dict[str, str]:
+def comparison_tags(started: ComparisonStarted) -> dict[str, str]:
+    """What a comparison can be found by."""
+    own = {
+        "status": "running",
+        "question": started.question,
+        "arms": ", ".join(started.arms),
+        "trials": str(started.trials),
+        "seeds": str(started.seeds),
+    }
+    return {f"cnnlab.{key}": value for key, value in own.items()}
+
+
+def ended_tags(ended: Ended, *, is_trial: bool) -> dict[str, str]:
     """How it ended, exactly, which MLflow's status does not say."""
-    if isinstance(ended, SweepEnded):
+    if isinstance(ended, ComparisonEnded):
+        own = {"ranking": ", ".join(ended.ranking), "verdict": ended.verdict}
+    elif isinstance(ended, SweepEnded):
         best = {f"best.{key}": json.dumps(value) for key, value in ended.settings.items()}
         own = {"best_trial": "" if ended.best_trial is None else str(ended.best_trial), **best}
     else:

@@ -1,7 +1,8 @@
 """The threads of a CPU: a batch in parts, a thread a part, where that is faster than all threads on each operator.
 
 Two threads that share the small operators of a small network wait for each other at the end of each, and for each
-other's cache lines. With half of the batch each they meet once a step (docs/performance.md).
+other's cache lines. With half of the batch each they meet once a step, but take turns at Python. Which of the two costs
+more depends on the processor (docs/performance.md).
 """
 
 from collections.abc import Callable, Iterable
@@ -16,6 +17,8 @@ from cnnlab.config.models import CNN, LeNet5
 
 T = TypeVar("T")
 
+SLOW_TO_MEET = ("AVX2",)
+"""PyTorch's names of the processors on which parts were measured to be faster; on one with AVX512 they are slower."""
 IMAGES_A_PART = 16
 """A part of fewer is not worth its thread."""
 PIXELS_A_BATCH = 2**14
@@ -55,7 +58,7 @@ def usable_threads(asked: int | None) -> int:
 
 
 def count_parts(config: RunConfig, device: torch.device, batch_size: int, side: tuple[int, int], threads: int) -> int:
-    """Into how many parts a batch is cut: a function of the config and the number of threads, never of a timing.
+    """Into how many parts a batch is cut: a function of config, processor and number of threads, never of a timing.
 
     Not where a part would see something else than the whole: batch normalisation takes its statistics over the batch,
     dropout draws from one generator, a micro-batch is a part already.
@@ -67,9 +70,16 @@ def count_parts(config: RunConfig, device: torch.device, batch_size: int, side: 
     alone = not isinstance(model, CNN | LeNet5) or config.training.accumulate > 1
     if isinstance(model, CNN):
         alone = alone or model.norm == "batch" or model.dropout > 0
-    if alone or device.type != "cpu" or batch_size * side[0] * side[1] < PIXELS_A_BATCH:
+    if alone or device.type != "cpu" or _processor() not in SLOW_TO_MEET:
+        return 1
+    if batch_size * side[0] * side[1] < PIXELS_A_BATCH:
         return 1
     return max(1, min(threads, batch_size // IMAGES_A_PART))
+
+
+def _processor() -> str:
+    """The widest instructions that PyTorch uses here: DEFAULT, AVX2, AVX512, ..."""
+    return torch.backends.cpu.get_cpu_capability()
 
 
 @cache

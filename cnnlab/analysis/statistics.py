@@ -1,0 +1,276 @@
+"""What scores over seeds allow to say: intervals, differences with their tests, verdicts, and how far to trust them.
+
+Scores are fractions in [0, 1], one a seed, higher is better. The two of a pair have the same seeds in the same order.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal, TypeAlias
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.weightstats import ttost_paired
+
+ALPHA = 0.05
+POWER = 0.8
+"""Of the number of seeds that is said to decide a pair."""
+LEAST_SEEDS = 5
+"""With fewer nothing is claimed."""
+RESAMPLES = 9999
+MOST_SEEDS = 1000
+"""A number of seeds beyond it is not worth saying."""
+
+Verdict: TypeAlias = Literal["better", "worse", "equal", "undecided"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One arm's scores."""
+
+    mean: float
+    std: float
+    """The sample's; 0 of one score."""
+    median: float
+    ci_low: float
+    ci_high: float
+    """95 % bootstrap interval of the mean, by percentiles (Efron 1979)."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Arm `a` against arm `b`, seed by seed."""
+
+    a: str
+    b: str
+    difference: float
+    """Mean of a - b."""
+    ci_low: float
+    ci_high: float
+    """95 % paired bootstrap interval of the difference."""
+    probability: float
+    """P(A > B) over all pairs of scores, ties counted half (Agarwal et al. 2021, arXiv 2108.13264)."""
+    p_t: float | None
+    """Of the paired t test, corrected over the pairs; None where there are too few seeds to claim anything."""
+    p_wilcoxon: float | None
+    """Of the exact signed-rank test, corrected; None where no outcome of so few seeds could be significant."""
+    p_equal: float | None
+    """Of two one-sided t tests against a difference of the margin (Schuirmann 1987)."""
+    verdict: Verdict
+    """Of `a`."""
+    seeds_to_decide: int | None
+    """Of an undecided pair, should mean and spread stay what they are; None for none or more than MOST_SEEDS."""
+
+    @property
+    def p_value(self) -> float | None:
+        """What the verdict rests on: the larger of the two tests'; None where there is neither."""
+        return max((p for p in (self.p_t, self.p_wilcoxon) if p is not None), default=None)
+
+
+def summarize(scores: Sequence[float], seed: int = 0) -> Summary:
+    """Mean, spread and interval. Raises ValueError where there is no score."""
+    if not scores:
+        raise ValueError("no scores")
+    low, high = bootstrap_interval(scores, seed)
+    std = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
+    return Summary(float(np.mean(scores)), std, float(np.median(scores)), low, high)
+
+
+def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the mean; the value itself twice where all are the same."""
+    if len(set(values)) == 1:
+        return float(values[0]), float(values[0])
+    found = stats.bootstrap(
+        (np.asarray(values),),
+        np.mean,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def compare_all(scores: Mapping[str, Sequence[float]], margin: float, seed: int = 0) -> list[Pair]:
+    """Every pair of arms, with Holm's correction over the pairs (Holm 1979).
+
+    A difference is called one where the paired t test says so and, with seeds enough for it, the exact Wilcoxon test
+    too. Where both one-sided tests put it within the margin it is called equal, were it significant or not.
+
+    Args:
+        scores: arm -> one score a seed, the same seeds in the same order.
+        margin: a difference of accuracy too small to matter.
+
+    Raises:
+        ValueError: the arms have different numbers of scores.
+    """
+    if len({len(values) for values in scores.values()}) > 1:
+        raise ValueError(f"the same seeds for each, but got { ({name: len(s) for name, s in scores.items()}) }")
+    names = list(combinations(scores, 2))
+    pairs = [_pair(a, b, scores[a], scores[b], margin, seed) for a, b in names]
+    t = _holm([pair.p_t for pair in pairs])
+    wilcoxon = _holm([pair.p_wilcoxon for pair in pairs])
+    if pairs and least_p_value(len(scores[names[0][0]])) * len(pairs) > ALPHA:
+        wilcoxon = [None] * len(pairs)
+    corrected = [replace(pair, p_t=p, p_wilcoxon=w) for pair, p, w in zip(pairs, t, wilcoxon, strict=True)]
+    return [_judged(pair, scores[pair.a], scores[pair.b], margin, len(pairs)) for pair in corrected]
+
+
+def ranking(scores: Mapping[str, Sequence[float]]) -> list[str]:
+    """The arms, the best mean first."""
+    return sorted(scores, key=lambda name: -float(np.mean(scores[name])))
+
+
+def expected_best(values: Sequence[float]) -> list[float]:
+    """The best value to be expected of k = 1 ... N of these N random trials, drawn without replacement.
+
+    E[max of k] = sum over i of v_(i) C(i-1, k-1) / C(N, k), v_(1) <= ... <= v_(N).
+    """
+    ordered, n = sorted(values), len(values)
+    return [
+        sum(value * math.comb(i, k - 1) for i, value in enumerate(ordered)) / math.comb(n, k) for k in range(1, n + 1)
+    ]
+
+
+def performance_profile(times: Mapping[str, Sequence[float]], ratios: Sequence[float]) -> dict[str, list[float]]:
+    """The share of workloads on which an arm is within a factor of the fastest one (Dolan and Moré 2002).
+
+    Args:
+        times: arm -> what it took on each workload to reach the target; infinity for a miss.
+        ratios: the factors, each at least 1.
+    """
+    fastest = [min(column) for column in zip(*times.values(), strict=True)]
+    return {
+        name: [
+            float(np.mean([t < math.inf and t <= ratio * best for t, best in zip(row, fastest, strict=True)]))
+            for ratio in ratios
+        ]
+        for name, row in times.items()
+    }
+
+
+def algoperf_scores(times: Mapping[str, Sequence[float]], r_max: float = 4.0) -> dict[str, float]:
+    """The area below each arm's performance profile from 1 to `r_max`, over r_max - 1.
+
+    AlgoPerf's score (Dahl et al. 2023, arXiv 2306.07179). The profile is a step function, so the area is exact: each
+    workload adds the part of [1, r_max] above its ratio.
+    """
+    fastest = [min(column) for column in zip(*times.values(), strict=True)]
+
+    def part(time: float, best: float) -> float:
+        return 0.0 if time == math.inf else max(0.0, r_max - time / best) / (r_max - 1)
+
+    return {
+        name: float(np.mean([part(time, best) for time, best in zip(row, fastest, strict=True)]))
+        for name, row in times.items()
+    }
+
+
+def share_near_best(positions: Sequence[float], values: Sequence[float], within: float = 0.01) -> float:
+    """The share of a range whose value is no more than `within` below the best, linear between the points.
+
+    Args:
+        positions: where in the range each value lies, in [0, 1].
+        values: one a position.
+    """
+    order = np.argsort(positions)
+    grid = np.linspace(0, 1, 1001)
+    curve = np.interp(grid, np.asarray(positions)[order], np.asarray(values)[order])
+    return float(np.mean(curve >= max(values) - within))
+
+
+def _pair(a: str, b: str, scores_a: Sequence[float], scores_b: Sequence[float], margin: float, seed: int) -> Pair:
+    """With p-values that are not corrected yet."""
+    differences = [one - other for one, other in zip(scores_a, scores_b, strict=True)]
+    low, high = bootstrap_interval(differences, seed)
+    more = stats.mannwhitneyu(scores_a, scores_b).statistic / (len(scores_a) * len(scores_b))
+    enough = len(differences) >= LEAST_SEEDS
+    return Pair(
+        a,
+        b,
+        float(np.mean(differences)),
+        low,
+        high,
+        float(more),
+        _t_test(differences) if enough else None,
+        _wilcoxon(differences) if enough else None,
+        _equivalence(differences, margin) if enough else None,
+        "undecided",
+        None,
+    )
+
+
+def _t_test(differences: Sequence[float]) -> float:
+    """Two-sided. Differences that are all the same leave no spread to test against: 1 where they are 0, else 0."""
+    if len(set(differences)) == 1:
+        return 1.0 if differences[0] == 0 else 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nearly identical data
+        return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def _wilcoxon(differences: Sequence[float]) -> float:
+    """Exact, by all signs where there are ties or zeros and few seeds, else by many at random."""
+    if not any(differences):
+        return 1.0
+    sizes = [abs(difference) for difference in differences]
+    if 0 not in sizes and len(set(sizes)) == len(sizes):
+        return float(stats.wilcoxon(differences, method="exact").pvalue)
+    method = stats.PermutationMethod(n_resamples=2**13, rng=np.random.default_rng(0))
+    return float(stats.wilcoxon(differences, method=method).pvalue)
+
+
+def least_p_value(seeds: int) -> float:
+    """The smallest that the exact two-sided signed-rank test can give: so many differences, all of one sign."""
+    return float(2.0 ** (1 - seeds))
+
+
+def _equivalence(differences: Sequence[float], margin: float) -> float:
+    if len(set(differences)) == 1:
+        return 0.0 if abs(differences[0]) < margin else 1.0
+    return float(ttost_paired(np.asarray(differences), np.zeros(len(differences)), -margin, margin)[0])
+
+
+def _holm(values: Sequence[float | None]) -> list[float | None]:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known:
+        return [None] * len(values)
+    return [float(p) for p in multipletests(known, ALPHA, method="holm")[1]]
+
+
+def _judged(pair: Pair, scores_a: Sequence[float], scores_b: Sequence[float], margin: float, pairs: int) -> Pair:
+    if pair.p_equal is not None and pair.p_equal < ALPHA:
+        return replace(pair, verdict="equal")
+    if pair.p_value is not None and pair.p_value < ALPHA:
+        return replace(pair, verdict="better" if pair.difference > 0 else "worse")
+    differences = [one - other for one, other in zip(scores_a, scores_b, strict=True)]
+    return replace(pair, seeds_to_decide=seeds_to_decide(differences, margin, pairs))
+
+
+def seeds_to_decide(differences: Sequence[float], margin: float, pairs: int = 1) -> int | None:
+    """How many seeds would find a difference of this mean and spread, or find it within the margin, with POWER.
+
+    Of the two the smaller; None for more than MOST_SEEDS.
+    """
+    if len(differences) < 2 or len(set(differences)) == 1:
+        return LEAST_SEEDS if len(differences) < LEAST_SEEDS else None
+    mean, std = abs(float(np.mean(differences))), float(np.std(differences, ddof=1))
+    needed = [_seeds_for(mean / std, ALPHA / pairs, "two-sided")]
+    if mean < margin:  # the nearer of the two one-sided tests is the one that decides
+        needed.append(_seeds_for((margin - mean) / std, ALPHA, "larger"))
+    found = min(needed)
+    return max(LEAST_SEEDS, len(differences) + 1, math.ceil(found)) if found <= MOST_SEEDS else None
+
+
+def _seeds_for(effect: float, alpha: float, alternative: str) -> float:
+    power = TTestPower()
+    if power.power(effect, MOST_SEEDS, alpha, alternative=alternative) < POWER:
+        return math.inf
+    if power.power(effect, 2, alpha, alternative=alternative) > POWER:
+        return 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(np.ravel(power.solve_power(effect, None, alpha, POWER, alternative))[0])

@@ -1,0 +1,130 @@
+"""What a comparison found: as the JSON object that scripts read, and as tables with a sentence for people."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from cnnlab.analysis.comparison import ArmResult, Comparison
+
+BAR = 24
+"""Characters of an interval's bar."""
+PROBABILITY = "P(A > B)"
+"""A column for which a terminal has no room."""
+
+
+def print_comparison(found: "Comparison", name: str, seconds: float, *, as_json: bool) -> None:
+    """On stdout."""
+    from cnnlab.analysis.comparison_report import comparison_json
+
+    if as_json:
+        click.echo(json.dumps({**comparison_json(found), "study": name, "seconds": seconds}))
+        return
+    _print_tables(found)
+    click.echo(f"\n{seconds:.0f} s; report: mlruns/studies/{name}/report/compare.html")
+
+
+def print_workloads(found: "Mapping[str, Comparison]", seconds: float, *, as_json: bool) -> None:
+    """On stdout: each workload, then AlgoPerf's score over all of them."""
+    from cnnlab.analysis.comparison_report import comparison_json
+    from cnnlab.analysis.workloads import scores_over, write_profile
+
+    scores = scores_over(list(found.values()))
+    folder = Path("mlruns", "studies", next(iter(found)), "report")
+    profile = write_profile(list(found.values()), folder)
+    ranking = sorted(scores, key=lambda arm: -scores[arm].seconds)
+    if as_json:
+        each = [{"study": name, **comparison_json(comparison)} for name, comparison in found.items()]
+        algoperf = {arm: {"steps": score.steps, "seconds": score.seconds} for arm, score in scores.items()}
+        click.echo(json.dumps({"workloads": each, "algoperf": algoperf, "ranking": ranking, "seconds": seconds}))
+        return
+    for name, comparison in found.items():
+        click.echo(f"\n{name}")
+        _print_tables(comparison)
+    click.echo(f"\nAlgoPerf's score over {len(found)} workloads (1: the fastest to the target on each):")
+    for arm in ranking:
+        click.echo(f"  {arm:14} by seconds {scores[arm].seconds:.3f}   by steps {scores[arm].steps:.3f}")
+    click.echo(f"{seconds:.0f} s; performance profile: {profile}")
+
+
+def interval_bar(low: float, mean: float, high: float, left: float, right: float) -> str:
+    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `."""
+    scale = (BAR - 1) / (right - left) if right > left else 0.0
+    a, at, b = (round((value - left) * scale) for value in (low, mean, high))
+    cells = [" "] * BAR
+    cells[a : b + 1] = ["─"] * (b + 1 - a)
+    cells[a], cells[b] = "├", "┤"
+    cells[at] = "●"
+    return "".join(cells).rstrip()
+
+
+def _print_tables(found: "Comparison") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from cnnlab.analysis.comparison import sentence
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console.print(_arms(found))
+    if found.pairs:
+        console.print(Text())
+        console.print(_pairs(found))
+    console.print(Text(f"\n{sentence(found)}.", style="bold"), soft_wrap=True)
+    for warning in found.warnings:
+        console.print(Text(f"! {warning}"), soft_wrap=True)
+
+
+def _arms(found: "Comparison") -> Any:
+    table = _table(found.question, "test, %", "95 % interval", "untuned", "to target", "diverged", "tuned")
+    lows = [summary.ci_low for summary in found.summaries.values()]
+    highs = [summary.ci_high for summary in found.summaries.values()]
+    for arm in found.arms:
+        summary, untuned = found.summaries.get(arm.name), found.untuned.get(arm.name)
+        bar = summary and interval_bar(summary.ci_low, summary.mean, summary.ci_high, min(lows), max(highs))
+        table.add_row(
+            arm.name,
+            f"{100 * summary.mean:.2f} ± {100 * summary.std:.2f}" if summary else "none",
+            bar or "",
+            f"{100 * untuned.mean:.2f}" if untuned else "none",
+            _steps(found, arm),
+            str(arm.infeasible or ""),
+            ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in arm.best_params.items()),
+        )
+    if found.target is not None:
+        table.caption = f"± over {found.seeds} seeds; steps to a validation accuracy of {found.target:.4f}, the median"
+        table.caption_justify = "left"
+    return table
+
+
+def _pairs(found: "Comparison") -> Any:
+    from cnnlab.analysis.comparison_report import PAIR_COLUMNS, note_on_pairs, pair_rows
+
+    table = _table(*(column for column in PAIR_COLUMNS if column != PROBABILITY))
+    for row in pair_rows(found):
+        table.add_row(*(cell for column, cell in zip(PAIR_COLUMNS, row, strict=True) if column != PROBABILITY))
+    table.caption, table.caption_justify = note_on_pairs(found), "left"
+    return table
+
+
+def _steps(found: "Comparison", arm: "ArmResult") -> str:
+    to = found.to_target.get(arm.name)
+    if to is None:
+        return ""
+    return "missed" if to.steps == float("inf") else f"{to.steps:.0f} steps"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _table(*columns: str) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table

@@ -1,0 +1,188 @@
+"""A comparison at the command line: its arms' sweeps one after the other, then the report and the verdict."""
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cnnlab.cli import complain
+from cnnlab.cli.compare_options import CompareOptions
+from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
+from cnnlab.cli.progress import open_status
+from cnnlab.cli.sweep_session import Followed, ended, work_on
+from cnnlab.cli.sweep_view import open_sweep_view
+from cnnlab.config import RunConfig
+from cnnlab.config.arms import Arm, contains
+from cnnlab.errors import BadInput
+from cnnlab.search import forkserver
+from cnnlab.tracking import Courier, resolve
+
+if TYPE_CHECKING:
+    from cnnlab.analysis.comparison import Comparison
+    from cnnlab.search.comparison import Contest
+    from cnnlab.search.plan import Plan
+    from cnnlab.search.workers import Layout
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for."""
+
+    asked: CompareOptions
+    questions: list[tuple[RunConfig, str, list[Arm]]]
+    """A workload each: the experiment, the question, the arms."""
+    seeds: int
+    experiment: str
+    tracking_uri: str | None
+
+
+def run_comparison(wanted: Wanted, *, as_json: bool, quiet: bool) -> int:
+    """Compare, print what was found, return the exit code."""
+    uri = resolve(wanted.tracking_uri)
+    began = time.monotonic()
+    if wanted.asked.workers != 1:
+        forkserver.start()
+    with Courier(uri) as courier, end_when_interrupted("interrupted; the same command goes on"):
+        from cnnlab.cli.compare_result import print_comparison, print_workloads
+
+        contests = _contests(wanted, uri)
+        where = _checked(contests, wanted.asked)
+        followed = Followed(courier)
+        found: dict[str, Comparison] = {}
+        with catch_interrupts() as interrupt:
+            for contest in contests:
+                found[contest.name] = _compare(contest, wanted, uri, where, followed, interrupt, quiet=quiet)
+                if interrupt.number:
+                    break
+        with open_status(quiet, "handing the comparison over to MLflow"):
+            undelivered = followed.wait()
+        if undelivered:
+            complain(f"MLflow has not got all of this comparison yet ({undelivered}); later: cnnlab sync")
+        seconds = time.monotonic() - began
+        if len(contests) == 1:
+            (name, only), *_ = found.items()
+            print_comparison(only, name, seconds, as_json=as_json)
+        else:
+            print_workloads(found, seconds, as_json=as_json)
+        return _exit_code(found, interrupt)
+
+
+def show_preview(wanted: Wanted) -> int:
+    """Print what a comparison would do."""
+    contests = _contests(wanted, "none")
+    where = _checked(contests, wanted.asked)
+    for contest in contests:
+        print(f"comparison {contest.name} over {contest.question}, {where}")
+        print(f"{contest.trials} trials each, then {contest.seeds} fresh seeds each for the best and for the defaults")
+        for arm, plan in contest.plans.items():
+            ranges = ", ".join(f"{d.path} in {d.domain}" for d in plan.space.dimensions)
+            print(f"  {arm:12} lr {plan.config.optimizer.lr:g} untuned; tuned: {ranges}")
+    return 0
+
+
+def _contests(wanted: Wanted, uri: str) -> "list[Contest]":
+    from cnnlab.search.comparison import contest_of
+    from cnnlab.search.samplers import check_sampler
+
+    asked = wanted.asked
+    contests = []
+    for number, (config, question, arms) in enumerate(wanted.questions):
+        for arm in arms:
+            check_sampler(asked.sampler, arm.space)
+        name = asked.study if asked.study is None or len(wanted.questions) == 1 else f"{asked.study}-{number + 1}"
+        contests.append(
+            contest_of(
+                config,
+                question,
+                arms,
+                trials=asked.trials,
+                seeds=wanted.seeds,
+                sampler=asked.sampler,
+                name=name,
+                storage=asked.storage,
+                experiment=wanted.experiment,
+                tracking_uri=uri,
+            )
+        )
+    arms_of = {tuple(contest.plans) for contest in contests}
+    if len(arms_of) > 1:
+        raise BadInput(f"--workload: the same is compared on each, but got {' and '.join(map(str, sorted(arms_of)))}")
+    if len({contest.name for contest in contests}) < len(contests):
+        raise BadInput("--workload: two of them are the same experiment")
+    return contests
+
+
+def _checked(contests: "list[Contest]", asked: CompareOptions) -> "Layout":
+    """Whatever a user could have got wrong is found here; where trainings run."""
+    from cnnlab.search.study import check
+    from cnnlab.search.trial import check_on_data
+    from cnnlab.search.workers import layout
+
+    for contest in contests:
+        for plan in contest.plans.values():
+            check(plan)
+            check_on_data(plan)
+    training = contests[0].config.training
+    return layout(asked.workers, training.device, training.threads)
+
+
+def _compare(
+    contest: "Contest",
+    wanted: Wanted,
+    uri: str,
+    where: "Layout",
+    followed: Followed,
+    interrupt: Interrupt,
+    *,
+    quiet: bool,
+) -> "Comparison":
+    """Train what is left of a comparison, and leave its report."""
+    from cnnlab.search.comparison import is_done
+    from cnnlab.search.comparison_run import ended as comparison_ended
+    from cnnlab.search.comparison_run import open_comparison, write_mean_curves, write_report
+
+    with open_comparison(contest, wanted.experiment, uri) as (run, journal):
+        followed.look_at(run, 0)
+        for plan in contest.plans.values():
+            if not interrupt.number:
+                _work_on_arm(replace(plan, above=run.run_id), where, followed, interrupt, quiet=quiet)
+        found = judged(contest, wanted.asked, str(where))
+        done = all(is_done(plan) for plan in contest.plans.values())
+        with open_status(quiet, "drawing the figures"):
+            write_report(found, run)
+        if done:
+            for curve in write_mean_curves(found, contest, run):
+                followed.look_at(curve, 0)
+        journal.write(comparison_ended(found, "" if done else "not all was trained; the same command goes on"))
+    return found
+
+
+def _work_on_arm(plan: "Plan", where: "Layout", followed: Followed, interrupt: Interrupt, *, quiet: bool) -> None:
+    from cnnlab.search.claims import study_slots
+    from cnnlab.search.journal import open_sweep
+    from cnnlab.search.stages import Search
+    from cnnlab.search.study import open_or_make
+
+    plan, journal = open_sweep(plan)
+    with open_sweep_view(quiet, plan, str(where)) as view:
+        work_on(plan, journal, where, None, interrupt, followed, view)
+    journal.end(ended(plan, study_slots(open_or_make(plan.study, plan.storage), Search(plan).wanted)))
+
+
+def judged(contest: "Contest", asked: CompareOptions, where: str) -> "Comparison":
+    """What has been found by now."""
+    from cnnlab.analysis.comparison import judge
+    from cnnlab.search.comparison import caveats, result_of
+
+    arms = [result_of(plan, name) for name, plan in contest.plans.items()]
+    return judge(contest.question, arms, asked.margin / 100, asked.target, caveats(contest, where), contains)
+
+
+def _exit_code(found: "dict[str, Comparison]", interrupt: Interrupt) -> int:
+    if interrupt.number:
+        complain("interrupted; the same command goes on: cnnlab " + " ".join(sys.argv[1:]))
+        return 128 + interrupt.number
+    if not any(comparison.pairs for comparison in found.values()):
+        complain("fewer than two arms were trained to their end; see the reasons by cnnlab show STUDY")
+        return 1
+    return 0

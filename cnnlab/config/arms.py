@@ -1,0 +1,183 @@
+"""The arms of a comparison: what is compared, each with the settings that are tuned for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cnnlab.config.compare_defaults import SHIPPED, Settings, Shipped, tuned
+from cnnlab.config.flags import FLAGS
+from cnnlab.config.messages import SECTIONS, nearest
+from cnnlab.config.reading import as_config, changed, flat
+from cnnlab.config.run import RunConfig
+from cnnlab.config.space import Space
+from cnnlab.config.space_reading import read_space
+from cnnlab.config.yaml_file import parse_yaml
+from cnnlab.errors import BadInput
+
+DEFAULT = ("sgd", "momentum", "adam")
+OPTIMIZER = "optimizer"
+"""The question where --over asks no other."""
+
+BUDGET = ("trials", "seeds", "epochs", "train_size", "training.epochs", "data.train_size", "training.patience")
+"""What has to be the same for each arm."""
+
+NOT_COMPARED = {
+    "data.dataset": "scores on different images cannot be compared; give a --workload each",
+    "data.root": "scores on different images cannot be compared; give a --workload each",
+    "data.val_fraction": "scores on different splits cannot be compared",
+    "training.seed": "each arm is trained on the same fresh seeds; --seeds K says how many",
+    "training.device": "it is where a network is trained, not what it is",
+    "training.threads": "it is where a network is trained, not what it is",
+    "optimizer.lr": "the learning rate is tuned for each arm; cnnlab sweep searches it",
+    "optimizer.name": "it is what is compared without --over; name the optimizers by --optimizers",
+}
+"""Setting -> why --over cannot ask for it."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of what is compared."""
+
+    name: str
+    config: RunConfig
+    """As it is without tuning."""
+    space: Space
+    """What is tuned for it."""
+
+
+def read_arms(config: RunConfig, optimizers: str | None, over: str | None, trials: int) -> tuple[str, list[Arm]]:
+    """The question and its arms, two at least.
+
+    Args:
+        config: the experiment as written; its `compare` says what is compared where the command line does not.
+        optimizers: NAME,NAME,...
+        over: PATH=VALUE,VALUE,...; PATH is a flag's or a whole dotted path.
+        trials: for each arm; says how many of its settings are tuned.
+
+    Raises:
+        BadInput: naming what was asked and what is allowed.
+    """
+    if over is not None:
+        if optimizers is not None:
+            raise BadInput("--over and --optimizers are two questions; ask one")
+        return _over(config, over)
+    if optimizers is not None:
+        asked: Any = [name.strip() for name in optimizers.split(",")]
+        where = "--optimizers"
+    else:
+        asked, where = config.compare or list(DEFAULT), "compare"
+    named = _named(asked, where)
+    if len(named) < 2:
+        raise BadInput(f"{where}: {', '.join(named) or 'nothing'} alone cannot be compared; name two or more")
+    return OPTIMIZER, [_optimizer_arm(config, name, own, trials, where) for name, own in named.items()]
+
+
+def contains(general: str, special: str) -> bool:
+    """Whether one shipped optimizer has another as a special case, by however many steps."""
+    inner = SHIPPED[general].special_case if general in SHIPPED else None
+    return inner is not None and (inner == special or contains(inner, special))
+
+
+def _named(asked: Any, where: str) -> dict[str, Settings]:
+    """Arm -> what is said of it."""
+    if isinstance(asked, list):
+        words = [str(name) for name in asked]
+        if repeated := [name for index, name in enumerate(words) if name in words[:index]]:
+            raise BadInput(f"{where}: {repeated[0]} is named twice")
+        return {name: {} for name in words}
+    named = {}
+    for name, own in asked.items():
+        if own is not None and not isinstance(own, dict):
+            raise BadInput(f"{where}.{name}: {own!r} is not a mapping of this optimizer's settings and ranges")
+        if not set(str(name)) <= _LETTERS or not name:
+            raise BadInput(f"{where}.{name}: a name is made of letters, digits, - and _")
+        named[str(name)] = own or {}
+    return named
+
+
+_LETTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+
+
+def _optimizer_arm(config: RunConfig, name: str, own: Settings, trials: int, where: str) -> Arm:
+    _same_budget(own, f"{where}.{name}.")
+    shipped = SHIPPED.get(name) or _by_class(name, own, where)
+    ranges = {**tuned(shipped, trials), **{key: value for key, value in own.items() if _is_domain(key, value)}}
+    fixed = {key: value for key, value in own.items() if key not in ranges and key != "name"}
+    ranges = {key: domain for key, domain in ranges.items() if key not in fixed}
+    if not ranges:
+        raise BadInput(f"{where}.{name}: nothing of it is tuned; give it a range, as lr: {{low: 0.001, high: 1}}")
+    section = {"name": shipped.optimizer, **_kept(config), **dict(shipped.fixed), **fixed}
+    values = config.model_dump(mode="json", exclude_unset=True, exclude={"search", "compare", "optimizer"})
+    arm = as_config({**values, "optimizer": section}, f"{where}.{name}: ")
+    return Arm(name, arm, _space(arm, {f"optimizer.{key}": domain for key, domain in ranges.items()}, where, name))
+
+
+def _space(config: RunConfig, ranges: Settings, where: str, name: str) -> Space:
+    try:
+        return read_space(config.model_copy(update={"search": ranges}))
+    except BadInput as error:
+        raise BadInput(f"{where}.{name}: {error}") from None
+
+
+def _by_class(name: str, own: Settings, where: str) -> Shipped:
+    """An optimizer of the user's own naming."""
+    optimizer = own.get("name", name)
+    if optimizer in SHIPPED:
+        return SHIPPED[optimizer]
+    if isinstance(optimizer, str) and optimizer[:1].isupper():
+        return Shipped(optimizer, ({"lr": {"low": 1e-4, "high": 1.0, "log": True}}, {}, {}))
+    raise BadInput(
+        f"{where}: {optimizer!r} is unknown; it must be one of {', '.join(SHIPPED)}, or a class of torch.optim"
+        f"{nearest(str(optimizer), list(SHIPPED))}"
+    )
+
+
+def _kept(config: RunConfig) -> Settings:
+    """What of the experiment's own optimizer holds for every arm."""
+    return {
+        key: getattr(config.optimizer, key) for key in ("weight_decay",) if key in config.optimizer.model_fields_set
+    }
+
+
+def _is_domain(key: str, value: Any) -> bool:
+    """A range, or choices, which of a pair of betas are a list of lists."""
+    one_pair = key == "betas" and isinstance(value, list) and not any(isinstance(v, list) for v in value)
+    return isinstance(value, dict | list) and not one_pair
+
+
+def _over(config: RunConfig, over: str) -> tuple[str, list[Arm]]:
+    name, equals, text = over.partition("=")
+    if not (name and equals and text):
+        raise BadInput(f"--over {over}: a question is NAME=VALUE,VALUE, as in model.activation=relu,tanh")
+    path = FLAGS.get(name.replace("-", "_"), name)
+    _same_budget({path: None}, "--over ")
+    if path in NOT_COMPARED:
+        raise BadInput(f"--over {name}: {path} cannot be compared: {NOT_COMPARED[path]}")
+    values = parse_yaml(f"[{text}]")
+    if len(values) < 2:
+        raise BadInput(f"--over {over}: {text} alone cannot be compared; give two values or more")
+    arms = [_arm_over(config, path, value) for value in values]
+    if repeated := [arm.name for index, arm in enumerate(arms) if arm.name in [a.name for a in arms[:index]]]:
+        raise BadInput(f"--over {over}: {repeated[0]} is named twice")
+    return path, arms
+
+
+def _arm_over(config: RunConfig, path: str, value: Any) -> Arm:
+    """The experiment with one setting of it changed; its learning rate is tuned."""
+    section, _, key = path.partition(".")
+    if not key or (section not in SECTIONS and path not in flat(config)):
+        raise BadInput(f"--over {path}: there is no such setting{nearest(path, [*FLAGS, *flat(config)])}")
+    arm = changed(config, {path: value})
+    named = next((n for n, s in SHIPPED.items() if s.optimizer == arm.optimizer.name), None)
+    lr = tuned(SHIPPED[named], 0)["lr"] if named else {"low": 1e-4, "high": 1.0, "log": True}
+    label = "".join(c if c in _LETTERS or c == "." else "-" for c in str(value)).strip("-.") or "empty"
+    return Arm(label, arm, read_space(arm.model_copy(update={"search": {"optimizer.lr": lr}})))
+
+
+def _same_budget(asked: Mapping[str, Any], where: str) -> None:
+    for key in asked:
+        if key in BUDGET:
+            raise BadInput(
+                f"{where}{key}: unequal budgets cannot be compared; set it for all, by --trials, --seeds, --epochs or "
+                "-s data.train_size=N"
+            )

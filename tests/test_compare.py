@@ -1,0 +1,383 @@
+"""`cnnlab compare` from end to end: real trainings, real studies, real MLflow."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+
+from cnnlab.cli.compare_result import interval_bar
+from cnnlab.config import RunConfig
+from cnnlab.config.arms import read_arms
+from cnnlab.config.space import Choices, Range
+from cnnlab.records import ComparisonEnded, RunEnded
+from cnnlab.search.samplers import make_sampler, suggest
+from cnnlab.tracking import RunDir, last, list_trials, read
+
+Cli = Callable[..., Any]
+Process = Callable[..., "subprocess.CompletedProcess[str]"]
+
+SMALL = ("--epochs", "2", "-s", "data.train_size=128", "--json")
+HERE = ("--workers", "1", "--tracking-uri", "none", *SMALL)
+KEYS = {
+    "optimizers": {
+        "name",
+        "trials",
+        "best_params",
+        "seeds",
+        "scores",
+        "mean",
+        "std",
+        "ci_low",
+        "ci_high",
+        "infeasible",
+    },
+    "pairs": {"a", "b", "difference", "ci_low", "ci_high", "p_value", "verdict"},
+}
+"""What scripts rely on."""
+
+
+def compared(done: Any) -> dict[str, Any]:
+    assert done.stdout.count("\n") == 1, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def scores(found: dict[str, Any]) -> dict[str, list[float]]:
+    return {arm["name"]: arm["scores"] for arm in found["optimizers"]}
+
+
+# arms
+
+
+@pytest.mark.parametrize(
+    ("trials", "tuned"),
+    [
+        (8, {"lr"}),
+        (10, {"lr", "betas"}),
+        (25, {"lr", "betas", "eps"}),
+    ],
+)
+def test_more_trials_tune_more_of_an_optimizer(trials: int, tuned: set[str]) -> None:
+    _, arms = read_arms(RunConfig(), "sgd,adam", None, trials)
+    assert [arm.name for arm in arms] == ["sgd", "adam"]
+    assert {d.path.partition(".")[2] for d in arms[1].space.dimensions} == tuned
+    assert {d.path for d in arms[0].space.dimensions} == {"optimizer.lr"}
+
+
+@pytest.mark.parametrize("trials", [1, 10, 25])
+def test_every_shipped_optimizer_is_an_arm(trials: int) -> None:
+    names = "sgd,momentum,nesterov,adagrad,adadelta,rmsprop,adam,adamw,nadam,radam"
+    question, arms = read_arms(RunConfig(), names, None, trials)
+    assert question == "optimizer"
+    by_name = {arm.name: arm.config.optimizer for arm in arms}
+    assert by_name["sgd"].momentum == 0  # type: ignore[union-attr]
+    assert by_name["momentum"].momentum == 0.9  # type: ignore[union-attr]
+    assert by_name["nesterov"].nesterov  # type: ignore[union-attr]
+    assert by_name["adam"].name == "adam"
+    assert all(
+        isinstance(arm.space["optimizer.lr"].domain, Range) and arm.space["optimizer.lr"].domain.log for arm in arms
+    )
+
+
+def test_ones_own_optimizers_in_yaml_fix_and_tune_what_they_say() -> None:
+    own = {
+        "sgd": None,
+        "mine": {"name": "adam", "betas": [0.8, 0.99], "lr": {"low": 0.001, "high": 0.01, "log": True}},
+        "Rprop": {"lr": [0.01, 0.001]},
+    }
+    _, arms = read_arms(RunConfig(compare=own), None, None, 25)
+    mine, rprop = arms[1], arms[2]
+    assert mine.config.optimizer.betas == (0.8, 0.99)  # type: ignore[union-attr]
+    assert {d.path for d in mine.space.dimensions} == {"optimizer.lr", "optimizer.eps"}
+    assert rprop.space["optimizer.lr"].domain == Choices((0.01, 0.001))
+
+
+def test_an_arm_keeps_the_experiment_but_its_optimizer() -> None:
+    config = RunConfig.model_validate(
+        {"optimizer": {"name": "sgd", "lr": 0.3, "weight_decay": 0.01}, "model": {"dropout": 0.5}}
+    )
+    _, (sgd, adam) = read_arms(config, "sgd,adam", None, 8)
+    for arm in (sgd, adam):
+        assert arm.config.model == config.model
+        assert arm.config.optimizer.weight_decay == 0.01  # type: ignore[union-attr]
+    assert (sgd.config.optimizer.lr, adam.config.optimizer.lr) == (0.05, 0.001), "untuned is the optimizer's default"
+
+
+def test_over_asks_another_question_and_tunes_the_rate_for_each_arm() -> None:
+    question, arms = read_arms(RunConfig(), None, "model.activation=relu,tanh,sigmoid", 8)
+    assert question == "model.activation"
+    assert [(arm.name, arm.config.model.activation) for arm in arms] == [  # type: ignore[union-attr]
+        (name, name) for name in ("relu", "tanh", "sigmoid")
+    ]
+    assert {d.path for arm in arms for d in arm.space.dimensions} == {"optimizer.lr"}
+    assert [arm.name for arm in read_arms(RunConfig(), None, "batch_size=16,64", 8)[1]] == ["16", "64"]
+
+
+def test_the_choices_of_a_quasi_random_search_vary() -> None:
+    """Optuna's quasi-random points know no choices; these come from a seed of each trial's own."""
+    _, (adam, _) = read_arms(RunConfig(), "adam,sgd", None, 10)
+    study = optuna.create_study()
+    drawn = []
+    for number in range(12):
+        study.sampler = make_sampler("qmc", adam.space, 7, 1000 + number)
+        trial = study.ask()
+        drawn.append(suggest(trial, adam.space))
+        study.tell(trial, 0.0)
+    assert len({str(point["optimizer.betas"]) for point in drawn}) >= 3
+    assert len({point["optimizer.lr"] for point in drawn}) == 12
+
+
+BAD = [
+    (("--optimizers", "sgd,adma"), "did you mean adam?"),
+    (("--optimizers", "sgd"), "sgd alone cannot be compared"),
+    (("--optimizers", "sgd,sgd"), "named twice"),
+    (("--seeds", "1"), "--seeds 1: it must be a whole number from 2 on"),
+    (("--seeds", "sgd=5,adam=10"), "unequal budgets"),
+    (("--trials", "sgd=8,adam=16"), "unequal budgets"),
+    (("--trials", "0"), "from 1 on"),
+    (("--over", "training.epochs=5,10"), "unequal budgets"),
+    (("--over", "data.train_size=100,200"), "unequal budgets"),
+    (("--over", "data.dataset=digits,mnist"), "cannot be compared"),
+    (("--over", "optimizer.lr=0.1,0.2"), "tuned for each arm"),
+    (("--over", "model.activation=relu"), "relu alone cannot be compared"),
+    (("--over", "model.activation=relu,relu"), "named twice"),
+    (("--over", "model.activation=relu,rleu"), "relu"),
+    (("--over", "model.activatoin=relu,tanh"), "did you mean model.activation?"),
+    (("--over", "model.activation"), "NAME=VALUE,VALUE"),
+    (("--over", "model.norm=none,batch", "--optimizers", "sgd,adam"), "ask one"),
+    (("--target", "1.2"), "out of reach"),
+    (("--target", "0"), "out of reach"),
+    (("--margin", "-1"), "--margin"),
+    (("--workers", "0"), "auto"),
+    (("--study", "../up"), "letters"),
+    (("--sampler", "qmcc"), "qmc"),
+    (("--batch-size", "100000"), "batch_size"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), BAD, ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+def test_bad_input_is_one_line_and_nothing_is_written(cli: Cli, words: tuple[str, ...], says: str) -> None:
+    done = cli("compare", *words, "--tracking-uri", "none")
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not Path("mlruns").exists()
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        (["sgd", "adma"], "did you mean adam?"),
+        ({"sgd": None}, "alone cannot be compared"),
+        ({"sgd": None, "adam": {"trials": 16}}, "compare.adam.trials: unequal budgets"),
+        ({"sgd": None, "adam": {"epochs": 16}}, "unequal budgets"),
+        ({"sgd": None, "adam": {"momentum": 0.9}}, "has no momentum"),
+        ({"sgd": None, "adam": {"lr": 0.1}}, "nothing of it is tuned"),
+        ({"sgd": None, "adam": {"lr": {"low": 1, "high": 0.1}}}, "low < high"),
+        ({"sgd": None, "adam": 5}, "is not a mapping"),
+        ({"sgd": None, "a b": {"name": "adam"}}, "letters"),
+        (5, "compare"),
+    ],
+    ids=str,
+)
+def test_bad_arms_in_yaml(cli: Cli, own: Any, says: str) -> None:
+    Path("bad.yaml").write_text(yaml.safe_dump({"compare": own}))
+    done = cli("compare", "bad.yaml", "--tracking-uri", "none")
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not Path("mlruns").exists()
+
+
+# trainings
+
+
+def test_a_comparison_from_end_to_end(cli: Cli) -> None:
+    done = cli("compare", "--optimizers", "sgd,adam", "--trials", "3", "--seeds", "5", *HERE)
+    found = compared(done)
+    assert done.exit_code == 0
+    assert set(found) >= {"optimizers", "pairs", "ranking", "warnings"}
+    for key, wanted in KEYS.items():
+        assert set(found[key][0]) >= wanted
+    assert [arm["name"] for arm in found["optimizers"]] == found["ranking"]
+    assert [(arm["trials"], arm["seeds"], len(arm["scores"])) for arm in found["optimizers"]] == [(3, 5, 5)] * 2
+    assert all(set(arm["best_params"]) == {"optimizer.lr"} for arm in found["optimizers"])
+    (pair,) = found["pairs"]
+    assert (pair["a"], pair["b"]) == tuple(found["ranking"])
+    assert pair["verdict"] in ("better", "equal", "undecided")
+    assert pair["p_wilcoxon"] is None
+    folder = Path("mlruns/studies", found["study"], "report")
+    assert {"compare.csv", "compare.html", "compare.json", "compare.md", "curves.png"} <= {
+        f.name for f in folder.iterdir()
+    }
+    rows = list(csv.DictReader((folder / "compare.csv").read_text().splitlines()))
+    for arm in found["optimizers"]:
+        tuned = [float(row["test_accuracy"]) for row in rows if (row["arm"], row["settings"]) == (arm["name"], "tuned")]
+        assert tuned == arm["scores"]
+    assert "Fixed for all: data.batch_size 64" in (folder / "compare.md").read_text()
+    shown = json.loads(cli("show", found["study"], "--json").stdout)
+    assert shown["ranking"] == found["ranking"]
+    assert found["verdict"] in cli("show", found["study"]).stdout
+
+
+def test_finals_are_paired_by_fresh_seeds_and_scored_on_the_test_split(cli: Cli) -> None:
+    found = compared(cli("compare", "--optimizers", "sgd,adam", "--trials", "2", "--seeds", "2", *HERE))
+    seeds: dict[str, set[int]] = {}
+    tested: dict[str, list[float]] = {}
+    tried = set()
+    for run in list_trials():
+        study, stage = run.path.relative_to(Path("mlruns/studies").absolute()).parts[:2]
+        seed = run.created.config["training"]["seed"]
+        if stage == "trials":
+            tried.add(seed)
+        if stage == "confirm":
+            ended = last(read(run.journal_file)[0], RunEnded)
+            assert ended is not None
+            assert ended.test_accuracy is not None
+            seeds.setdefault(study, set()).add(seed)
+            tested.setdefault(study, []).append(ended.test_accuracy)
+    first, second = seeds.values()
+    assert first == second
+    assert len(first) == 2
+    assert tried == {0}
+    assert not tried & first
+    for arm in found["optimizers"]:
+        assert set(arm["scores"]) <= set(tested[f"{found['study']}.{arm['name']}"])
+
+
+def test_the_same_command_twice_says_the_same_and_trains_nothing(cli: Cli) -> None:
+    words = ("compare", "--optimizers", "sgd,adam", "--trials", "2", "--seeds", "2", *HERE)
+    first = compared(cli(*words))
+    before = {run.path: run.journal_file.stat().st_mtime for run in list_trials()}
+    second = compared(cli(*words))
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+    assert before == {run.path: run.journal_file.stat().st_mtime for run in list_trials()}
+
+
+def test_more_seeds_keep_the_first_ones(cli: Cli) -> None:
+    words = ("compare", "--optimizers", "sgd,adam", "--trials", "2", *HERE)
+    two, three = compared(cli(*words, "--seeds", "2")), compared(cli(*words, "--seeds", "3"))
+    assert two["study"] == three["study"]
+    for name, kept in scores(two).items():
+        assert scores(three)[name][:2] == kept
+        assert len(scores(three)[name]) == 3
+
+
+def test_a_comparison_that_was_killed_goes_on_to_what_it_would_have_been(
+    process: Process, tmp_path: Path, monkeypatch: Any
+) -> None:
+    words = ("compare", "--optimizers", "sgd,adam", "--trials", "3", "--seeds", "2", *HERE)
+    whole = compared(process(*words))
+    (tmp_path / "killed").mkdir()
+    monkeypatch.chdir(tmp_path / "killed")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not list(Path("mlruns").glob("studies/*.adam/trials/001/journal.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    again = subprocess.run([sys.executable, "-m", "cnnlab", *words], capture_output=True, text=True, check=True)
+    found = compared(again)
+    assert scores(found) == scores(whole)
+    assert [p["p_value"] for p in found["pairs"]] == [p["p_value"] for p in whole["pairs"]]
+    ended = last(read(Path("mlruns/studies", found["study"], "journal.jsonl"))[0], ComparisonEnded)
+    assert ended is not None
+    assert ended.status == "finished"
+
+
+def test_a_live_comparison_is_not_joined_by_accident(cli: Cli) -> None:
+    found = compared(cli("compare", "--optimizers", "sgd,adam", "--trials", "1", "--seeds", "2", *HERE))
+    with RunDir(Path("mlruns/studies", found["study"]).absolute()).hold():
+        done = cli("compare", "--optimizers", "sgd,adam", "--trials", "1", "--seeds", "2", *HERE)
+    assert done.exit_code == 3
+    assert "has this run" in done.stderr
+
+
+def test_a_broken_optimizer_comes_last_and_clearly(cli: Cli) -> None:
+    own = {"momentum": None, "broken": {"name": "sgd", "lr": {"low": 1e-13, "high": 1e-12}}}
+    Path("broken.yaml").write_text(yaml.safe_dump({"compare": own}))
+    found = compared(cli("compare", "broken.yaml", "--trials", "3", "--seeds", "6", *HERE, "--epochs", "4"))
+    assert found["ranking"] == ["momentum", "broken"]
+    assert found["pairs"][0]["verdict"] == "better"
+
+
+def test_an_optimizer_that_always_diverges_is_counted_and_ranked_last(cli: Cli) -> None:
+    own = {"momentum": None, "adam": None, "wild": {"name": "sgd", "lr": {"low": 1e18, "high": 1e19}}}
+    Path("wild.yaml").write_text(yaml.safe_dump({"compare": own, "optimizer": {"name": "sgd"}}))
+    found = compared(cli("compare", "wild.yaml", "--trials", "2", "--seeds", "2", *HERE))
+    wild = found["optimizers"][-1]
+    assert wild["name"] == "wild"
+    assert wild["infeasible"] >= 1
+
+
+def test_several_workloads_have_a_score(cli: Cli) -> None:
+    for name, channels in (("one", [4]), ("two", [4, 8])):
+        values = {"name": name, "model": {"channels": channels, "hidden": []}, "compare": ["sgd", "adam"]}
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(values))
+    words = ("compare", "--workload", "one.yaml", "--workload", "two.yaml", "--trials", "2", "--seeds", "2")
+    found = compared(cli(*words, *HERE))
+    assert len(found["workloads"]) == 2
+    assert set(found["algoperf"]) == {"sgd", "adam"}
+    assert all(0 <= score["steps"] <= 1 for score in found["algoperf"].values())
+    assert (Path("mlruns/studies", found["workloads"][0]["study"], "report/profile.png")).exists()
+    text = cli(*words, *HERE[:-1]).stdout
+    assert "AlgoPerf's score over 2 workloads" in text
+
+
+def test_a_comparison_in_mlflow_is_a_parent_with_studies_finals_and_mean_curves_below_it(process: Process) -> None:
+    import mlflow
+
+    done = process("compare", "--optimizers", "sgd,adam", "--trials", "2", "--seeds", "2", *SMALL, "--workers", "1")
+    found = compared(done)
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlruns/mlflow.db').absolute()}")
+    experiment = client.get_experiment_by_name("cnnlab")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if run.data.tags.get("cnnlab.kind") == "comparison"]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["cnnlab.ranking"] == ", ".join(found["ranking"])
+    for arm in found["optimizers"]:
+        assert parent.data.metrics[f"test/accuracy/{arm['name']}"] == pytest.approx(arm["mean"])
+    files = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
+    assert {"report/compare.html", "report/compare.md", "report/compare.csv", "report/pairs.png"} <= files
+    below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    sweeps = [run for run in below if run.data.tags.get("cnnlab.kind") == "sweep"]
+    curves = [run for run in below if run.data.tags.get("cnnlab.kind") == "mean of seeds"]
+    assert len(sweeps) == len(curves) == 2
+    for sweep in sweeps:
+        stages = [
+            run.data.tags["cnnlab.stage"]
+            for run in runs
+            if run.data.tags.get("mlflow.parentRunId") == sweep.info.run_id
+        ]
+        assert stages.count("search") == 2
+        assert stages.count("confirm") in (2, 4)  # where the defaults are the best, they are confirmed once
+    for curve in curves:
+        points = client.get_metric_history(curve.info.run_id, "val/accuracy")
+        assert len(points) == 2
+        low = client.get_metric_history(curve.info.run_id, "val/accuracy_low")
+        assert all(bottom.value <= point.value for bottom, point in zip(low, points, strict=True))
+
+
+def test_a_dry_run_prints_the_arms_and_writes_nothing(cli: Cli) -> None:
+    done = cli("compare", "--dry-run", "--optimizers", "sgd,adam", "--trials", "12")
+    assert done.exit_code == 0
+    assert "12 trials each, then 5 fresh seeds each" in done.stdout
+    assert "optimizer.lr in 0.0001 .. 0.1 (log), optimizer.betas in" in done.stdout
+    assert not Path("mlruns").exists()
+
+
+def test_an_interval_as_a_bar() -> None:
+    assert interval_bar(0.0, 0.5, 1.0, 0.0, 1.0) == "├───────────●──────────┤"
+    assert interval_bar(0.5, 0.5, 0.5, 0.5, 0.5) == "●"
