@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlab.analysis.comparison import Comparison, Final, Tried, expected_best_of
+from cnnlab.analysis.comparison import Comparison, Final, expected_best_of
 from cnnlab.analysis.figures import new_figure
 from cnnlab.analysis.statistics import bootstrap_interval, performance_profile
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HEADINGS = {
@@ -80,7 +79,8 @@ def curves_figure(found: Comparison) -> "Figure":
             axes.axhline(found.target, color="grey", linewidth=0.8, linestyle="--", label="target")
         axes.set(xlabel=label)
     by_step.set(ylabel="validation accuracy")
-    by_step.legend()
+    if by_step.lines:
+        by_step.legend()
     figure.suptitle(HEADINGS["curves"])
     return figure
 
@@ -92,12 +92,15 @@ def sensitivity_figure(found: Comparison) -> "Figure":
     values = [tried.value for arm in found.arms for tried in arm.tried if tried.value is not None]
     floor = min(values, default=0.0) - 0.02
     for number, arm in enumerate(found.arms):
-        points = sorted((t.lr, floor if t.value is None else t.value) for t in arm.tried if t.position is not None)
-        if points:
-            axes.plot(*zip(*points, strict=True), "o-", color=f"C{number}", label=arm.name, markersize=4)
-        _mark_default(axes, arm.tried, f"C{number}", floor)
+        points = sorted((t.lr, floor if t.value is None else t.value) for t in arm.tried if not t.untuned)
+        colour = f"C{number}"
+        axes.plot([x for x, _ in points], [y for _, y in points], "o-", color=colour, label=arm.name, markersize=4)
+        for untuned in [tried for tried in arm.tried if tried.untuned]:
+            value = floor if untuned.value is None else untuned.value
+            axes.plot([untuned.lr], [value], "s", color=colour, markersize=7)
     axes.set(xscale="log", xlabel="learning rate", ylabel="best validation accuracy", title=HEADINGS["sensitivity"])
-    axes.legend(title="squares: untuned; lowest line: diverged", title_fontsize=8)
+    if found.arms:
+        axes.legend(title="squares: untuned; lowest line: diverged", title_fontsize=8)
     return figure
 
 
@@ -132,12 +135,6 @@ def pairs_figure(found: Comparison) -> "Figure":
     axes.set_yticks(range(size), names)
     axes.set(title=HEADINGS["pairs"])
     return figure
-
-
-def _mark_default(axes: "Axes", tried: Sequence[Tried], colour: str, floor: float) -> None:
-    for untuned in [one for one in tried if one.untuned]:
-        value = floor if untuned.value is None else untuned.value
-        axes.plot([untuned.lr], [value], "s", color=colour, markersize=7)
 
 
 def _save(figure: "Figure", path: Path) -> Path:

@@ -8,8 +8,8 @@ from cnnlab.config.compare_defaults import SHIPPED, Settings, Shipped, tuned
 from cnnlab.config.flags import FLAGS
 from cnnlab.config.messages import SECTIONS, nearest
 from cnnlab.config.reading import as_config, changed, flat
-from cnnlab.config.run import RunConfig
-from cnnlab.config.space import Space
+from cnnlab.config.run import QUESTIONS, RunConfig
+from cnnlab.config.space import Choices, Space
 from cnnlab.config.space_reading import read_space
 from cnnlab.config.yaml_file import parse_yaml
 from cnnlab.errors import BadInput
@@ -101,15 +101,28 @@ _LETTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_
 def _optimizer_arm(config: RunConfig, name: str, own: Settings, trials: int, where: str) -> Arm:
     _same_budget(own, f"{where}.{name}.")
     shipped = SHIPPED.get(name) or _by_class(name, own, where)
-    ranges = {**tuned(shipped, trials), **{key: value for key, value in own.items() if _is_domain(key, value)}}
-    fixed = {key: value for key, value in own.items() if key not in ranges and key != "name"}
-    ranges = {key: domain for key, domain in ranges.items() if key not in fixed}
+    own_ranges = {key: value for key, value in own.items() if _is_domain(key, value)}
+    fixed = {key: value for key, value in own.items() if key not in own_ranges and key != "name"}
+    ranges = {key: value for key, value in {**tuned(shipped, trials), **own_ranges}.items() if key not in fixed}
     if not ranges:
         raise BadInput(f"{where}.{name}: nothing of it is tuned; give it a range, as lr: {{low: 0.001, high: 1}}")
     section = {"name": shipped.optimizer, **_kept(config), **dict(shipped.fixed), **fixed}
-    values = config.model_dump(mode="json", exclude_unset=True, exclude={"search", "compare", "optimizer"})
+    values = config.model_dump(mode="json", exclude_unset=True, exclude={*QUESTIONS, "optimizer"})
     arm = as_config({**values, "optimizer": section}, f"{where}.{name}: ")
-    return Arm(name, arm, _space(arm, {f"optimizer.{key}": domain for key, domain in ranges.items()}, where, name))
+    space = _space(arm, {f"optimizer.{key}": domain for key, domain in ranges.items()}, where, name)
+    return Arm(name, _brought_inside(arm, space), space)
+
+
+def _brought_inside(config: RunConfig, space: Space) -> RunConfig:
+    """The defaults, each as near as its range lets it be."""
+    settings = flat(config)
+    moved = {}
+    for dimension in space.dimensions:
+        value, domain = settings.get(dimension.path), dimension.domain
+        if value not in domain:
+            near = domain.nearest(value)
+            moved[dimension.path] = domain.values[0] if near is None and isinstance(domain, Choices) else near
+    return changed(config, moved) if moved else config
 
 
 def _space(config: RunConfig, ranges: Settings, where: str, name: str) -> Space:

@@ -22,8 +22,7 @@ class Range:
     """`log` means the log of 1 - value."""
 
     def __contains__(self, value: Any) -> bool:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and self.low <= value <= self.high
+        return _is_number(value) and bool(self.low <= value <= self.high)
 
     def position(self, value: float) -> float:
         """Where in the range a value lies: 0 at `low`, 1 at `high`, on the range's own scale."""
@@ -36,6 +35,10 @@ class Range:
         scaled = low + position * (high - low)
         value = scaled if not self.log else 1 - math.exp(-scaled) if self.complement else math.exp(scaled)
         return round(value) if self.integer else value
+
+    def nearest(self, value: Any) -> float | None:
+        """The value itself, or the end that it lies beyond; None of what is no number."""
+        return min(max(value, self.low), self.high) if _is_number(value) else None
 
     def to_json(self) -> dict[str, Any]:
         marks = {key: True for key in ("log", "integer", "complement") if getattr(self, key)}
@@ -59,6 +62,13 @@ class Choices:
 
     def __contains__(self, value: Any) -> bool:
         return value in self.values
+
+    def nearest(self, value: Any) -> Any | None:
+        """The value itself, or the number nearest to it; None where there is neither."""
+        if value in self.values:
+            return value
+        numbers = [choice for choice in self.values if _is_number(choice) and _is_number(value)]
+        return min(numbers, key=lambda choice: abs(choice - value), default=None)
 
     def to_json(self) -> list[Any]:
         return list(self.values)
@@ -164,3 +174,7 @@ class Space:
 
     def _applies(self, dimension: Dimension, params: Params) -> bool:
         return dimension.only is None or params.get(dimension.only.path) in dimension.only.values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -148,19 +148,9 @@ def nearest_inside(space: Space, settings: dict[str, Any]) -> Params:
         value = settings.get(dimension.path)
         if not applies or value is None:
             continue
-        if value in dimension.domain:
-            point[dimension.name] = value
-        elif _is_number(value):
-            near = _nearest(dimension.domain, value)
-            point.update({dimension.name: near} if near is not None else {})
+        if (near := dimension.domain.nearest(value)) is not None:
+            point[dimension.name] = near
     return point
-
-
-def _nearest(domain: Range | Choices, value: float) -> float | None:
-    if isinstance(domain, Range):
-        return min(max(value, domain.low), domain.high)
-    numbers = [choice for choice in domain.values if _is_number(choice)]
-    return min(numbers, key=lambda choice: abs(choice - value), default=None)
 
 
 def _kept(domain: Range | Choices, value: Any) -> Any:
@@ -180,7 +170,3 @@ def _value(domain: Range | Choices, kept: Any) -> Any:
 
 def _encoded(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
