@@ -301,7 +301,20 @@ def test_a_live_comparison_is_not_joined_by_accident(cli: Cli) -> None:
     with RunDir(Path("mlruns/studies", found["study"]).absolute()).hold():
         done = cli("compare", "--optimizers", "sgd,adam", "--trials", "1", "--seeds", "2", *HERE)
     assert done.exit_code == 3
-    assert "has this run" in done.stderr
+    assert f"join it by --study {found['study']}" in done.stderr
+
+
+def test_two_processes_share_a_comparison_by_its_name(process: Process) -> None:
+    words = ("compare", "--study", "ours", "--optimizers", "sgd,adam", "--trials", "4", "--seeds", "3", *HERE)
+    first = subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    second = compared(process(*words))
+    found = json.loads(first.communicate()[0])
+    assert first.returncode == 0
+    assert scores(found) == scores(second)
+    assert [arm["trials"] for arm in found["optimizers"]] == [4, 4]
+    assert len(list(Path("mlruns/studies").glob("ours.*/trials/*/journal.jsonl"))) == 8
 
 
 def test_a_broken_optimizer_comes_last_and_clearly(cli: Cli) -> None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cnnlab.config import read_config
+from cnnlab.config.arms import read_arms
 from cnnlab.config.space_reading import read_space
 from cnnlab.data import load
 from cnnlab.data.torchvision_sets import DEBIAN
@@ -19,7 +20,7 @@ SMALLEST = {"training.epochs": 1, "data.train_size": 64, "data.batch_size": 16, 
 
 
 def test_the_promised_experiments_are_there() -> None:
-    names = {"digits", "fashion_mnist", "cifar10_resnet20", "own_images", "shapes", "sweep"}
+    names = {"digits", "fashion_mnist", "cifar10_resnet20", "own_images", "shapes", "sweep", "compare"}
     assert {path.stem for path in FILES} == names
 
 
@@ -35,7 +36,7 @@ def test_each_loads_and_says_what_it_shows_and_how_long_it_takes(path: Path) -> 
 def test_each_trains_in_its_smallest_form(path: Path) -> None:
     if path.stem == "cifar10_resnet20":
         pytest.skip("its images have to be downloaded")
-    if path.stem in ("fashion_mnist", "sweep") and not DEBIAN["fashion_mnist"].exists():
+    if path.stem in ("fashion_mnist", "sweep", "compare") and not DEBIAN["fashion_mnist"].exists():
         pytest.skip("needs Debian's package: apt-get install dataset-fashion-mnist")
     for index in range(80):  # own_images.yaml looks for a folder of this name
         for name in ("cats", "dogs"):
@@ -53,6 +54,12 @@ def test_each_trains_in_its_smallest_form(path: Path) -> None:
 def test_each_space_can_be_searched(path: Path) -> None:
     config, _ = read_config(path, {})
     assert read_space(config).dimensions
+
+
+def test_the_comparison_has_its_arms() -> None:
+    config, _ = read_config(FOLDER / "compare.yaml", {})
+    _, arms = read_arms(config, None, None, 8)
+    assert [arm.name for arm in arms] == ["sgd", "momentum", "rmsprop", "adam", "broken"]
 
 
 @pytest.mark.parametrize("script", ["train.sbatch", "sweep.sbatch"])

@@ -9,7 +9,7 @@ from cnnlab.training.threads import Parts
 from tests.runs import records_of, small_config, small_dataset
 
 IMAGES = {"count": 256, "shape": (1, 28, 28)}
-SETTINGS = {"data__batch_size": 64, "training__epochs": 2, "training__precision": "fp32"}
+SETTINGS = {"data__batch_size": 64, "training__epochs": 2}
 
 
 @pytest.fixture(autouse=True)

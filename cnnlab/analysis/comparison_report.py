@@ -18,7 +18,8 @@ PAIR_COLUMNS = ("pair", "difference", "95 % interval", "P(A > B)", "t", "Wilcoxo
 
 
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:
-    """All of it into a folder that is there; the files."""
+    """All of it into a folder, made where there is none; the files."""
+    folder.mkdir(exist_ok=True)
     texts = {
         "compare.json": json.dumps(comparison_json(found), indent=1) + "\n",
         "compare.md": markdown(found),

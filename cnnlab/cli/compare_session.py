@@ -137,23 +137,25 @@ def _compare(
     quiet: bool,
 ) -> "Comparison":
     """Train what is left of a comparison, and leave its report."""
+    from cnnlab.analysis.comparison_report import write_comparison
     from cnnlab.search.comparison import is_done
     from cnnlab.search.comparison_run import ended as comparison_ended
-    from cnnlab.search.comparison_run import open_comparison, write_mean_curves, write_report
+    from cnnlab.search.comparison_run import open_comparison, write_mean_curves
 
-    with open_comparison(contest, wanted.experiment, uri) as (run, journal):
+    joining = wanted.asked.study is not None
+    with open_comparison(contest, wanted.experiment, uri, joining=joining) as (run, journal):
         followed.look_at(run, 0)
         for plan in contest.plans.values():
             if not interrupt.number:
                 _work_on_arm(replace(plan, above=run.run_id), where, followed, interrupt, quiet=quiet)
         found = judged(contest, wanted.asked, str(where))
-        done = all(is_done(plan) for plan in contest.plans.values())
-        with open_status(quiet, "drawing the figures"):
-            write_report(found, run)
-        if done:
-            for curve in write_mean_curves(found, contest, run):
+        if journal:
+            done = all(is_done(plan) for plan in contest.plans.values())
+            with open_status(quiet, "drawing the figures"):
+                write_comparison(found, run.path / "report")
+            for curve in write_mean_curves(found, contest, run) if done else []:
                 followed.look_at(curve, 0)
-        journal.write(comparison_ended(found, "" if done else "not all was trained; the same command goes on"))
+            journal.write(comparison_ended(found, "" if done else "not all was trained; the same command goes on"))
     return found
 
 
@@ -164,9 +166,10 @@ def _work_on_arm(plan: "Plan", where: "Layout", followed: Followed, interrupt: I
     from cnnlab.search.study import open_or_make
 
     plan, journal = open_sweep(plan)
-    with open_sweep_view(quiet, plan, str(where)) as view:
-        work_on(plan, journal, where, None, interrupt, followed, view)
-    journal.end(ended(plan, study_slots(open_or_make(plan.study, plan.storage), Search(plan).wanted)))
+    with journal:
+        with open_sweep_view(quiet, plan, str(where)) as view:
+            work_on(plan, journal, where, None, interrupt, followed, view)
+        journal.end(ended(plan, study_slots(open_or_make(plan.study, plan.storage), Search(plan).wanted)))
 
 
 def judged(contest: "Contest", asked: CompareOptions, where: str) -> "Comparison":

@@ -57,17 +57,19 @@ def run_sweep(
         if asked.extend:
             extend(plan, asked.extend, asked.storage)
         plan, journal = open_sweep(plan)
-        if not journal.ours and asked.study is None:
-            raise InUse(
-                f"{plan.study}: a live process ({journal.run.holder()}) has this study; join it by --study {plan.study}"
-            )
         followed = Followed(courier)
-        with open_sweep_view(quiet, plan, str(where)) as view, catch_interrupts() as interrupt:
-            work_on(plan, journal, where, asked.timeout, interrupt, followed, view)
-        findings = findings_of(plan)
-        with open_status(quiet, "drawing the plots"):
-            write_report(findings)
-        journal.end(ended(plan, findings.slots))
+        with journal:
+            if not journal.ours and asked.study is None:
+                raise InUse(
+                    f"{plan.study}: a live process ({journal.run.holder()}) has this study; join it by --study "
+                    f"{plan.study}"
+                )
+            with open_sweep_view(quiet, plan, str(where)) as view, catch_interrupts() as interrupt:
+                work_on(plan, journal, where, asked.timeout, interrupt, followed, view)
+            findings = findings_of(plan)
+            with open_status(quiet, "drawing the plots"):
+                write_report(findings)
+            journal.end(ended(plan, findings.slots))
         with open_status(quiet, "handing the sweep over to MLflow"):
             undelivered = followed.wait()
         if undelivered:

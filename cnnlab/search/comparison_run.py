@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from cnnlab.analysis.comparison import ArmResult, Comparison, sentence
 from cnnlab.analysis.comparison_figures import band
-from cnnlab.analysis.comparison_report import write_comparison
 from cnnlab.config import RunConfig, changed
+from cnnlab.errors import InUse
 from cnnlab.records import ComparisonEnded, ComparisonStarted, MeanOfSeeds, RunEnded, Status
 from cnnlab.run import create_run
 from cnnlab.search.comparison import Contest
+from cnnlab.search.journal import find_or_make_run
 from cnnlab.tracking import Journal, RunDir, studies_root
 
 KIND = "comparison"
@@ -25,30 +26,37 @@ def folder_of(name: str) -> Path:
 
 
 @contextmanager
-def open_comparison(contest: Contest, experiment: str, tracking_uri: str) -> Iterator[tuple[RunDir, Journal]]:
+def open_comparison(
+    contest: Contest, experiment: str, tracking_uri: str, *, joining: bool
+) -> Iterator[tuple[RunDir, Journal | None]]:
     """Make the comparison's run, or find it, and be the one that writes it.
 
+    Args:
+        joining: take part without a journal where another process writes it.
+
     Raises:
-        InUse: a live process has this comparison.
+        InUse: a live process has this comparison, and it is not to be joined.
     """
-    run = RunDir(folder_of(contest.name))
-    if not run.journal_file.exists():
-        tags = {"study": contest.name, "kind": KIND, "dataset": contest.config.data.dataset}
-        create_run(contest.config, experiment, tracking_uri, run.path, tags=tags)
-    with run.hold(), Journal(run.journal_file) as journal:
+    tags = {"study": contest.name, "kind": KIND, "dataset": contest.config.data.dataset}
+    run = find_or_make_run(contest.config, experiment, tracking_uri, folder_of(contest.name), None, tags)
+    with ExitStack() as held:
+        try:
+            held.enter_context(run.hold())
+        except InUse:
+            if not joining:
+                raise InUse(
+                    f"{contest.name}: a live process ({run.holder()}) has this comparison; join it by "
+                    f"--study {contest.name}"
+                ) from None
+            yield run, None
+            return
+        journal = held.enter_context(Journal(run.journal_file))
         journal.write(
             ComparisonStarted(
                 time.time(), contest.name, contest.question, tuple(contest.plans), contest.trials, contest.seeds
             )
         )
         yield run, journal
-
-
-def write_report(found: Comparison, run: RunDir) -> None:
-    """Its files, below the comparison's folder."""
-    report = run.path / "report"
-    report.mkdir(exist_ok=True)
-    write_comparison(found, report)
 
 
 def ended(found: Comparison | None, reason: str) -> ComparisonEnded:
@@ -71,7 +79,7 @@ def _write_mean_curve(arm: ArmResult, found: Comparison, contest: Contest, above
     seeds = len(arm.finals)
     name = f"{arm.name}-mean-of-{seeds}-seeds"
     folder = above.path / "curves" / f"{name}-of-trial-{arm.best_trial}"
-    if (folder / "journal.jsonl").exists():
+    if RunDir(folder).has_begun():
         return None
     plan = contest.plans[arm.name]
     config: RunConfig = changed(plan.config, {**arm.best_params, "name": name})

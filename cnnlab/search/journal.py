@@ -4,8 +4,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
+from cnnlab.config import RunConfig
 from cnnlab.errors import BadInput, InUse
 from cnnlab.records import Record, SweepEnded, SweepStarted, TrialEnded
 from cnnlab.run import create_run
@@ -14,6 +18,18 @@ from cnnlab.search.slots import Slot
 from cnnlab.search.storage import shown
 from cnnlab.search.study import PARENT, enter
 from cnnlab.tracking import Journal, RunDir, read
+
+
+def find_or_make_run(
+    config: RunConfig, experiment: str, tracking_uri: str, folder: Path, parent: str | None, tags: dict[str, str]
+) -> RunDir:
+    """The run in a folder that several processes may look for at the same time; made by the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "made.lock"):
+        run = RunDir(folder)
+        return (
+            run if run.has_begun() else create_run(config, experiment, tracking_uri, folder, parent=parent, tags=tags)
+        )
 
 
 def open_sweep(plan: Plan) -> tuple[Plan, "SweepJournal"]:
@@ -56,15 +72,9 @@ class SweepJournal:
 
     def open(self) -> None:
         """Make the run where there is none, and be the one that writes it where nobody else is."""
-        if not self.run.journal_file.exists():
-            create_run(
-                self.plan.config,
-                self.plan.experiment,
-                self.plan.tracking_uri,
-                self.plan.folder,
-                parent=self.plan.above or None,
-                tags={"study": self.plan.study, "kind": "sweep", "dataset": self.plan.config.data.dataset},
-            )
+        plan = self.plan
+        tags = {"study": plan.study, "kind": "sweep", "dataset": plan.config.data.dataset}
+        find_or_make_run(plan.config, plan.experiment, plan.tracking_uri, plan.folder, plan.above or None, tags)
         try:
             self._open.enter_context(self.run.hold())
         except InUse:
@@ -72,7 +82,6 @@ class SweepJournal:
         self.ours = True
         self._journal = self._open.enter_context(Journal(self.run.journal_file))
         self._said = {record.trial for record in read(self.run.journal_file)[0] if isinstance(record, TrialEnded)}
-        plan = self.plan
         self._write(
             SweepStarted(
                 time.time(),
@@ -101,6 +110,11 @@ class SweepJournal:
     def end(self, record: SweepEnded) -> None:
         """The last word, until the sweep goes on."""
         self._write(record)
+
+    def __enter__(self) -> "SweepJournal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._open.close()
 
     def _write(self, record: Record) -> None:

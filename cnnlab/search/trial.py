@@ -157,7 +157,7 @@ def _load_once(config: DataConfig, seed: int) -> Dataset:
 def _run_of(stage: Stage, slot: Slot, config: RunConfig, directory: Path, parent: str, **tags: str) -> RunDir:
     """The run in a directory, made where there is none."""
     run = RunDir(directory)
-    if run.journal_file.exists() and read(run.journal_file)[0]:
+    if run.has_begun():
         return run
     plan = stage.plan
     own = {"study": plan.study, "stage": stage.name, "trial": str(slot.number), **tags}

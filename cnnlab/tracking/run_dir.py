@@ -55,7 +55,7 @@ class RunDir:
         """A new directory. Raises InUse or BadInput where it holds a run already, live or not."""
         run = cls(path.absolute())
         try:
-            taken = run.journal_file.exists()
+            taken = run.has_begun()
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"--run-dir {path}: cannot be made ({error.strerror})") from None
@@ -66,6 +66,14 @@ class RunDir:
                 f"--run-dir {path}: it holds a run already; go on with it by --resume {path}, or name another"
             )
         return run
+
+    def has_begun(self) -> bool:
+        """Whether its journal has a first line; a process killed while it made the run may have left less."""
+        try:
+            with open(self.journal_file, "rb") as file:
+                return file.readline().endswith(b"\n")
+        except FileNotFoundError:
+            return False
 
     @property
     def config_file(self) -> Path:
