@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 CNNLAB = [sys.executable, "-m", "cnnlab"]
-EPOCHS = 8
+EPOCHS = 16
 """About a minute of Fashion-MNIST on 2 cores."""
 FASHION = ["--dataset", "fashion_mnist", "--schedule", "constant", "--epochs", str(EPOCHS), "--json", "-q"]
 FLOAT_BYTES = 70_000 * 28 * 28 * 4

@@ -41,6 +41,7 @@ SEARCHERS = {
     "limit": Searcher("limit"),
     "cnnlab": Searcher("ours", packages=("torch", "optuna", "mlflow")),
     "cnnlab (1 worker)": Searcher("ours", settings={"workers": 1}, packages=("torch", "optuna", "mlflow")),
+    "cnnlab (precision auto)": Searcher("ours", settings={"precision": "auto"}, packages=("torch", "optuna", "mlflow")),
     "Optuna + plain": Searcher("optuna_", packages=("torch", "optuna")),
     "Optuna + Lightning + MLflow": Searcher("optuna_", ("lightning",), packages=("optuna", "lightning", "mlflow")),
     "Ray Tune": Searcher("ray_", packages=("torch", "ray")),

@@ -21,6 +21,7 @@ from torch import nn
 from cnnlab.config import RunConfig
 from cnnlab.errors import BadInput, InUse, RunFailed
 from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Steps, from_dict, to_dict
+from cnnlab.run import create_run
 from cnnlab.tracking import (
     Courier,
     Delivery,
@@ -246,6 +247,17 @@ def test_a_directory_that_holds_a_run_is_not_taken_again() -> None:
         with pytest.raises(InUse), run.hold():
             pass
     assert not run.is_held()
+
+
+@pytest.mark.parametrize("left", [b"", b'{"record": "run_cre'])
+def test_what_a_process_killed_while_making_a_run_left_is_made_again(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/journal.jsonl").write_bytes(left)
+    assert not RunDir(tmp_path / "run").has_begun()
+    run = create_run(RunConfig(), "tests", "none", tmp_path / "run")
+    assert run.has_begun()
+    (first,) = read(run.journal_file)[0]
+    assert isinstance(first, RunCreated)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ class Sixteen:
     threads: int = 2
     workers: int | None = None
     """Of cnnlab; None for auto."""
+    precision: str = "fp32"
+    """Of cnnlab."""
 
     def job(self, config: dict[str, Any], **settings: Any) -> Job:
         """One trial as the contestants of benchmarks/train.py take it."""

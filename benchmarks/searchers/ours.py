@@ -26,7 +26,7 @@ def run(asked: Sixteen) -> Found:
         "--epochs": asked.epochs,
         "--set": f"data.train_size={asked.train_size}",
         "--device": "cpu",
-        "--precision": "fp32",
+        "--precision": asked.precision,
         "--tracking-uri": f"sqlite:///{asked.scratch}/mlflow.db",
     }
     words += [str(word) for pair in settings.items() for word in pair]
