@@ -37,8 +37,8 @@ def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None
     from cnnlab.search.storage import open_storage
 
     open_storage.cache_clear()  # a lock and a connection of its own, not those from before the fork
-    search, storage = Search(plan), open_storage(plan.storage)
-    base = open_study(plan.study, storage)
+    search, base = Search(plan), open_study(plan.study, open_storage(plan.storage))
+    storage = base._storage  # as a sweep's worker has it
     base.get_trials()
     ready.release()
     go.wait()
