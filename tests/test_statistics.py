@@ -110,6 +110,13 @@ def test_arms_that_do_not_have_the_same_seeds_are_refused() -> None:
         compare_all({"a": [0.1, 0.2], "b": [0.1]}, MARGIN)
 
 
+@pytest.fixture
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals have no part in a verdict."""
+    monkeypatch.setattr("cnnlab.analysis.statistics.RESAMPLES", 99)
+
+
+@pytest.mark.usefixtures("_few_resamples")
 def test_the_same_optimizer_twice_is_seldom_called_different() -> None:
     wrong = sum(
         any(pair.verdict in ("better", "worse") for pair in compare_all(simulated(seed, 0.9, 0.9), MARGIN))
@@ -118,6 +125,7 @@ def test_the_same_optimizer_twice_is_seldom_called_different() -> None:
     assert wrong <= 10
 
 
+@pytest.mark.usefixtures("_few_resamples")
 def test_of_three_names_for_the_same_none_is_often_called_better() -> None:
     wrong = sum(
         any(pair.verdict in ("better", "worse") for pair in compare_all(simulated(seed, 0.9, 0.9, 0.9), MARGIN))
@@ -126,6 +134,7 @@ def test_of_three_names_for_the_same_none_is_often_called_better() -> None:
     assert wrong <= 10
 
 
+@pytest.mark.usefixtures("_few_resamples")
 def test_a_difference_of_two_standard_deviations_is_found() -> None:
     found = sum(compare_all(simulated(seed, 0.91, 0.9), MARGIN)[0].verdict == "better" for seed in range(200))
     assert found >= 180

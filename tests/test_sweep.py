@@ -311,6 +311,19 @@ def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli, pr
     assert "join it by --study" in second.stderr
 
 
+@pytest.mark.parametrize("written", ["", '{"record": "run_cre'])
+def test_a_run_that_is_only_being_made_is_looked_at_again_later(written: str) -> None:
+    from cnnlab.cli.sweep_session import Followed
+    from cnnlab.tracking import Courier
+
+    Path("trial").mkdir()
+    Path("trial/journal.jsonl").write_text(written)
+    with Courier("none") as courier:
+        followed = Followed(courier)
+        followed.look_at(RunDir(Path("trial")), 1)
+        assert followed.wait() is None
+
+
 def test_a_signal_while_the_plots_are_drawn_ends_with_its_code(cli: Cli, monkeypatch: Any) -> None:
     monkeypatch.setattr("cnnlab.search.report.write_report", lambda findings: os.kill(os.getpid(), signal.SIGTERM))
     ended = cli("sweep", "--trials", "2", *HERE)

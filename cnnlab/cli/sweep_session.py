@@ -184,8 +184,9 @@ def _has_begun(run: RunDir) -> bool:
     """Whether its process has its lock by now, so that from now on it is seen to be alive or dead."""
     from cnnlab.search.trial import SEEDS
 
-    records = read(run.journal_file)[0]
-    return run.created.tags.get("kind") == SEEDS or last(records, RunStarted) is not None
+    if not run.has_begun():
+        return False
+    return run.created.tags.get("kind") == SEEDS or last(read(run.journal_file)[0], RunStarted) is not None
 
 
 def _print(findings: "Findings", seconds: float, interrupted: int, *, as_json: bool) -> int:
