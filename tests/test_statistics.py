@@ -111,12 +111,13 @@ def test_arms_that_do_not_have_the_same_seeds_are_refused() -> None:
 
 
 @pytest.fixture
-def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Intervals have no part in a verdict."""
+def _many_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what costs time and has no part in a verdict: wide intervals, and statsmodels' collection of garbage."""
     monkeypatch.setattr("cnnlab.analysis.statistics.RESAMPLES", 99)
+    monkeypatch.setattr("gc.collect", lambda: 0)
 
 
-@pytest.mark.usefixtures("_few_resamples")
+@pytest.mark.usefixtures("_many_times")
 def test_the_same_optimizer_twice_is_seldom_called_different() -> None:
     wrong = sum(
         any(pair.verdict in ("better", "worse") for pair in compare_all(simulated(seed, 0.9, 0.9), MARGIN))
@@ -125,7 +126,7 @@ def test_the_same_optimizer_twice_is_seldom_called_different() -> None:
     assert wrong <= 10
 
 
-@pytest.mark.usefixtures("_few_resamples")
+@pytest.mark.usefixtures("_many_times")
 def test_of_three_names_for_the_same_none_is_often_called_better() -> None:
     wrong = sum(
         any(pair.verdict in ("better", "worse") for pair in compare_all(simulated(seed, 0.9, 0.9, 0.9), MARGIN))
@@ -134,7 +135,7 @@ def test_of_three_names_for_the_same_none_is_often_called_better() -> None:
     assert wrong <= 10
 
 
-@pytest.mark.usefixtures("_few_resamples")
+@pytest.mark.usefixtures("_many_times")
 def test_a_difference_of_two_standard_deviations_is_found() -> None:
     found = sum(compare_all(simulated(seed, 0.91, 0.9), MARGIN)[0].verdict == "better" for seed in range(200))
     assert found >= 180
@@ -188,11 +189,11 @@ def test_algoperf_on_a_worked_case() -> None:
 
 def test_algoperfs_score_is_the_area_of_the_profile() -> None:
     times = {"a": [1.0, 3.0, 10.0], "b": [2.5, 1.0, math.inf], "c": [1.3, 3.9, 9.0]}
-    ratios = np.linspace(1, 4, 300_001)
+    ratios = np.linspace(1, 4, 30_001)
     areas = {
         name: float(np.trapezoid(profile, ratios)) / 3 for name, profile in performance_profile(times, ratios).items()
     }
-    assert algoperf_scores(times) == pytest.approx(areas, abs=1e-4)
+    assert algoperf_scores(times) == pytest.approx(areas, abs=1e-3)
 
 
 def test_the_share_of_a_range_near_its_best() -> None:

@@ -5,6 +5,7 @@ Scores are fractions in [0, 1], one a seed, higher is better. The two of a pair 
 
 import math
 import warnings
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -262,15 +263,13 @@ def seeds_to_decide(differences: Sequence[float], margin: float, pairs: int = 1)
     if mean < margin:  # the nearer of the two one-sided tests is the one that decides
         needed.append(_seeds_for((margin - mean) / std, ALPHA, "larger"))
     found = min(needed)
-    return max(LEAST_SEEDS, len(differences) + 1, math.ceil(found)) if found <= MOST_SEEDS else None
+    return max(LEAST_SEEDS, len(differences) + 1, int(found)) if found <= MOST_SEEDS else None
 
 
 def _seeds_for(effect: float, alpha: float, alternative: str) -> float:
-    power = TTestPower()
-    if power.power(effect, MOST_SEEDS, alpha, alternative=alternative) < POWER:
-        return math.inf
-    if power.power(effect, 2, alpha, alternative=alternative) > POWER:
-        return 2
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return float(np.ravel(power.solve_power(effect, None, alpha, POWER, alternative))[0])
+    """The fewest seeds whose t test finds the effect with POWER; infinity for more than MOST_SEEDS."""
+    test = TTestPower()
+    seeds = range(2, MOST_SEEDS + 1)
+    # of an effect far beyond what is needed the power comes out as nan
+    enough = bisect_left(seeds, True, key=lambda n: not test.power(effect, n, alpha, alternative=alternative) < POWER)
+    return seeds[enough] if enough < len(seeds) else math.inf
