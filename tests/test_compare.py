@@ -395,3 +395,4 @@ def test_a_dry_run_prints_the_arms_and_writes_nothing(cli: Cli) -> None:
 def test_an_interval_as_a_bar() -> None:
     assert interval_bar(0.0, 0.5, 1.0, 0.0, 1.0) == "├───────────●──────────┤"
     assert interval_bar(0.5, 0.5, 0.5, 0.5, 0.5) == "●"
+    assert interval_bar(0.0, 0.1, 0.2, 0.5, 1.0) == "◂"

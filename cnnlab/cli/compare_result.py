@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 BAR = 24
 """Characters of an interval's bar."""
+NEAR = 0.1
+"""The axis reaches to arms that are so near to the best, so that one that failed does not press the others together."""
 PROBABILITY = "P(A > B)"
 """A column for which a terminal has no room."""
 
@@ -52,9 +54,11 @@ def print_workloads(found: "Mapping[str, Comparison]", seconds: float, *, as_jso
 
 
 def interval_bar(low: float, mean: float, high: float, left: float, right: float) -> str:
-    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `."""
+    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `; `◂` of one left of it."""
+    if high < left:
+        return "◂"
     scale = (BAR - 1) / (right - left) if right > left else 0.0
-    a, at, b = (round((value - left) * scale) for value in (low, mean, high))
+    a, at, b = (max(0, round((value - left) * scale)) for value in (low, mean, high))
     cells = [" "] * BAR
     cells[a : b + 1] = ["─"] * (b + 1 - a)
     cells[a], cells[b] = "├", "┤"
@@ -80,11 +84,12 @@ def _print_tables(found: "Comparison") -> None:
 
 def _arms(found: "Comparison") -> Any:
     table = _table(found.question, "test, %", "95 % interval", "untuned", "to target", "diverged", "tuned")
-    lows = [summary.ci_low for summary in found.summaries.values()]
-    highs = [summary.ci_high for summary in found.summaries.values()]
+    best = max((summary.mean for summary in found.summaries.values()), default=0.0)
+    near = [summary for summary in found.summaries.values() if best - summary.mean <= NEAR]
+    left, right = min((s.ci_low for s in near), default=0.0), max((s.ci_high for s in near), default=0.0)
     for arm in found.arms:
         summary, untuned = found.summaries.get(arm.name), found.untuned.get(arm.name)
-        bar = summary and interval_bar(summary.ci_low, summary.mean, summary.ci_high, min(lows), max(highs))
+        bar = summary and interval_bar(summary.ci_low, summary.mean, summary.ci_high, left, right)
         table.add_row(
             arm.name,
             f"{100 * summary.mean:.2f} ± {100 * summary.std:.2f}" if summary else "none",
