@@ -13,6 +13,9 @@ from cnnlab.analysis.statistics import bootstrap_interval, performance_profile
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NEAR = 0.1
+"""The axis of accuracies reaches to curves that end so near to the best one."""
+
 HEADINGS = {
     "curves": "Validation accuracy on fresh seeds: mean and 95 % interval",
     "sensitivity": "Accuracy over the learning rate",
@@ -67,13 +70,19 @@ def curves_figure(found: Comparison) -> "Figure":
     """Against the step and against the seconds, with the target."""
     figure = new_figure(11, 4)
     by_step, by_second = figure.subplots(1, 2, sharey=True)
+    bands = {arm.name: band(arm.finals) for arm in found.arms if any(final.history for final in arm.finals)}
+    best = max((rows[-1][2] for rows in bands.values()), default=0.0)
+    near = [rows for rows in bands.values() if best - rows[-1][2] <= NEAR]
     for number, arm in enumerate(found.arms):
-        rows = band(arm.finals)
-        if rows:
+        if arm.name in bands:
+            rows = bands[arm.name]
             steps, seconds, means, lows, highs = zip(*rows, strict=True)
+            label = arm.name if rows in near else f"{arm.name} (below)"
             for axes, x in ((by_step, steps), (by_second, seconds)):
-                axes.plot(x, means, "o-", color=f"C{number}", label=arm.name, markersize=3)
+                axes.plot(x, means, "o-", color=f"C{number}", label=label, markersize=3)
                 axes.fill_between(x, lows, highs, color=f"C{number}", alpha=0.2, linewidth=0)
+    if len(near) < len(bands):
+        by_step.set_ylim(bottom=min(row[3] for rows in near for row in rows) - 0.01, top=best + 0.02)
     for axes, label in ((by_step, "step"), (by_second, "seconds of training")):
         if found.target is not None:
             axes.axhline(found.target, color="grey", linewidth=0.8, linestyle="--", label="target")
