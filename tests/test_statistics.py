@@ -14,7 +14,6 @@ from cnnlab.analysis.statistics import (
     compare_all,
     expected_best,
     performance_profile,
-    ranking,
     seeds_to_decide,
     share_near_best,
     summarize,
@@ -169,10 +168,6 @@ def test_a_difference_near_the_margin_is_out_of_reach() -> None:
     differences = simulated(0, 0.0, seeds=10, std=1.0)["arm 0"]
     assert seeds_to_decide([0.0001 + 0.01 * d for d in np.subtract(differences, np.mean(differences))], 0.00011) is None
     assert MOST_SEEDS == 1000
-
-
-def test_ranking_is_by_the_mean() -> None:
-    assert ranking({"c": C, "a": A, "b": B}) == ["a", "b", "c"]
 
 
 def test_the_expected_best_is_the_mean_over_all_subsets() -> None:

@@ -120,11 +120,6 @@ def compare_all(scores: Mapping[str, Sequence[float]], margin: float, seed: int 
     return [_judged(pair, scores[pair.a], scores[pair.b], margin, len(pairs)) for pair in corrected]
 
 
-def ranking(scores: Mapping[str, Sequence[float]]) -> list[str]:
-    """The arms, the best mean first."""
-    return sorted(scores, key=lambda name: -float(np.mean(scores[name])))
-
-
 def expected_best(values: Sequence[float]) -> list[float]:
     """The best value to be expected of k = 1 ... N of these N random trials, drawn without replacement.
 
