@@ -55,9 +55,10 @@ def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None
 
 def measure(name: str, storage: str, workers: int, trials: int, seconds: float, reports: int) -> None:
     """One line of the table."""
-    from cnnlab.search.claims import fill, study_slots
+    from cnnlab.search.claims import Watch, fill, study_slots
     from cnnlab.search.stages import Search
     from cnnlab.search.study import enter
+    from cnnlab.search.sweep import POLL_SECONDS
 
     plan, study = enter(plan_of(name, storage, trials))
     fill(study, trials, Search(plan).first_params, ahead=2 * workers)
@@ -72,8 +73,11 @@ def measure(name: str, storage: str, workers: int, trials: int, seconds: float, 
         ready.acquire()
     began = time.perf_counter()
     go.set()
-    for process in processes:
-        process.join()
+    watch = Watch()
+    while any(process.is_alive() for process in processes):  # as a sweep's command looks after its workers
+        fill(study, trials, Search(plan).first_params, ahead=2 * workers, least=workers)
+        watch.reap(study, study_slots(study, trials))
+        processes[0].join(POLL_SECONDS)
     wall = time.perf_counter() - began
     ideal = seconds * -(-trials // workers)
     states = [slot.state for slot in study_slots(study, trials)]

@@ -70,6 +70,14 @@ def test_of_many_workers_trials_none_is_lost_or_doubled(server: str) -> None:
     assert len(told) == 64, "two workers may make the same attempt, but only one of them is run"
 
 
+def test_of_64_workers_trials_none_is_lost_or_doubled(server: str) -> None:
+    """The benchmark's own, without its clock."""
+    script = Path(__file__).parents[1] / "benchmarks" / "coordination.py"
+    words = ["--few", "0", "--many", "320", "--storage", server]
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, timeout=240, check=True)
+    assert "320 complete, 320 in the study" in done.stdout
+
+
 def test_two_machines_join_one_study(server: str, tmp_path: Path) -> None:
     """Two folders that share nothing but the database."""
     words = ["--study", "shared", "--storage", server, "--trials", "10", "--pruner", "none", "--confirm", "0"]

@@ -70,11 +70,11 @@ def test_a_process_that_is_gone_is_noticed_at_once_on_its_own_machine() -> None:
     trial = running(study)
     with beating(study._storage, trial):
         time.sleep(0.2)
-        assert Watch().reap(study, 1) == 0, "this process lives"
+        assert Watch().reap(study, study_slots(study, 1)) == 0, "this process lives"
     gone = subprocess.Popen(["true"])
     gone.wait()
     trial.set_user_attr(OWNER, {**study.trials[0].user_attrs[OWNER], "pid": gone.pid})
-    assert Watch().reap(study, 1) == 1
+    assert Watch().reap(study, study_slots(study, 1)) == 1
     assert study.trials[0].state == TrialState.FAIL
     assert study.trials[0].user_attrs[CAUSE] == "lost"
     assert study_slots(study, 1)[0].state == "waiting"
@@ -85,7 +85,7 @@ def test_a_process_id_used_again_is_another_process() -> None:
     trial = running(study)
     owner = {"host": os.uname().nodename, "pid": os.getpid(), "started": "1", "beat": 0}
     trial.set_user_attr(OWNER, owner)
-    assert Watch().reap(study, 1) == 1
+    assert Watch().reap(study, study_slots(study, 1)) == 1
 
 
 def test_another_machines_trial_is_dead_when_its_beat_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,9 +97,9 @@ def test_another_machines_trial_is_dead_when_its_beat_has_stopped(monkeypatch: p
     for beat in range(5):
         trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1, "started": "1", "beat": beat})
         clock[0] += 50
-        assert watch.reap(study, 1) == 0
+        assert watch.reap(study, study_slots(study, 1)) == 0
     clock[0] += claims.SILENCE_SECONDS + 1
-    assert watch.reap(study, 1) == 1
+    assert watch.reap(study, study_slots(study, 1)) == 1
 
 
 def test_a_storage_is_named_by_a_file_or_a_url() -> None:

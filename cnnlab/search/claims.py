@@ -1,11 +1,12 @@
 """Processes share the slots of a study: each claims one, works on it, says how it ended; what died is claimed again."""
 
+import itertools
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import optuna
@@ -14,11 +15,16 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from cnnlab.search.slots import CAUSE, OWNER, RETRY, Slot, attributes, crashes, slots
+from cnnlab.search.database import Attempt, Database
+from cnnlab.search.slots import CAUSE, OWNER, RETRY, SLOT, Slot, attributes, crashes, slots
+from cnnlab.search.storage import JournalFile
 
 BEAT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
 """A process on another machine that has not beaten its trial for so long is taken for dead."""
+
+BATCH = 32
+"""Attempts that a process adds when it finds none to claim; of a sweep's own, its command adds them before."""
 
 FirstParams = Callable[[int], dict[str, Any]]
 """A slot's number -> the parameters that are fixed before anything is sampled."""
@@ -29,28 +35,42 @@ def study_slots(study: Study, wanted: int) -> list[Slot]:
     return slots(study.get_trials(deepcopy=False), wanted)
 
 
-def fill(study: Study, wanted: int, first_params: FirstParams, ahead: int) -> None:
-    """Add missing attempts until so many are ready to be claimed.
+def fill(study: Study, wanted: int, first_params: FirstParams, ahead: int, least: int | None = None) -> None:
+    """Add missing attempts until `ahead` are ready to be claimed; none where `least` are (all of `ahead` by default).
 
-    Whoever does it at the same time adds nothing that counts twice. Not all at once: every claim reads them.
+    Whoever does it at the same time adds nothing that counts twice. Not all at once: samplers read them each time.
     """
-    found = study_slots(study, wanted)
-    ready = sum(_is_ready(slot) for slot in found)
-    for slot in [slot for slot in found if slot.needs_attempt][: max(0, ahead - ready)]:
-        params = _params_so_far(slot.trial) if slot.trial else first_params(slot.number)
-        study.enqueue_trial(params, user_attrs=attributes(slot))
+
+    def attempt(slot: Slot) -> Attempt:
+        return _params_so_far(slot.trial) if slot.trial else first_params(slot.number), attributes(slot)
+
+    def attempt_of(number: int, tried: bool) -> Attempt:
+        return attempt(study_slots(study, wanted)[number] if tried else Slot(number, ()))
+
+    storage, least = study._storage, ahead if least is None else least
+    if isinstance(storage, Database):
+        storage.add_waiting(study._study_id, wanted, ahead, least, attempt_of)
+        return
+    with _alone(storage):
+        found = study_slots(study, wanted)
+        ready = sum(_is_ready(slot) for slot in found)
+        if ready < least:
+            for slot in [slot for slot in found if slot.needs_attempt][: ahead - ready]:
+                params, attrs = attempt(slot)
+                study.enqueue_trial(params, user_attrs=attrs)
 
 
 def claim(study: Study, wanted: int, first_params: FirstParams) -> Slot | None:
-    """Take the first waiting slot; it is running now, and no other process has it. None where there is none."""
+    """Take the first waiting slot; it is running now, and no other process has it. None where there is none.
+
+    Of the slot's attempts a database gives only the one that was claimed.
+    """
     while True:
-        found = study_slots(study, wanted)
-        for slot in found:
-            if _is_ready(slot) and _take(study, slot):
-                return slot
-        if not any(slot.needs_attempt for slot in found):
+        if slot := _take_first(study, wanted):
+            return slot
+        if not _is_lacking(study, wanted):
             return None
-        fill(study, wanted, first_params, ahead=1)
+        fill(study, wanted, first_params, ahead=BATCH, least=1)
 
 
 @contextmanager
@@ -59,13 +79,11 @@ def beating(storage: BaseStorage, trial: Trial) -> Iterator[None]:
     stop = threading.Event()
 
     def beat() -> None:
-        count = 0
-        while True:
-            with suppress(UpdateFinishedTrialError):
-                storage.set_trial_user_attr(trial._trial_id, OWNER, {**_self(), "beat": count})
-            count += 1
+        for count in itertools.count(1):
             if stop.wait(BEAT_SECONDS):
                 return
+            with suppress(UpdateFinishedTrialError):
+                storage.set_trial_user_attr(trial._trial_id, OWNER, {**_self(), "beat": count})
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -91,7 +109,7 @@ def infeasible(study: Study, trial: Trial, reason: str) -> None:
 
 def give_back(study: Study, trial: Trial, slot: Slot, cause: str, retries: int, reason: str = "") -> None:
     """The trial is to be tried again, from where it was, by whoever claims it; a crash only `retries` times."""
-    again = cause != "crashed" or crashes(slot) < retries
+    again = cause != "crashed" or crashes(study_slots(study, slot.number + 1)[slot.number]) < retries
     tell(study, trial, TrialState.FAIL, None, cause=cause, retry=again, reason=reason)
 
 
@@ -105,11 +123,11 @@ class Watch:
     def __init__(self) -> None:
         self._beats: dict[int, tuple[Any, float]] = {}
 
-    def reap(self, study: Study, wanted: int) -> int:
+    def reap(self, study: Study, found: list[Slot]) -> int:
         """Fail the trials of dead processes, to be tried again; how many there were."""
         dead = [
             slot.trial
-            for slot in study_slots(study, wanted)
+            for slot in found
             if slot.trial and slot.trial.state == TrialState.RUNNING and self._is_dead(slot.trial)
         ]
         for trial in dead:
@@ -134,13 +152,37 @@ def _is_ready(slot: Slot) -> bool:
     return slot.trial is not None and slot.trial.state == TrialState.WAITING
 
 
+def _is_lacking(study: Study, wanted: int) -> bool:
+    """Whether a slot has neither ended nor an attempt that somebody has or may claim."""
+    storage = study._storage
+    if isinstance(storage, Database):
+        return storage.count_held(study._study_id, wanted) < wanted
+    return any(slot.needs_attempt for slot in study_slots(study, wanted))
+
+
+def _take_first(study: Study, wanted: int) -> Slot | None:
+    storage = study._storage
+    if isinstance(storage, Database):
+        trial = storage.claim(study._study_id, wanted, _self())
+        return Slot(trial.user_attrs[SLOT], (trial,)) if trial else None
+    with _alone(storage):  # else many would try for the same one
+        return next((slot for slot in study_slots(study, wanted) if _is_ready(slot) and _take(study, slot)), None)
+
+
+def _alone(storage: BaseStorage) -> AbstractContextManager[None]:
+    return storage.alone() if isinstance(storage, JournalFile) else nullcontext()
+
+
 def _take(study: Study, slot: Slot) -> bool:
     """Waiting to running, which only one process can bring about."""
     assert slot.trial is not None
     try:
-        return study._storage.set_trial_state_values(slot.trial._trial_id, TrialState.RUNNING)
+        if not study._storage.set_trial_state_values(slot.trial._trial_id, TrialState.RUNNING):
+            return False
+        study._storage.set_trial_user_attr(slot.trial._trial_id, OWNER, _self())
     except UpdateFinishedTrialError:
         return False
+    return True
 
 
 def _params_so_far(trial: FrozenTrial) -> dict[str, Any]:

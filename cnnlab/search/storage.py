@@ -1,5 +1,7 @@
 """Where a study is kept: a journal file below mlruns/studies, or a database that many machines share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,16 +9,20 @@ from urllib.parse import urlsplit
 
 import optuna
 from filelock import FileLock
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from sqlalchemy.engine import make_url
 
 from cnnlab.errors import BadInput
+from cnnlab.search.database import Database
 from cnnlab.tracking import studies_root
 
 DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "mysql": ("mysql+pymysql", "pymysql")}
 """A database's plain scheme -> SQLAlchemy's with the driver that the extra of this name installs, and its module."""
+
+LOCK_POLL_SECONDS = 0.01
+"""How often a process looks whether the lock on a study's file is free; it is held for about a millisecond."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -56,13 +62,30 @@ def open_storage(url: str) -> BaseStorage:
     """The storage of this process at a URL, opened once. Raises BadInput where nothing answers there."""
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(url, lock_obj=_Lock(Path(url))))
+        return JournalFile(Path(url))
     try:
         # a process needs few connections, and many processes share the server
-        return RDBStorage(url, engine_kwargs={} if url.startswith("sqlite") else {"pool_size": 2})
+        return Database(url, engine_kwargs={} if url.startswith("sqlite") else {"pool_size": 2})
     except Exception as error:  # SQLAlchemy's and the driver's own
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BadInput(f"--storage {url}: cannot be opened: {lines[0]}") from None
+
+
+class JournalFile(JournalStorage):
+    """Optuna's journal in a file that several processes of a machine share."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock = _Lock(path)
+        super().__init__(JournalFileBackend(str(path), lock_obj=self.lock))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within it nobody else writes."""
+        self.lock.acquire()
+        try:
+            yield
+        finally:
+            self.lock.release()
 
 
 class _Lock(BaseJournalFileLock):
@@ -76,7 +99,7 @@ class _Lock(BaseJournalFileLock):
         self._lock = FileLock(f"{journal}.lock")
 
     def acquire(self) -> bool:
-        self._lock.acquire()
+        self._lock.acquire(poll_interval=LOCK_POLL_SECONDS)
         self._cut_torn_line()
         return True
 

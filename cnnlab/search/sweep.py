@@ -79,9 +79,11 @@ def _run(stage: Stage, layout: Layout, stop: Interrupted) -> Iterator[View]:
     watch, began = Watch(), time.monotonic()
 
     def look() -> View:
-        watch.reap(base, stage.wanted)
-        fill(base, stage.wanted, stage.first_params, ahead=2 * layout.workers)
-        return View(stage, study_slots(base, stage.wanted), time.monotonic() - began)
+        fill(base, stage.wanted, stage.first_params, ahead=2 * layout.workers, least=layout.workers)
+        found = study_slots(base, stage.wanted)
+        if watch.reap(base, found):
+            found = study_slots(base, stage.wanted)
+        return View(stage, found, time.monotonic() - began)
 
     run = _here if layout.workers == 1 else _in_workers
     yield from run(stage, base, layout, stop, look)
