@@ -74,7 +74,7 @@ def test_more_trials_tune_more_of_an_optimizer(trials: int, tuned: set[str]) -> 
 
 @pytest.mark.parametrize("trials", [1, 10, 25])
 def test_every_shipped_optimizer_is_an_arm(trials: int) -> None:
-    names = "sgd,momentum,nesterov,adagrad,adadelta,rmsprop,adam,adamw,nadam,radam"
+    names = "sgd,momentum,nesterov,adagrad,adadelta,rmsprop,adam,adamw,nadam,radam,muon"
     question, arms = read_arms(RunConfig(), names, None, trials)
     assert question == "optimizer"
     by_name = {arm.name: arm.config.optimizer for arm in arms}

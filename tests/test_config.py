@@ -61,7 +61,9 @@ def test_every_float_that_python_prints_is_read_back(number: float) -> None:
     assert parse_value(repr(number)) == number
 
 
-@pytest.mark.parametrize("name", ["sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "Adamax"])
+@pytest.mark.parametrize(
+    "name", ["sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "muon", "Adamax"]
+)
 def test_the_resolved_yaml_reads_back_as_the_same_config(name: str) -> None:
     config, _ = read_config(None, {"optimizer.name": name, "data.augment": ["flip"], "model.channels": [8]})
     assert read_config(write(to_yaml(config)), {})[0] == config

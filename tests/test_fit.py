@@ -107,6 +107,7 @@ RESUMED = {
     "sgd": {},
     "adam, dropout, batch norm": {"optimizer__name": "adam", "model__dropout": 0.4, "model__norm": "batch"},
     "rmsprop, augmented": {"optimizer__name": "rmsprop", "data__augment": ["crop", "rotate"]},
+    "muon, two convolutions": {"optimizer__name": "muon", "model__channels": [4, 6], "model__norm": "batch"},
     "NAdam by its class, accumulated": {"optimizer__name": "NAdam", "training__accumulate": 2},
 }
 
@@ -167,7 +168,7 @@ def test_memory_that_gives_out_ends_the_run_with_advice() -> None:
     assert ended.reason.startswith("out of memory on cpu at batch size")
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "muon"])
 def test_divergence_ends_the_run_with_the_last_good_weights_and_advice(optimizer: str) -> None:
     config = small_config(optimizer__name=optimizer, optimizer__lr=1e30, schedule__name="constant")
     dataset = small_dataset()

@@ -91,7 +91,7 @@ def test_a_bad_update_is_never_applied_nor_any_after_it(name: str, bad_loss: flo
         ({"name": "Adamaxx"}, "did you mean Adamax?"),
         ({"name": "Adamax", "beta": 1}, "Adamax has no beta; it takes lr, betas"),
         ({"name": "Adamax", "eps": -1}, "torch.optim.Adamax refuses this: Invalid epsilon value: -1"),
-        ({"name": "Muon"}, "torch.optim.Muon refuses this"),
+        ({"name": "Muon"}, "Muon cannot train here: it takes matrices only; use muon"),
     ],
 )
 def test_what_torch_refuses_is_one_line(settings: dict[str, object], said: str) -> None:

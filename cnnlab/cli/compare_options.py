@@ -73,8 +73,8 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option(
         "--optimizers",
         metavar="A,B,...",
-        help="Which: sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw, nadam, radam or a class of "
-        "torch.optim. [default: `compare:` of the experiment, or sgd,momentum,adam]",
+        help="Which: sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw, nadam, radam, muon or a "
+        "class of torch.optim. [default: `compare:` of the experiment, or sgd,momentum,adam]",
     ),
     click.option(
         "--over",

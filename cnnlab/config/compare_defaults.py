@@ -17,6 +17,7 @@ _MOMENTUM = {"low": 0.5, "high": 0.99, "log": True}
 _AVERAGE = {"low": 0.9, "high": 0.9999, "log": True}
 _EPS = {"low": 1e-10, "high": 1e-2, "log": True}
 _ADAM_LR = {"low": 1e-4, "high": 1e-1, "log": True}
+_MUON_LR = {"low": 3e-4, "high": 3e-1, "log": True}  # on the digits 0.01 was best, of 0.0005 to 0.1
 _SGD_LR = {"low": 1e-3, "high": 1.0, "log": True}
 _BETA1 = [[1 - x, 0.999] for x in (0.5, 0.2, 0.1, 0.05, 0.02)]
 _BETAS = [*_BETA1, [0.8, 0.99], [0.9, 0.99], [0.95, 0.99], [0.9, 0.9999]]
@@ -67,6 +68,7 @@ SHIPPED: dict[str, Shipped] = {
     "adamw": _adam("adamw", "momentum"),
     "nadam": _adam("nadam", "nesterov"),
     "radam": _adam("radam", "momentum"),
+    "muon": Shipped("muon", ({"lr": _MUON_LR}, {"momentum": _MOMENTUM}, {"betas": _BETAS, "eps": _EPS})),
 }
 """Name of an arm -> what it is. Which contains which: Choi et al. 2019, arXiv 1910.05446."""
 

@@ -86,6 +86,17 @@ class RAdam(_Optimizer):
     eps: Eps = 1e-8
 
 
+class Muon(_Optimizer):
+    name: Literal["muon"] = "muon"
+    lr: float = Field(0.01, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
+    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False, description="decoupled weight decay")
+    momentum: Momentum = 0.95
+    nesterov: bool = Field(True, description="look ahead by one momentum step")
+    ns_steps: int = Field(5, ge=1, le=99, description="Newton-Schulz iterations that make a matrix orthogonal")
+    betas: Betas = Field((0.9, 0.999), description="of AdamW, which has biases, norms and the classifier")
+    eps: Eps = 1e-8
+
+
 class TorchOptimizer(Section):
     """Any other class of torch.optim, by its own name; its other parameters are checked against its signature."""
 
@@ -99,7 +110,7 @@ class TorchOptimizer(Section):
         return dict(self.model_extra or {})
 
 
-NAMED = (SGD, Adagrad, Adadelta, RMSprop, Adam, AdamW, NAdam, RAdam)
+NAMED = (SGD, Adagrad, Adadelta, RMSprop, Adam, AdamW, NAdam, RAdam, Muon)
 
 OptimizerConfig = Annotated[
     Annotated[SGD, Tag("sgd")]
@@ -110,6 +121,7 @@ OptimizerConfig = Annotated[
     | Annotated[AdamW, Tag("adamw")]
     | Annotated[NAdam, Tag("nadam")]
     | Annotated[RAdam, Tag("radam")]
+    | Annotated[Muon, Tag("muon")]
     | Annotated[TorchOptimizer, Tag("a class of torch.optim")],
     Discriminator(by_name("sgd", lambda name: "a class of torch.optim" if name[:1].isupper() else name)),
 ]

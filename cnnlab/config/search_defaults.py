@@ -18,6 +18,11 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adamw": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "weight_decay": {"low": 1e-4, "high": 1.0, "log": True}},
     "nadam": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "weight_decay": _DECAY},
     "radam": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "weight_decay": _DECAY},
+    "muon": {
+        "lr": {"low": 3e-4, "high": 3e-1, "log": True},
+        "momentum": _MOMENTUM,
+        "weight_decay": {"low": 1e-4, "high": 1.0, "log": True},
+    },
 }
 """Optimizer -> its own settings -> range."""
 

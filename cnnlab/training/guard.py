@@ -1,7 +1,9 @@
 """An update from a loss or gradient that is not finite is never applied, and nobody waits for the device for it."""
 
 import inspect
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +20,7 @@ class FiniteGuard:
     def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
         self.optimizer = optimizer
         self.fused = bool(optimizer.defaults.get("fused"))
-        # the bare method: its wrapper imports torch._dynamo (5 s) at the first step, only to ask it not to look
-        self.update = partial(inspect.unwrap(type(optimizer).step), optimizer)
+        self.update = bare_step(optimizer)
         self.poison = torch.zeros((), device=device)  # 0 while all was finite, then NaN for ever
 
     @torch.no_grad()
@@ -44,3 +45,11 @@ class FiniteGuard:
         self.update()
         for weight, old in zip(weights, before, strict=True):
             weight.copy_(torch.where(bad, old, weight))
+
+
+def bare_step(optimizer: Optimizer) -> Callable[[], Any]:
+    """Its `step` without the wrapper, which imports torch._dynamo (5 s) at the first step, only to ask it not to look.
+
+    To be called with gradients off: the wrapper does that too.
+    """
+    return partial(inspect.unwrap(type(optimizer).step), optimizer)

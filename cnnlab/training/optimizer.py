@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from cnnlab.config.messages import nearest
 from cnnlab.config.optimizers import OptimizerConfig, TorchOptimizer
 from cnnlab.errors import BadInput
+from cnnlab.training.muon import MuonWithAdamW
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -22,6 +23,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "nadam": torch.optim.NAdam,
     "radam": torch.optim.RAdam,
+    "muon": MuonWithAdamW,
 }
 
 FUSED_ON = {
@@ -29,13 +31,15 @@ FUSED_ON = {
     torch.optim.Adam: ("cpu", "cuda"),
     torch.optim.AdamW: ("cpu", "cuda"),
     torch.optim.Adagrad: ("cpu",),
+    MuonWithAdamW: ("cpu", "cuda"),
 }
-"""Which have one kernel for the whole update, and on which devices."""
+"""Which have one kernel for the whole update (muon: of its AdamW), and on which devices."""
 
 UNUSABLE = {
-    "LBFGS": "it evaluates the loss several times a step",
-    "SparseAdam": "it takes sparse gradients only",
-    "Optimizer": "it is the base class of the others",
+    "LBFGS": "it evaluates the loss several times a step; use sgd or adam",
+    "SparseAdam": "it takes sparse gradients only; use sgd or adam",
+    "Optimizer": "it is the base class of the others; use sgd or adam",
+    "Muon": "it takes matrices only; use muon, which has AdamW for the rest",
 }
 
 
@@ -43,7 +47,8 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> 
     """The optimizer, with its fused kernel where there is one for the parameters' device.
 
     Raises:
-        BadInput: torch.optim has no such class, or the class has no such parameter, or refuses its value.
+        BadInput: torch.optim has no such class, or the class has no such parameter, or refuses its value;
+            or muon finds no hidden layer.
     """
     parameters = list(parameters)
     settings = config.model_dump(exclude={"name"})
@@ -77,7 +82,7 @@ def _torch_class(config: TorchOptimizer, settings: dict[str, Any]) -> type[Optim
         if isinstance(cls, type) and issubclass(cls, Optimizer) and name not in UNUSABLE
     }
     if config.name in UNUSABLE:
-        raise BadInput(f"optimizer.name: {config.name} cannot train here: {UNUSABLE[config.name]}; use sgd or adam")
+        raise BadInput(f"optimizer.name: {config.name} cannot train here: {UNUSABLE[config.name]}")
     if config.name not in known:
         raise BadInput(
             f"optimizer.name: torch.optim has no class {config.name!r}; "
