@@ -104,6 +104,7 @@ def run_searcher(searcher: Searcher, asked: Sixteen, folder: Path) -> tuple[floa
             "CNNLAB_DATA": str(folder / "cnnlab"),
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled modules are there, as in any installation
         words = [sys.executable, "-m", f"benchmarks.searchers.{searcher.module}", json.dumps(asdict(job))]
         began = time.perf_counter()
         done = subprocess.run([*words, *searcher.words], cwd=ROOT, env=environment, capture_output=True)

@@ -134,12 +134,15 @@ def config_to_resume(run: RunDir) -> RunConfig:
     return config
 
 
-def record_run(prepared: Prepared, run: RunDir) -> Generator[Record, None, None]:
+def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Generator[Record, None, None]:
     """Train, from the newest checkpoint where there is one; yield each record when the journal has it.
 
     Steps and epochs that the journal already has (they came after the checkpoint) are trained again, to the same
     bits, but not written again. Closing the iterator seals a checkpoint and writes that the run was interrupted;
     throwing `Stopped` into it does the same with another word.
+
+    Args:
+        tested: whether the test split is measured at the end.
 
     Raises:
         InUse: a live process has the run.
@@ -147,7 +150,7 @@ def record_run(prepared: Prepared, run: RunDir) -> Generator[Record, None, None]
     with run.hold(), Journal(run.journal_file) as journal:
         said = _Said.of(read(run.journal_file)[0])
         start = load_latest(run.checkpoints, up_to_step=said.step)
-        records = fit(prepared.config, prepared.dataset, prepared.learner, run.path, start)
+        records = fit(prepared.config, prepared.dataset, prepared.learner, run.path, start, tested=tested)
         try:
             for record in records:
                 if news := said.news(record):

@@ -88,6 +88,7 @@ def work_on(
 ) -> None:
     """Take part in a sweep until all its trials have ended or a signal came; what ends is noted, told and shown."""
     from cnnlab.search.findings import settings_of
+    from cnnlab.search.report import load_plots
     from cnnlab.search.sweep import sweep
 
     followed.look_at(journal.run, 0)
@@ -96,6 +97,9 @@ def work_on(
             journal.note(seen.slots, lambda slot: settings_of(plan, slot))
         followed.look(seen.slots)
         view.show(seen)
+        states = [slot.state for slot in seen.slots]
+        if "waiting" not in states and states.count("running") < where.workers:
+            load_plots()
 
 
 def ended(plan: "Plan", slots: "list[Slot]") -> SweepEnded:

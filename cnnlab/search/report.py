@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,12 @@ PLOTS: dict[str, tuple[str, str]] = {
 
 MOST_IN_CONTOUR = 3
 """Hyperparameters in the contour plots, the most important ones: their number grows with the square."""
+
+
+def load_plots() -> None:
+    """Import what a report is drawn with, 2 s, at a time when a core is idle."""
+    for name in ("matplotlib.pyplot", "optuna.importance", "optuna.visualization.matplotlib", "plotly.io"):
+        import_module(name)
 
 
 def write_report(findings: Findings) -> list[Path]:

@@ -45,6 +45,8 @@ class Stage(Protocol):
     def plan(self) -> Plan: ...
     @property
     def wanted(self) -> int: ...
+    @property
+    def tested(self) -> bool: ...
     def label(self, number: int) -> str: ...
     def sampler(self, number: int) -> BaseSampler: ...
     def pruner(self, number: int) -> BasePruner: ...
@@ -70,6 +72,11 @@ class Search:
     def wanted(self) -> int:
         """As many as asked for; a grid may have fewer."""
         return min(self.plan.trials, 1 + len(self._grid())) if self.plan.sampler == "grid" else self.plan.trials
+
+    @property
+    def tested(self) -> bool:
+        """A search does not look at the test split, so that nobody can choose by it."""
+        return False
 
     def label(self, number: int) -> str:
         return f"trial {number}"
@@ -140,6 +147,10 @@ class Confirmation:
     @property
     def wanted(self) -> int:
         return len(self.trials) * self.plan.confirm_seeds
+
+    @property
+    def tested(self) -> bool:
+        return True
 
     def trial_and_seed(self, number: int) -> tuple[int, int]:
         """Which trial of the search a slot trains again, and the index of its fresh seed."""

@@ -119,7 +119,8 @@ def _train(
     ended = last(read(run.journal_file)[0], RunEnded)
     if ended and ended.status == "finished" and ended.best_val_accuracy is not None:
         return ended.best_val_accuracy
-    with closing(record_run(prepare(training.config, _dataset_of(training.config)), run)) as records:
+    prepared = prepare(training.config, _dataset_of(training.config))
+    with closing(record_run(prepared, run, tested=stage.tested)) as records:
         for record in records:
             yield record
             if interrupted():

@@ -53,7 +53,13 @@ class _Diverged(Exception):
 
 
 def fit(
-    config: RunConfig, dataset: Dataset, learner: Learner, folder: Path | None = None, start: Checkpoint | None = None
+    config: RunConfig,
+    dataset: Dataset,
+    learner: Learner,
+    folder: Path | None = None,
+    start: Checkpoint | None = None,
+    *,
+    tested: bool = True,
 ) -> Generator[Record, None, None]:
     """Train, and say what happens: RunStarted, Steps and Epoch and CheckpointSealed as they come, RunEnded.
 
@@ -67,8 +73,9 @@ def fit(
         learner: fresh, of this config and dataset.
         folder: the run's directory, for checkpoints and the best weights; None keeps nothing.
         start: a checkpoint to go on from.
+        tested: whether the test split is measured at the end.
     """
-    return _Fit(config, dataset, learner, folder).run(start)
+    return _Fit(config, dataset, learner, folder, tested).run(start)
 
 
 @dataclass
@@ -77,6 +84,7 @@ class _Fit:
     dataset: Dataset
     learner: Learner
     folder: Path | None
+    tested: bool
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
@@ -252,21 +260,21 @@ class _Fit:
         )
 
     def _finished(self) -> RunEnded:
-        """Measure the test split once, with the best epoch's weights, and keep them."""
+        """Keep the best epoch's weights, and measure the test split with them, once."""
         self.learner.load_weights(self.best_weights)
         if self.folder:
             save_tensors(self.best_weights, self.folder / WEIGHTS_FILE)
         seconds = self.progress.seconds
-        test = self.learner.evaluate(self.dataset.test)
+        ended = self._ended("finished", "")
+        if self.tested:
+            test = self.learner.evaluate(self.dataset.test)
+            ended = replace(ended, test_loss=test.loss, test_accuracy=test.accuracy, confusion=test.confusion)
         return replace(
-            self._ended("finished", ""),
-            test_loss=test.loss,
-            test_accuracy=test.accuracy,
+            ended,
             fit_seconds=seconds,
             images_per_second=self.progress.epoch * len(self.dataset.train) / seconds,
             weights_sha256=weights_digest(self.best_weights),
             weights_file=WEIGHTS_FILE if self.folder else None,
-            confusion=test.confusion,
         )
 
     def _memory_advice(self) -> str:
