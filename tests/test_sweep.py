@@ -107,6 +107,9 @@ def test_seeds_are_averaged_and_confirmation_uses_fresh_ones(cli: Cli) -> None:
     for run in list_trials():
         stage = run.path.relative_to(Path("mlruns/studies", found["study"]).absolute()).parts[0]
         seeds[stage].add(run.created.config["training"]["seed"])
+        ended = last(read(run.journal_file)[0], RunEnded)
+        assert ended is not None
+        assert (ended.test_accuracy is None) == (stage == "trials"), "a search does not look at the test split"
     assert seeds["trials"] == {0, 1}
     assert len(seeds["confirm"]) == 2
     assert not seeds["trials"] & seeds["confirm"]
@@ -336,10 +339,10 @@ def test_a_trial_that_crashes_is_tried_again_and_then_left(cli: Cli, monkeypatch
 
     true = trials.record_run
 
-    def faulty(prepared: Any, run: RunDir) -> Any:
+    def faulty(prepared: Any, run: RunDir, **settings: Any) -> Any:
         if run.path.name == "002":
             raise RuntimeError("CUDA error: unspecified launch failure")
-        return true(prepared, run)
+        return true(prepared, run, **settings)
 
     monkeypatch.setattr(trials, "record_run", faulty)
     found = swept(cli("sweep", "--trials", "4", "--retries", "1", *HERE))
