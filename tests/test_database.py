@@ -8,7 +8,8 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.exceptions import UpdateFinishedTrialError
+import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -145,6 +146,32 @@ def test_a_smaller_budget_leaves_what_lies_beyond_it() -> None:
     while slot := claim(study, 2, no_params):
         numbers.append(slot.number)
     assert numbers == [0, 1]
+
+
+def test_an_attempt_that_is_to_be_made_again_does_not_wait_for_slots_beyond_the_budget() -> None:
+    study = study_in(Database(url("study.db"), {}))
+    fill(study, 4, no_params, ahead=9)
+    slot = claim(study, 1, no_params)
+    assert slot is not None
+    assert slot.trial is not None
+    give_back(study, Trial(study, slot.trial._trial_id), slot, "interrupted", retries=0)
+    again = claim(study, 1, no_params)
+    assert again is not None
+    assert again.number == 0
+
+
+def test_what_could_not_be_written_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_in(Database(url("study.db"), {}))
+    fill(study, 1, no_params, ahead=1)
+    trial = claimed(study)
+    trial.suggest_float("x", 0, 1)
+    with monkeypatch.context() as broken:
+        broken.setattr(database, "_send", lambda own, connection: connection.execute(sa.text("no SQL")))
+        with pytest.raises(StorageInternalError):
+            trial.report(0.5, 1)
+    tell(study, trial, TrialState.COMPLETE, 0.5)
+    (seen,) = study_in(RDBStorage(url("study.db"))).get_trials()
+    assert (seen.params, seen.intermediate_values, seen.value) == (trial.params, {}, 0.5)
 
 
 def test_an_attempt_after_a_crash_keeps_its_parameters_and_its_count() -> None:

@@ -32,7 +32,7 @@ GATHER_SECONDS = 1.0
 Attempt = tuple[dict[str, Any], dict[str, Any]]
 """A trial to be added: the parameters that are fixed, and its user attributes."""
 
-STUDIES, TRIALS = sa.table("studies", *map(sa.column, ("study_id", "study_name"))), models.TrialModel.__table__
+STUDIES, TRIALS = models.StudyModel.__table__, models.TrialModel.__table__
 PARAMS = models.TrialParamModel.__table__
 VALUES, REPORTS = models.TrialValueModel.__table__, models.TrialIntermediateValueModel.__table__
 USER, SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttributeModel.__table__
@@ -40,27 +40,22 @@ FIXED = "fixed_params"
 """Optuna's system attribute of a trial that waits with parameters."""
 
 
-def _first_waiting() -> sa.Select[Any]:
-    """Nobody waits for a row that another is just taking: it is passed over."""
+def _waiting() -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """The first trial that waits and how many do, of a study's slots below `wanted`."""
     slot, attempt, fixed = USER.alias(), USER.alias(), SYSTEM.alias()
-    own = (
-        TRIALS.join(slot, (slot.c.trial_id == TRIALS.c.trial_id) & (slot.c.key == SLOT))
-        .join(attempt, (attempt.c.trial_id == TRIALS.c.trial_id) & (attempt.c.key == ATTEMPT))
-        .join(fixed, (fixed.c.trial_id == TRIALS.c.trial_id) & (fixed.c.key == FIXED), isouter=True)
+    of_slot = TRIALS.join(slot, (slot.c.trial_id == TRIALS.c.trial_id) & (slot.c.key == SLOT))
+    whole = of_slot.join(attempt, (attempt.c.trial_id == TRIALS.c.trial_id) & (attempt.c.key == ATTEMPT)).join(
+        fixed, (fixed.c.trial_id == TRIALS.c.trial_id) & (fixed.c.key == FIXED), isouter=True
+    )
+    waits = sa.and_(
+        TRIALS.c.study_id == sa.bindparam("study"),
+        TRIALS.c.state == TrialState.WAITING,
+        sa.cast(slot.c.value_json, sa.Integer) < sa.bindparam("wanted"),
     )
     columns = (TRIALS.c.trial_id, TRIALS.c.number, slot.c.value_json, attempt.c.value_json, fixed.c.value_json)
-    return (
-        sa.select(*columns)
-        .select_from(own)
-        .where(
-            TRIALS.c.study_id == sa.bindparam("study"),
-            TRIALS.c.state == TrialState.WAITING,
-            sa.cast(slot.c.value_json, sa.Integer) < sa.bindparam("wanted"),
-        )
-        .order_by(TRIALS.c.number)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=TRIALS)
-    )
+    first = sa.select(*columns).select_from(whole).where(waits).order_by(TRIALS.c.number).limit(1)
+    # nobody waits for a row that another is just taking: it is passed over
+    return first.with_for_update(skip_locked=True, of=TRIALS), sa.select(sa.func.count()).select_from(of_slot).where(waits)
 
 
 def _slots() -> sa.Select[Any]:
@@ -74,7 +69,8 @@ def _slots() -> sa.Select[Any]:
     return sa.select(slot.c.value_json, held).select_from(own).where(study).group_by(slot.c.value_json)
 
 
-FIRST_WAITING, SLOTS = _first_waiting(), _slots()
+FIRST_WAITING, COUNT_WAITING = _waiting()
+SLOTS = _slots()
 
 
 @dataclass
@@ -101,7 +97,7 @@ class Database(_CachedStorage):
         super().__init__(RDBStorage(url, engine_kwargs))
         self._ids: dict[str, int] = {}
         self._own: dict[int, _Own] = {}
-        self._writing = threading.RLock()  # the thread that beats writes too
+        self._writing = threading.Lock()  # the thread that beats writes too
 
     def add_waiting(
         self, study_id: int, wanted: int, ahead: int, least: int, attempt: Callable[[int, bool], Attempt]
@@ -111,13 +107,14 @@ class Database(_CachedStorage):
         Args:
             attempt: a slot's next one, from its number and whether there was one before.
         """
+        among = {"study": study_id, "wanted": wanted}
         with self._transaction() as connection:
-            if _count_waiting(connection, study_id) >= least:
+            if connection.execute(COUNT_WAITING, among).scalar_one() >= least:
                 return
             # takes the row for this transaction, as Optuna does before it numbers a trial; SQLite locks by writing only
             study = STUDIES.c.study_id == study_id
             connection.execute(sa.update(STUDIES).where(study).values(study_name=STUDIES.c.study_name))
-            waiting = _count_waiting(connection, study_id)
+            waiting = connection.execute(COUNT_WAITING, among).scalar_one()
             if waiting >= least:
                 return
             tried = _tried(connection, study_id, wanted)
@@ -177,14 +174,14 @@ class Database(_CachedStorage):
             return
         own.trial.params[param_name] = distribution.to_external_repr(param_value_internal)
         own.trial.distributions[param_name] = distribution
-        own.params.append(
-            {
-                "trial_id": trial_id,
-                "param_name": param_name,
-                "param_value": param_value_internal,
-                "distribution_json": distribution_to_json(distribution),
-            }
-        )
+        row = {
+            "trial_id": trial_id,
+            "param_name": param_name,
+            "param_value": param_value_internal,
+            "distribution_json": distribution_to_json(distribution),
+        }
+        with self._writing:
+            own.params.append(row)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         own = self._own.get(trial_id)
@@ -195,9 +192,9 @@ class Database(_CachedStorage):
             known = key in own.trial.user_attrs and key not in own.new
             (own.changed if known else own.new)[key] = value
             own.trial.user_attrs[key] = value
-            if time.monotonic() - own.sent > GATHER_SECONDS:
-                with self._transaction() as connection:
-                    _send(own, connection)
+        if time.monotonic() - own.sent > GATHER_SECONDS:
+            with self._sending(own):
+                pass
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         super().set_trial_system_attr(trial_id, key, value)  # a pruner's word to the others: at once
@@ -215,9 +212,8 @@ class Database(_CachedStorage):
         row = [sa.literal(value, kind) for value, kind in zip((trial_id, step, stored, kind), types, strict=True)]
         still = sa.select(*row).select_from(TRIALS).where(_running(trial_id))
         reported = sa.insert(REPORTS).from_select(columns, still).execution_options(preserve_rowcount=True)
-        with self._writing, self._transaction() as connection:
+        with self._sending(own) as connection:
             _check_one(connection.execute(reported), trial_id)
-            _send(own, connection)
         own.trial.intermediate_values[step] = intermediate_value
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
@@ -225,9 +221,8 @@ class Database(_CachedStorage):
         if own is None or not state.is_finished():
             return super().set_trial_state_values(trial_id, state, values)
         end = {TRIALS.c.state: state, TRIALS.c.datetime_complete: _utc_now()}
-        with self._writing, self._transaction() as connection:
+        with self._sending(own) as connection:
             _check_one(connection.execute(sa.update(TRIALS).where(_running(trial_id)).values(end)), trial_id)
-            _send(own, connection)
             for objective, value in enumerate(values or ()):
                 stored, kind = models.TrialValueModel.value_to_stored_repr(value)
                 row = {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
@@ -237,6 +232,15 @@ class Database(_CachedStorage):
         with self._lock:
             self._add_trials_to_cache(own.study_id, [trial])  # Optuna looks at what it has told
         return True
+
+    @contextmanager
+    def _sending(self, own: _Own) -> Iterator[sa.Connection]:
+        """A transaction that ends with what the database has not got of a trial; where it fails, that is kept."""
+        with self._writing:
+            with self._transaction() as connection:
+                yield connection
+                _send(own, connection)
+            own.params, own.new, own.changed, own.sent = [], {}, {}, time.monotonic()
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -251,11 +255,6 @@ def _tried(connection: sa.Connection, study_id: int, wanted: int) -> dict[int, b
     """Slot that has an attempt -> whether one of them has ended for good, runs or waits."""
     rows = connection.execute(SLOTS, {"study": study_id})
     return {int(slot): bool(held) for slot, held in rows if int(slot) < wanted}
-
-
-def _count_waiting(connection: sa.Connection, study_id: int) -> int:
-    waiting = (TRIALS.c.study_id == study_id) & (TRIALS.c.state == TrialState.WAITING)
-    return connection.scalar(sa.select(sa.func.count()).select_from(TRIALS).where(waiting)) or 0
 
 
 def _add(connection: sa.Connection, study_id: int, attempts: Sequence[Attempt]) -> None:
@@ -274,7 +273,6 @@ def _add(connection: sa.Connection, study_id: int, attempts: Sequence[Attempt]) 
 
 
 def _send(own: _Own, connection: sa.Connection) -> None:
-    """What the database has not got, within a transaction that has made sure that the trial is still this process's."""
     if own.params:
         connection.execute(sa.insert(PARAMS), own.params)
     if own.new:
@@ -282,7 +280,6 @@ def _send(own: _Own, connection: sa.Connection) -> None:
     for key, value in own.changed.items():
         row = (USER.c.trial_id == own.trial._trial_id) & (USER.c.key == key)
         connection.execute(sa.update(USER).where(row).values(value_json=json.dumps(value)))
-    own.params, own.new, own.changed, own.sent = [], {}, {}, time.monotonic()
 
 
 def _row(trial_id: int, key: str, value: Any) -> dict[str, Any]:
