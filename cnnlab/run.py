@@ -93,7 +93,7 @@ def create_run(
         InUse: and that run is live.
     """
     now = datetime.now().astimezone()
-    run_id = new_run_id(config.name or f"{config.data.dataset}-{config.model.name.split('/')[-1]}", now)
+    run_id = new_run_id(config.label, now)
     run = RunDir.create(directory or runs_root() / run_id)
     ensure_store()
     run.config_file.write_text(to_yaml(config), encoding="utf-8")

@@ -21,6 +21,8 @@ from cnnlab.analysis.statistics import (
 EDGE = 0.05
 """A best learning rate so near to the end of its range, as a share of its width, says that the range was too narrow."""
 NEAR_BEST = 0.01
+NEAR = 0.1
+"""An axis reaches to arms that are so near to the best, so that one that failed does not press the others together."""
 
 
 @dataclass(frozen=True)

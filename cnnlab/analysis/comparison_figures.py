@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlab.analysis.comparison import Comparison, Final, expected_best_of
+from cnnlab.analysis.comparison import NEAR, Comparison, Final, expected_best_of
 from cnnlab.analysis.figures import new_figure
 from cnnlab.analysis.statistics import bootstrap_interval, performance_profile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-NEAR = 0.1
-"""The axis of accuracies reaches to curves that end so near to the best one."""
 
 HEADINGS = {
     "curves": "Validation accuracy on fresh seeds: mean and 95 % interval",

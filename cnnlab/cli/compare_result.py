@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 BAR = 24
 """Characters of an interval's bar."""
-NEAR = 0.1
-"""The axis reaches to arms that are so near to the best, so that one that failed does not press the others together."""
 PROBABILITY = "P(A > B)"
 """A column for which a terminal has no room."""
 
@@ -83,6 +81,8 @@ def _print_tables(found: "Comparison") -> None:
 
 
 def _arms(found: "Comparison") -> Any:
+    from cnnlab.analysis.comparison import NEAR
+
     table = _table(found.question, "test, %", "95 % interval", "untuned", "to target", "diverged", "tuned")
     best = max((summary.mean for summary in found.summaries.values()), default=0.0)
     near = [summary for summary in found.summaries.values() if best - summary.mean <= NEAR]

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cnnlab.errors import BadInput
+from cnnlab.config.messages import check_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,13 +39,10 @@ class SweepOptions:
         return cls(**{field.name: options.pop(field.name) for field in fields(cls)})
 
 
-_LETTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
-
-
 def _study(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """The name of a study, which is that of a folder too."""
-    if value is not None and (not value or not set(value) <= _LETTERS):
-        raise BadInput(f"--study {value!r}: a study's name is made of letters, digits, - and _")
+    if value is not None:
+        check_name(value, f"--study {value!r}")
     return value
 
 

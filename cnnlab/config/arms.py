@@ -6,7 +6,7 @@ from typing import Any
 
 from cnnlab.config.compare_defaults import SHIPPED, Settings, Shipped, tuned
 from cnnlab.config.flags import FLAGS
-from cnnlab.config.messages import SECTIONS, nearest
+from cnnlab.config.messages import SECTIONS, check_name, nearest
 from cnnlab.config.reading import as_config, changed, flat
 from cnnlab.config.run import QUESTIONS, RunConfig
 from cnnlab.config.space import Choices, Space
@@ -89,13 +89,9 @@ def _named(asked: Any, where: str) -> dict[str, Settings]:
     for name, own in asked.items():
         if own is not None and not isinstance(own, dict):
             raise BadInput(f"{where}.{name}: {own!r} is not a mapping of this optimizer's settings and ranges")
-        if not set(str(name)) <= _LETTERS or not name:
-            raise BadInput(f"{where}.{name}: a name is made of letters, digits, - and _")
+        check_name(str(name), f"{where}.{name}")
         named[str(name)] = own or {}
     return named
-
-
-_LETTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
 def _optimizer_arm(config: RunConfig, name: str, own: Settings, trials: int, where: str) -> Arm:

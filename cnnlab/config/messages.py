@@ -1,6 +1,7 @@
 """What is wrong with a config, as one line: the field, the value, what is allowed, and the nearest known name."""
 
 from difflib import get_close_matches
+from re import fullmatch
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from cnnlab.config.optimizers import TorchOptimizer
 from cnnlab.config.run import RunConfig
 from cnnlab.config.schedules import NAMED as SCHEDULES
 from cnnlab.config.section import Section
+from cnnlab.errors import BadInput
 
 SECTIONS: dict[str, dict[str, type[Section]]] = {
     "model": {**{c.model_fields["name"].default: c for c in MODELS}, "torchvision/NAME": TorchvisionModel},
@@ -23,6 +25,12 @@ SECTIONS: dict[str, dict[str, type[Section]]] = {
     "schedule": {c.model_fields["name"].default: c for c in SCHEDULES},
 }
 """The classes a section can have, by the tag that pydantic reports for them."""
+
+
+def check_name(name: str, where: str) -> None:
+    """Raises BadInput for a name that a path or a shell would not take as it is."""
+    if not fullmatch(r"[a-zA-Z0-9_-]+", name):
+        raise BadInput(f"{where}: a name is made of letters, digits, - and _")
 
 
 def classes_of(section: str) -> list[type[Section]]:

@@ -78,6 +78,11 @@ class RunConfig(Section):
         None, description="optimizers that `cnnlab compare` compares"
     )
 
+    @property
+    def label(self) -> str:
+        """What it is called where nobody gave it a name: its data and its model."""
+        return self.name or f"{self.data.dataset}-{self.model.name.split('/')[-1]}"
+
     @model_validator(mode="after")
     def _warmup_leaves_epochs(self) -> "RunConfig":
         if self.schedule.warmup_epochs > self.training.epochs:

@@ -17,6 +17,7 @@ from cnnlab.search.stages import Confirmation, Search
 from cnnlab.search.storage import open_storage, storage_url
 from cnnlab.search.study import attributes, open_or_make
 from cnnlab.search.sweep import best_first, confirmation_of
+from cnnlab.tracking import as_word
 
 LR = "optimizer.lr"
 
@@ -134,15 +135,13 @@ def caveats(contest: Contest, where: str) -> list[str]:
 
 
 def _named(config: RunConfig, arm: Arm) -> RunConfig:
-    label = config.name or f"{config.data.dataset}-{config.model.name.split('/')[-1]}"
-    return arm.config.model_copy(update={"name": f"{label}-{arm.name}"})
+    return arm.config.model_copy(update={"name": f"{config.label}-{arm.name}"})
 
 
 def _default_name(config: RunConfig, plans: dict[str, Plan]) -> str:
     identities = {arm: plan.identity() for arm, plan in plans.items()}
     digest = hashlib.sha256(json.dumps(identities, sort_keys=True).encode()).hexdigest()
-    label = config.name or f"{config.data.dataset}-{config.model.name.split('/')[-1]}"
-    return f"compare-{''.join(c if c.isalnum() else '-' for c in label.lower())}-{digest[:6]}"
+    return f"compare-{as_word(config.label)}-{digest[:6]}"
 
 
 def _tried(plan: Plan, slot: Slot) -> Tried:

@@ -9,7 +9,7 @@ from typing import Any
 from cnnlab.config import QUESTIONS, RunConfig, changed
 from cnnlab.config.space import Params, Space
 from cnnlab.seeds import derive
-from cnnlab.tracking import studies_root
+from cnnlab.tracking import as_word, studies_root
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ class Plan:
     def default_study(self) -> str:
         """A name that only the same plan has."""
         digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
-        label = self.config.name or f"{self.config.data.dataset}-{self.config.model.name.split('/')[-1]}"
-        return f"{''.join(c if c.isalnum() else '-' for c in label.lower())}-{digest[:6]}"
+        return f"{as_word(self.config.label)}-{digest[:6]}"
 
     def config_of(self, number: int, params: Params, seed: int = 0) -> RunConfig:
         """Trial `number` with its `seed`-th seed; trial 0 is the experiment as written, whatever its parameters."""

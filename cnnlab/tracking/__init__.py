@@ -6,6 +6,7 @@ from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id
 from cnnlab.tracking.run_dir import (
     RunDir,
+    as_word,
     ensure_store,
     find_run,
     list_runs,
@@ -25,6 +26,7 @@ __all__ = [
     "Journal",
     "Order",
     "RunDir",
+    "as_word",
     "ensure_store",
     "find_run",
     "follow",

@@ -22,8 +22,12 @@ SHOWN = (("data", "dataset", str), ("model", "name", str), ("optimizer", "name",
 
 def new_run_id(label: str, now: datetime) -> str:
     """Readable, sorting by time, unique: 20261123-124501-digits-cnn-3f2a."""
-    word = "".join(c if c.isalnum() else "-" for c in label.lower()).strip("-")[:40]
-    return f"{now:%Y%m%d-%H%M%S}-{word or 'run'}-{secrets.token_hex(2)}"
+    return f"{now:%Y%m%d-%H%M%S}-{as_word(label).strip('-')[:40] or 'run'}-{secrets.token_hex(2)}"
+
+
+def as_word(label: str) -> str:
+    """In letters that a path and a shell take as they are."""
+    return "".join(c if c.isalnum() else "-" for c in label.lower())
 
 
 def runs_root() -> Path:
