@@ -1,5 +1,6 @@
 """The arms of a comparison: what is compared, each with the settings that are tuned for it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -179,7 +180,7 @@ def _arm_over(config: RunConfig, path: str, value: Any) -> Arm:
     arm = changed(config, {path: value})
     named = next((n for n, s in SHIPPED.items() if s.optimizer == arm.optimizer.name), None)
     lr = tuned(SHIPPED[named], 0)["lr"] if named else {"low": 1e-4, "high": 1.0, "log": True}
-    label = "".join(c if c in _LETTERS or c == "." else "-" for c in str(value)).strip("-.") or "empty"
+    label = re.sub(r"[^a-zA-Z0-9_.-]", "-", str(value)).strip("-.") or "empty"
     return Arm(label, arm, read_space(arm.model_copy(update={"search": {"optimizer.lr": lr}})))
 
 

@@ -55,7 +55,8 @@ def _waiting() -> tuple[sa.Select[Any], sa.Select[Any]]:
     columns = (TRIALS.c.trial_id, TRIALS.c.number, slot.c.value_json, attempt.c.value_json, fixed.c.value_json)
     first = sa.select(*columns).select_from(whole).where(waits).order_by(TRIALS.c.number).limit(1)
     # nobody waits for a row that another is just taking: it is passed over
-    return first.with_for_update(skip_locked=True, of=TRIALS), sa.select(sa.func.count()).select_from(of_slot).where(waits)
+    first = first.with_for_update(skip_locked=True, of=TRIALS)
+    return first, sa.select(sa.func.count()).select_from(of_slot).where(waits)
 
 
 def _slots() -> sa.Select[Any]:
