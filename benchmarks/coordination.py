@@ -2,17 +2,20 @@
 
 Workers whose trial is a sleep claim slots, draw parameters, report, and tell how it ended, through the same code as a
 sweep. 2 workers with trials of 5 s and 10 reports: the share of the wall time that is not sleep. 64 workers with trials
-of 0.1 s: the rate against the ideal one, and whether a trial was lost or doubled.
+of 0.1 s: the rate against the ideal one, and whether a trial was lost or doubled. The latter also by Optuna alone, its
+own `study.optimize` on its own storage, where each worker has a fixed share and nobody counts.
 """
 
 import argparse
 import multiprocessing
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+MANY = 64
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -53,6 +56,61 @@ def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None
             tell(study, trial, TrialState.COMPLETE, 0.5)
 
 
+def optuna_alone(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None:
+    """The same trial, a fixed share of them, by Optuna as its documentation has it."""
+    import optuna
+
+    from cnnlab.search.samplers import suggest
+
+    study = optuna.load_study(
+        study_name=plan.study, storage=_plain_storage(plan.storage), sampler=optuna.samplers.RandomSampler()
+    )
+
+    def objective(trial: Any) -> float:
+        suggest(trial, plan.space)
+        for report in range(reports):
+            time.sleep(seconds / reports)
+            trial.report(0.5, report)
+        return 0.5
+
+    ready.release()
+    go.wait()
+    study.optimize(objective, n_trials=plan.trials // MANY)
+
+
+def _plain_storage(url: str) -> Any:
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return RDBStorage(url) if "://" in url else JournalStorage(JournalFileBackend(url))
+
+
+def _run(work: Any, workers: int, *words: Any, then: Any = lambda: None) -> float:
+    """Seconds of so many processes from the moment when all are ready; `then` is called at that moment."""
+    context = multiprocessing.get_context("fork")  # 64 imports of torch would not fit into memory
+    ready, go = context.Semaphore(0), context.Event()
+    processes = [context.Process(target=work, args=(*words, ready, go), daemon=True) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        ready.acquire()
+    began = time.perf_counter()
+    go.set()
+    then()
+    for process in processes:
+        process.join()
+    return time.perf_counter() - began
+
+
+def _say(what: str, workers: int, trials: int, seconds: float, wall: float, complete: int, study: Any) -> None:
+    ideal = seconds * -(-trials // workers)
+    print(
+        f"{what}{workers} workers, {trials} trials of {seconds:g} s: {wall:.2f} s, ideal {ideal:.2f} s: "
+        f"{ideal / wall:.3f} of the ideal rate, {1 - ideal / wall:.2%} is not sleep; "
+        f"{complete} complete, {len(study.get_trials())} in the study"
+    )
+
+
 def measure(name: str, storage: str, workers: int, trials: int, seconds: float, reports: int) -> None:
     """One line of the table."""
     from cnnlab.search.claims import Watch, fill, study_slots
@@ -62,30 +120,32 @@ def measure(name: str, storage: str, workers: int, trials: int, seconds: float, 
 
     plan, study = enter(plan_of(name, storage, trials))
     fill(study, trials, Search(plan).first_params, ahead=2 * workers)
-    context = multiprocessing.get_context("fork")  # 64 imports of torch would not fit into memory
-    ready, go = context.Semaphore(0), context.Event()
-    processes = [
-        context.Process(target=worker, args=(plan, seconds, reports, ready, go), daemon=True) for _ in range(workers)
-    ]
-    for process in processes:
-        process.start()
-    for _ in processes:
-        ready.acquire()
-    began = time.perf_counter()
-    go.set()
-    watch = Watch()
-    while any(process.is_alive() for process in processes):  # as a sweep's command looks after its workers
-        fill(study, trials, Search(plan).first_params, ahead=2 * workers, least=workers)
-        watch.reap(study, study_slots(study, trials))
-        processes[0].join(POLL_SECONDS)
-    wall = time.perf_counter() - began
-    ideal = seconds * -(-trials // workers)
-    states = [slot.state for slot in study_slots(study, trials)]
-    print(
-        f"{workers} workers, {trials} trials of {seconds:g} s: {wall:.2f} s, ideal {ideal:.2f} s: "
-        f"{ideal / wall:.3f} of the ideal rate, {1 - ideal / wall:.2%} is not sleep; "
-        f"{states.count('complete')} complete, {len(study.get_trials())} in the study"
-    )
+    over = threading.Event()
+
+    def look_after() -> None:  # as a sweep's command does
+        watch = Watch()
+        while not over.wait(POLL_SECONDS):
+            fill(study, trials, Search(plan).first_params, ahead=2 * workers, least=workers)
+            watch.reap(study, study_slots(study, trials))
+
+    looking = threading.Thread(target=look_after)
+    # started once the workers are forked, so that none of them inherits a lock that it holds
+    wall = _run(worker, workers, plan, seconds, reports, then=looking.start)
+    over.set()
+    looking.join()
+    complete = sum(slot.state == "complete" for slot in study_slots(study, trials))
+    _say("", workers, trials, seconds, wall, complete, study)
+
+
+def measure_optuna(name: str, storage: str, trials: int) -> None:
+    """The line of Optuna alone."""
+    import optuna
+
+    plan = plan_of(name, storage, trials)
+    study = optuna.create_study(study_name=name, storage=_plain_storage(plan.storage), direction="maximize")
+    wall = _run(optuna_alone, MANY, plan, 0.1, 1)
+    complete = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.get_trials())
+    _say("Optuna alone, ", MANY, trials, 0.1, wall, complete, study)
 
 
 def main() -> None:
@@ -93,12 +153,15 @@ def main() -> None:
     parser.add_argument("--storage", help="a database; a file where none is given")
     parser.add_argument("--few", type=int, default=6, help="trials of 5 s")
     parser.add_argument("--many", type=int, default=640, help="trials of 0.1 s")
+    parser.add_argument("--optuna", action="store_true", help="by Optuna alone too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stamp = f"{time.time():.0f}"
         storage = arguments.storage or str(Path(folder, "study.journal"))
         measure(f"few-{stamp}", storage, 2, arguments.few, 5.0, 10)
-        measure(f"many-{stamp}", storage, 64, arguments.many, 0.1, 1)
+        measure(f"many-{stamp}", storage, MANY, arguments.many, 0.1, 1)
+        if arguments.optuna:
+            measure_optuna(f"optuna-{stamp}", storage, arguments.many)
 
 
 if __name__ == "__main__":
