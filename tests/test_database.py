@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cnnlab.search import database
-from cnnlab.search.claims import claim, fill, give_back, study_slots, tell
+from cnnlab.search.claims import beating, claim, fill, give_back, study_slots, tell
 from cnnlab.search.database import Database
 from cnnlab.search.slots import ATTEMPT, OWNER, SLOT
 
@@ -117,6 +117,21 @@ def test_an_attribute_goes_out_by_itself_when_no_report_comes(monkeypatch: pytes
     trial.set_user_attr(OWNER, {"beat": 1})
     (seen,) = study_in(RDBStorage(url("study.db"))).get_trials()
     assert seen.user_attrs[OWNER] == {"beat": 1}
+
+
+def test_a_trials_settings_are_seen_before_its_first_report() -> None:
+    study = study_in(Database(url("study.db"), {}))
+    fill(study, 1, no_params, ahead=1)
+    trial = claimed(study)
+    others = study_in(RDBStorage(url("study.db")))
+    with beating(study._storage, trial):
+        trial.suggest_float("x", 0, 1)
+        deadline = time.monotonic() + 20
+        while not others.get_trials()[0].params and time.monotonic() < deadline:
+            time.sleep(0.2)
+    (seen,) = others.get_trials()
+    assert seen.params == trial.params
+    assert seen.user_attrs[OWNER]["beat"] == 1
 
 
 @pytest.mark.parametrize("act", ["report", "tell"])

@@ -19,6 +19,8 @@ from cnnlab.search.database import Attempt, Database
 from cnnlab.search.slots import CAUSE, OWNER, RETRY, SLOT, Slot, attributes, crashes, slots
 from cnnlab.search.storage import JournalFile
 
+FIRST_BEAT_SECONDS = 1.5
+"""Soon: with it a database gets what has been noted of a trial before its first report."""
 BEAT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
 """A process on another machine that has not beaten its trial for so long is taken for dead."""
@@ -80,7 +82,7 @@ def beating(storage: BaseStorage, trial: Trial) -> Iterator[None]:
 
     def beat() -> None:
         for count in itertools.count(1):
-            if stop.wait(BEAT_SECONDS):
+            if stop.wait(FIRST_BEAT_SECONDS if count == 1 else BEAT_SECONDS):
                 return
             with suppress(UpdateFinishedTrialError):
                 storage.set_trial_user_attr(trial._trial_id, OWNER, {**_self(), "beat": count})
