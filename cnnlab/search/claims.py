@@ -37,10 +37,11 @@ def study_slots(study: Study, wanted: int) -> list[Slot]:
     return slots(study.get_trials(deepcopy=False), wanted)
 
 
-def fill(study: Study, wanted: int, first_params: FirstParams, ahead: int, least: int | None = None) -> None:
+def fill(study: Study, wanted: int, first_params: FirstParams, ahead: int, least: int | None = None) -> bool:
     """Add missing attempts until `ahead` are ready to be claimed; none where `least` are (all of `ahead` by default).
 
-    Whoever does it at the same time adds nothing that counts twice. Not all at once: samplers read them each time.
+    Returns whether any is ready. Whoever does it at the same time adds nothing that counts twice. Not all at once:
+    samplers read them each time.
     """
 
     def attempt(slot: Slot) -> Attempt:
@@ -51,15 +52,15 @@ def fill(study: Study, wanted: int, first_params: FirstParams, ahead: int, least
 
     storage, least = study._storage, ahead if least is None else least
     if isinstance(storage, Database):
-        storage.add_waiting(study._study_id, wanted, ahead, least, attempt_of)
-        return
+        return storage.add_waiting(study._study_id, wanted, ahead, least, attempt_of)
     with _alone(storage):
         found = study_slots(study, wanted)
         ready = sum(_is_ready(slot) for slot in found)
-        if ready < least:
-            for slot in [slot for slot in found if slot.needs_attempt][: ahead - ready]:
-                params, attrs = attempt(slot)
-                study.enqueue_trial(params, user_attrs=attrs)
+        lacking = [slot for slot in found if slot.needs_attempt][: ahead - ready if ready < least else 0]
+        for slot in lacking:
+            params, attrs = attempt(slot)
+            study.enqueue_trial(params, user_attrs=attrs)
+        return bool(ready or lacking)
 
 
 def claim(study: Study, wanted: int, first_params: FirstParams) -> Slot | None:
@@ -67,12 +68,10 @@ def claim(study: Study, wanted: int, first_params: FirstParams) -> Slot | None:
 
     Of the slot's attempts a database gives only the one that was claimed.
     """
-    while True:
-        if slot := _take_first(study, wanted):
-            return slot
-        if not _is_lacking(study, wanted):
+    while (slot := _take_first(study, wanted)) is None:
+        if not fill(study, wanted, first_params, ahead=BATCH, least=1):
             return None
-        fill(study, wanted, first_params, ahead=BATCH, least=1)
+    return slot
 
 
 @contextmanager
@@ -152,14 +151,6 @@ class Watch:
 
 def _is_ready(slot: Slot) -> bool:
     return slot.trial is not None and slot.trial.state == TrialState.WAITING
-
-
-def _is_lacking(study: Study, wanted: int) -> bool:
-    """Whether a slot has neither ended nor an attempt that somebody has or may claim."""
-    storage = study._storage
-    if isinstance(storage, Database):
-        return storage.count_held(study._study_id, wanted) < wanted
-    return any(slot.needs_attempt for slot in study_slots(study, wanted))
 
 
 def _take_first(study: Study, wanted: int) -> Slot | None:

@@ -43,9 +43,10 @@ FIXED = "fixed_params"
 def _waiting() -> tuple[sa.Select[Any], sa.Select[Any]]:
     """The first trial that waits and how many do, of a study's slots below `wanted`."""
     slot, attempt, fixed = USER.alias(), USER.alias(), SYSTEM.alias()
-    of_slot = TRIALS.join(slot, (slot.c.trial_id == TRIALS.c.trial_id) & (slot.c.key == SLOT))
-    whole = of_slot.join(attempt, (attempt.c.trial_id == TRIALS.c.trial_id) & (attempt.c.key == ATTEMPT)).join(
-        fixed, (fixed.c.trial_id == TRIALS.c.trial_id) & (fixed.c.key == FIXED), isouter=True
+    whole = (
+        TRIALS.join(slot, (slot.c.trial_id == TRIALS.c.trial_id) & (slot.c.key == SLOT))
+        .join(attempt, (attempt.c.trial_id == TRIALS.c.trial_id) & (attempt.c.key == ATTEMPT))
+        .join(fixed, (fixed.c.trial_id == TRIALS.c.trial_id) & (fixed.c.key == FIXED), isouter=True)
     )
     waits = sa.and_(
         TRIALS.c.study_id == sa.bindparam("study"),
@@ -56,7 +57,7 @@ def _waiting() -> tuple[sa.Select[Any], sa.Select[Any]]:
     first = sa.select(*columns).select_from(whole).where(waits).order_by(TRIALS.c.number).limit(1)
     # nobody waits for a row that another is just taking: it is passed over
     first = first.with_for_update(skip_locked=True, of=TRIALS)
-    return first, sa.select(sa.func.count()).select_from(of_slot).where(waits)
+    return first, sa.select(sa.func.count()).select_from(whole).where(waits)
 
 
 def _slots() -> sa.Select[Any]:
@@ -100,10 +101,17 @@ class Database(_CachedStorage):
         self._own: dict[int, _Own] = {}
         self._writing = threading.Lock()  # the thread that beats writes too
 
+    def get_study_id_from_name(self, study_name: str) -> int:
+        if study_name not in self._ids:  # asked for each trial
+            self._ids[study_name] = super().get_study_id_from_name(study_name)
+        return self._ids[study_name]
+
     def add_waiting(
         self, study_id: int, wanted: int, ahead: int, least: int, attempt: Callable[[int, bool], Attempt]
-    ) -> None:
+    ) -> bool:
         """Add attempts until `ahead` wait to be claimed, while no other process adds any; none where `least` wait.
+
+        Returns whether any waits.
 
         Args:
             attempt: a slot's next one, from its number and whether there was one before.
@@ -111,21 +119,18 @@ class Database(_CachedStorage):
         among = {"study": study_id, "wanted": wanted}
         with self._transaction() as connection:
             if connection.execute(COUNT_WAITING, among).scalar_one() >= least:
-                return
+                return True
             # takes the row for this transaction, as Optuna does before it numbers a trial; SQLite locks by writing only
             study = STUDIES.c.study_id == study_id
             connection.execute(sa.update(STUDIES).where(study).values(study_name=STUDIES.c.study_name))
             waiting = connection.execute(COUNT_WAITING, among).scalar_one()
             if waiting >= least:
-                return
+                return True
             tried = _tried(connection, study_id, wanted)
             lacking = [number for number in range(wanted) if not tried.get(number)]
-            _add(connection, study_id, [attempt(number, number in tried) for number in lacking[: ahead - waiting]])
-
-    def count_held(self, study_id: int, wanted: int) -> int:
-        """Slots below `wanted` that have ended, or whose last attempt runs or waits."""
-        with self._transaction() as connection:
-            return sum(_tried(connection, study_id, wanted).values())
+            attempts = [attempt(number, number in tried) for number in lacking[: ahead - waiting]]
+            _add(connection, study_id, attempts)
+            return bool(waiting or attempts)
 
     def claim(self, study_id: int, wanted: int, owner: dict[str, Any]) -> FrozenTrial | None:
         """The first waiting trial of a slot below `wanted`; it is running now, and no other process has it.
