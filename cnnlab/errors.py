@@ -1,5 +1,7 @@
 """What can go wrong, one class for each exit code. The message is one line: what, what is allowed, what to do."""
 
+import re
+
 
 class CnnlabError(Exception):
     """Base of the errors that the command line shows as one line, without a traceback."""
@@ -29,3 +31,8 @@ class Interrupted(CnnlabError):
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + number
+
+
+def without_passwords(text: str) -> str:
+    """What is said to people, with the passwords that are part of URLs left out."""
+    return re.sub(r"(://[^:/@\s]*:)[^@\s]*@", r"\1***@", text)

@@ -105,5 +105,12 @@ def test_a_password_is_not_printed(server: str, process: Process) -> None:
     done = process("sweep", *words, "--tracking-uri", "none", "--json", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert "hush" not in done.stdout + done.stderr
+    again = process("sweep", *words, "--tracking-uri", "none", "--workers", "1")
+    assert "--trials 20" in again.stdout, "a command is suggested, with what was typed"
+    assert "hush" not in again.stdout + again.stderr
+    wrong = process("sweep", "--storage", secret.replace("postgres", "nosuch").replace("nosuchql", "postgresql"))
+    assert wrong.returncode == 2
+    assert "cannot be opened" in wrong.stderr
+    assert "hush" not in wrong.stderr
     assert "hush" not in Path("mlruns/studies/quiet/journal.jsonl").read_text()
     assert json.loads(process("show", "quiet", "--storage", secret, "--json").stdout)["trials"]["total"] == 1

@@ -3,15 +3,17 @@
 import atexit
 import gc
 import importlib
+import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from cnnlab import __version__
 from cnnlab.cli.streams import open_streams
-from cnnlab.errors import CnnlabError, Interrupted
+from cnnlab.errors import CnnlabError, Interrupted, without_passwords
 
 COMMANDS = {
     "train": "Train one network.",
@@ -89,6 +91,11 @@ def main(args: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def typed(words: Sequence[str]) -> str:
+    """A command to be typed again, from the words after `cnnlab`, without a password."""
+    return shlex.join(["cnnlab", *map(without_passwords, words)])
+
+
 def complain(message: str) -> None:
     """One line on stderr."""
-    click.echo(f"cnnlab: {' '.join(message.split())}", err=True)
+    click.echo(f"cnnlab: {without_passwords(' '.join(message.split()))}", err=True)

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cnnlab.cli import complain
+from cnnlab.cli import complain, typed
 from cnnlab.cli.compare_options import CompareOptions
 from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
 from cnnlab.cli.progress import open_status
@@ -183,7 +183,7 @@ def judged(contest: "Contest", asked: CompareOptions, where: str) -> "Comparison
 
 def _exit_code(found: "dict[str, Comparison]", interrupt: Interrupt) -> int:
     if interrupt.number:
-        complain("interrupted; the same command goes on: cnnlab " + " ".join(sys.argv[1:]))
+        complain(f"interrupted; the same command goes on: {typed(sys.argv[1:])}")
         return 128 + interrupt.number
     if not any(comparison.pairs for comparison in found.values()):
         complain("fewer than two arms were trained to their end; see the reasons by cnnlab show STUDY")

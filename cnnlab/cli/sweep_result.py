@@ -1,13 +1,13 @@
 """What a sweep found: as the JSON object that scripts read, and as a page for people."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnlab.cli import typed
 from cnnlab.cli.sweep_view import settings_text
 
 if TYPE_CHECKING:
@@ -157,4 +157,4 @@ def _again(command: Sequence[str], action: str) -> str:
     if "--extend" in action and "--study" in words:
         at = words.index("--study")
         del words[at : at + 2]
-    return f"{shlex.join(['cnnlab', *words])} {action}"
+    return f"{typed(words)} {action}"

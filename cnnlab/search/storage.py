@@ -21,6 +21,12 @@ from cnnlab.tracking import studies_root
 DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "mysql": ("mysql+pymysql", "pymysql")}
 """A database's plain scheme -> SQLAlchemy's with the driver that the extra of this name installs, and its module."""
 
+SERVED = {
+    "pool_size": 2,  # a process needs few connections, and many processes share the server
+    "isolation_level": "READ COMMITTED",  # who waited for a lock sees what its holder wrote; not so by MySQL's default
+}
+"""How a database server is connected to."""
+
 LOCK_POLL_SECONDS = 0.01
 """How often a process looks whether the lock on a study's file is free; it is held for about a millisecond."""
 
@@ -64,8 +70,7 @@ def open_storage(url: str) -> BaseStorage:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
         return JournalFile(Path(url))
     try:
-        # a process needs few connections, and many processes share the server
-        return Database(url, engine_kwargs={} if url.startswith("sqlite") else {"pool_size": 2})
+        return Database(url, engine_kwargs={} if url.startswith("sqlite") else SERVED)
     except Exception as error:  # SQLAlchemy's and the driver's own
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BadInput(f"--storage {url}: cannot be opened: {lines[0]}") from None
