@@ -3,7 +3,6 @@
 import getpass
 import os
 import platform
-import re
 import shlex
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 from cnnlab import __version__
+from cnnlab.errors import without_passwords
 
 
 def provenance() -> dict[str, str]:
@@ -23,7 +23,7 @@ def provenance() -> dict[str, str]:
         "mlflow.source.name": "cnnlab",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": _git_commit(),
-        "command": _without_passwords(shlex.join(["cnnlab", *sys.argv[1:]])),
+        "command": without_passwords(shlex.join(["cnnlab", *sys.argv[1:]])),
         "host": socket.gethostname(),
         "cpu": _cpu(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
@@ -33,11 +33,6 @@ def provenance() -> dict[str, str]:
         "version.torch": torch.__version__,
     }
     return {name: value for name, value in tags.items() if value}
-
-
-def _without_passwords(command: str) -> str:
-    """postgresql://user:password@host -> postgresql://user:***@host"""
-    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", command)
 
 
 @cache
