@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "models": GROUND,
     "tracking": GROUND,
     "training": GROUND | {"data", "models"},
-    "provenance": {""},
+    "provenance": GROUND,
     "run": GROUND | {"data", "models", "tracking", "training", "provenance"},
     "search": GROUND | {"data", "models", "tracking", "training", "run", "analysis"},
     "analysis": GROUND | {"data", "models", "tracking", "training"},
