@@ -1,16 +1,15 @@
 """Many workers on one study in a real MariaDB, as MySQL is reached. Needs Debian's mariadb-server."""
 
-import os
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import place
 
 SERVER, INSTALL = shutil.which("mariadbd"), shutil.which("mariadb-install-db")
 pytestmark = pytest.mark.skipif(not (SERVER and INSTALL), reason="needs MariaDB: apt-get install mariadb-server")
@@ -20,21 +19,14 @@ pytestmark = pytest.mark.skipif(not (SERVER and INSTALL), reason="needs MariaDB:
 def server() -> Iterator[str]:
     """The URL of a database of a server of its own, on a free port."""
     pytest.importorskip("pymysql")
-    folder = Path(tempfile.mkdtemp(prefix="cnnlab-mariadb-"))
-    user = "mysql" if os.geteuid() == 0 else None  # it refuses to run as root
-    if user:
-        shutil.chown(folder, user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    folder, port, run = place("mariadb", "mysql")
     statements = folder / "init.sql"
     statements.write_text(
         "create database lab;\ncreate user 'cnnlab'@'127.0.0.1' identified by 'hush';\n"
         "grant all on lab.* to 'cnnlab'@'127.0.0.1';\n"
     )
-    run: dict[str, object] = {"user": user, "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     data = f"--datadir={folder / 'data'}"
-    subprocess.run([INSTALL, "--no-defaults", data], check=True, **run)  # type: ignore[call-overload]
+    subprocess.run([INSTALL, "--no-defaults", data], check=True, **run)
     words = [data, f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder / 'socket'}"]
     words += [
         f"--pid-file={folder / 'pid'}",
@@ -42,7 +34,7 @@ def server() -> Iterator[str]:
         f"--init-file={statements}",
         "--max-connections=300",
     ]
-    process = subprocess.Popen([SERVER, "--no-defaults", *words], **run)  # type: ignore[call-overload]
+    process = subprocess.Popen([SERVER, "--no-defaults", *words], **run)
     try:
         _wait_for(port)
         yield f"mysql://cnnlab:hush@127.0.0.1:{port}/lab"

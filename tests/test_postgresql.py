@@ -1,18 +1,16 @@
 """Many workers on one study in a real PostgreSQL: none of their trials lost or doubled. Needs Debian's postgresql."""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
 import pytest
+from servers import place
 
 from cnnlab.search.claims import study_slots
 from cnnlab.search.storage import open_storage, storage_url
@@ -27,23 +25,16 @@ pytestmark = pytest.mark.skipif(not BINARIES, reason="needs PostgreSQL: apt-get 
 def server() -> Iterator[str]:
     """The URL of a database of a server of its own, on a free port."""
     pytest.importorskip("psycopg")
-    folder = Path(tempfile.mkdtemp(prefix="cnnlab-postgresql-"))
-    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
-    if user:
-        shutil.chown(folder, user)
-    run: dict[str, object] = {"user": user, "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    folder, port, run = place("postgresql", "postgres")
     data, binaries = folder / "data", BINARIES[-1]
-    subprocess.run([binaries / "initdb", "-D", data, "-U", "cnnlab", "-A", "trust"], check=True, **run)  # type: ignore[call-overload]
+    subprocess.run([binaries / "initdb", "-D", data, "-U", "cnnlab", "-A", "trust"], check=True, **run)
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c max_connections=200"
     control = [binaries / "pg_ctl", "-D", data, "-w"]
-    subprocess.run([*control, "-o", options, "start"], check=True, **run)  # type: ignore[call-overload]
+    subprocess.run([*control, "-o", options, "start"], check=True, **run)
     try:
         yield f"postgresql://cnnlab@127.0.0.1:{port}/postgres"
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, **run)  # type: ignore[call-overload]
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, **run)
         shutil.rmtree(folder)
 
 
