@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -384,6 +386,29 @@ def test_a_comparison_in_mlflow_is_a_parent_with_studies_finals_and_mean_curves_
         assert len(points) == 2
         low = client.get_metric_history(curve.info.run_id, "val/accuracy_low")
         assert all(bottom.value <= point.value for bottom, point in zip(low, points, strict=True))
+
+
+def test_of_a_comparison_that_was_interrupted_it_is_said_how_far_it_got(cli: Cli, monkeypatch: Any) -> None:
+    import cnnlab.cli.compare_session as session
+
+    true = session._work_on_arm
+
+    def interrupted(*words: Any, **settings: Any) -> None:
+        true(*words, **settings)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(session, "_work_on_arm", interrupted)
+    words = ("compare", "--optimizers", "sgd,momentum", "--trials", "2", "--seeds", "2", *HERE)
+    ended = cli(*words[:-1])  # without --json
+    assert ended.exit_code == 130
+    assert "interrupted: sgd 2 of 2 trials, momentum 0 of 2 trials; the same command goes on" in ended.stderr
+    assert ended.stdout == "", "a part of the trainings says nothing"
+    assert not list(Path("mlruns/studies").glob("*/report/compare.md"))
+    again = cli(*words)
+    assert again.exit_code == 130
+    assert json.loads(again.stdout)["warnings"] == ["not all was trained; the same command goes on"]
+    monkeypatch.setattr(session, "_work_on_arm", true)
+    assert compared(cli(*words))["pairs"]
 
 
 def test_a_dry_run_prints_the_arms_and_writes_nothing(cli: Cli) -> None:

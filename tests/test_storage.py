@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -12,8 +13,9 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from cnnlab.errors import BadInput
-from cnnlab.search import claims
+from cnnlab.search import claims, storage
 from cnnlab.search.claims import Watch, beating, claim, fill, study_slots
+from cnnlab.search.database import Database
 from cnnlab.search.slots import CAUSE, OWNER
 from cnnlab.search.storage import open_storage, shown, storage_url
 from cnnlab.search.study import open_or_make
@@ -119,3 +121,17 @@ def test_a_study_in_sqlite() -> None:
     running(study)
     assert [slot.state for slot in study_slots(study, 1)] == ["running"]
     assert optuna.get_all_study_names(f"sqlite:///{Path('study.db').absolute()}") == ["two"]
+
+
+def test_a_database_whose_tables_another_process_is_making_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    true, tried = storage.Database, []
+
+    def busy(*words: Any) -> Database:
+        tried.append(words)
+        if len(tried) == 1:
+            raise RuntimeError("UNIQUE constraint failed: alembic_version.version_num")
+        return true(*words)
+
+    monkeypatch.setattr(storage, "Database", busy)
+    assert isinstance(open_storage(f"sqlite:///{Path('again.db').absolute()}"), Database)
+    assert len(tried) == 2

@@ -83,6 +83,25 @@ def test_trial_0_is_the_experiment_as_written_and_best_yaml_repeats_the_best(cli
     assert trial_0[0].config["optimizer"]["lr"] == 0.05  # type: ignore[union-attr]  # outside the range, and trained all the same
 
 
+def test_a_grid_is_tried_whole_and_the_experiment_beside_it(cli: Cli) -> None:
+    """Its learning rate, 0.05, is on neither grid point, nor is it a batch size's fault."""
+    words = ("--sampler", "grid", "--pruner", "none", "--trials", "30", *HERE)
+    found = swept(cli("sweep", "--search", "lr=0.1,0.2", "--search", "batch_size=32,64", *words))
+    assert found["trials"]["total"] == 5
+    tried = [(run.created.config["optimizer"]["lr"], run.created.config["data"]["batch_size"]) for run in list_trials()]
+    assert sorted(tried) == [(0.05, 64), (0.1, 32), (0.1, 64), (0.2, 32), (0.2, 64)]
+    assert not any("are few" in warning for warning in found["warnings"]), "there are no more"
+
+
+def test_what_is_suggested_is_not_refused(process: Process) -> None:
+    """Twice the epochs are another experiment, so another study."""
+    words = ("sweep", "--study", "mine", "--trials", "2", "--confirm", "0", "--workers", "1", "--tracking-uri", "none")
+    for shown in (process(*words, "--epochs", "1").stdout, process("show", "mine").stdout):
+        (line,) = [line for line in shown.splitlines() if "--epochs 2" in line]
+        assert "--study" not in line
+        assert "--tracking-uri none" in line, "what was typed is there, by show too"
+
+
 def test_the_same_seed_gives_the_same_trials_and_values(cli: Cli, tmp_path: Path, monkeypatch: Any) -> None:
     found = []
     for name in "ab":

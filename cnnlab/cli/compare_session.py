@@ -54,17 +54,21 @@ def run_comparison(wanted: Wanted, *, as_json: bool, quiet: bool) -> int:
                 found[contest.name] = _compare(contest, wanted, uri, where, followed, interrupt, quiet=quiet)
                 if interrupt.number:
                     break
+        seconds = time.monotonic() - began  # without the wait for MLflow, which goes on by itself
         with open_status(quiet, "handing the comparison over to MLflow"):
             undelivered = followed.wait()
         if undelivered:
             complain(f"MLflow has not got all of this comparison yet ({undelivered}); later: cnnlab sync")
-        seconds = time.monotonic() - began
-        if len(contests) == 1:
-            (name, only), *_ = found.items()
-            print_comparison(only, name, seconds, as_json=as_json)
-        else:
-            print_workloads(found, seconds, as_json=as_json)
-        return _exit_code(found, interrupt)
+        if as_json or not interrupt.number:  # of a part of the trainings there is nothing to say to people
+            if len(contests) == 1:
+                (name, only), *_ = found.items()
+                print_comparison(only, name, seconds, as_json=as_json)
+            else:
+                print_workloads(found, seconds, as_json=as_json)
+        if interrupt.number:
+            complain(f"interrupted: {_progress(contests)}; the same command goes on: {typed(sys.argv[1:])}")
+            return 128 + interrupt.number
+        return _exit_code(found)
 
 
 def show_preview(wanted: Wanted) -> int:
@@ -149,10 +153,13 @@ def _compare(
             if not interrupt.number:
                 _work_on_arm(replace(plan, above=run.run_id), where, followed, interrupt, quiet=quiet)
         found = judged(contest, wanted.asked, str(where))
+        done = all(is_done(plan) for plan in contest.plans.values())
+        if not done:
+            found = replace(found, warnings=("not all was trained; the same command goes on",))
         if journal:
-            done = all(is_done(plan) for plan in contest.plans.values())
-            with open_status(quiet, "drawing the figures"):
-                write_comparison(found, run.path / "report")
+            if done or not interrupt.number:
+                with open_status(quiet, "drawing the figures"):
+                    write_comparison(found, run.path / "report")
             for curve in write_mean_curves(found, contest, run) if done else []:
                 followed.look_at(curve, 0)
             journal.write(comparison_ended(found, "" if done else "not all was trained; the same command goes on"))
@@ -181,10 +188,19 @@ def judged(contest: "Contest", asked: CompareOptions, where: str) -> "Comparison
     return judge(contest.question, arms, asked.margin / 100, asked.target, caveats(contest, where), contains)
 
 
-def _exit_code(found: "dict[str, Comparison]", interrupt: Interrupt) -> int:
-    if interrupt.number:
-        complain(f"interrupted; the same command goes on: {typed(sys.argv[1:])}")
-        return 128 + interrupt.number
+def _progress(contests: "list[Contest]") -> str:
+    """How far each arm got: `sgd 4 of 4 trials, momentum 1 of 4`."""
+    from cnnlab.search.comparison import result_of
+
+    arms = [
+        f"{name} {len(result_of(plan, name).tried)} of {plan.trials} trials"
+        for contest in contests
+        for name, plan in contest.plans.items()
+    ]
+    return ", ".join(arms)
+
+
+def _exit_code(found: "dict[str, Comparison]") -> int:
     if not any(comparison.pairs for comparison in found.values()):
         complain("fewer than two arms were trained to their end; see the reasons by cnnlab show STUDY")
         return 1

@@ -1,6 +1,7 @@
 """`cnnlab show`"""
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,8 @@ def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
             f"{study}: its study is not in {storage or 'its folder'}; where it is in a database, add --storage"
         )
     seconds = ended.time - started.time if ended else time.time() - started.time
-    print_findings(findings_of(plan), seconds, ["sweep", "--study", study], as_json=as_json)
+    command = shlex.split(RunDir(studies_root() / study).created.tags.get("command", ""))[1:]
+    print_findings(findings_of(plan), seconds, command if command[:1] == ["sweep"] else [], as_json=as_json)
 
 
 def _print_history(run: "RunDir") -> None:

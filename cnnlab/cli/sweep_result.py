@@ -58,7 +58,8 @@ def print_findings(findings: "Findings", seconds: float, command: Sequence[str],
     """On stdout.
 
     Args:
-        command: the words after `cnnlab` that led here, for the commands that the warnings suggest.
+        command: the words after `cnnlab` that led here, for the commands that the warnings suggest; empty where that
+            was no sweep.
     """
     if as_json:
         click.echo(json.dumps(sweep_result(findings, seconds)))
@@ -154,7 +155,9 @@ def _gain(findings: "Findings") -> float | None:
 def _again(command: Sequence[str], action: str) -> str:
     """The command with the action's words at its end; a --study of its own goes where the action makes a new one."""
     words = list(command)
-    if "--extend" in action and "--study" in words:
+    if not words:
+        return f"by {action}"
+    if not action.startswith("--trials") and "--study" in words:
         at = words.index("--study")
         del words[at : at + 2]
     return f"{typed(words)} {action}"

@@ -70,11 +70,12 @@ def run_sweep(
             with open_status(quiet, "drawing the plots"):
                 write_report(findings)
             journal.end(ended(plan, findings.slots))
+        seconds = time.monotonic() - began  # without the wait for MLflow, which goes on by itself
         with open_status(quiet, "handing the sweep over to MLflow"):
             undelivered = followed.wait()
         if undelivered:
             complain(f"MLflow has not got all of this sweep yet ({undelivered}); later: cnnlab sync")
-        return _print(findings, time.monotonic() - began, interrupt.number, as_json=as_json)
+        return _print(findings, seconds, interrupt.number, as_json=as_json)
 
 
 def work_on(

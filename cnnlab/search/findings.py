@@ -141,11 +141,11 @@ def _importances(plan: Plan, slots: list[Slot]) -> dict[str, float]:
 
 def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, importances: dict[str, float]) -> list[Advice]:
     found = [*_edges(plan, best), *_many_infeasible(plan, slots), *_no_matter(plan, slots, best, importances)]
-    dimensions = len(plan.space.dimensions)
-    if len(slots) < TRIALS_A_DIMENSION * dimensions:
+    dimensions = len({dimension.path for dimension in plan.space.dimensions})
+    if plan.sampler != "grid" and len(slots) < TRIALS_A_DIMENSION * dimensions:
         found.append(
             Advice(
-                f"{len(slots)} trials are few for {dimensions} hyperparameters",
+                f"{len(slots)} trials are few for {dimensions} hyperparameter{'s' if dimensions > 1 else ''}",
                 f"--trials {TRIALS_A_DIMENSION * dimensions}",
             )
         )

@@ -116,7 +116,10 @@ class Search:
         space = self.plan.space
         if not all(isinstance(dimension.domain, Choices) for dimension in space.dimensions):
             return []
-        here = nearest_inside(space, flat(self.plan.config))
+        settings = flat(self.plan.config)
+        here = nearest_inside(space, settings)
+        if any(settings.get(space[name].path) != value for name, value in here.items()):
+            here = {}  # the experiment lies beside the grid, all of which is left to be tried
         points = [to_optuna(space, point) for point in itertools.islice(space.points(), 100_000) if point != here]
         random.Random(self.plan.sampler_seed(0)).shuffle(points)
         return points

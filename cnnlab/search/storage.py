@@ -1,7 +1,8 @@
 """Where a study is kept: a journal file below mlruns/studies, or a database that many machines share."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,9 @@ SERVED = {
     "isolation_level": "READ COMMITTED",  # who waited for a lock sees what its holder wrote; not so by MySQL's default
 }
 """How a database server is connected to."""
+
+OPEN_AGAIN = (0.1, 0.5)
+"""Seconds after which a database is tried again."""
 
 LOCK_POLL_SECONDS = 0.01
 """How often a process looks whether the lock on a study's file is free; it is held for about a millisecond."""
@@ -69,8 +73,13 @@ def open_storage(url: str) -> BaseStorage:
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
         return JournalFile(Path(url))
+    settings = {} if url.startswith("sqlite") else SERVED
+    for pause in OPEN_AGAIN:  # another process may be making the tables just now
+        with suppress(Exception):
+            return Database(url, settings)
+        time.sleep(pause)
     try:
-        return Database(url, engine_kwargs={} if url.startswith("sqlite") else SERVED)
+        return Database(url, settings)
     except Exception as error:  # SQLAlchemy's and the driver's own
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BadInput(f"--storage {url}: cannot be opened: {lines[0]}") from None
