@@ -130,7 +130,8 @@ def caveats(contest: Contest, where: str) -> list[str]:
         f"Selected on validation data; scores are test accuracies of {contest.seeds} fresh seeds, the same for each",
         "A seed is the initial weights, the order of the data and the validation split; the test images are the same "
         "for all, so intervals and tests are over seeds, not over data sets",
-        f"Seconds are those of trainings in {where}",
+        f"Seconds are those of trainings in {where}, one arm after the other: whatever else the machine did shows in "
+        "them, and not in steps",
     ]
 
 
