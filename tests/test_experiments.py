@@ -59,7 +59,7 @@ def test_each_space_can_be_searched(path: Path) -> None:
 def test_the_comparison_has_its_arms() -> None:
     config, _ = read_config(FOLDER / "compare.yaml", {})
     _, arms = read_arms(config, None, None, 8)
-    assert [arm.name for arm in arms] == ["sgd", "momentum", "rmsprop", "adam", "broken"]
+    assert [arm.name for arm in arms] == ["sgd", "momentum", "rmsprop", "adam", "muon", "broken"]
 
 
 @pytest.mark.parametrize("script", ["train.sbatch", "sweep.sbatch"])
