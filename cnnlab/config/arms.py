@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnlab.config.compare_defaults import SHIPPED, Settings, Shipped, tuned
 from cnnlab.config.flags import FLAGS
-from cnnlab.config.messages import SECTIONS, check_name, nearest
+from cnnlab.config.messages import SECTIONS, check_name, nearest, no_such_setting
 from cnnlab.config.reading import as_config, changed, flat
 from cnnlab.config.run import QUESTIONS, RunConfig
 from cnnlab.config.space import Choices, Space
@@ -176,7 +176,7 @@ def _arm_over(config: RunConfig, path: str, value: Any) -> Arm:
     """The experiment with one setting of it changed; its learning rate is tuned."""
     section, _, key = path.partition(".")
     if not key or (section not in SECTIONS and path not in flat(config)):
-        raise BadInput(f"--over {path}: there is no such setting{nearest(path, [*FLAGS, *flat(config)])}")
+        raise BadInput(f"--over {path}: {no_such_setting(path, [*FLAGS, *flat(config)])}")
     arm = changed(config, {path: value})
     named = next((n for n, s in SHIPPED.items() if s.optimizer == arm.optimizer.name), None)
     lr = tuned(SHIPPED[named], 0)["lr"] if named else {"low": 1e-4, "high": 1.0, "log": True}

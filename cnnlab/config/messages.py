@@ -69,6 +69,11 @@ def explain(error: ValidationError, values: dict[str, Any]) -> str:
     return f"{name}: {value!r} is not allowed; it must be {rules}{suggestion}"
 
 
+def no_such_setting(name: str, known: list[str]) -> str:
+    """The end of a line about a setting that there is not."""
+    return f"there is no such setting{nearest(name, known) or '; cnnlab train --dry-run prints those that there are'}"
+
+
 def nearest(word: str, known: list[str]) -> str:
     """ "; did you mean X?" where a known name is near, else nothing."""
     close = get_close_matches(word, known, n=1)
@@ -94,7 +99,9 @@ def _rule(problem: ErrorDetails) -> str:
         return f"text of the form {problem['ctx']['pattern'].strip('^$')}"
     if problem["type"] == "missing":
         return "complete, but an item is missing"
-    message = problem["msg"].replace("valid tuple", "list").replace(" after validation", "")
+    message = problem["msg"].replace(" after validation", "")
+    for theirs, ours in (("valid tuple", "list"), ("valid list", "list"), ("valid dictionary", "mapping, NAME: ...")):
+        message = message.replace(theirs, ours)
     for opening in ("Input should be ", "Tuple should have "):
         if message.startswith(opening):
             return ("a list of " if opening.startswith("Tuple") else "") + message.removeprefix(opening)

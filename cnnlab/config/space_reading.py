@@ -7,7 +7,7 @@ from pydantic.fields import FieldInfo
 
 from cnnlab.config import search_defaults
 from cnnlab.config.flags import FLAGS
-from cnnlab.config.messages import SECTIONS, classes_of, nearest
+from cnnlab.config.messages import SECTIONS, classes_of, nearest, no_such_setting
 from cnnlab.config.reading import changed, flat
 from cnnlab.config.run import RunConfig
 from cnnlab.config.section import Section
@@ -100,7 +100,7 @@ def _path(name: str) -> str:
         return path
     if section == "optimizer" and key and "a class of torch.optim" in SECTIONS["optimizer"]:
         return path  # perhaps a parameter of such a class; the bounds' check asks it
-    raise BadInput(f"search.{name}: there is no such setting{nearest(name, [*FLAGS, *_settings()])}")
+    raise BadInput(f"search.{name}: {no_such_setting(name, [*FLAGS, *_settings()])}")
 
 
 def _settings() -> list[str]:

@@ -55,6 +55,8 @@ def storage_url(asked: str | None, study: str) -> str:
                 f"--storage {asked}: needs the driver {module}: pip install 'cnnlab[{scheme.split('+')[0]}]'"
             )
         return scheme + asked[asked.index("://") :]
+    if scheme.startswith("sqlite") and not Path(asked.partition(":///")[2]).absolute().parent.is_dir():
+        raise BadInput(f"--storage {asked}: there is no folder {Path(asked.partition(':///')[2]).absolute().parent}")
     if scheme.split("+")[0] not in ("sqlite", *DRIVERS):
         raise BadInput(
             f"--storage {asked}: not a storage; use a file, or sqlite:///FILE, postgresql://... or mysql://..."
