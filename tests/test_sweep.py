@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -90,6 +91,24 @@ def test_nothing_in_a_plot_lies_on_anything_else(cli: Cli, monkeypatch: pytest.M
         assert len(boxes[plot]) > 5
         assert not any(a.overlaps(b) for a, b in combinations(boxes[plot], 2)), plot
     assert "optimizer.weight_decay" in names, "Optuna cuts names at 20 characters"
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_the_live_view_cuts_the_settings_first(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from cnnlab.cli import sweep_view
+
+    monkeypatch.setattr(sweep_view, "settings_text", lambda plan, slot: "lr 0.1, " * 20)
+    slot: Any = SimpleNamespace(number=12, trial=SimpleNamespace(intermediate_values=dict(enumerate(range(20)))))
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(sweep_view._table("best", None, [slot], lambda slot: "0.9790"))  # type: ignore[arg-type]
+    heading, row = capture.get().splitlines()
+    assert heading.split() == ["best", "curve", "settings"]
+    assert row.startswith(f" trial 12  0.9790  {sweep_view.curve(slot)}  lr 0.1")
+    assert row.rstrip().endswith("…")
+    assert len(row) <= width
 
 
 def test_trial_0_is_the_experiment_as_written_and_best_yaml_repeats_the_best(cli: Cli) -> None:
