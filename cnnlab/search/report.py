@@ -110,15 +110,15 @@ def _draw(study: Study, findings: Findings, folder: Path) -> list[Path]:
 
 def _thin_out(figure: Any) -> None:
     """Names at the left and below only, few tick labels on logarithmic x axes: plots beside each other are narrow."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
     for axes in figure.axes:
         if axes.get_subplotspec() is not None:
             axes.label_outer()
         if axes.get_xscale() == "log":
             low, high = axes.get_xlim()
-            decades = high > MANY_DECADES * low
-            axes.xaxis.set_major_locator(LogLocator(numticks=4) if decades else LogLocator(subs=(1, 3)))
+            few = [float(f"{low * (high / low) ** share:.2g}") for share in (0.15, 0.5, 0.85)]
+            axes.xaxis.set_major_locator(LogLocator(numticks=4) if high > MANY_DECADES * low else FixedLocator(few))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
 
