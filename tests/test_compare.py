@@ -15,6 +15,7 @@ import optuna
 import pytest
 import yaml
 
+from cnnlab.cli import compare_result
 from cnnlab.cli.compare_result import interval_bar
 from cnnlab.config import RunConfig
 from cnnlab.config.arms import read_arms
@@ -423,3 +424,36 @@ def test_an_interval_as_a_bar() -> None:
     assert interval_bar(0.0, 0.5, 1.0, 0.0, 1.0) == "├───────────●──────────┤"
     assert interval_bar(0.5, 0.5, 0.5, 0.5, 0.5) == "●"
     assert interval_bar(0.0, 0.1, 0.2, 0.5, 1.0) == "◂"
+
+
+@pytest.mark.parametrize(
+    ("room", "spared"),
+    [
+        (None, set()),
+        (110, set()),
+        (100, {"95 % interval"}),
+        (60, {"95 % interval", "diverged", "to target"}),
+    ],
+)
+def test_a_narrow_terminal_is_spared_whole_columns_and_no_word_is_cut(room: int | None, spared: set[str]) -> None:
+    from rich.console import Console
+
+    columns = ["optimizer", "test, %", "95 % interval", "untuned", "to target", "diverged", "tuned"]
+    row = [
+        "momentum",
+        "97.91 ± 10.21",
+        "├─────────●────────────┤",
+        "12.91",
+        "400 steps",
+        "2",
+        "lr 0.177, momentum 0.956",
+    ]
+    table, kept = compare_result._fitted(columns, [row], compare_result.SPARE, room)
+    console = Console(width=room or 120)
+    with console.capture() as capture:
+        console.print(table)
+    shown = capture.get()
+    assert set(columns) - set(kept) == spared
+    assert "…" not in shown
+    for name, cell in zip(columns, row, strict=True):
+        assert name in spared or set(f"{name} {cell}".split()) <= set(shown.split()), name

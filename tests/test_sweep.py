@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -68,6 +70,45 @@ def test_a_sweep_from_end_to_end(cli: Cli) -> None:
     assert "What mattered" in page
     assert "src=" not in page.replace("src=data:", "").split("<body>")[0], "the page loads something"
     assert {path.name for path in folder.glob("report/*.png")} >= {"history.png", "slice.png", "timeline.png"}
+
+
+def test_nothing_in_a_plot_lies_on_anything_else(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    save = Figure.savefig
+    boxes: dict[str, list[Any]] = {}
+    names: list[str] = []
+
+    def saved(figure: Figure, path: Path, **how: Any) -> None:
+        save(figure, path, **how)
+        boxes[path.stem] = [axes.get_window_extent() for axes in figure.axes]
+        if path.stem == "parallel":
+            names.extend(text.get_text() for text in figure.axes[0].get_xticklabels())
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    cli("sweep", "--trials", "4", "--pruner", "none", "--sampler", "random", *HERE)
+    for plot in ("slice", "contour"):
+        assert len(boxes[plot]) > 5
+        assert not any(a.overlaps(b) for a, b in combinations(boxes[plot], 2)), plot
+    assert "optimizer.weight_decay" in names, "Optuna cuts names at 20 characters"
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_the_live_view_cuts_the_settings_first(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from cnnlab.cli import sweep_view
+
+    monkeypatch.setattr(sweep_view, "settings_text", lambda plan, slot: "lr 0.1, " * 20)
+    slot: Any = SimpleNamespace(number=12, trial=SimpleNamespace(intermediate_values=dict(enumerate(range(20)))))
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(sweep_view._table("best", None, [slot], lambda slot: "0.9790"))  # type: ignore[arg-type]
+    heading, row = capture.get().splitlines()
+    assert heading.split() == ["best", "curve", "settings"]
+    assert row.startswith(f" trial 12  0.9790  {sweep_view.curve(slot)}  lr 0.1")
+    assert row.rstrip().endswith("…")
+    assert len(row) <= width
 
 
 def test_trial_0_is_the_experiment_as_written_and_best_yaml_repeats_the_best(cli: Cli) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,11 @@ BAR = 24
 """Characters of an interval's bar."""
 PROBABILITY = "P(A > B)"
 """A column for which a terminal has no room."""
+SPARE = (("95 % interval",), ("diverged",), ("to target",), ("untuned",))
+"""Columns of the arms that a narrow terminal is spared, the first first."""
+SPARE_OF_PAIRS = (("t", "Wilcoxon"), ("95 % interval",))
+WRAPPED = 20
+"""Characters to which the last column may be wrapped before another one is left out."""
 
 
 def print_comparison(found: "Comparison", name: str, seconds: float, *, as_json: bool) -> None:
@@ -71,48 +76,74 @@ def _print_tables(found: "Comparison") -> None:
     from cnnlab.analysis.comparison import sentence
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    console.print(_arms(found))
+    room = console.width if sys.stdout.isatty() else None
+    console.print(_arms(found, room))
     if found.pairs:
         console.print(Text())
-        console.print(_pairs(found))
+        console.print(_pairs(found, room))
     console.print(Text(f"\n{sentence(found)}.", style="bold"), soft_wrap=True)
     for warning in found.warnings:
         console.print(Text(f"! {warning}"), soft_wrap=True)
 
 
-def _arms(found: "Comparison") -> Any:
+def _arms(found: "Comparison", room: int | None) -> Any:
     from cnnlab.analysis.comparison import NEAR
 
-    table = _table(found.question, "test, %", "95 % interval", "untuned", "to target", "diverged", "tuned")
+    columns = [found.question, "test, %", "95 % interval", "untuned", "to target", "diverged", "tuned"]
+    rows: list[list[str]] = []
     best = max((summary.mean for summary in found.summaries.values()), default=0.0)
     near = [summary for summary in found.summaries.values() if best - summary.mean <= NEAR]
     left, right = min((s.ci_low for s in near), default=0.0), max((s.ci_high for s in near), default=0.0)
     for arm in found.arms:
         summary, untuned = found.summaries.get(arm.name), found.untuned.get(arm.name)
         bar = summary and interval_bar(summary.ci_low, summary.mean, summary.ci_high, left, right)
-        table.add_row(
-            arm.name,
-            f"{100 * summary.mean:.2f} ± {100 * summary.std:.2f}" if summary else "none",
-            bar or "",
-            f"{100 * untuned.mean:.2f}" if untuned else "none",
-            _steps(found, arm),
-            str(arm.infeasible or ""),
-            ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in arm.best_params.items()),
+        rows.append(
+            [
+                arm.name,
+                f"{100 * summary.mean:.2f} ± {100 * summary.std:.2f}" if summary else "none",
+                bar or "",
+                f"{100 * untuned.mean:.2f}" if untuned else "none",
+                _steps(found, arm),
+                str(arm.infeasible or ""),
+                ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in arm.best_params.items()),
+            ]
         )
+    table, kept = _fitted(columns, rows, SPARE, room)
     if found.target is not None:
-        table.caption = f"± over {found.seeds} seeds; steps to a validation accuracy of {found.target:.4f}, the median"
-        table.caption_justify = "left"
+        steps = f"; steps to a validation accuracy of {found.target:.4f}, the median" if "to target" in kept else ""
+        table.caption, table.caption_justify = f"± over {found.seeds} seeds{steps}", "left"
     return table
 
 
-def _pairs(found: "Comparison") -> Any:
+def _pairs(found: "Comparison", room: int | None) -> Any:
     from cnnlab.analysis.comparison_report import PAIR_COLUMNS, note_on_pairs, pair_rows
 
-    table = _table(*(column for column in PAIR_COLUMNS if column != PROBABILITY))
-    for row in pair_rows(found):
-        table.add_row(*(cell for column, cell in zip(PAIR_COLUMNS, row, strict=True) if column != PROBABILITY))
-    table.caption, table.caption_justify = note_on_pairs(found), "left"
+    shown = [i for i, column in enumerate(PAIR_COLUMNS) if column != PROBABILITY]
+    rows = [[row[i] for i in shown] for row in pair_rows(found)]
+    table, kept = _fitted([PAIR_COLUMNS[i] for i in shown], rows, SPARE_OF_PAIRS, room)
+    note = note_on_pairs(found)
+    table.caption, table.caption_justify = note if "t" in kept else note.partition(";")[0], "left"
     return table
+
+
+def _fitted(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[Sequence[str]], room: int | None
+) -> tuple[Any, list[str]]:
+    """A table in `room` characters and its columns, without as many of `spare` as it takes; None: all of them."""
+    kept = list(columns)
+    if room is not None:
+        widths = {name: max(map(len, (name, *cells))) + 2 for name, *cells in zip(columns, *rows, strict=True)}
+        last = columns[-1]
+        for names in spare:
+            if sum(widths[name] for name in kept) <= room:
+                break
+            kept = [name for name in kept if name not in names]
+            widths[last] = min(widths[last], WRAPPED)  # the first is left out sooner than words are wrapped
+    table = _table(*kept)
+    table.columns[-1].no_wrap = room is None
+    for row in rows:
+        table.add_row(*(cell for column, cell in zip(columns, row, strict=True) if column in kept))
+    return table, kept
 
 
 def _steps(found: "Comparison", arm: "ArmResult") -> str:

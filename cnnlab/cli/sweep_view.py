@@ -86,6 +86,7 @@ class LiveSweepView:
         self.plan = plan
         self.live = Live(console=Console(stderr=True), auto_refresh=False)
         self.at_first: dict[str, int] = {}
+        self.parts: list[Any] = []
 
     def __enter__(self) -> "LiveSweepView":
         self.live.start()
@@ -94,6 +95,9 @@ class LiveSweepView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        from rich.console import Group
+
+        self.live.update(Group(*self.parts))
         self.live.stop()
 
     def show(self, view: "View") -> None:
@@ -101,10 +105,13 @@ class LiveSweepView:
         from rich.text import Text
 
         if view.stage.name == "search":
-            parts = [self._bar(view), Text(self._counts(view)), self._running(view), self._best(view)]
+            tables = [table for table in (self._running(view), self._best(view)) if table.rows]
+            self.parts = [self._bar(view), Text(self._counts(view)), *tables]
         else:
-            parts = [Text("the best again, on fresh seeds"), self._bar(view)]
-        self.live.update(Group(*parts), refresh=True)
+            self.parts = [Text("the best again, on fresh seeds"), self._bar(view)]
+        # The cursor waits in an empty line: behind a full one the terminal's `^C` would scroll, and what is drawn next
+        # would miss the lines that it replaces.
+        self.live.update(Group(*self.parts, Text()), refresh=True)
 
     def _bar(self, view: "View") -> Any:
         from rich.progress_bar import ProgressBar
@@ -114,9 +121,10 @@ class LiveSweepView:
         before = self.at_first.setdefault(view.stage.name, done)
         left = (total - done) * view.seconds / (done - before) if done > before else None
         row = Table.grid(padding=(0, 1))
-        row.add_row(
-            f"{done}/{total}", ProgressBar(total=total, completed=done, width=40), f"{left:.0f} s left" if left else ""
-        )
+        row.add_column(no_wrap=True)
+        row.add_column(max_width=40)
+        row.add_column(no_wrap=True)
+        row.add_row(f"{done}/{total}", ProgressBar(total=total, completed=done), f"{left:.0f} s left" if left else "")
         return row
 
     def _counts(self, view: "View") -> str:
@@ -139,10 +147,12 @@ def _table(title: str, plan: "Plan", slots: "list[Slot]", what: Any) -> Any:
     from rich.text import Text
 
     table = Table(box=None, header_style="dim", padding=(0, 1))
-    for name in (title, "", "curve", "settings"):
+    for name in (title, "", "curve"):
         table.add_column(name, no_wrap=True)
+    table.add_column("settings")  # may wrap: where there is no room, Rich takes it from such columns
     for slot in slots:
-        table.add_row(f"trial {slot.number}", what(slot), Text(curve(slot), "cyan"), Text(settings_text(plan, slot)))
+        settings = Text(settings_text(plan, slot), no_wrap=True, overflow="ellipsis")
+        table.add_row(f"trial {slot.number}", what(slot), Text(curve(slot), "cyan"), settings)
     return table
 
 

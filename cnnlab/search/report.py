@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,13 @@ PLOTS: dict[str, tuple[str, str]] = {
 
 MOST_IN_CONTOUR = 3
 """Hyperparameters in the contour plots, the most important ones: their number grows with the square."""
+
+LOOK: dict[Any, Any] = {"figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True}
+"""What matplotlib draws the PNG files with."""
+SIZE, SIZES = (10, 7), {"slice": (6, 6)}
+"""Inches of a figure; Optuna gives a slice plot half the width for each hyperparameter."""
+MANY_DECADES = 50.0
+"""An axis whose ends are so far apart has powers of ten enough to be read by them alone."""
 
 
 def load_plots() -> None:
@@ -86,15 +94,42 @@ def _draw(study: Study, findings: Findings, folder: Path) -> list[Path]:
 
     files = []
     for name, (function, _) in PLOTS.items():
-        drawn = _plot(plots, function, study, findings)
-        if drawn is not None:
-            figure = pyplot.gcf()
-            figure.set_size_inches(10, 6)
-            figure.tight_layout()
-            figure.savefig(folder / f"{name}.png", dpi=100)
-            files.append(folder / f"{name}.png")
-        pyplot.close("all")
+        # Set before Optuna draws, which places colour bars by it; a context, since Optuna sets a style for good.
+        with mpl.rc_context({**LOOK, "figure.figsize": SIZES.get(name, SIZE)}):
+            drawn = _plot(plots, function, study, findings)
+            if drawn is not None:
+                figure = pyplot.gcf()
+                _thin_out(figure)
+                if name == "parallel":
+                    _name_in_full(drawn, {path for trial in study.trials for path in trial.params})
+                figure.savefig(folder / f"{name}.png", bbox_inches="tight")
+                files.append(folder / f"{name}.png")
+            pyplot.close("all")
     return files
+
+
+def _thin_out(figure: Any) -> None:
+    """Names at the left and below only, few tick labels on logarithmic x axes: plots beside each other are narrow."""
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
+
+    for axes in figure.axes:
+        if axes.get_subplotspec() is not None:
+            axes.label_outer()
+        if axes.get_xscale() == "log":
+            low, high = axes.get_xlim()
+            few = [float(f"{low * (high / low) ** share:.2g}") for share in (0.15, 0.5, 0.85)]
+            axes.xaxis.set_major_locator(LogLocator(numticks=4) if high > MANY_DECADES * low else FixedLocator(few))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _name_in_full(axes: Any, names: Collection[str]) -> None:
+    """Undo Optuna's cut of names above 20 characters, where what is left of one begins no other."""
+    labels = []
+    for label in (text.get_text() for text in axes.get_xticklabels()):
+        whole = [name for name in names if label.endswith("...") and name.startswith(label.removesuffix("..."))]
+        labels.append(whole[0] if len(whole) == 1 else label)
+    axes.set_xticklabels(labels)
 
 
 def _write_page(study: Study, findings: Findings, path: Path) -> Path:
