@@ -320,9 +320,10 @@ def test_100_trials_are_100_whatever_is_killed_meanwhile(tmp_path: Path) -> None
     )
     chance, kills = random.Random(0), 0
     while running.poll() is None:
-        time.sleep(chance.uniform(0.3, 1.0))
+        time.sleep(chance.uniform(0.0, 0.1))
         workers = _workers_of(running.pid)
-        if workers and kills < 12:
+        begun = len(list(Path("mlruns").glob("studies/*/trials/*/journal.jsonl")))
+        if workers and begun > 8 * (kills + 1):  # by what has been done, for a machine may be fast
             os.kill(chance.choice(workers), signal.SIGKILL)
             kills += 1
     found = json.loads(running.communicate()[0])

@@ -170,12 +170,11 @@ def _take(study: Study, slot: Slot) -> bool:
     """Waiting to running, which only one process can bring about."""
     assert slot.trial is not None
     try:
-        if not study._storage.set_trial_state_values(slot.trial._trial_id, TrialState.RUNNING):
-            return False
+        # first whose it is: a process that dies in between leaves it waiting, not running without an owner
         study._storage.set_trial_user_attr(slot.trial._trial_id, OWNER, _self())
+        return study._storage.set_trial_state_values(slot.trial._trial_id, TrialState.RUNNING)
     except UpdateFinishedTrialError:
         return False
-    return True
 
 
 def _params_so_far(trial: FrozenTrial) -> dict[str, Any]:
