@@ -135,3 +135,16 @@ def test_a_database_whose_tables_another_process_is_making_is_tried_again(monkey
     monkeypatch.setattr(storage, "Database", busy)
     assert isinstance(open_storage(f"sqlite:///{Path('again.db').absolute()}"), Database)
     assert len(tried) == 2
+
+
+def test_a_database_that_does_not_answer_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def gone(*words: Any) -> Database:
+        tried.append(words)
+        raise RuntimeError("connection timed out")
+
+    monkeypatch.setattr(storage, "Database", gone)
+    with pytest.raises(BadInput, match="cannot be opened: connection timed out"):
+        open_storage(f"sqlite:///{Path('gone.db').absolute()}")
+    assert len(tried) == 1

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +29,9 @@ SERVED = {
 """How a database server is connected to."""
 
 OPEN_AGAIN = (0.1, 0.5)
-"""Seconds after which a database is tried again."""
+"""Seconds after which a database is tried again whose tables another process is making."""
+MADE_JUST_NOW = ("already exists", "UNIQUE", "uplicate")
+"""Words of the databases for that; one that does not answer is not waited for three times."""
 
 LOCK_POLL_SECONDS = 0.01
 """How often a process looks whether the lock on a study's file is free; it is held for about a millisecond."""
@@ -75,16 +77,15 @@ def open_storage(url: str) -> BaseStorage:
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
         return JournalFile(Path(url))
-    settings = {} if url.startswith("sqlite") else SERVED
-    for pause in OPEN_AGAIN:  # another process may be making the tables just now
-        with suppress(Exception):
-            return Database(url, settings)
-        time.sleep(pause)
-    try:
-        return Database(url, settings)
-    except Exception as error:  # SQLAlchemy's and the driver's own
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadInput(f"--storage {url}: cannot be opened: {lines[0]}") from None
+    for pause in (*OPEN_AGAIN, None):
+        try:
+            return Database(url, {} if url.startswith("sqlite") else SERVED)
+        except Exception as error:  # SQLAlchemy's and the driver's own
+            if pause is None or not any(word in str(error) for word in MADE_JUST_NOW):
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                raise BadInput(f"--storage {url}: cannot be opened: {lines[0]}") from None
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
 
 
 class JournalFile(JournalStorage):
