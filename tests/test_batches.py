@@ -25,10 +25,10 @@ def test_an_epoch_has_every_image_once_and_the_last_batch_is_the_rest() -> None:
     assert [len(labels) for _, labels in found] == [8] * 6 + [2]
     assert len(made) == 7
     seen = torch.cat([images for images, _ in found]).flatten(1)
-    expected = TRAIN.images.flatten(1)
+    expected = TRAIN.inputs.flatten(1)
     assert sorted(seen.tolist()) == sorted(expected.tolist())
     for image, label in zip(seen, torch.cat([labels for _, labels in found]), strict=True):
-        assert TRAIN.labels[(expected == image).all(1)].tolist() == [label.item()]
+        assert TRAIN.targets[(expected == image).all(1)].tolist() == [label.item()]
 
 
 @pytest.mark.parametrize("residence", ["device", "stream"])

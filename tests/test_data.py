@@ -35,7 +35,7 @@ def same(one: Dataset, two: Dataset) -> bool:
     return all(
         torch.equal(getattr(getattr(one, split), part), getattr(getattr(two, split), part))
         for split in ("train", "val", "test")
-        for part in ("images", "labels")
+        for part in ("inputs", "targets")
     )
 
 
@@ -44,8 +44,8 @@ def test_digits_are_scikit_learns() -> None:
 
     dataset = load(config(), 0)
     splits = (dataset.train, dataset.val, dataset.test)
-    ours = torch.cat([split.images for split in splits]).flatten(1)
-    labels = torch.cat([split.labels for split in splits])
+    ours = torch.cat([split.inputs for split in splits]).flatten(1)
+    labels = torch.cat([split.targets for split in splits])
     table = torch.cat([ours, labels[:, None].byte()], 1)
     theirs = load_digits()
     scaled = np.round(theirs.data * 255 / 16).astype(np.uint8)
@@ -60,9 +60,9 @@ def test_fashion_mnist_is_the_real_one() -> None:
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [54000, 6000, 10000]
     assert dataset.image_shape == (1, 28, 28)
     # the mean of the training images, as published by many: 0.2860
-    everything = torch.cat([dataset.train.images, dataset.val.images])
+    everything = torch.cat([dataset.train.inputs, dataset.val.inputs])
     assert everything.float().mean().item() / 255 == pytest.approx(0.2860, abs=5e-5)
-    assert torch.bincount(dataset.val.labels).tolist() == [600] * 10
+    assert torch.bincount(dataset.val.targets).tolist() == [600] * 10
 
 
 def write_idx(path: Path, array: np.ndarray, packed: bool) -> None:  # type: ignore[type-arg]
@@ -98,9 +98,9 @@ def test_idx_files_are_read_as_torchvision_reads_them(
         reference.root, reference.train = "root", False
         monkeypatch.setattr(MNIST, "raw_folder", f"root/{folder}/raw")
         images, labels = reference._load_data()
-        assert torch.equal(dataset.test.images[:, 0], images)
-        assert torch.equal(dataset.test.labels, labels)
-    assert np.array_equal(dataset.test.images[:, 0].numpy(), arrays[2])
+        assert torch.equal(dataset.test.inputs[:, 0], images)
+        assert torch.equal(dataset.test.targets, labels)
+    assert np.array_equal(dataset.test.inputs[:, 0].numpy(), arrays[2])
 
 
 def write_cifar(folder: Path, hundred: bool) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
@@ -135,8 +135,8 @@ def test_cifar_is_read_from_its_archive(hundred: bool, monkeypatch: pytest.Monke
     assert dataset.image_shape == (3, 32, 32)
     assert dataset.classes[3] == "class 3"
     # a row is red, green, blue, each row by row
-    assert np.array_equal(dataset.test.images.flatten(1).numpy(), test["data"])
-    assert np.array_equal(dataset.test.labels.numpy(), test["labels"])
+    assert np.array_equal(dataset.test.inputs.flatten(1).numpy(), test["data"])
+    assert np.array_equal(dataset.test.targets.numpy(), test["labels"])
 
 
 def test_svhn_is_read_from_its_mat_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +150,8 @@ def test_svhn_is_read_from_its_mat_files(monkeypatch: pytest.MonkeyPatch) -> Non
         savemat(f"root/{split}_32x32.mat", {"X": images, "y": (np.arange(40) % 10 + 1)[:, None]})
     monkeypatch.setattr("torchvision.datasets.svhn.check_integrity", lambda *_: True)
     dataset = load(config(dataset="svhn", root="root", batch_size=4), 0)
-    assert torch.equal(dataset.test.labels, (torch.arange(40) % 10 + 1) % 10)
-    assert np.array_equal(dataset.test.images[7].numpy(), images[:, :, :, 7].transpose(2, 0, 1))
+    assert torch.equal(dataset.test.targets, (torch.arange(40) % 10 + 1) % 10)
+    assert np.array_equal(dataset.test.inputs[7].numpy(), images[:, :, :, 7].transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("name", ["mnist", "kmnist", "cifar10", "cifar100", "svhn"])
@@ -191,7 +191,7 @@ def test_a_folder_a_class_any_size() -> None:
     assert dataset.classes == ("blue", "red")
     assert dataset.image_shape == (3, 16, 16)
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [14, 2, 4]
-    red = dataset.train.images[dataset.train.labels == 1].float().mean((0, 2, 3))
+    red = dataset.train.inputs[dataset.train.targets == 1].float().mean((0, 2, 3))
     assert red.tolist() == pytest.approx([250, 10, 10], abs=2)
 
 
@@ -217,7 +217,7 @@ def test_the_shorter_side_is_scaled_the_centre_kept_and_exif_obeyed() -> None:
     exif[0x0112] = 3  # upside down
     wide.save("mine/red/wide.png", exif=exif)
     dataset = load(config(dataset="folder", root="mine", resize=30, batch_size=4), 0)
-    everything = torch.cat([s.images for s in (dataset.train, dataset.val, dataset.test)])
+    everything = torch.cat([s.inputs for s in (dataset.train, dataset.val, dataset.test)])
     found = next(image for image in everything if image[0].min() == 255)
     assert found[1, 2:13].float().mean() > 250  # turned: the red half is below
     assert found[1, 17:28].float().mean() < 5
@@ -367,10 +367,10 @@ def test_the_validation_split_is_stratified_and_depends_on_the_seed_alone() -> N
     two = load(config(batch_size=500, augment=["flip"]), 7)
     other = load(config(), 8)
     assert same(one, two)
-    assert not torch.equal(one.val.images, other.val.images)
-    assert torch.equal(one.test.images, other.test.images)
-    whole = torch.bincount(torch.cat([one.train.labels, one.val.labels]))
-    assert (torch.bincount(one.val.labels) - whole * 0.1).abs().max() <= 0.5
+    assert not torch.equal(one.val.inputs, other.val.inputs)
+    assert torch.equal(one.test.inputs, other.test.inputs)
+    whole = torch.bincount(torch.cat([one.train.targets, one.val.targets]))
+    assert (torch.bincount(one.val.targets) - whole * 0.1).abs().max() <= 0.5
 
 
 def test_hold_out_keeps_at_least_one_of_each_class_on_each_side() -> None:
@@ -388,8 +388,8 @@ def test_a_smaller_training_set_is_stratified_and_part_of_a_larger_one() -> None
     assert torch.bincount(labels[order[:10]], minlength=3).tolist() == [6, 3, 1]
     small, large = load(config(train_size=100), 0), load(config(train_size=300), 0)
     assert (len(small.train), len(large.train)) == (100, 300)
-    assert {tuple(i.flatten().tolist()) for i in small.train.images} <= {
-        tuple(i.flatten().tolist()) for i in large.train.images
+    assert {tuple(i.flatten().tolist()) for i in small.train.inputs} <= {
+        tuple(i.flatten().tolist()) for i in large.train.inputs
     }
 
 

@@ -30,7 +30,7 @@ def end(records: list[Record]) -> RunEnded:
 def plain_losses(config: RunConfig, dataset: Dataset, steps: int) -> list[float]:
     """What anyone would write: the same initial weights and order of the data, all else PyTorch's own."""
     seed, train = config.training.seed, dataset.train
-    normalize = Normalize.of(train.images)
+    normalize = Normalize.of(train.inputs)
     model = build(config.model, dataset.image_shape, len(dataset.classes), derive(seed, "init"))
     optimizer = torch.optim.SGD(model.parameters(), lr=config.optimizer.lr, momentum=0.9)
     per_epoch = math.ceil(len(train) / config.data.batch_size)
@@ -39,7 +39,7 @@ def plain_losses(config: RunConfig, dataset: Dataset, steps: int) -> list[float]
     for epoch in range(config.training.epochs):
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
         for indices in order.split(config.data.batch_size):
-            loss = F.cross_entropy(model(normalize(train.images[indices])), train.labels[indices])
+            loss = F.cross_entropy(model(normalize(train.inputs[indices])), train.targets[indices])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -93,14 +93,14 @@ def test_the_test_split_is_measured_with_the_best_epochs_weights() -> None:
 
     learner.load_weights(load_file("run/checkpoints/best.safetensors"))
     with torch.no_grad():
-        logits = learner.model.eval()(dataset.test.images)
-    assert ended.test_loss == pytest.approx(F.cross_entropy(logits, dataset.test.labels).item(), rel=1e-5)
-    assert ended.test_accuracy == (logits.argmax(1) == dataset.test.labels).float().mean().item()
+        logits = learner.model.eval()(dataset.test.inputs)
+    assert ended.test_loss == pytest.approx(F.cross_entropy(logits, dataset.test.targets).item(), rel=1e-5)
+    assert ended.test_accuracy == (logits.argmax(1) == dataset.test.targets).float().mean().item()
     assert ended.confusion is not None
     assert sum(map(sum, ended.confusion)) == len(dataset.test)
     for true, row in enumerate(ended.confusion):
         for predicted, count in enumerate(row):
-            assert count == ((dataset.test.labels == true) & (logits.argmax(1) == predicted)).sum()
+            assert count == ((dataset.test.targets == true) & (logits.argmax(1) == predicted)).sum()
 
 
 RESUMED = {
@@ -210,7 +210,7 @@ def test_label_smoothing_is_torchs_own() -> None:
     learner = Learner(config, dataset)
     with torch.no_grad():
         expected = F.cross_entropy(
-            learner.model(dataset.train.images), dataset.train.labels, label_smoothing=0.2
+            learner.model(dataset.train.inputs), dataset.train.targets, label_smoothing=0.2
         ).item()
     assert losses(list(fit(config, dataset, learner))) == pytest.approx([expected], abs=1e-6)
 

@@ -24,7 +24,7 @@ SETTINGS = {
 def operator_calls(settings: dict[str, object]) -> Counter[str]:
     config, dataset = small_config(**settings), small_dataset()
     learner = Learner(config, dataset)
-    images, labels = dataset.train.images[:16], dataset.train.labels[:16]
+    images, labels = dataset.train.inputs[:16], dataset.train.targets[:16]
     learner.step(images, labels, 0.01, 0)  # what happens once
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         learner.step(images, labels, 0.01, 1)
@@ -53,7 +53,7 @@ config, dataset = small_config(model__channels=[64, 32]), small_dataset()
 learner = Learner(config, dataset)
 def steps(count):
     for number in range(count):
-        learner.step(dataset.train.images, dataset.train.labels, 0.01, number)
+        learner.step(dataset.train.inputs, dataset.train.targets, 0.01, number)
 steps(5)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 steps(20)

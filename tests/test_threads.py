@@ -55,7 +55,7 @@ def test_a_last_batch_smaller_than_the_parts_is_trained_on() -> None:
 def test_gradients_have_the_memory_format_of_their_weights() -> None:
     parts = learner(2, model__channels=[4, 8])
     data = small_dataset(**IMAGES).train  # type: ignore[arg-type]
-    parts.step(data.images[:64], data.labels[:64], 0.01, 0)
+    parts.step(data.inputs[:64], data.targets[:64], 0.01, 0)
     for weight in parts.weights:
         assert weight.grad is not None
         assert weight.grad.stride() == weight.stride()

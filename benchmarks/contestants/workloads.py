@@ -85,8 +85,8 @@ class _Pictures(torch.utils.data.Dataset[tuple[Any, int]]):
         from cnnlab.data.shapes import shapes
 
         split = shapes().splits["train"]
-        self.images = split.images.permute(0, 2, 3, 1).contiguous().numpy()
-        self.targets = split.labels.tolist()
+        self.images = split.inputs.permute(0, 2, 3, 1).contiguous().numpy()
+        self.targets = split.targets.tolist()
         self.transform = transform
 
     def __len__(self) -> int:

@@ -60,7 +60,7 @@ class Batches:
         self.device = device
         self.workers = workers
         self.residence = residence
-        self.split = Split(split.images.to(device), split.labels.to(device)) if residence == "device" else split
+        self.split = Split(split.inputs.to(device), split.targets.to(device)) if residence == "device" else split
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -92,7 +92,7 @@ class Batches:
 
     def _from_device(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for indices in torch.split(order.to(self.device), self.batch_size):
-            yield indices, self.split.images.index_select(0, indices), self.split.labels.index_select(0, indices)
+            yield indices, self.split.inputs.index_select(0, indices), self.split.targets.index_select(0, indices)
 
     def _streamed(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         with warnings.catch_warnings():  # more workers than cores is the user's own wish
@@ -120,4 +120,4 @@ class _Gathered(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.split = split
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return indices, self.split.images.index_select(0, indices), self.split.labels.index_select(0, indices)
+        return indices, self.split.inputs.index_select(0, indices), self.split.targets.index_select(0, indices)

@@ -65,7 +65,7 @@ def _write(path: Path, source: Source) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, split in source.splits.items():
-        tensors[f"{name}.images"], tensors[f"{name}.labels"] = split.images, split.labels
+        tensors[f"{name}.images"], tensors[f"{name}.labels"] = split.inputs, split.targets
     about = {"classes": source.classes, "origin": source.origin, "skipped": source.skipped, "digest": _digest(source)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(tensors, temporary, metadata={"about": json.dumps(about)})
@@ -90,7 +90,7 @@ def _digest(source: Source) -> str:
     digest = hashlib.sha256(json.dumps([list(source.classes), source.origin, source.skipped]).encode())
     for name in sorted(source.splits):
         split = source.splits[name]
-        digest.update(f"{name} {list(split.images.shape)}".encode())
-        digest.update(split.images.contiguous().numpy().data)
-        digest.update(split.labels.numpy().data)
+        digest.update(f"{name} {list(split.inputs.shape)}".encode())
+        digest.update(split.inputs.contiguous().numpy().data)
+        digest.update(split.targets.numpy().data)
     return digest.hexdigest()[:32]

@@ -7,20 +7,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Split:
-    """Images with their classes.
+    """Samples: inputs, and what is to be learned of each.
 
-    images: (N, C, H, W) uint8; labels: (N,) int64.
+    inputs: (N, C, H, W) uint8; targets: classes (N,) int64.
     """
 
-    images: Tensor
-    labels: Tensor
+    inputs: Tensor
+    targets: Tensor
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def take(self, indices: Tensor) -> "Split":
-        """The images at `indices`, (M,) int64."""
-        return Split(self.images[indices], self.labels[indices])
+        """The samples at `indices`, (M,) int64."""
+        return Split(self.inputs[indices], self.targets[indices])
 
 
 @dataclass(frozen=True)
@@ -53,5 +53,5 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)"""
-        channels, height, width = self.train.images.shape[1:]
+        channels, height, width = self.train.inputs.shape[1:]
         return channels, height, width

@@ -22,7 +22,7 @@ def digits() -> Source:
     # 0..16 ink -> 0..255
     images = torch.from_numpy(np.round(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8))
     everything = Split(images, torch.from_numpy(table[:, -1].copy()))
-    train, test = hold_out(everything.labels, 0.2, seed=0)
+    train, test = hold_out(everything.targets, 0.2, seed=0)
     return Source(
         classes=tuple("0123456789"),
         splits={"train": everything.take(train), "test": everything.take(test)},

@@ -37,12 +37,12 @@ def load(config: DataConfig, seed: int) -> Dataset:
     _check_held_out(source, len(val), len(test))
     _check_sizes(config, len(train))
     if config.train_size is not None:
-        train = train.take(stratified_order(train.labels, seed)[: config.train_size].sort().values)
+        train = train.take(stratified_order(train.targets, seed)[: config.train_size].sort().values)
     return Dataset(config.dataset, source.classes, train, val, test, digest, source.origin, source.skipped)
 
 
 def _part(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    stay, out = hold_out(split.labels, fraction, seed)
+    stay, out = hold_out(split.targets, fraction, seed)
     return split.take(stay), split.take(out)
 
 
@@ -50,7 +50,7 @@ def _check_held_out(source: Source, val: int, test: int) -> None:
     """Raises BadInput where the classes are too small to hold out a single image."""
     if val and test:
         return
-    counts = torch.bincount(source.splits["train"].labels).tolist()
+    counts = torch.bincount(source.splits["train"].targets).tolist()
     few, name = min(zip(counts, source.classes, strict=True))
     without = [split for split in ("val", "test") if split not in source.splits]
     raise BadInput(
@@ -114,7 +114,7 @@ def _cached_at(root: Path, config: DataConfig, key: str, read: Callable[[], Sour
 def _resized(source: Source, side: int | None) -> Source:
     if side is None:
         return source
-    splits = {name: Split(_resize(split.images, side), split.labels) for name, split in source.splits.items()}
+    splits = {name: Split(_resize(split.inputs, side), split.targets) for name, split in source.splits.items()}
     return Source(source.classes, splits, source.origin, source.skipped)
 
 

@@ -98,7 +98,7 @@ class _Fit:
             training.seed,
             data.augment,
             device=self.learner.device,
-            residence=placement(data.residence, train.images.nbytes, self.learner.device),
+            residence=placement(data.residence, train.inputs.nbytes, self.learner.device),
             workers=data.workers,
         )
         self.clock = time.perf_counter()

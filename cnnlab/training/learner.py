@@ -70,7 +70,7 @@ class Learner:
 
     def _make_model(self, config: RunConfig, dataset: Dataset) -> nn.Module:
         network = build(config.model, dataset.image_shape, len(dataset.classes), derive(config.training.seed, "init"))
-        model = trained_form(network, Normalize.of(dataset.train.images))
+        model = trained_form(network, Normalize.of(dataset.train.inputs))
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def _make_parts(self, config: RunConfig, dataset: Dataset) -> Parts:
@@ -241,9 +241,9 @@ def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:
 
 def _chunks(split: Split) -> list[tuple[Tensor, Tensor]]:
     """Parts as large as pays: beyond, activations outgrow the memory that is kept (docs/performance.md)."""
-    height, width = split.images.shape[2:]
+    height, width = split.inputs.shape[2:]
     size = max(16, min(1024, 400_000 // (height * width)))
-    return list(zip(torch.split(split.images, size), torch.split(split.labels, size), strict=True))
+    return list(zip(torch.split(split.inputs, size), torch.split(split.targets, size), strict=True))
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
