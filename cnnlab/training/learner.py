@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnlab.config import RunConfig
+from cnnlab.config.losses import CrossEntropy
 from cnnlab.data import Dataset, Split
 from cnnlab.models import Normalize, build
 from cnnlab.seeds import derive
@@ -55,6 +56,7 @@ class Learner:
         keep_freed_memory()
         self.generator = default_generator(self.device)
         self.precision = resolve_precision(config.training.precision, self.device)
+        assert isinstance(config.loss, CrossEntropy)
         self.label_smoothing = config.loss.label_smoothing
         self.clip_norm = config.training.clip_norm
         self.micro_batches = config.training.accumulate
