@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cnnlab.cli import complain
 from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
-from cnnlab.cli.progress import open_status, open_view
-from cnnlab.cli.result import print_result, result_of
+from cnnlab.cli.printing.run import print_result, result_of
+from cnnlab.cli.views.run import open_status, open_view
 from cnnlab.config import RunConfig
 from cnnlab.errors import InUse
 from cnnlab.records import Record, RunStarted

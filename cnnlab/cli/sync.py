@@ -19,7 +19,7 @@ def sync(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     Example: cnnlab sync last
     """
     from cnnlab.cli import complain
-    from cnnlab.cli.courier import delivery_of
+    from cnnlab.courier import delivery_of
     from cnnlab.tracking import find_run, list_runs, list_studies, list_trials, mark_dead, note_error, resolve
 
     failures = 0

@@ -12,7 +12,7 @@ from types import TracebackType
 from cnnlab.tracking.progress import load_progress
 from cnnlab.tracking.run_dir import RunDir
 
-COMMAND = (sys.executable, "-m", "cnnlab.cli.courier")
+COMMAND = (sys.executable, "-m", "cnnlab.courier")
 ERROR_SECONDS = 5.0
 """How long an ended run's delivery may keep failing before nobody waits for it."""
 
