@@ -66,7 +66,8 @@ def _any() -> TypeAdapter[Any]:
     kinds = reduce(or_, _kinds(Record))
     # a loss may be NaN or infinite
     config = ConfigDict(ser_json_inf_nan="constants")
-    return TypeAdapter(Annotated[kinds, Field(discriminator="record")], config=config)
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[kinds, Field(discriminator="record")], config=config)  # type: ignore[arg-type]
+    return adapter
 
 
 def _kinds(base: type[Record]) -> list[Any]:

@@ -48,9 +48,7 @@ class RunCreated(Record):
 
     def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
         """Where the run comes from."""
-        given = {
-            key if key.startswith("mlflow.") else f"cnnlab.{key}": as_text(tag) for key, tag in self.tags.items()
-        }
+        given = {key if key.startswith("mlflow.") else f"cnnlab.{key}": as_text(tag) for key, tag in self.tags.items()}
         return {**given, **named({"run_id": self.run_id, "status": "running"})}
 
     def death(self, records: Sequence[Record], at: float, word: str) -> "RunEnded":
@@ -94,6 +92,8 @@ class RunStarted(Record):
     """What the best epoch is chosen by."""
     measured: tuple[Metric, ...] = (LOSS, ACCURACY)
     """What the task measures, the loss first; a network may be measured by more, as by the IoU of each class."""
+    output_shape: tuple[int, ...] | None = None
+    """Of one sample's output; None, in journals of older versions, for a score per class."""
     counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Split -> how many samples each class has, in the order of `classes`; empty if samples have no class."""
     notes: tuple[str, ...] = ()
@@ -179,6 +179,11 @@ class Epoch(Record):
     def _older(cls, values: Any) -> Any:
         return _split_into(values, {"train": "train_", "val": "val_"})
 
+    train_loss = property(lambda self: self.train["loss"])
+    val_loss = property(lambda self: self.val["loss"])
+    train_accuracy = property(lambda self: self.train.get("accuracy"))
+    val_accuracy = property(lambda self: self.val.get("accuracy"))
+
     def mlflow_metrics(self) -> list[MetricRow]:
         train = {"epoch_loss" if name == "loss" else name: value for name, value in self.train.items()}
         values: dict[str, float | None] = {
@@ -235,6 +240,10 @@ class RunEnded(Ended):
     @classmethod
     def _older(cls, values: Any) -> Any:
         return _split_into(values, {"best": "best_val_", "test": "test_"})
+
+    best_val_accuracy = property(lambda self: self.best.get("accuracy"))
+    test_accuracy = property(lambda self: self.test.get("accuracy"))
+    test_loss = property(lambda self: self.test.get("loss"))
 
     @property
     def best_score(self) -> float | None:

@@ -39,7 +39,10 @@ def accuracy(counts: Counts) -> float:
 
 
 def intersection_over_union(counts: Counts) -> list[float]:
-    """Of each class: right / (true + predicted - right) (Everingham et al. 2010, section 4.3); NaN where it is neither."""
+    """Of each class: right / (true + predicted - right) (Everingham et al. 2010, section 4.3); NaN if it is neither."""
     columns = [sum(column) for column in zip(*counts, strict=True)]
     unions = [sum(row) + columns[true] - row[true] for true, row in enumerate(counts)]
-    return [row[true] / union if union else float("nan") for true, (row, union) in enumerate(zip(counts, unions))]
+    return [
+        row[true] / union if union else float("nan")
+        for true, (row, union) in enumerate(zip(counts, unions, strict=True))
+    ]

@@ -254,7 +254,7 @@ class Delivery:
                 name="model",
                 signature=ModelSignature(
                     Schema([TensorSpec(np.dtype("uint8"), (-1, *started.image_shape))]),
-                    Schema([TensorSpec(np.dtype("float32"), (-1, len(started.classes)))]),
+                    Schema([TensorSpec(np.dtype("float32"), (-1, *(started.output_shape or (len(started.classes),))))]),
                 ),
                 # given, because MLflow would find them out by importing the model in a process of its own
                 pip_requirements=[f"cnnlab=={__version__}", f"torch=={version('torch')}"],

@@ -5,6 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from cnnlab.config import RunConfig
+from cnnlab.config.tasks import TASKS
 from cnnlab.data import Dataset
 from cnnlab.records import Record, RunStarted
 from cnnlab.training.checkpoint import Checkpoint
@@ -73,7 +74,7 @@ def describe(config: RunConfig, dataset: Dataset, learner: Learner) -> RunStarte
         precision=learner.precision,
         seed=config.training.seed,
         task=config.task.name,
-        score=config.score,
-        measured=config.metrics,
+        score=config.task.metric,
+        measured=TASKS[config.task.name].metrics,
         output_shape=learner.task.output_shape,
     )
