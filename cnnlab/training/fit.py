@@ -89,7 +89,7 @@ class _Fit:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        data, training = self.config.data, self.config.training
+        data, training, place = self.config.data, self.config.training, self.config.place
         train = self.dataset.train
         size = len(train) if data.batch_size == "full" else data.batch_size
         self.batches = Batches(
@@ -98,8 +98,8 @@ class _Fit:
             training.seed,
             data.augment,
             device=self.learner.device,
-            residence=placement(data.residence, train.inputs.nbytes, self.learner.device),
-            workers=data.workers,
+            residence=placement(place.residence, train.inputs.nbytes, self.learner.device),
+            workers=place.workers,
         )
         self.clock = time.perf_counter()
 

@@ -52,7 +52,7 @@ class Learner:
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset) -> None:
-        self.device = resolve_device(config.training.device)
+        self.device = resolve_device(config.place.device)
         keep_freed_memory()
         self.generator = default_generator(self.device)
         self.precision = resolve_precision(config.training.precision, self.device)
@@ -77,7 +77,7 @@ class Learner:
 
     def _make_parts(self, config: RunConfig, dataset: Dataset) -> Parts:
         size, side = config.data.batch_size, dataset.image_shape[1:]
-        threads = usable_threads(config.training.threads)
+        threads = usable_threads(config.place.threads)
         images = len(dataset.train) if size == "full" else size
         return Parts(count_parts(config, self.device, images, side, threads), threads)
 

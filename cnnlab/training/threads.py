@@ -53,7 +53,7 @@ class Parts:
 
 
 def usable_threads(asked: int | None) -> int:
-    """`training.threads`, or as many as PyTorch took when this process began."""
+    """`place.threads`, or as many as PyTorch took when this process began."""
     return asked or _threads_at_first()
 
 
