@@ -92,5 +92,6 @@ def _write_mean_curve(arm: ArmResult, found: Comparison, contest: Contest, above
             losses = [final.history[epoch][2] for final in arm.finals if len(final.history) > epoch]
             journal.write(MeanOfSeeds(now + seconds, step, float(np.mean(losses)), mean, low, high))
         summary = found.summaries[arm.name]
-        journal.write(RunEnded(now, "finished", "", rows[-1][0] if rows else 0, len(rows), test_accuracy=summary.mean))
+        step, test = rows[-1][0] if rows else 0, {"accuracy": summary.mean}
+        journal.write(RunEnded(now, "finished", "", step, len(rows), test=test))
     return run

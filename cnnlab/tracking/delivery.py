@@ -12,23 +12,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from cnnlab import __version__
-from cnnlab.records import ComparisonStarted, Ended, Record, RunCreated, RunEnded, RunStarted, SweepStarted
+from cnnlab.records import Ended, Record, RunEnded, RunStarted, milliseconds
 from cnnlab.tracking.journal import last, read
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
-from cnnlab.tracking.translate import (
-    STATUS,
-    comparison_tags,
-    created_tags,
-    dataset_fields,
-    ended_tags,
-    metrics,
-    milliseconds,
-    parameters,
-    sweep_parameters,
-    sweep_tags,
-    tags,
-)
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -37,6 +24,9 @@ LoadModel = Callable[[Path], Any]
 """A run's directory -> its trained network."""
 Draw = Callable[[Path, Path], list[Path]]
 """A run's directory, a folder to draw into -> the figures' files."""
+
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}
+"""MLflow's word for how a run ended; the tag cnnlab.status says it exactly."""
 
 BATCH = 1000
 """Metrics that MLflow takes in one call."""
@@ -115,16 +105,11 @@ class Delivery:
         from mlflow.entities import Metric
 
         for record in records:
-            if isinstance(record, RunCreated):
-                self._start(mlflow_run, parameters(record), created_tags(record))
-            elif isinstance(record, RunStarted):
-                self._start(mlflow_run, {}, tags(record))
+            if record.begins:
+                self._start(mlflow_run, record.mlflow_params(), record.mlflow_tags())
+            if isinstance(record, RunStarted):
                 self._log_dataset(mlflow_run, record)
-            elif isinstance(record, SweepStarted):
-                self._start(mlflow_run, sweep_parameters(record), sweep_tags(record))
-            elif isinstance(record, ComparisonStarted):
-                self._start(mlflow_run, {}, comparison_tags(record))
-        rows = [Metric(*row) for record in records for row in metrics(record)]
+        rows = [Metric(*row) for record in records for row in record.mlflow_metrics()]
         for first in range(0, len(rows), BATCH):
             self.client.log_batch(mlflow_run, metrics=rows[first : first + BATCH])
 
@@ -218,7 +203,7 @@ class Delivery:
 
         inputs = self.client.get_run(mlflow_run).inputs
         if not (inputs and inputs.dataset_inputs):
-            dataset = Dataset(**dataset_fields(started))
+            dataset = Dataset(**started.dataset_fields())
             self.client.log_inputs(mlflow_run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def _finish(self, mlflow_run: str) -> None:
@@ -227,14 +212,14 @@ class Delivery:
         assert isinstance(ended, Ended)
         for file in (self.run.config_file, self.run.journal_file):
             self.client.log_artifact(mlflow_run, str(file))
-        if not isinstance(ended, RunEnded):
+        if ended.leaves_report:
             self._log_report(mlflow_run)
         elif self.run.created.parent is None:  # the trials of a sweep are many: curves, but no figures and no model
             self._log_figures(mlflow_run)
             outputs = self.client.get_run(mlflow_run).outputs
-            if ended.weights_file and not (outputs and outputs.model_outputs):
+            if isinstance(ended, RunEnded) and ended.weights_file and not (outputs and outputs.model_outputs):
                 self._log_model(mlflow_run)
-        for key, value in ended_tags(ended, is_trial="trial" in self.run.created.tags).items():
+        for key, value in ended.mlflow_tags(of_trial="trial" in self.run.created.tags).items():
             self.client.set_tag(mlflow_run, key, value)
         self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))
 
@@ -269,7 +254,7 @@ class Delivery:
                 name="model",
                 signature=ModelSignature(
                     Schema([TensorSpec(np.dtype("uint8"), (-1, *started.image_shape))]),
-                    Schema([TensorSpec(np.dtype("float32"), (-1, len(started.classes)))]),
+                    Schema([TensorSpec(np.dtype("float32"), (-1, *(started.output_shape or (len(started.classes),))))]),
                 ),
                 # given, because MLflow would find them out by importing the model in a process of its own
                 pip_requirements=[f"cnnlab=={__version__}", f"torch=={version('torch')}"],

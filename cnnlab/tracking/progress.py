@@ -2,13 +2,15 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from cnnlab.records import typed
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
 from cnnlab.tracking.run_dir import RunDir
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Progress:
     """Of one run to one store."""
 
@@ -23,6 +25,10 @@ class Progress:
     def __post_init__(self) -> None:
         if self.offset < 0:
             raise ValueError(f"offset >= 0 must hold, but got {self.offset}")
+
+
+STORES = TypeAdapter(dict[str, Progress])
+"""A store's URI -> how far a run is delivered to it."""
 
 
 def load_progress(run: RunDir, uri: str) -> Progress:
@@ -52,7 +58,6 @@ def is_delivered(run: RunDir) -> bool:
 
 def _all(run: RunDir) -> dict[str, Progress]:
     try:
-        known = json.loads(run.delivery_file.read_text())
-        return {uri: typed(Progress, values) for uri, values in known.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return STORES.validate_json(run.delivery_file.read_bytes())
+    except (OSError, ValueError):
         return {}  # not there, torn or damaged: the run is found again in MLflow by its tag
