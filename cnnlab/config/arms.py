@@ -26,6 +26,7 @@ BUDGET = ("trials", "seeds", "epochs", "train_size", "training.epochs", "data.tr
 
 NOT_COMPARED = {
     "task.name": "scores of different tasks cannot be compared",
+    "task.score": "different scores cannot be compared",
     "data.dataset": "scores on different images cannot be compared; give a --workload each",
     "data.root": "scores on different images cannot be compared; give a --workload each",
     "data.val_fraction": "scores on different splits cannot be compared",

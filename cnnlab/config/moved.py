@@ -31,7 +31,7 @@ def moved(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-LATER = {"task.name": "classification"}
+LATER = {"task.name": "classification", "task.score": None}
 """A setting that there was not when studies were first named -> its default then, unsaid."""
 
 

@@ -21,6 +21,7 @@ from cnnlab.errors import BadInput
 NOT_SEARCHED = {
     "name": "it is a name for people",
     "task.name": "scores of different tasks cannot be compared",
+    "task.score": "different scores cannot be compared",
     "data.dataset": "scores on different images cannot be compared",
     "data.root": "scores on different images cannot be compared",
     "data.val_fraction": "scores on different validation splits cannot be compared",
