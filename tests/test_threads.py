@@ -19,13 +19,11 @@ def _processor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def learner(threads: int, **settings: object) -> Learner:
-    return Learner(small_config(**{**SETTINGS, "training__threads": threads, **settings}), small_dataset(**IMAGES))  # type: ignore[arg-type]
+    return Learner(small_config(**{**SETTINGS, "place__threads": threads, **settings}), small_dataset(**IMAGES))  # type: ignore[arg-type]
 
 
 def trained(threads: int, **settings: object) -> tuple[list[float], RunEnded]:
-    records = records_of(
-        small_config(**{**SETTINGS, "training__threads": threads, **settings}), small_dataset(**IMAGES)
-    )  # type: ignore[arg-type]
+    records = records_of(small_config(**{**SETTINGS, "place__threads": threads, **settings}), small_dataset(**IMAGES))  # type: ignore[arg-type]
     assert isinstance(records[-1], RunEnded)
     return [loss for record in records if isinstance(record, Steps) for loss in record.losses], records[-1]
 
@@ -47,7 +45,7 @@ def test_the_same_number_of_threads_gives_the_same_bits(threads: int) -> None:
 
 
 def test_a_last_batch_smaller_than_the_parts_is_trained_on() -> None:
-    config = small_config(**{**SETTINGS, "training__threads": 4, "data__batch_size": 85})
+    config = small_config(**{**SETTINGS, "place__threads": 4, "data__batch_size": 85})
     dataset = small_dataset(256, shape=(1, 28, 28))  # 85 + 85 + 85 + 1
     assert isinstance(records_of(config, dataset)[-1], RunEnded)
 

@@ -126,8 +126,8 @@ def _checked(contests: "list[Contest]", asked: CompareOptions) -> "Layout":
         for plan in contest.plans.values():
             check(plan)
             check_on_data(plan)
-    training = contests[0].config.training
-    return layout(asked.workers, training.device, training.threads)
+    place = contests[0].config.place
+    return layout(asked.workers, place.device, place.threads)
 
 
 def _compare(

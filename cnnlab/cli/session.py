@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from cnnlab.cli import complain
 from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
@@ -33,8 +34,13 @@ def train_new(
         return _conclude(run, courier, interrupt, as_json=as_json, quiet=quiet)
 
 
-def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
-    """Go on with a run that was stopped, and do as `train_new`; one that has finished only prints its result again."""
+def train_on(word: str, place: dict[str, Any], *, as_json: bool, quiet: bool) -> int:
+    """Go on with a run that was stopped, and do as `train_new`; one that has finished only prints its result again.
+
+    Args:
+        word: what names the run.
+        place: where it goes on, if that is said: dotted path -> value.
+    """
     run = find_run(word)
     if run.is_held():
         raise InUse(f"--resume {word}: a live process ({run.holder()}) has this run; end it first")
@@ -46,7 +52,7 @@ def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
         with end_when_interrupted("interrupted before the first step; the run is as it was"):
             from cnnlab.run import config_to_resume, prepare, record_run
 
-            prepared = prepare(config_to_resume(run))
+            prepared = prepare(config_to_resume(run, place))
         with catch_interrupts() as interrupt:
             _train(run, record_run(prepared, run), courier, interrupt, quiet=quiet)
         return _conclude(run, courier, interrupt, as_json=as_json, quiet=quiet)

@@ -52,7 +52,7 @@ def run_sweep(
 
         plan = plan_of(config, space, asked, experiment, uri)
         check(plan)
-        where = layout(asked.workers, config.training.device, config.training.threads)
+        where = layout(asked.workers, config.place.device, config.place.threads)
         check_on_data(plan)
         if asked.extend:
             extend(plan, asked.extend, asked.storage)
@@ -152,7 +152,7 @@ def show_preview(config: RunConfig, space: Space, asked: SweepOptions) -> int:
     plan = plan_of(config, space, asked, "", "none")
     check(plan)
     check_on_data(plan)
-    where = layout(asked.workers, config.training.device, config.training.threads)
+    where = layout(asked.workers, config.place.device, config.place.threads)
     print_preview(plan, preview(plan, where), str(where))
     return 0
 

@@ -1,7 +1,5 @@
 """A comparison as sweeps: one an arm, each with the same budget, its best trained again on the same fresh seeds."""
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +9,7 @@ from cnnlab.config.arms import Arm
 from cnnlab.config.space import Range
 from cnnlab.search.findings.findings import settings_of
 from cnnlab.search.studies.claims import study_slots
-from cnnlab.search.studies.plan import Plan
+from cnnlab.search.studies.plan import Plan, digest_of
 from cnnlab.search.studies.slots import HISTORY, TEST_ACCURACY, Slot
 from cnnlab.search.studies.storage import open_storage, storage_url
 from cnnlab.search.studies.study import attributes, open_or_make
@@ -140,9 +138,8 @@ def _named(config: RunConfig, arm: Arm) -> RunConfig:
 
 
 def _default_name(config: RunConfig, plans: dict[str, Plan]) -> str:
-    identities = {arm: plan.identity() for arm, plan in plans.items()}
-    digest = hashlib.sha256(json.dumps(identities, sort_keys=True).encode()).hexdigest()
-    return f"compare-{as_word(config.label)}-{digest[:6]}"
+    identities = {arm: plan.naming() for arm, plan in plans.items()}
+    return f"compare-{as_word(config.label)}-{digest_of(identities)}"
 
 
 def _tried(plan: Plan, slot: Slot) -> Tried:

@@ -56,7 +56,7 @@ class Learner:
     def __init__(self, config: RunConfig, dataset: Dataset) -> None:
         self.config = config
         self.dataset = dataset
-        self.device = resolve_device(config.training.device)
+        self.device = resolve_device(config.place.device)
         self.generator = default_generator(self.device)
         self.task = make_task(config, dataset.classes)
         self.network = self._make_network()
@@ -79,7 +79,7 @@ class Learner:
     @property
     def operator_threads(self) -> int:
         """How many CPU threads share an operator, beside the threads that take parts of a batch."""
-        return max(1, usable_threads(self.config.training.threads) // self.parts.count)
+        return max(1, usable_threads(self.config.place.threads) // self.parts.count)
 
     @property
     def parameters(self) -> int:
@@ -95,7 +95,7 @@ class Learner:
 
     def _count_parts(self) -> int:
         size, side = self._batch_size(), self.dataset.image_shape[1:]
-        return count_parts(self.config, self.device, size, side, usable_threads(self.config.training.threads))
+        return count_parts(self.config, self.device, size, side, usable_threads(self.config.place.threads))
 
     def _batch_size(self) -> int:
         size, images = self.config.data.batch_size, len(self.dataset.train)
@@ -107,15 +107,15 @@ class Learner:
         return InMicroBatches(self.network, self.task, self.weights, self.config.training.accumulate)
 
     def _make_batches(self) -> Batches:
-        data, train = self.config.data, self.dataset.train
+        data, place, train = self.config.data, self.config.place, self.dataset.train
         return Batches(
             train,
             min(self._batch_size() * self.config.training.accumulate, len(train)),
             self.config.training.seed,
             data.augment,
             device=self.device,
-            residence=placement(data.residence, train.inputs.nbytes, self.device),
-            workers=data.workers,
+            residence=placement(place.residence, train.inputs.nbytes, self.device),
+            workers=place.workers,
             join_single=has_batch_norm(self.model),
         )
 

@@ -146,7 +146,7 @@ def _history(training: Training) -> dict[str, Any]:
 
 def _dataset_of(config: RunConfig) -> Dataset:
     """Loaded once for the trials of a process that differ in other settings only."""
-    same = config.data.model_copy(update={"batch_size": 1, "augment": (), "residence": "auto", "workers": 0})
+    same = config.data.model_copy(update={"batch_size": 1, "augment": ()})
     return _load_once(same, config.training.seed)
 
 
