@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from cnnlab.records import typed
 from cnnlab.tracking.run_dir import RunDir
+from cnnlab.tracking.store import stamp
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Progress:
     """All of a run that has ended is there, with its model and figures."""
     error: str | None = None
     """What went wrong last; None when the last attempt went well."""
+    stamp: int | None = 0
+    """Of the store that has it; another store at the same place has another, and has nothing of this run."""
 
     def __post_init__(self) -> None:
         if self.offset < 0:
@@ -26,8 +29,9 @@ class Progress:
 
 
 def load_progress(run: RunDir, uri: str) -> Progress:
-    """What is known of this run and this store; nothing delivered where nothing is known."""
-    return _all(run).get(uri, Progress())
+    """What is known of this run and this store; nothing delivered where nothing is known, or the store is a new one."""
+    known = _all(run).get(uri, Progress())
+    return known if known.stamp == stamp(uri) else Progress(error=known.error)
 
 
 def save_progress(run: RunDir, uri: str, progress: Progress) -> None:
@@ -47,7 +51,8 @@ def mlflow_run_id(run: RunDir) -> str | None:
 def is_delivered(run: RunDir) -> bool:
     """Whether some store has all of this run, as far as it has got."""
     size = run.journal_file.stat().st_size
-    return any(progress.complete and progress.offset == size for progress in _all(run).values())
+    known = [load_progress(run, uri) for uri in _all(run)]
+    return any(progress.complete and progress.offset == size for progress in known)
 
 
 def _all(run: RunDir) -> dict[str, Progress]:
