@@ -232,7 +232,7 @@ def _refuse_unknown(path: Path, database: sqlite3.Connection) -> None:
 def _refusal(path: Path, failure: Exception) -> str:
     return (
         f"{path}: MLflow {version('mlflow')} cannot upgrade this store ({one_line(failure)}); nothing was changed, "
-        "since it holds experiments. If an upgrade of it was broken off, put a copy from before in its place; or name "
+        "since it is not empty. If an upgrade of it was broken off, put a copy from before in its place; or name "
         "another store with --tracking-uri sqlite:///FILE"
     )
 
