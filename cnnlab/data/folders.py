@@ -106,11 +106,8 @@ def classes_in(tree: Tree, top: Path, depth: int) -> Classes:
         classes.setdefault(folder.name, []).extend(_not_empty(folder, tree.files(folder)))
     if len(classes) < len(folders):
         tree.notes.append(f"{len(folders)} folders of {len(classes)} names: those of one name are one class")
-    if (
-        folders
-        and depth < DEEPEST
-        and all(tree.look(folder).folders and not tree.look(folder).pictures for folder in folders)
-    ):
+    inside = [tree.look(folder) for folder in folders]
+    if inside and depth < DEEPEST and all(content.folders and not content.pictures for content in inside):
         first = tree.look(folders[0]).folders[0]
         tree.notes.append(
             f"each class holds folders ({first.relative_to(top)} ..); data.depth={depth + 1} makes these the classes"

@@ -39,13 +39,13 @@ class Tree:
         """What lies in the folder itself."""
         if folder not in self._seen:
             try:
-                names = sorted(os.listdir(folder))
+                with os.scandir(folder) as entries:
+                    found = sorted((entry.name, entry.is_dir()) for entry in entries)
             except OSError as error:
                 _refuse(error)
-            self._junk.update(folder / name for name in names if is_junk(name))
-            paths = [folder / name for name in names if not is_junk(name)]
-            folders = [path for path in paths if os.path.isdir(path)]
-            self._seen[folder] = Content(folders, sorted(set(paths) - set(folders)))
+            self._junk.update(folder / name for name, _ in found if is_junk(name))
+            kept = [(folder / name, is_folder) for name, is_folder in found if not is_junk(name)]
+            self._seen[folder] = Content([path for path, yes in kept if yes], [path for path, yes in kept if not yes])
         return self._seen[folder]
 
     def pass_over(self, paths: list[Path], why: str) -> None:
