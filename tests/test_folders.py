@@ -274,7 +274,7 @@ AMBIGUOUS = {
     ),
     "images alone": (
         lambda: noise(Path("."), ("mine",), 4),
-        "mine has 4 images, 0 other files and 0 folders at the top; known are: folders train, val and test",
+        "mine has 4 images, no other files, no folders at the top, which is none of the layouts known: ",
     ),
     "a class that test has not got": (
         lambda: (noise(Path("mine/train"), ("cat", "dog"), 5), noise(Path("mine/test"), ("cat",), 5)),
@@ -332,7 +332,7 @@ def test_a_class_with_a_single_image_and_a_small_validation_split_are_said() -> 
     assert "few validation images (24): one of them is 4.2 points of accuracy" in dataset.notes
     assert describe(dataset)[:2] == [
         "folder: 3 classes, 3 x 64 x 64 pixels; train 217, val 24 (held out of train), test 60 (held out of train)",
-        "images per class in train, val, test: cat 108 12 30, dog 108 12 30, emu 1 0 0",
+        "images per class (train/val/test): cat 108/12/30, dog 108/12/30, emu 1/0/0",
     ]
     assert not [note for note in load(config(), 0).notes if "few" in note]  # 143 digits
 

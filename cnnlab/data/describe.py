@@ -31,8 +31,8 @@ def _classes(dataset: Dataset) -> list[str]:
         return []
     rows = list(zip(dataset.classes, *dataset.counts.values(), strict=True))
     if len(rows) <= LISTED:
-        named = ", ".join(f"{name} {train:,} {val:,} {test:,}" for name, train, val, test in rows)
-        return [f"images per class in train, val, test: {named}"]
+        named = ", ".join(f"{name} {train:,}/{val:,}/{test:,}" for name, train, val, test in rows)
+        return [f"images per class (train/val/test): {named}"]
     few, many = min(rows, key=lambda row: row[1]), max(rows, key=lambda row: row[1])
     return [
         f"classes: {', '.join(name for name, *_ in rows[:LISTED])}, ... in this order",

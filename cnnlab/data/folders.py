@@ -75,7 +75,7 @@ def has_splits_inside(tree: Tree, top: Path) -> bool:
     )
 
 
-def list_splits_inside(tree: Tree, top: Path, config: DataConfig) -> Listing:
+def list_splits_inside(tree: Tree, top: Path) -> Listing:
     """Folders train, val and test inside each class."""
     by_split: dict[str, Classes] = {}
     for folder in tree.look(top).folders:

@@ -1,18 +1,86 @@
-"""The idx format of LeCun's MNIST page: an array of bytes behind its sizes."""
+"""The idx format of LeCun's MNIST page: an array of bytes behind its sizes; one's own sets of such files."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.data.dataset import Split
+from cnnlab.data.dataset import Source, Split
 from cnnlab.data.kinds import content, odd_kind
+from cnnlab.data.labels import numbered
+from cnnlab.data.listing import shown
+from cnnlab.data.names import SPLITS, split_named
 from cnnlab.errors import BadInput
 
 MOST = 8
 """Dimensions of an array that is still read."""
-AGAIN = "remove it, and it is downloaded again"
+AGAIN = "remove it, and get it again"
+
+_NAME = re.compile(r"(?P<set>.*?)(?P<split>[a-z0-9]+)[-_.](?P<what>images|labels)[-_.]idx\d[-_.]ubyte(\.gz)?", re.I)
+""""emnist-letters-train-images-idx3-ubyte.gz", "t10k-labels.idx1-ubyte"."""
+
+IdxSet = dict[tuple[str, str], Path]
+"""(split, "images" or "labels") -> its file."""
+
+
+def idx_sets(paths: list[Path]) -> dict[str, IdxSet]:
+    """The sets among these files by the beginnings of their names; of a plain set that is empty.
+
+    Raises:
+        BadInput: two files for the same.
+    """
+    sets: dict[str, IdxSet] = {}
+    for path in paths:
+        if match := _NAME.fullmatch(path.name):
+            split = "test" if match["split"].lower() == "t10k" else split_named(match["split"])
+            files = sets.setdefault(match["set"].rstrip("-_."), {})
+            if split and (twin := files.setdefault((split, match["what"].lower()), path)) != path:
+                raise BadInput(f"data.root: {twin} and {path} mean the same; remove one")
+    return {name: files for name, files in sets.items() if {("train", "images"), ("train", "labels")} <= files.keys()}
+
+
+def read_idx_files(name: str, files: IdxSet, mapping: Path | None = None) -> Source:
+    """One's own set, (N, 1, H, W).
+
+    Args:
+        name: EMNIST's (Cohen et al. 2017) have rows and columns exchanged, and are turned.
+        files: of `idx_sets`.
+        mapping: EMNIST's file of lines "label code code", whose first code is the character that the class is.
+
+    Raises:
+        BadInput: naming the file that is wrong.
+    """
+    splits = {
+        split: read_idx_pair(files[split, "images"], files[split, "labels"])
+        for split in SPLITS
+        if (split, "images") in files and (split, "labels") in files
+    }
+    names = _characters(mapping) if mapping else {}
+    classes, targets = numbered(
+        {split: part.targets.numpy() for split, part in splits.items()},
+        files["train", "labels"],
+        lambda value: names.get(value, str(value)),
+    )
+    turned = name.lower().startswith("emnist")
+    return Source(
+        classes=classes,
+        splits={
+            split: Split((part.inputs.mT if turned else part.inputs).contiguous(), targets[split])
+            for split, part in splits.items()
+        },
+        origin=shown(str(files["train", "images"].parent.resolve())),
+        notes=("EMNIST's images are stored with rows and columns exchanged; they were turned upright",) * turned,
+    )
+
+
+def _characters(mapping: Path) -> dict[int, str]:
+    try:
+        lines = [line.split() for line in mapping.read_text().splitlines() if line.strip()]
+        return {int(line[0]): chr(int(line[1])) for line in lines}
+    except (OSError, ValueError, LookupError) as error:
+        raise BadInput(f"data.root: {mapping} is not a mapping of labels to characters ({error})") from None
 
 
 def read_idx_pair(images: Path, labels: Path) -> Split:

@@ -1,8 +1,7 @@
 """Pictures and their classes, listed from one's own files: what is found first and decoded later."""
 
-import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import torch
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.pictures import Picture, decode_all
 from cnnlab.errors import BadInput
-
-log = logging.getLogger("cnnlab")
 
 DEFAULT_SIDE = 64
 
@@ -26,14 +23,30 @@ class Listing:
     splits: dict[str, tuple[list[Picture], list[int]]]
 
 
-def listing(named: dict[str, Iterable[tuple[Picture, str]]], classes: Iterable[str] | None = None) -> Listing:
-    """From split -> pictures with the names of their classes; classes in the order of their names, if none is given."""
-    pairs = {split: list(some) for split, some in named.items()}
-    order = tuple(classes) if classes is not None else tuple(sorted({name for _, name in pairs["train"]}))
+def listing(named: Mapping[str, Sequence[tuple[Picture, str]]], classes: Iterable[str] | None = None) -> Listing:
+    """From split -> pictures with the names of their classes; classes in the order of their names, if none is given.
+
+    Raises:
+        BadInput: fewer than two classes, or a split has one that the training split has not got.
+    """
+    order = tuple(classes if classes is not None else sorted({name for _, name in named["train"]}, key=by_number))
+    if len(order) < 2:
+        raise BadInput(f"data.root: all training images are of the class {shown(order[0])}; at least 2 are needed")
     number = {name: index for index, name in enumerate(order)}
+    for split, some in named.items():
+        if strange := [(picture, name) for picture, name in some if name not in number]:
+            picture, name = strange[0]
+            raise BadInput(
+                f"data.root: {picture.name} in {split} is of the class {shown(name)}, which no training image is"
+            )
     return Listing(
-        order, {split: ([p for p, _ in some], [number[name] for _, name in some]) for split, some in pairs.items()}
+        order, {split: ([p for p, _ in some], [number[name] for _, name in some]) for split, some in named.items()}
     )
+
+
+def by_number(name: str) -> tuple[bool, float, str]:
+    """A key that sorts names of digits by what they are worth, before all others."""
+    return (not name.isdecimal(), float(name) if name.isdecimal() else 0, name)
 
 
 def read_pictures(listed: Listing, top: Path, side: int, skip_broken: bool) -> Source:

@@ -183,7 +183,7 @@ def rendering(uses: Iterable[Use]) -> Rendering:
     for kind in ("whole", "real"):
         if some := by_kind.get(kind):
             low, high = min(use.low for use in some), max(use.high for use in some)
-            scales[kind] = bottom, top = _scale(kind, low, high)
+            scales[kind] = bottom, top = scale(kind, low, high)
             notes.append(
                 f"values from {low:g} to {high:g} in {_count(some, 'image')} of more than 8 bits: "
                 f"{bottom:g} is shown as 0 and {top:g} as 255 in all of them"
@@ -200,8 +200,14 @@ def _count(some: Sequence[object], what: str) -> str:
     return f"{len(some):,} {what}{'s' if len(some) > 1 else ''}"
 
 
-def _scale(kind: str, low: float, high: float) -> tuple[float, float]:
-    """A usual range if the set uses at least half of it, else exactly what the set uses."""
+def scale(kind: str, low: float, high: float) -> tuple[float, float]:
+    """The values that become 0 and 255: a usual range if a set uses at least half of it, else exactly what it uses.
+
+    Args:
+        kind: "whole" or "real" numbers.
+        low: the least value of the set.
+        high: the greatest.
+    """
     usual = RANGES if kind == "real" else RANGES[1:]
     top = next((top for top in usual if low >= 0 and high <= top), None)
     if top is not None and (high - low >= top / 2 or low >= high):
@@ -287,7 +293,7 @@ def _shown(image: "PillowImage", how: Rendering) -> "PillowImage":
 
     if image.mode == "F" or image.mode.startswith("I"):
         low, high = how.real if image.mode == "F" else how.whole
-        return Image.fromarray(_to_bytes(np.asarray(image), low, high)).convert("RGB")
+        return Image.fromarray(to_bytes(np.asarray(image), low, high)).convert("RGB")
     if image.has_transparency_data:
         drawing = image.convert("RGBA")
         if drawing.getchannel("A").getextrema() != (255, 255):
@@ -296,7 +302,7 @@ def _shown(image: "PillowImage", how: Rendering) -> "PillowImage":
     return image.convert("RGB")
 
 
-def _to_bytes(values: Array, low: float, high: float) -> Images:
+def to_bytes(values: Array, low: float, high: float) -> Images:
     """low .. high -> 0 .. 255; of a range of whole bits these are the upper 8."""
     if values.dtype.kind == "f":
         values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)

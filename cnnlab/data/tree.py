@@ -5,9 +5,12 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from cnnlab.data.names import is_junk
+from cnnlab.data.names import is_junk, split_named
 from cnnlab.data.pictures import SUFFIXES
 from cnnlab.errors import BadInput
+
+DOCUMENTS = frozenset((".txt", ".md", ".rst", ".pdf", ".rtf", ".doc", ".docx", ".html", ".htm", ".bib", ".sh", ".py"))
+"""Of files that say something about images, but hold neither images nor their classes; in small letters."""
 
 
 class Content(NamedTuple):
@@ -36,7 +39,9 @@ class Tree:
         """What was chosen or passed over, in the order in which it was found."""
 
     def look(self, folder: Path) -> Content:
-        """What lies in the folder itself."""
+        """What lies in the folder itself; a file lies in itself."""
+        if folder not in self._seen and os.path.isfile(folder):
+            self._seen[folder] = Content([], [folder])
         if folder not in self._seen:
             try:
                 with os.scandir(folder) as entries:
@@ -56,6 +61,8 @@ class Tree:
 
     def files(self, folder: Path) -> list[Path]:
         """Whatever lies below the folder, at any depth, and is no folder: links to nothing too."""
+        if folder not in self._below and os.path.isfile(folder):
+            self._below[folder] = [folder]
         if folder not in self._below:
             found: list[Path] = []
             for top, folders, names in os.walk(folder, onerror=_refuse):
@@ -68,11 +75,15 @@ class Tree:
     def enter(self, folder: Path) -> Path:
         """The folder, or what it holds where that is a single folder of folders, as archives are often unpacked."""
         content = self.look(folder)
-        if len(content.folders) == 1 and not content.pictures:
-            (inner,) = content.folders
-            if self.look(inner).folders and not self.look(inner).pictures:
-                return self.enter(inner)
-        return folder
+        if len(content.folders) != 1 or any(path.suffix.lower() not in DOCUMENTS for path in content.files):
+            return folder
+        (inner,) = content.folders
+        if split_named(inner.name) and not split_named(folder.name):
+            return folder
+        if not self.look(inner).folders or self.look(inner).pictures:
+            return folder
+        self.pass_over(content.files, f"beside {inner}")
+        return self.enter(inner)
 
     def said(self) -> tuple[str, ...]:
         """The notes, and a last one that counts what systems and programs had left there."""
