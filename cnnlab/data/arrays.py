@@ -42,7 +42,8 @@ def npy_pairs(paths: list[Path]) -> list[Path]:
 def read_npz(path: Path) -> Source:
     """One file with all arrays. Raises BadInput, naming it, for what is not that."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here, since NumPy leaves the file open if it is no archive
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return _source({name: file[name] for name in file.files if role(name)}, path, path, sorted(file.files))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput(f"data.root: {path} cannot be read as an .npz file ({odd_kind(path) or error})") from None

@@ -97,5 +97,5 @@ def has_classes(targets: Tensor) -> bool:
 
 def outside(labels: Tensor, classes: int) -> int | None:
     """A label that is none of 0 .. classes - 1, if there is one."""
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    return int(wrong[0]) if len(wrong) else None
+    values = labels.numpy()
+    return next((int(value) for value in (values.min(), values.max()) if not 0 <= value < classes), None)

@@ -12,7 +12,9 @@ _MEANINGS = {
 }
 _FILLING = r"(set|data|dataset|images?|imgs?|pictures?|photos?|split|folder)?\d*$"
 
-JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "lost+found"})
+JUNK = frozenset(
+    ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "_ds_store", "@eadir", "#recycle", "lost+found")
+)
 """What Windows, macOS and network drives leave beside one's files; in small letters."""
 
 
