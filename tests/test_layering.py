@@ -8,8 +8,9 @@ import pytest
 import cnnlab
 
 ROOT = Path(cnnlab.__file__).parent
-GROUND = {"errors", "seeds", "records", "config", ""}
+GROUND = {"errors", "seeds", "records", "config", "process", ""}
 MAY_IMPORT = {
+    "process": set(),
     "errors": set(),
     "seeds": set(),
     "records": set(),

@@ -1,4 +1,4 @@
-"""The courier's own process, `python -m cnnlab.cli.courier`, and the same delivery for `cnnlab sync`.
+"""The courier's own process, and the same delivery for `cnnlab sync`.
 
 Tracking knows neither networks nor figures; here it is handed both.
 """
@@ -25,12 +25,15 @@ def main() -> None:
 
 def _read_orders(orders: "SimpleQueue[Order | None]") -> None:
     """stdin -> orders; the first run's folder takes whatever is printed."""
-    for number, line in enumerate(sys.stdin):
+    told = 0
+    for told, line in enumerate(sys.stdin, start=1):
         values = json.loads(line)
         run = RunDir(Path(values["run_dir"]))
-        if number == 0:
+        if told == 1:
             _write_to(run.courier_log)
         orders.put((run, values["uri"]))
+    if told == 0:  # the command ended before its run began: nobody needs MLflow any more
+        os._exit(0)
     orders.put(None)
 
 

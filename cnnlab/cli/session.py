@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cnnlab.cli import complain
-from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
+from cnnlab.cli.interrupts import Interrupt, at_once_when_interrupted, catch_interrupts
 from cnnlab.cli.progress import open_status, open_view
 from cnnlab.cli.result import print_result, result_of
 from cnnlab.config import RunConfig
@@ -23,7 +23,7 @@ def train_new(
     """Train `config`, print the result, return the exit code."""
     uri = resolve(tracking_uri)
     with Courier(uri) as courier:
-        with end_when_interrupted("interrupted before the first step; no run was made"):
+        with at_once_when_interrupted("interrupted before the first step; no run was made"):
             from cnnlab.run import create_run, prepare, record_run
 
             prepared = prepare(config)
@@ -43,7 +43,7 @@ def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
         print_result(result_of(run), as_json=as_json)
         return 0
     with Courier(run.created.tracking_uri) as courier:
-        with end_when_interrupted("interrupted before the first step; the run is as it was"):
+        with at_once_when_interrupted("interrupted before the first step; the run is as it was"):
             from cnnlab.run import config_to_resume, prepare, record_run
 
             prepared = prepare(config_to_resume(run))
