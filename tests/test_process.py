@@ -6,15 +6,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
+from typing import ClassVar
 
 import pytest
 
 import cnnlab
+from cnnlab.config import RunConfig
 from cnnlab.process import command_of
-from cnnlab.tracking import find_run, is_delivered
+from cnnlab.records import RunEnded
+from cnnlab.run import create_run
+from cnnlab.tracking import Courier, Journal, Order, RunDir, find_run, follow_all, is_delivered
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -194,3 +200,65 @@ def test_a_checkout_that_is_not_installed_runs_from_its_folder() -> None:
     code = "import sys; from cnnlab import __main__ as m; m._leave_out_the_current_folder(); print(repr(sys.path[0]))"
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("''\n", "")
+
+
+# a busy machine
+
+
+@pytest.fixture
+def busy_machine() -> Iterator[None]:
+    """Three busy processes a core, each in a session of its own, as another user's would be."""
+    command = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(command, start_new_session=True) for _ in range(3 * (os.cpu_count() or 1))]
+    yield
+    for process in busy:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where priorities can be read")
+@pytest.mark.usefixtures("busy_machine")
+def test_whoever_waits_for_a_delivery_gets_it_on_a_busy_machine(tmp_path: Path) -> None:
+    run = create_run(RunConfig(), "tests", f"sqlite:///{tmp_path}/mlflow.db")
+    with run.hold(), Journal(run.journal_file) as journal, Courier(run.created.tracking_uri) as courier:
+        assert courier._process is not None
+        courier.follow(run)
+        journal.write(RunEnded(time.time(), "failed", "to be delivered", 0, 0))
+        policy = os.sched_getscheduler(courier._process.pid)
+        niceness = os.getpriority(os.PRIO_PROCESS, courier._process.pid)
+    assert (policy, niceness) == (os.SCHED_OTHER, os.getpriority(os.PRIO_PROCESS, 0))
+    assert courier.wait(run, 240) is None
+    courier._process.wait(60)
+    with sqlite3.connect("mlflow.db") as database:
+        assert database.execute("SELECT status FROM runs").fetchall() == [("FAILED",)]
+
+
+class Followed:
+    """Takes 0.09 s of the processor at each look, and writes down when it was looked at."""
+
+    looks: ClassVar[list[float]] = []
+
+    def __init__(self, *_: object) -> None: ...
+
+    def look(self, patience: float) -> bool | None:
+        self.looks.append(time.monotonic())
+        start = time.process_time()
+        while time.process_time() - start < 0.09:
+            pass
+        return True if len(self.looks) == 4 else None
+
+
+def test_delivery_rests_while_a_training_goes_on_and_not_when_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnlab.tracking.courier.Followed", Followed)
+    monkeypatch.setattr("cnnlab.tracking.courier.FIRST_SECONDS", 0.5)
+    orders: SimpleQueue[Order | None] = SimpleQueue()
+    orders.put((RunDir(Path("run")), "sqlite:///x.db"))
+    started = time.monotonic()
+    end = threading.Timer(5.0, orders.put, [None])
+    end.start()
+    follow_all(orders, lambda path: None, lambda path, into: [])
+    first, second, third, fourth = (look - started for look in Followed.looks)
+    assert first >= 0.5
+    assert second - first >= 3.0  # 0.09 s are 3 % of it
+    assert 5.0 <= third < second + 3.0  # it was resting when the training ended
+    assert fourth - third < 2.0

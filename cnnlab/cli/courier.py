@@ -11,12 +11,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from cnnlab.tracking import Delivery, Order, RunDir, follow_all, import_mlflow, lower_priority
+from cnnlab.tracking import Delivery, Order, RunDir, follow_all, import_mlflow
 
 
 def main() -> None:
     """Import MLflow, read from stdin which runs to follow, a line each, and follow them; end when there are no more."""
-    lower_priority()
     orders: SimpleQueue[Order | None] = SimpleQueue()
     threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
     import_mlflow()

@@ -1,6 +1,6 @@
 """The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
 
-from cnnlab.tracking.courier import Order, follow, follow_all, lower_priority, mark_dead, note_error
+from cnnlab.tracking.courier import Order, follow, follow_all, mark_dead, note_error
 from cnnlab.tracking.delivery import QUIET, Delivery, import_mlflow, store_answers
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id
@@ -38,7 +38,6 @@ __all__ = [
     "list_studies",
     "list_trials",
     "load_progress",
-    "lower_priority",
     "mark_dead",
     "mlflow_run_id",
     "new_run_id",
