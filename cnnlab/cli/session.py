@@ -11,7 +11,7 @@ from cnnlab.cli.result import print_result, result_of
 from cnnlab.config import RunConfig
 from cnnlab.errors import InUse
 from cnnlab.records import Record, RunStarted
-from cnnlab.tracking import Courier, RunDir, find_run, resolve
+from cnnlab.tracking import Courier, RunDir, find_run, present_store, resolve
 
 DELIVERY_SECONDS = 60.0
 """How long a run that has ended waits for MLflow to have all of it."""
@@ -42,7 +42,7 @@ def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
         complain(f"{run.run_id} has finished already; this is its result")
         print_result(result_of(run), as_json=as_json)
         return 0
-    with Courier(run.created.tracking_uri) as courier:
+    with Courier(present_store(run)) as courier:
         with at_once_when_interrupted("interrupted before the first step; the run is as it was"):
             from cnnlab.run import config_to_resume, prepare, record_run
 

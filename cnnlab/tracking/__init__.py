@@ -3,6 +3,7 @@
 from cnnlab.tracking.courier import Order, follow, follow_all, mark_dead, note_error
 from cnnlab.tracking.delivery import QUIET, Delivery, import_mlflow, store_answers
 from cnnlab.tracking.journal import Journal, last, read
+from cnnlab.tracking.moved import correct, corrections, present_store
 from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id
 from cnnlab.tracking.run_dir import (
     RunDir,
@@ -27,6 +28,8 @@ __all__ = [
     "Order",
     "RunDir",
     "as_word",
+    "correct",
+    "corrections",
     "ensure_store",
     "find_run",
     "follow",
@@ -42,6 +45,7 @@ __all__ = [
     "mlflow_run_id",
     "new_run_id",
     "note_error",
+    "present_store",
     "read",
     "resolve",
     "runs_root",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
-from cnnlab.errors import InUse
+from cnnlab.errors import CnnlabError, InUse
 from cnnlab.records import (
     ComparisonEnded,
     ComparisonStarted,
@@ -131,7 +131,8 @@ def _taken(orders: "SimpleQueue[Order | None]", seconds: float | None) -> Iterat
 
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
     """Keep one line of it beside the journal, for whoever waits for the delivery."""
-    line = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
+    known = isinstance(error, CnnlabError)
+    line = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
     save_progress(run, uri, replace(load_progress(run, uri), error=line))
 
 
