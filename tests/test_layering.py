@@ -8,8 +8,9 @@ import pytest
 import cnnlab
 
 ROOT = Path(cnnlab.__file__).parent
-GROUND = {"errors", "seeds", "metrics", "records", "config", ""}
+GROUND = {"errors", "seeds", "metrics", "records", "config", "process", ""}
 MAY_IMPORT = {
+    "process": set(),
     "errors": set(),
     "seeds": set(),
     "metrics": set(),

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.cli import complain
-from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
+from cnnlab.cli.interrupts import Interrupt, at_once_when_interrupted, catch_interrupts
 from cnnlab.cli.printing.run import print_result, result_of
 from cnnlab.cli.views.run import open_status, open_view
 from cnnlab.config import RunConfig
 from cnnlab.errors import InUse
 from cnnlab.records import Record, RunStarted
-from cnnlab.tracking import Courier, RunDir, find_run, resolve
+from cnnlab.tracking import Courier, RunDir, find_run, present_store, resolve
 
 DELIVERY_SECONDS = 60.0
 """How long a run that has ended waits for MLflow to have all of it."""
@@ -24,7 +24,7 @@ def train_new(
     """Train `config`, print the result, return the exit code."""
     uri = resolve(tracking_uri)
     with Courier(uri) as courier:
-        with end_when_interrupted("interrupted before the first step; no run was made"):
+        with at_once_when_interrupted("interrupted before the first step; no run was made"):
             from cnnlab.run import create_run, prepare, record_run
 
             prepared = prepare(config)
@@ -48,8 +48,8 @@ def train_on(word: str, place: dict[str, Any], *, as_json: bool, quiet: bool) ->
         complain(f"{run.run_id} has finished already; this is its result")
         print_result(result_of(run), as_json=as_json)
         return 0
-    with Courier(run.created.tracking_uri) as courier:
-        with end_when_interrupted("interrupted before the first step; the run is as it was"):
+    with Courier(present_store(run)) as courier:
+        with at_once_when_interrupted("interrupted before the first step; the run is as it was"):
             from cnnlab.run import config_to_resume, prepare, record_run
 
             prepared = prepare(config_to_resume(run, place))
