@@ -7,7 +7,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 
-@dataclass(frozen=True, config=ConfigDict(strict=True, extra="ignore", ser_json_inf_nan="constants"))
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="ignore"))
 class Metric:
     """A number that says how good a trained network is.
 

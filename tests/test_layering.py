@@ -8,16 +8,18 @@ import pytest
 import cnnlab
 
 ROOT = Path(cnnlab.__file__).parent
-GROUND = {"errors", "seeds", "records", "config", ""}
+GROUND = {"errors", "seeds", "metrics", "records", "config", ""}
 MAY_IMPORT = {
     "errors": set(),
     "seeds": set(),
-    "records": set(),
-    "config": {"errors"},
+    "metrics": set(),
+    "records": {"metrics"},
+    "config": {"errors", "metrics"},
     "data": GROUND,
     "models": GROUND,
+    "tasks": GROUND,
     "tracking": GROUND,
-    "training": GROUND | {"data", "models"},
+    "training": GROUND | {"data", "models", "tasks"},
     "provenance": GROUND,
     "run": GROUND | {"data", "models", "tracking", "training", "provenance"},
     "search": GROUND | {"data", "models", "tracking", "training", "run"},
@@ -31,7 +33,7 @@ MAY_IMPORT = {
 AT_HOME = {
     "mlflow": {"tracking"},
     "optuna": {"search"},
-    "torch": {"data", "models", "training", "run", "provenance", "search"},
+    "torch": {"data", "models", "tasks", "training", "run", "provenance", "search"},
 }
 """A library -> the only rooms that may import it."""
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from cnnlab.metrics import ACCURACY, Metric
@@ -59,11 +58,10 @@ class MeanOfSeeds(Record):
     high: float
     score: str = "accuracy"
 
-    @model_validator(mode="before")
     @classmethod
-    def _older(cls, values: Any) -> Any:
+    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
         now = {"val_accuracy": "val", "val_low": "low", "val_high": "high"}
-        return {now.get(key, key): value for key, value in values.items()} if isinstance(values, dict) else values
+        return {now.get(key, key): value for key, value in values.items()}
 
     def mlflow_metrics(self) -> list[MetricRow]:
         name = f"val/{self.score}"

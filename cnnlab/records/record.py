@@ -1,7 +1,7 @@
 """What every record has in common: a line of the journal, and what it is in MLflow."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict
 
@@ -50,7 +50,12 @@ class Record:
         """
         return {}
 
-    def death(self, records: "Sequence[AnyRecord]", at: float, word: str) -> "Ended | None":
+    @classmethod
+    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a line that an older version wrote, as this version calls them."""
+        return values
+
+    def death(self, records: "Sequence[Record]", at: float, word: str) -> "Ended | None":
         """The last word of a run whose process died after this record; None if another record decides.
 
         Args:
@@ -59,9 +64,6 @@ class Record:
             word: what the run is called in a command.
         """
         return None
-
-
-AnyRecord = Record
 
 
 def named(tags: dict[str, str]) -> dict[str, str]:

@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
 from pydantic.dataclasses import dataclass
-from pydantic_core import ArgsKwargs
 
 from cnnlab.metrics import ACCURACY, LOSS, Metric
 from cnnlab.records.ended import Ended
@@ -174,9 +172,8 @@ class Epoch(Record):
     best: bool
     """The best validation score so far; if two are equal, the one with the lower validation loss."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _older(cls, values: Any) -> Any:
+    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
         return _split_into(values, {"train": "train_", "val": "val_"})
 
     train_loss = property(lambda self: self.train["loss"])
@@ -236,9 +233,8 @@ class RunEnded(Ended):
     diverged: bool = False
     """It failed because a loss or gradient was not finite."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _older(cls, values: Any) -> Any:
+    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
         return _split_into(values, {"best": "best_val_", "test": "test_"})
 
     best_val_accuracy = property(lambda self: self.best.get("accuracy"))
@@ -266,10 +262,8 @@ class RunEnded(Ended):
         )
 
 
-def _split_into(values: Any, prefixes: Mapping[str, str]) -> Any:
-    """Records of versions before metrics had names: `val_accuracy` -> `val: {accuracy: ...}`."""
-    if isinstance(values, ArgsKwargs) or not isinstance(values, dict) or prefixes.keys() & values.keys():
-        return values
+def _split_into(values: dict[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
+    """Before metrics had names: `val_accuracy` -> `val: {accuracy: ...}`."""
     found: dict[str, Any] = {name: {} for name in prefixes}
     for key, value in values.items():
         home = next((name for name, prefix in prefixes.items() if key.startswith(prefix)), None)

@@ -15,6 +15,7 @@ from cnnlab.tracking.delivery import Delivery, Draw, LoadModel
 from cnnlab.tracking.journal import Journal, read
 from cnnlab.tracking.progress import load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
+from cnnlab.tracking.store import one_line
 
 POLL_SECONDS = 0.5
 DELIVERY_SECONDS = 3.0
@@ -96,8 +97,7 @@ def _taken(orders: "SimpleQueue[Order | None]", wait: bool) -> Iterator[Order | 
 
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
     """Keep one line of it beside the journal, for whoever waits for the delivery."""
-    line = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
-    save_progress(run, uri, replace(load_progress(run, uri), error=line))
+    save_progress(run, uri, replace(load_progress(run, uri), error=one_line(error)))
 
 
 def mark_dead(run: RunDir) -> bool:

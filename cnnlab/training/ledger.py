@@ -117,7 +117,6 @@ class Ledger:
         self.train_metrics = train_metrics
         self.position = position or Position()
         self.stopped: RunEnded | None = None
-        self._lr = config.optimizer.lr
         self._times: list[float] = []
         self._clock = time.perf_counter()
 
@@ -140,15 +139,17 @@ class Ledger:
 
     def order(self) -> Order:
         """What the next step needs; counts the step as given to the device."""
-        at, config = self.position, self.config
-        self._lr = learning_rate(
-            config.schedule, config.optimizer.lr, at.step, self.about.steps_per_epoch, self.about.epochs
-        )
-        noise = derive(config.training.seed, "dropout", at.epoch, at.batch)
+        at = self.position
+        order = Order(self._lr(at.step), derive(self.config.training.seed, "dropout", at.epoch, at.batch))
         at.step += 1
         at.batch += 1
         self._times.append(time.time())
-        return Order(self._lr, noise)
+        return order
+
+    def _lr(self, step: int) -> float:
+        """Of the step with this number, counted from 0."""
+        optimizer, about = self.config.optimizer, self.about
+        return learning_rate(self.config.schedule, optimizer.lr, step, about.steps_per_epoch, about.epochs)
 
     def checkpoint_is_due(self) -> bool:
         """Whether a checkpoint is wanted after the step that was ordered last."""
@@ -187,7 +188,7 @@ class Ledger:
             step=at.step,
             train={"loss": at.loss_sum / samples, **self.train_metrics(at.sums, samples)},
             val=dict(val.metrics),
-            lr=self._lr,
+            lr=self._lr(at.step - 1),
             images_per_second=samples / at.epoch_seconds,
             seconds=at.epoch_seconds,
             best=best,
