@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from cnnlab.cli import complain
-from cnnlab.cli.options import output_options, place_options, setting_options, settings_of
-from cnnlab.config import read_config, to_yaml
+from cnnlab.cli.options import output_options, place_options, read_experiment, setting_options, settings_of
+from cnnlab.config import to_yaml
 from cnnlab.config.moved import is_place
 from cnnlab.errors import BadInput
 
@@ -36,8 +35,8 @@ def train(
 ) -> int:
     """Train one network.
 
-    EXPERIMENT is a YAML file; flags go before it, defaults behind it. Without either, a small convolutional network
-    is trained on the built-in digits.
+    EXPERIMENT is a YAML file, or a folder of images with one subfolder per class. A flag wins over the file, the file
+    over the defaults. With nothing given, a small convolutional network is trained on the built-in digits.
 
     \b
     Example: cnnlab train --dataset digits --lr 0.05 --epochs 10
@@ -52,9 +51,7 @@ def train(
         from cnnlab.cli.session import train_on
 
         return train_on(resume, settings, as_json=as_json, quiet=quiet)
-    config, notes = read_config(experiment, settings)
-    for note in notes:
-        complain(note)
+    config = read_experiment(experiment, settings)
     if dry_run:
         click.echo(to_yaml(config), nl=False)
         return 0

@@ -16,18 +16,20 @@ class DatasetEntry:
 
     task: str = "classification"
     """What is wanted of a network on it if nobody said what."""
+    root: Literal["unread", "cache", "own"] = "cache"
+    """What `data.root` is to it: nothing, as it is built in; where its files are kept; the user's own images."""
 
 
 DATASETS = {
-    "digits": DatasetEntry(),
+    "digits": DatasetEntry(root="unread"),
     "mnist": DatasetEntry(),
     "fashion_mnist": DatasetEntry(),
     "kmnist": DatasetEntry(),
     "cifar10": DatasetEntry(),
     "cifar100": DatasetEntry(),
     "svhn": DatasetEntry(),
-    "folder": DatasetEntry(),
-    "shapes": DatasetEntry(),
+    "folder": DatasetEntry(root="own"),
+    "shapes": DatasetEntry(root="unread"),
 }
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")

@@ -16,7 +16,6 @@ from cnnlab.config import QUESTIONS, DataConfig, RunConfig
 from cnnlab.config.space_reading import corners
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, CnnlabError
-from cnnlab.models import build
 from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.run import Stopped, create_run, prepare, record_run
 from cnnlab.search.studies import slots as attr
@@ -59,9 +58,9 @@ def check_on_data(plan: Plan) -> None:
     for dimension, value, config in corners(plan.config, plan.space):
         try:
             if dimension.path.startswith("data."):
-                load(config.data, config.training.seed)
-            elif dimension.path.startswith("model."):
-                build(config.model, dataset.image_shape, len(dataset.classes), seed=0)
+                prepare(config)
+            elif dimension.path.startswith(("model.", "schedule.", "training.")):
+                prepare(config, dataset)
         except CnnlabError as error:
             raise BadInput(f"search.{dimension.path}: {value} cannot be trained: {error}") from None
 
