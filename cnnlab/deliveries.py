@@ -22,6 +22,7 @@ class Deliveries:
         self._courier = Courier(tracking_uri, COMMAND)
         self._runs: dict[tuple[Path, int], RunDir] = {}
         self._waited = False
+        self._why: str | None = None
 
     def has(self, run: RunDir, attempt: int = 0) -> bool:
         """Whether the courier was told of this attempt at a run."""
@@ -38,9 +39,11 @@ class Deliveries:
 
         After this nothing can be added, and nobody waits a second time.
         """
-        if self._waited:
-            return None
-        self._waited = True
+        if not self._waited:
+            self._waited, self._why = True, self._wait()
+        return self._why
+
+    def _wait(self) -> str | None:
         deadline = time.monotonic() + WAIT_SECONDS
         for run in self._runs.values():
             if why := self._courier.wait(run, max(0.1, deadline - time.monotonic())):

@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnlab.config import RunConfig, as_config
+from cnnlab.config import as_config
+from cnnlab.config.given import Given, config_given
 from cnnlab.deliveries import Deliveries
 from cnnlab.errors import InUse
 from cnnlab.reading import run_result
@@ -25,27 +26,28 @@ class Training:
 
     def __init__(
         self,
-        config: RunConfig,
+        config: Given = None,
         *,
         experiment_name: str = "cnnlab",
         tracking_uri: str | None = None,
-        run_dir: Path | None = None,
+        run_dir: Path | str | None = None,
     ) -> None:
         """Train `config` as a new run.
 
         Args:
-            config: what to train.
+            config: what to train; a `RunConfig`, plain values, or a YAML file.
             experiment_name: MLflow's experiment.
             tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
             run_dir: where the run's files are put, if not in mlruns/runs/<run_id>.
 
         Raises:
-            BadInput: MLflow takes no such URI.
+            BadInput: the config is none; MLflow takes no such URI.
         """
-        self.config = config
+        self.config = config_given(config)
         self.experiment_name = experiment_name
         self.tracking_uri = resolve(tracking_uri)
-        self.run_dir = run_dir
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        self.undelivered: str | None = None
         self._run: RunDir | None = None
         self._prepared: Prepared | None = None
         self._deliveries: Deliveries | None = None
@@ -120,7 +122,9 @@ class Training:
 
     def deliver(self) -> str | None:
         """Wait until MLflow has all of the run; returns why it has not, in words, or None if it has."""
-        return self._deliveries.wait() if self._deliveries else None
+        assert self._deliveries is not None
+        self.undelivered = self._deliveries.wait()
+        return self.undelivered
 
     def __enter__(self) -> "Training":
         self._deliveries = Deliveries(self.tracking_uri).__enter__()
@@ -130,7 +134,7 @@ class Training:
         assert self._deliveries is not None
         try:
             if kind is None:
-                self._deliveries.wait()
+                self.deliver()
         finally:
             self._deliveries.__exit__()
             self._deliveries = None

@@ -13,8 +13,7 @@ from cnnlab.cli.printing.comparison import print_comparison, print_contests
 from cnnlab.cli.search_options import sampler_option, storage_option, study_option, workers_option
 from cnnlab.cli.views.run import open_status
 from cnnlab.cli.views.sweep import EachSweepsView
-from cnnlab.comparison import Comparison, Question
-from cnnlab.config.arms import read_arms
+from cnnlab.comparison import Comparison
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 
@@ -101,8 +100,6 @@ def _target(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 def command(
     experiment: Path | None,
     assignments: tuple[str, ...],
-    optimizers: str | None,
-    over: str | None,
     workload: tuple[Path, ...],
     seeds: int | None,
     dry_run: bool,
@@ -121,12 +118,9 @@ def command(
     if experiment and workload:
         raise BadInput(f"{experiment}: with --workload the experiments are all named by it")
     settings = settings_of(taken_flags(asked), assignments)
-    questions = []
-    for file in workload or (experiment,):
-        config = read_experiment(file, settings)
-        questions.append(Question(config, *read_arms(config, optimizers, over, asked["trials"])))
+    configs = [read_experiment(file, settings) for file in workload or (experiment,)]
     seeds = seeds or (SEEDS if experiment or workload else SEEDS_OF_A_FIRST_LOOK)
-    comparison = Comparison(questions, seeds=seeds, **asked)
+    comparison = Comparison(configs, seeds=seeds, **asked)
     if dry_run:
         comparison.check()
         print_contests(comparison)

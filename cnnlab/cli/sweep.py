@@ -13,7 +13,6 @@ from cnnlab.cli.printing.sweep import print_findings, print_preview
 from cnnlab.cli.search_options import sampler_option, storage_option, study_option, workers_option
 from cnnlab.cli.views.run import open_status
 from cnnlab.cli.views.sweep import open_sweep_view
-from cnnlab.config.space_reading import read_space
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 from cnnlab.search import Plan, Sweep
 from cnnlab.search.plan import Pruner
@@ -96,7 +95,7 @@ def command(
     Example: cnnlab sweep --search lr=1e-4:1:log --search batch_size=16,32,64 --trials 30
     """
     config = read_experiment(experiment, settings_of(taken_flags(asked), assignments))
-    sweep = Sweep(config, read_space(config, search), **asked)
+    sweep = Sweep(config, search, **asked)
     if dry_run:
         print_preview(sweep.preview(), sweep.plan, sweep.layout)
         return 0

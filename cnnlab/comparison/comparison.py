@@ -1,18 +1,20 @@
-"""A comparison from its config to its verdicts: `with Comparison(questions) as comparison: ...`.
+"""A comparison from its config to its verdicts: `with Comparison(config) as comparison: ...`.
 
 It has a workload per experiment, each with the same arms; what is asked of one is its contest. PyTorch is imported when
 it begins, not before.
 """
 
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnlab.config import RunConfig
-from cnnlab.config.arms import Arm, contains
+from cnnlab.config.arms import Arm, contains, read_arms
+from cnnlab.config.given import Given, config_given
 from cnnlab.deliveries import Deliveries
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
@@ -48,8 +50,10 @@ class Comparison:
 
     def __init__(
         self,
-        questions: Sequence[Question],
+        config: Given | Sequence[Given] = None,
         *,
+        optimizers: str | Sequence[str] | Mapping[str, Any] | None = None,
+        over: str | Mapping[str, Sequence[Any]] | None = None,
         trials: int = 8,
         seeds: int = 10,
         margin: float = 0.2,
@@ -61,10 +65,12 @@ class Comparison:
         experiment_name: str = "cnnlab",
         tracking_uri: str | None = None,
     ) -> None:
-        """Compare the arms of each question. The same comparison again goes on where it stopped.
+        """Compare optimizers, or the values of a setting. The same comparison again goes on where it stopped.
 
         Args:
-            questions: one per workload, with the same arms.
+            config: the experiment; a `RunConfig`, plain values, or a YAML file. Several are a workload each.
+            optimizers: which are compared: names, or name -> its settings and ranges, as `compare` of a config.
+            over: a setting and its values instead: `{"model.activation": ["relu", "tanh"]}`, or as --over has it.
             trials: of each arm's tuning; the first is its defaults.
             seeds: fresh ones, on which the best of each arm and its defaults are trained again.
             margin: a difference too small to matter, in points of accuracy.
@@ -77,9 +83,10 @@ class Comparison:
             tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
 
         Raises:
-            BadInput: MLflow takes no such URI.
+            BadInput: a config is none; what cannot be compared; MLflow takes no such URI.
         """
-        self.questions = questions
+        several = config if isinstance(config, Sequence) and not isinstance(config, str) else [config]
+        self.questions = [_question(config_given(one), optimizers, over, trials) for one in several]
         self.trials = trials
         self.seeds = seeds
         self.margin = margin
@@ -90,6 +97,7 @@ class Comparison:
         self.experiment_name = experiment_name
         self.tracking_uri = resolve(tracking_uri)
         self.stopped = False
+        self.undelivered: str | None = None
         self.workloads: list[Workload] = []
         self._workers = workers
         self._layout: Layout | None = None
@@ -173,7 +181,8 @@ class Comparison:
 
     def deliver(self) -> str | None:
         """Wait until MLflow has all of it; returns why it has not, in words, or None if it has."""
-        return self.deliveries.wait()
+        self.undelivered = self.deliveries.wait()
+        return self.undelivered
 
     def __enter__(self) -> "Comparison":
         self._began = time.monotonic()
@@ -307,6 +316,21 @@ class Workload:
         with journal:
             yield from work_on(journal, plan, whole.layout, whole.deliveries, interrupted=lambda: whole.stopped)
             journal.end(slots_of(Search(plan)))
+
+
+def _question(
+    config: RunConfig,
+    optimizers: str | Sequence[str] | Mapping[str, Any] | None,
+    over: str | Mapping[str, Sequence[Any]] | None,
+    trials: int,
+) -> Question:
+    if isinstance(optimizers, Mapping):
+        config, optimizers = config.model_copy(update={"compare": dict(optimizers)}), None
+    elif optimizers is not None and not isinstance(optimizers, str):
+        optimizers = ",".join(optimizers)
+    if isinstance(over, Mapping):
+        over = ";".join(f"{path}={','.join(map(json.dumps, values))}" for path, values in over.items())
+    return Question(config, *read_arms(config, optimizers, over, trials))
 
 
 def _check_workloads(contests: "Sequence[Contest]") -> None:

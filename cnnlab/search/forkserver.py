@@ -5,18 +5,10 @@ This module imports nothing heavy, so that the server can be started first and d
 
 import multiprocessing
 import multiprocessing.forkserver
-from multiprocessing.context import ForkServerContext
 
 
 def start() -> None:
     """Start it unless it runs; do nothing on a system that has none."""
     if "forkserver" in multiprocessing.get_all_start_methods():
-        context()
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["cnnlab.search.trials.workers"])
         multiprocessing.forkserver.ensure_running()
-
-
-def context() -> ForkServerContext:
-    """The context that its processes are made with."""
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["cnnlab.search.trials.workers"])
-    return found

@@ -1,13 +1,13 @@
-"""A sweep from its config to what was found: `with Sweep(config, space) as sweep: ...`; PyTorch comes as it begins."""
+"""A sweep from its config to what was found: `with Sweep(config, search) as sweep: ...`; PyTorch comes as it begins."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cnnlab.config import RunConfig
-from cnnlab.config.space import Space
+from cnnlab.config.given import Given, config_given
+from cnnlab.config.space_reading import read_space
 from cnnlab.deliveries import Deliveries
 from cnnlab.errors import InUse
 from cnnlab.records import RunStarted
@@ -31,8 +31,8 @@ class Sweep:
 
     def __init__(
         self,
-        config: RunConfig,
-        space: Space,
+        config: Given = None,
+        search: Mapping[str, Any] | Sequence[str] = (),
         *,
         trials: int = Plan.trials,
         sampler: Sampler = Plan.sampler,
@@ -49,11 +49,11 @@ class Sweep:
         experiment_name: str = "cnnlab",
         tracking_uri: str | None = None,
     ) -> None:
-        """Search `space`, with `config` as trial 0. The same sweep again goes on where it stopped.
+        """Search hyperparameters, with `config` as trial 0. The same sweep again goes on where it stopped.
 
         Args:
-            config: the experiment as written.
-            space: what may be tried.
+            config: the experiment as written; a `RunConfig`, plain values, or a YAML file.
+            search: what may be tried beside the config's own `search`: as YAML has it, or as --search's words.
             trials, sampler, pruner, seeds, confirm, confirm_seeds, retries: as `Plan` has them.
             workers: the number of processes that train; None for one per GPU, or one per core.
             study: its name, to join or to go on with one; None for one made from the experiment.
@@ -64,11 +64,15 @@ class Sweep:
             tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
 
         Raises:
-            BadInput: MLflow takes no such URI.
+            BadInput: the config is none; a range that is not allowed; MLflow takes no such URI.
         """
+        config = config_given(config)
+        if isinstance(search, Mapping):
+            config = config.model_copy(update={"search": {**(config.search or {}), **search}})
+            search = ()
         self.plan = Plan(
             config=config,
-            space=space,
+            space=read_space(config, tuple(search)),
             trials=trials,
             sampler=sampler,
             pruner=pruner,
@@ -82,11 +86,12 @@ class Sweep:
             tracking_uri=resolve(tracking_uri),
         )
         self._workers = workers
-        self._storage = storage
+        self._extend_in = storage
         self._extend = extend
         self._timeout = timeout
         self._joining = study is not None
         self._stopped = False
+        self.undelivered: str | None = None
         self._deliveries: Deliveries | None = None
         self._layout: Layout | None = None
         self._journal: SweepJournal | None = None
@@ -155,7 +160,7 @@ class Sweep:
 
         self.check()
         if self._extend:
-            extend(self.plan, self._extend, self._storage)
+            extend(self.plan, self._extend, self._extend_in)
         self.plan, journal = open_sweep(self.plan)
         self._journal = self._open.enter_context(journal)
         if not journal.ours and not self._joining:
@@ -198,7 +203,9 @@ class Sweep:
 
     def deliver(self) -> str | None:
         """Wait until MLflow has all of it; returns why it has not, in words, or None if it has."""
-        return self._deliveries.wait() if self._deliveries else None
+        assert self._deliveries is not None
+        self.undelivered = self._deliveries.wait()
+        return self.undelivered
 
     def __enter__(self) -> "Sweep":
         self._began = time.monotonic()
@@ -214,7 +221,7 @@ class Sweep:
                 self.conclude()
             self._open.close()
             if kind is None:
-                self._deliveries.wait()
+                self.deliver()
         finally:
             self._open.close()
             self._deliveries.__exit__()

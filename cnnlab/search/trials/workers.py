@@ -16,7 +16,6 @@ from optuna.study import Study
 
 from cnnlab.errors import RunFailed
 from cnnlab.records import Record
-from cnnlab.search import forkserver
 from cnnlab.search.studies.claims import claim
 from cnnlab.search.studies.storage import open_storage
 from cnnlab.search.studies.study import open_study
@@ -82,7 +81,8 @@ class Pool:
     def __init__(self, stage: Stage, layout: Layout) -> None:
         self.stage = stage
         self.layout = layout
-        self._context = forkserver.context()
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__])  # as the server has been started, or has to be
         self._places: list[ForkServerProcess | None] = [None] * layout.workers
         self._finished = self._deaths = 0
 
