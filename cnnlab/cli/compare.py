@@ -14,6 +14,7 @@ from cnnlab.cli.search_options import sampler_option, storage_option, study_opti
 from cnnlab.cli.views.run import open_status
 from cnnlab.cli.views.sweep import EachSweepsView
 from cnnlab.comparison import Comparison
+from cnnlab.config.arms import DEFAULT, SHIPPED
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 
@@ -52,8 +53,8 @@ def _target(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 @click.option(
     "--optimizers",
     metavar="A,B,...",
-    help="Which: sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw, nadam, radam, muon or a "
-    "class of torch.optim. [default: `compare:` of the experiment, or sgd,momentum,adam]",
+    help=f"Which: {', '.join(SHIPPED)} or a class of torch.optim. "
+    f"[default: `compare:` of the experiment, or {','.join(DEFAULT)}]",
 )
 @click.option(
     "--over",

@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 
 from cnnlab.config import RunConfig, parse_value
 from cnnlab.config.flags import FLAGS
-from cnnlab.config.messages import SECTIONS, classes_of
-from cnnlab.config.section import Section
+from cnnlab.config.run import REGISTRIES, classes_of
+from cnnlab.config.section import NameIn, Section, names_of
 from cnnlab.errors import BadInput
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -115,7 +115,10 @@ def _field(section: str, key: str) -> FieldInfo:
 
 def _choices(section: str, key: str, field: FieldInfo) -> list[str]:
     if key == "name":
-        return [name for name in SECTIONS[section] if " " not in name]
+        return names_of(REGISTRIES[section])
+    named = [name for mark in field.metadata if isinstance(mark, NameIn) for name in mark.names]
+    if named:
+        return named
     return list(get_args(field.annotation)) if get_origin(field.annotation) is Literal else []
 
 

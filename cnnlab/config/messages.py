@@ -7,38 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cnnlab.config.models import NAMED as MODELS
-from cnnlab.config.models import TorchvisionModel
-from cnnlab.config.optimizers import NAMED as OPTIMIZERS
-from cnnlab.config.optimizers import TorchOptimizer
-from cnnlab.config.run import RunConfig
-from cnnlab.config.schedules import NAMED as SCHEDULES
-from cnnlab.config.section import Section
+from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
 from cnnlab.errors import BadInput
-
-SECTIONS: dict[str, dict[str, type[Section]]] = {
-    "model": {**{c.model_fields["name"].default: c for c in MODELS}, "torchvision/NAME": TorchvisionModel},
-    "optimizer": {
-        **{c.model_fields["name"].default: c for c in OPTIMIZERS},
-        "a class of torch.optim": TorchOptimizer,
-    },
-    "schedule": {c.model_fields["name"].default: c for c in SCHEDULES},
-}
-"""The classes a section can have, by the tag that pydantic reports for them."""
 
 
 def check_name(name: str, where: str) -> None:
     """Raises BadInput for a name that a path or a shell would not take as it is."""
     if not fullmatch(r"[a-zA-Z0-9_-]+", name):
         raise BadInput(f"{where}: a name is made of letters, digits, - and _")
-
-
-def classes_of(section: str) -> list[type[Section]]:
-    """All the classes that the section of this name can have."""
-    if section in SECTIONS:
-        return list(SECTIONS[section].values())
-    annotation = RunConfig.model_fields[section].annotation
-    return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []
 
 
 def explain(error: ValidationError, values: dict[str, Any]) -> str:
@@ -116,8 +92,8 @@ def _unknown_key(path: list[str], problem: ErrorDetails) -> str:
         hint = f"; did you mean {homes[0]}?" if homes else nearest(key, known)
         return f"{key}: unknown setting; known are {', '.join(known)}{hint}"
     tag = str(problem["loc"][1])
-    if section[0] in SECTIONS and tag in SECTIONS[section[0]]:
-        known = list(SECTIONS[section[0]][tag].model_fields)
+    if section[0] in REGISTRIES and tag in REGISTRIES[section[0]]:
+        known = list(REGISTRIES[section[0]][tag].config.model_fields)
         owner = f"{tag} has no {key}; it takes"
     else:
         known = list(classes_of(section[0])[0].model_fields)

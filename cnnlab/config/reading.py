@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cnnlab.config.messages import SECTIONS, explain
-from cnnlab.config.run import QUESTIONS, RunConfig
+from cnnlab.config.messages import explain
+from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig
 from cnnlab.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from cnnlab.errors import BadInput
 
@@ -82,12 +82,12 @@ def as_config(values: dict[str, Any], where: str = "") -> RunConfig:
 
 def _leave_out_foreign(values: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     notes = []
-    for section, kinds in SECTIONS.items():
+    for section, kinds in REGISTRIES.items():
         new = settings.get(f"{section}.name")
         given = values.get(section, {})
         if not isinstance(new, str) or new not in kinds or given.get("name") == new:
             continue
-        foreign = [key for key in given if key not in kinds[new].model_fields]
+        foreign = [key for key in given if key not in kinds[new].config.model_fields]
         for key in foreign:
             del given[key]
             notes.append(f"{section}.{key} of the file is left out: {new} has none")

@@ -135,6 +135,7 @@ class _Fit:
         times: list[float] = []
         sizes: list[int] = []
         looked = time.perf_counter()
+        self.learner.begin_epoch()
         for images, labels in self.batches.epoch(self.progress.epoch, first=self.progress.batch):
             pending.append(self.learner.step(images, labels, self._lr(), self._noise()))
             times.append(time.time())

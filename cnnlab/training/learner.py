@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnlab.config import RunConfig
+from cnnlab.config.losses import CrossEntropy
 from cnnlab.data import Dataset, Split
 from cnnlab.models import Normalize, build
 from cnnlab.seeds import derive
@@ -55,6 +56,7 @@ class Learner:
         keep_freed_memory()
         self.generator = default_generator(self.device)
         self.precision = resolve_precision(config.training.precision, self.device)
+        assert isinstance(config.loss, CrossEntropy)
         self.label_smoothing = config.loss.label_smoothing
         self.clip_norm = config.training.clip_norm
         self.micro_batches = config.training.accumulate
@@ -79,8 +81,12 @@ class Learner:
         images = len(dataset.train) if size == "full" else size
         return Parts(count_parts(config, self.device, images, side, threads), threads)
 
+    def begin_epoch(self) -> None:
+        """Put every layer into training mode, whatever mode anyone has left it in."""
+        self.model.train()
+
     def step(self, images: Tensor, labels: Tensor, lr: float, noise: int) -> StepResult:
-        """One update of the weights.
+        """One update of the weights; `begin_epoch` comes first.
 
         Args:
             images: (B, C, H, W) uint8 on the device.
@@ -89,8 +95,6 @@ class Learner:
             noise: seed of what is random inside the model (dropout).
         """
         self.generator.manual_seed(noise)
-        if not self.model.training:
-            self.model.train()
         loss, correct = (self._backward if self.parts.count == 1 else self._backward_in_parts)(images, labels)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)

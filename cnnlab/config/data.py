@@ -1,0 +1,58 @@
+"""The datasets and the augmentations by name, and what can be set of the data."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cnnlab.config.section import NameIn, Section
+
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """What the config knows of a dataset."""
+
+    task: str = "classification"
+    """What is wanted of a network on it if nobody said what."""
+
+
+DATASETS = {
+    "digits": DatasetEntry(),
+    "mnist": DatasetEntry(),
+    "fashion_mnist": DatasetEntry(),
+    "kmnist": DatasetEntry(),
+    "cifar10": DatasetEntry(),
+    "cifar100": DatasetEntry(),
+    "svhn": DatasetEntry(),
+    "folder": DatasetEntry(),
+    "shapes": DatasetEntry(),
+}
+
+AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
+
+BATCH_SIZES = (16, 32, 64, 128, 256)
+"""Those that a sweep tries if nobody said which."""
+
+
+class DataConfig(Section):
+    dataset: Annotated[str, NameIn(DATASETS)] = Field("digits", description="which images")
+    root: str | None = Field(
+        None,
+        description="folder of the data; for `folder` the images themselves [default: $CNNLAB_DATA or ~/.cache/cnnlab]",
+    )
+    batch_size: PositiveInt | Literal["full"] = Field(64, description="images a step, or full for the whole split")
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="share of the training images held out for validation")
+    train_size: PositiveInt | None = Field(None, description="train on so many images only")
+    resize: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None, description="side in pixels to which images are resized [default: as they are; folder: 64]"
+    )
+    augment: Annotated[tuple[Annotated[str, NameIn(AUGMENTATIONS)], ...], Field(strict=False)] = Field(
+        (), description="random changes of each training image"
+    )
+    skip_broken: bool = Field(False, description="folder: skip and count files that are no images")
+    residence: Literal["auto", "device", "stream"] = Field(
+        "auto", description="whole on the device, or streamed to it batch by batch"
+    )
+    workers: int = Field(2, ge=0, le=256, description="processes that prepare batches when streaming")
