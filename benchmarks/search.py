@@ -196,7 +196,7 @@ def _plan(arguments: argparse.Namespace, seed: int, sampler: str, pruner: str, t
             "data.val_fraction": 0.025,
             "training.epochs": arguments.epochs,
             "training.seed": seed,
-            "training.threads": 1,
+            "place.threads": 1,
         },
     )
     return Plan(

@@ -1,9 +1,9 @@
 """One run from its config to MLflow: `with Training(config) as training: ...`; PyTorch is imported when it begins."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnlab.config import as_config
 from cnnlab.config.given import Given, config_given
@@ -49,16 +49,18 @@ class Training:
         self.run_dir = None if run_dir is None else Path(run_dir)
         self.undelivered: str | None = None
         self._run: RunDir | None = None
+        self._place: dict[str, Any] = {}
         self._prepared: Prepared | None = None
         self._deliveries: Deliveries | None = None
         self._stopped = False
 
     @classmethod
-    def resumed(cls, word: str) -> "Training":
+    def resumed(cls, word: str, place: Mapping[str, Any] | None = None) -> "Training":
         """Go on with a run that was stopped.
 
         Args:
             word: its id, an unambiguous beginning of one, last, or its directory.
+            place: where it goes on, if that is to be another place: dotted path -> value.
 
         Raises:
             BadInput: there is no such run, or this version cannot read its config.
@@ -74,6 +76,7 @@ class Training:
             tracking_uri=created.tracking_uri,
         )
         training._run = run
+        training._place = dict(place or {})
         return training
 
     @property
@@ -97,7 +100,7 @@ class Training:
         """
         from cnnlab.run import config_to_resume, prepare
 
-        self._prepared = prepare(config_to_resume(self._run) if self._run else self.config)
+        self._prepared = prepare(config_to_resume(self._run, self._place) if self._run else self.config)
 
     def __iter__(self) -> Iterator[Record]:
         """Train to the end, or until `stop`; each record when the journal has it."""

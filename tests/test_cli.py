@@ -312,7 +312,7 @@ def test_a_config_that_was_edited_is_not_gone_on_with(process: Process, cli: Cli
         assert "make a new run: cnnlab train " in done.stderr
         assert done.stderr.count("\n") == 1
     config.write_text(as_made)
-    assert process("train", "--resume", "edited", "-q").returncode == 0
+    assert process("train", "--resume", "edited", "-q", "-s", "training.threads=1").returncode == 0
 
 
 def test_a_killed_run_is_marked_and_delivered_as_dead(process: Process) -> None:
@@ -382,8 +382,8 @@ BAD = [
     (["--resume", ""], "RUN is empty; give a run id"),
     (["--epochs", "1.5"], "training.epochs: 1.5 is not allowed; it must be a valid integer"),
     (["--seed", "-1"], "training.seed: -1 is not allowed"),
-    (["--device", "gpu"], "training.device: 'gpu' is not allowed"),
-    (["--device", "cuda:99"], "training.device: cuda:99 is not here"),
+    (["--device", "gpu"], "place.device: 'gpu' is not allowed"),
+    (["--device", "cuda:99"], "place.device: cuda:99 is not here"),
     (["--precision", "fp16"], "training.precision: 'fp16' is not allowed; it must be 'auto', 'fp32' or 'bf16'"),
     (["--dataset", "mnits"], "did you mean mnist?"),
     (["--model", "resnet"], "did you mean resnet20?"),

@@ -12,7 +12,7 @@ import cnnlab
 
 ROOT = Path(cnnlab.__file__).parent
 
-FLOOR_0 = {"errors", "seeds", "records", "config", "result", "wording", "interrupts", ""}
+FLOOR_0 = {"errors", "seeds", "metrics", "records", "config", "result", "wording", "interrupts", ""}
 FLOOR_1 = FLOOR_0 | {"data", "models", "tasks", "tracking"}
 FLOOR_2 = FLOOR_1 | {"training"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -21,8 +21,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "result": set(),
     "wording": set(),
     "interrupts": {"errors"},
-    "records": {"errors"},
-    "config": {"errors"},
+    "metrics": set(),
+    "records": {"errors", "metrics"},
+    "config": {"errors", "metrics"},
     "data": FLOOR_0,
     "models": FLOOR_0,
     "tasks": FLOOR_0,

@@ -15,7 +15,7 @@ from cnnlab.config.run import REGISTRIES
 from cnnlab.config.schedules import SCHEDULES
 from cnnlab.config.section import Entry
 from cnnlab.config.space_reading import read_space
-from cnnlab.config.tasks import TASKS, TaskEntry
+from cnnlab.config.tasks import TASKS
 from cnnlab.errors import BadInput
 
 
@@ -60,11 +60,11 @@ def test_each_task_has_its_default_model_and_loss() -> None:
 def test_the_dataset_says_the_task_and_the_task_the_model_if_nobody_did(monkeypatch: pytest.MonkeyPatch) -> None:
     assert RunConfig().task.name == "classification"
     assert RunConfig().model_fields_set == set(), "what is not said stays unsaid"
-    monkeypatch.setitem(TASKS, "classification", TaskEntry(model="mlp", loss="cross_entropy"))
+    monkeypatch.setitem(TASKS, "classification", replace(TASKS["classification"], model="mlp"))
     assert as_config({}).model.name == "mlp"
     assert as_config({"model": {"hidden": [9]}}).model.model_dump()["hidden"] == (9,)
     assert as_config({"model": {"name": "cnn"}}).model.name == "cnn"
-    assert "task: {name: classification}" in to_yaml(as_config({}))
+    assert "task: {name: classification, score: null}" in to_yaml(as_config({}))
 
 
 def test_what_is_for_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

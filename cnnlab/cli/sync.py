@@ -20,7 +20,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     """
     from cnnlab.cli.messages import complain
     from cnnlab.courier import delivery_of
-    from cnnlab.tracking import find_run, list_runs, list_studies, list_trials, mark_dead, note_error, resolve
+    from cnnlab.tracking import find_run, list_runs, list_studies, list_trials, mark_dead, note_error, one_line, resolve
 
     failures = 0
     for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
@@ -36,7 +36,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             complete = delivery_of(run, uri).advance()
         except Exception as error:  # whatever MLflow, its database or the network come up with
             note_error(run, uri, error)
-            complain(f"{run.run_id}: {uri} did not take it: {type(error).__name__}: {str(error)[:200]}")
+            complain(f"{run.run_id}: {uri} did not take it: {one_line(error)}")
             failures += 1
         else:
             click.echo(f"{run.run_id}: {'complete' if complete else 'up to date, still running'} in {uri}")

@@ -10,6 +10,7 @@ from cnnlab.cli.options import output_options, place_options, setting_options, s
 from cnnlab.cli.printing.run import print_result
 from cnnlab.cli.views.run import open_status, open_view
 from cnnlab.config import to_yaml
+from cnnlab.config.moved import is_place
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 from cnnlab.session import Training
@@ -48,11 +49,12 @@ def command(
     """
     settings = settings_of(flags, assignments)
     if resume is not None:
-        if experiment or settings or run_dir:
+        if experiment or run_dir or not all(map(is_place, settings)):
             raise BadInput(
-                "--resume goes on with the run's own settings: leave out the experiment and the other settings"
+                "--resume goes on with the run's own settings: leave out the experiment and all settings but those of "
+                "the place (--device, -s place.threads=N)"
             )
-        return _go_on(resume, as_json=as_json, quiet=quiet)
+        return _go_on(Training.resumed(resume, settings), as_json=as_json, quiet=quiet)
     config = read_experiment(experiment, settings)
     if dry_run:
         click.echo(to_yaml(config), nl=False)
@@ -61,9 +63,8 @@ def command(
     return _train(training, "interrupted before the first step; no run was made", as_json=as_json, quiet=quiet)
 
 
-def _go_on(word: str, *, as_json: bool, quiet: bool) -> int:
+def _go_on(training: Training, *, as_json: bool, quiet: bool) -> int:
     """Go on with a run that was stopped; of one that has finished only the result is printed again."""
-    training = Training.resumed(word)
     if training.result.status == "finished":
         complain(f"{training.run.run_id} has finished already; this is its result")
         print_result(training.result, as_json=as_json)

@@ -151,8 +151,8 @@ class Comparison:
             for plan in contest.plans.values():
                 check_same(plan)
                 check_on_data(plan)
-        training = contests[0].config.training
-        self._layout = layout(self._workers, training.device, training.threads)
+        place = contests[0].config.place
+        self._layout = layout(self._workers, place.device, place.threads)
         self.workloads = [Workload(contest, self) for contest in contests]
 
     def __iter__(self) -> "Iterator[SweepState]":

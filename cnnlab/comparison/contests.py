@@ -1,7 +1,5 @@
 """A contest: a sweep per arm with the same budget, and the best of each trained again on the same fresh seeds."""
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +8,7 @@ from cnnlab.config import RunConfig, flat
 from cnnlab.config.arms import Arm
 from cnnlab.config.space import Range
 from cnnlab.search import Plan
-from cnnlab.search.plan import Sampler
+from cnnlab.search.plan import Sampler, digest_of
 from cnnlab.search.studies import CurvePoint, Slot, best_first, placed
 from cnnlab.search.studies.attributes import HISTORY, TEST_ACCURACY
 from cnnlab.search.trials import Search, Stage, confirmation_of, slots_of
@@ -137,9 +135,8 @@ def caveats(contest: Contest, where: str) -> list[str]:
 
 
 def _default_name(config: RunConfig, plans: dict[str, Plan]) -> str:
-    identities = {arm: plan.identity() for arm, plan in plans.items()}
-    digest = hashlib.sha256(json.dumps(identities, sort_keys=True).encode()).hexdigest()
-    return f"compare-{as_word(config.label)}-{digest[:6]}"
+    identities = {arm: plan.naming() for arm, plan in plans.items()}
+    return f"compare-{as_word(config.label)}-{digest_of(identities)}"
 
 
 def _tried(plan: Plan, slot: Slot) -> Tried:

@@ -111,9 +111,9 @@ def _write_mean_curve(arm: ArmResult, found: Verdicts, contest: Contest, above: 
                     time=now + point.seconds,
                     step=point.step,
                     train_loss=point.train_loss,
-                    val_accuracy=point.accuracy,
-                    val_low=point.low,
-                    val_high=point.high,
+                    val=point.accuracy,
+                    low=point.low,
+                    high=point.high,
                 )
             )
         journal.write(
@@ -123,7 +123,7 @@ def _write_mean_curve(arm: ArmResult, found: Verdicts, contest: Contest, above: 
                 reason="",
                 step=points[-1].step if points else 0,
                 epoch=len(points),
-                test_accuracy=found.summaries[arm.name].mean,
+                test={"accuracy": found.summaries[arm.name].mean},
             )
         )
     return run

@@ -7,6 +7,7 @@ from typing import Any
 
 from cnnlab.config.flags import FLAGS
 from cnnlab.config.messages import check_name, nearest, no_such_setting
+from cnnlab.config.moved import is_place
 from cnnlab.config.optimizers import OPTIMIZERS, ArmEntry
 from cnnlab.config.reading import as_config, changed, flat
 from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig
@@ -25,12 +26,11 @@ BUDGET = ("trials", "seeds", "epochs", "train_size", "training.epochs", "data.tr
 
 NOT_COMPARED = {
     "task.name": "scores of different tasks cannot be compared",
+    "task.score": "different scores cannot be compared",
     "data.dataset": "scores on different images cannot be compared; give a --workload each",
     "data.root": "scores on different images cannot be compared; give a --workload each",
     "data.val_fraction": "scores on different splits cannot be compared",
     "training.seed": "each arm is trained on the same fresh seeds; --seeds K says how many",
-    "training.device": "it is where a network is trained, not what it is",
-    "training.threads": "it is where a network is trained, not what it is",
     "optimizer.lr": "the learning rate is tuned for each arm; cnnlab sweep searches it",
     "optimizer.name": "it is what is compared without --over; name the optimizers by --optimizers",
 }
@@ -187,6 +187,8 @@ def _over(config: RunConfig, over: str) -> tuple[str, list[Arm]]:
         raise BadInput(f"--over {over}: a question is NAME=VALUE,VALUE, as in model.activation=relu,tanh")
     path = FLAGS.get(name.replace("-", "_"), name)
     _same_budget({path: None}, "--over ")
+    if is_place(path):
+        raise BadInput(f"--over {name}: {path} cannot be compared: it is where a network is trained, not what it is")
     if path in NOT_COMPARED:
         raise BadInput(f"--over {name}: {path} cannot be compared: {NOT_COMPARED[path]}")
     values = parse_yaml(f"[{text}]")

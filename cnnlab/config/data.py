@@ -52,7 +52,3 @@ class DataConfig(Section):
         (), description="random changes of each training image"
     )
     skip_broken: bool = Field(False, description="folder: skip and count files that are no images")
-    residence: Literal["auto", "device", "stream"] = Field(
-        "auto", description="whole on the device, or streamed to it batch by batch"
-    )
-    workers: int = Field(2, ge=0, le=256, description="processes that prepare batches when streaming")

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from cnnlab.config.moved import MOVED
 from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
 from cnnlab.errors import BadInput
 
@@ -86,6 +87,8 @@ def _rule(problem: ErrorDetails) -> str:
 
 def _unknown_key(path: list[str], problem: ErrorDetails) -> str:
     section, key = path[:-1], path[-1]
+    if new := MOVED.get(".".join(path)):
+        return f"{'.'.join(path)}: it is {new} now, which is given too; leave one of them out"
     if not section:
         known = list(RunConfig.model_fields)
         homes = [f"{s}.{key}" for s in known if any(key in c.model_fields for c in classes_of(s))]

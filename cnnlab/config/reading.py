@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cnnlab.config.messages import explain
+from cnnlab.config.moved import MOVED, moved
 from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig
 from cnnlab.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from cnnlab.errors import BadInput
@@ -20,7 +21,7 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     Raises:
         BadInput: naming the field, the value and what is allowed.
     """
-    values = read_yaml_mapping(file) if file else {}
+    values = moved(read_yaml_mapping(file)) if file else {}
     if file:
         as_config(values, f"{file}: ")
     notes = _leave_out_foreign(values, settings)
@@ -62,7 +63,7 @@ def flat(config: RunConfig) -> dict[str, Any]:
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
     """`flat` of a config as JSON holds it."""
     flattened: dict[str, Any] = {}
-    for section, values in config.items():
+    for section, values in moved(config).items():
         if section in QUESTIONS:
             continue
         if isinstance(values, dict):
@@ -74,6 +75,7 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
 
 def as_config(values: dict[str, Any], where: str = "") -> RunConfig:
     """The config that plain values are. Raises BadInput, beginning with `where`, for values that are none."""
+    values = moved(values)
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
@@ -95,7 +97,7 @@ def _leave_out_foreign(values: dict[str, Any], settings: dict[str, Any]) -> list
 
 
 def _set(values: dict[str, Any], path: str, value: Any) -> None:
-    *sections, key = path.split(".")
+    *sections, key = MOVED.get(path, path).split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):

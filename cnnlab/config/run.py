@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from cnnlab.config.data import DATASETS, DataConfig, PositiveInt
 from cnnlab.config.losses import LOSSES, CrossEntropy, LossConfig
 from cnnlab.config.models import CNN, MODELS, ModelConfig
+from cnnlab.config.moved import moved
 from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig
 from cnnlab.config.schedules import SCHEDULES, Cosine, ScheduleConfig
 from cnnlab.config.section import Entry, OneOf, Section, tag_of
@@ -20,10 +21,6 @@ QUESTIONS = ("search", "compare")
 class TrainingConfig(Section):
     epochs: PositiveInt = Field(10, description="passes over the training images")
     seed: int = Field(0, ge=0, lt=2**63, description="of everything random")
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="CPU threads; another number gives other bits [default: one a core]"
-    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto is bf16 where the device computes it natively, else fp32"
     )
@@ -32,6 +29,19 @@ class TrainingConfig(Section):
     patience: PositiveInt | None = Field(None, description="stop after so many epochs without a better validation")
     checkpoint_every: PositiveInt | None = Field(
         None, description="seal a checkpoint every so many steps too, not only at the end of an epoch"
+    )
+
+
+class PlaceConfig(Section):
+    """Where a run happens, which is no part of what it is."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="CPU threads; another number gives other bits [default: one per core]"
+    )
+    workers: int = Field(2, ge=0, le=256, description="processes that prepare batches when streaming")
+    residence: Literal["auto", "device", "stream"] = Field(
+        "auto", description="whole on the device, or streamed to it batch by batch"
     )
 
 
@@ -46,10 +56,16 @@ class RunConfig(Section):
     schedule: Annotated[ScheduleConfig, OneOf(SCHEDULES, "cosine")] = Cosine()
     loss: Annotated[LossConfig, OneOf(LOSSES, "cross_entropy")] = CrossEntropy()
     training: TrainingConfig = TrainingConfig()
+    place: PlaceConfig = PlaceConfig()
     search: dict[str, Any] | None = Field(None, description="ranges that `cnnlab sweep` searches")
     compare: Annotated[list[str], Field(min_length=1)] | dict[str, Any] | None = Field(
         None, description="optimizers that `cnnlab compare` compares"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_names_that_moved(cls, values: Any) -> Any:
+        return moved(values) if isinstance(values, dict) else values
 
     @model_validator(mode="before")
     @classmethod

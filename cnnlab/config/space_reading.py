@@ -9,6 +9,7 @@ from cnnlab.config.data import BATCH_SIZES
 from cnnlab.config.flags import FLAGS
 from cnnlab.config.messages import nearest, no_such_setting
 from cnnlab.config.models import MODELS
+from cnnlab.config.moved import is_place
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.reading import changed, flat
 from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
@@ -20,12 +21,11 @@ from cnnlab.errors import BadInput
 NOT_SEARCHED = {
     "name": "it is a name for people",
     "task.name": "scores of different tasks cannot be compared",
+    "task.score": "different scores cannot be compared",
     "data.dataset": "scores on different images cannot be compared",
     "data.root": "scores on different images cannot be compared",
     "data.val_fraction": "scores on different validation splits cannot be compared",
     "training.seed": "the best of many seeds is luck; --seeds K takes the mean over K",
-    "training.device": "it is where a trial runs, not what it is",
-    "training.threads": "it is where a trial runs, not what it is",
 }
 """Setting -> why it is no hyperparameter."""
 
@@ -96,6 +96,8 @@ def _domain_of_word(word: str, text: str) -> Any:
 def _path(name: str) -> str:
     """The dotted path of a setting or of a flag's name."""
     path = FLAGS.get(name.replace("-", "_"), name)
+    if is_place(path):
+        raise BadInput(f"search.{name}: {path} cannot be searched: it is where a trial runs, not what it is")
     if path in NOT_SEARCHED:
         raise BadInput(f"search.{name}: {path} cannot be searched: {NOT_SEARCHED[path]}")
     section, _, key = path.partition(".")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from cnnlab.config import QUESTIONS, RunConfig, changed, flat
+from cnnlab.config.moved import PLACE, as_first_named
 from cnnlab.config.space import Params, Space
 from cnnlab.seeds import derive
 from cnnlab.tracking import as_word, studies_root
@@ -52,11 +53,8 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """What has to be the same for two plans to belong to one study."""
-        config = self.config.model_dump(mode="json", exclude={*QUESTIONS, "name"})
-        for key in ("device", "threads"):  # where a trial runs, not what it is
-            config["training"].pop(key)
         return {
-            "config": config,
+            "config": what_it_is(self.config),
             "space": self.space.to_json(),
             "sampler": self.sampler,
             "pruner": self.pruner,
@@ -65,8 +63,12 @@ class Plan:
 
     def default_study(self) -> str:
         """A name that only the same plan has."""
-        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
-        return f"{as_word(self.config.label)}-{digest[:6]}"
+        return f"{as_word(self.config.label)}-{digest_of(self.naming())}"
+
+    def naming(self) -> dict[str, Any]:
+        """What names are made from: the identity as earlier versions had it, so that their studies are found."""
+        identity = self.identity()
+        return {**identity, "config": as_first_named(identity["config"])}
 
     def config_of(self, number: int, params: Params, seed: int = 0) -> RunConfig:
         """Trial `number` with its `seed`-th seed; trial 0 is the experiment as written, whatever its parameters."""
@@ -85,6 +87,16 @@ class Plan:
     def sampler_seed(self, number: int) -> int:
         """Of a trial's draws, which depend on its number and the trials before it, not on which process draws."""
         return derive(self.config.training.seed, "sampler", index=number)
+
+
+def what_it_is(config: RunConfig) -> dict[str, Any]:
+    """A config without where it happens and what people call it."""
+    return config.model_dump(mode="json", exclude={*QUESTIONS, PLACE, "name"})
+
+
+def digest_of(identity: dict[str, Any]) -> str:
+    """Six characters for a name."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:6]
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:

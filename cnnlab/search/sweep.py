@@ -138,8 +138,8 @@ class Sweep:
 
         self.plan = placed(self.plan)
         check_same(self.plan)
-        training = self.plan.config.training
-        self._layout = layout(self._workers, training.device, training.threads)
+        place = self.plan.config.place
+        self._layout = layout(self._workers, place.device, place.threads)
         check_on_data(self.plan)
 
     def preview(self) -> "Preview":

@@ -1,7 +1,7 @@
 """The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
 
 from cnnlab.tracking.courier import Order, follow, follow_all, lower_priority, mark_dead, note_error
-from cnnlab.tracking.delivery import QUIET, Delivery, import_mlflow, store_answers
+from cnnlab.tracking.delivery import Delivery
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id
 from cnnlab.tracking.run_dir import (
@@ -17,6 +17,7 @@ from cnnlab.tracking.run_dir import (
     studies_root,
 )
 from cnnlab.tracking.start import Courier
+from cnnlab.tracking.store import QUIET, import_mlflow, one_line, open_store, store_answers
 from cnnlab.tracking.uri import resolve
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "mlflow_run_id",
     "new_run_id",
     "note_error",
+    "one_line",
+    "open_store",
     "read",
     "resolve",
     "runs_root",

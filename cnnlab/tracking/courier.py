@@ -10,23 +10,12 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from cnnlab.errors import InUse
-from cnnlab.records import (
-    ComparisonEnded,
-    ComparisonStarted,
-    Ended,
-    Epoch,
-    Record,
-    RunEnded,
-    RunStarted,
-    Steps,
-    SweepEnded,
-    SweepStarted,
-    TrialEnded,
-)
+from cnnlab.records import Ended, Record
 from cnnlab.tracking.delivery import Delivery, Draw, LoadModel
-from cnnlab.tracking.journal import Journal, last, read
+from cnnlab.tracking.journal import Journal, read
 from cnnlab.tracking.progress import load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
+from cnnlab.tracking.store import one_line
 
 POLL_SECONDS = 0.5
 DELIVERY_SECONDS = 3.0
@@ -108,8 +97,7 @@ def _taken(orders: "SimpleQueue[Order | None]", wait: bool) -> Iterator[Order | 
 
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
     """Keep one line of it beside the journal, for whoever waits for the delivery."""
-    line = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
-    save_progress(run, uri, replace(load_progress(run, uri), error=line))
+    save_progress(run, uri, replace(load_progress(run, uri), error=one_line(error)))
 
 
 def mark_dead(run: RunDir) -> bool:
@@ -130,26 +118,9 @@ def mark_dead(run: RunDir) -> bool:
 
 
 def _death_of(run: RunDir, records: list[Record], at: float) -> Ended:
-    if last(records, ComparisonStarted):
-        return ComparisonEnded(at, "died", "its process died; the same command goes on", {}, (), "")
-    if sweep := last(records, SweepStarted):
-        trials = [record for record in records if isinstance(record, TrialEnded)]
-        reason = f"its process died after {len(trials)} of {sweep.trials} trials; the same command goes on"
-        complete = [trial for trial in trials if trial.value is not None]
-        if not complete:
-            return SweepEnded(at, "died", reason, None, None, {})
-        best = max(complete, key=lambda trial: trial.value or 0.0)
-        return SweepEnded(at, "died", reason, best.trial, best.value, best.settings)
-    steps, epoch, started = last(records, Steps), last(records, Epoch), last(records, RunStarted)
-    of = f" of {started.epochs}" if started else ""
-    return RunEnded(
-        time=at,
-        status="died",
-        reason=f"its process died after epoch {epoch.epoch if epoch else 0}{of}; "
-        f"cnnlab train --resume {run.word} goes on",
-        step=steps.last if steps else 0,
-        epoch=epoch.epoch if epoch else 0,
-    )
+    """What the last record that knows says of it; the first line of every journal does."""
+    deaths = (record.death(records, at, run.word) for record in reversed(records))
+    return next(death for death in deaths if death)
 
 
 def lower_priority() -> None:

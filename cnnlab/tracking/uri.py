@@ -34,3 +34,8 @@ def resolve(flag: str | None) -> str:
             f"MLflow 3.13), a URI that begins with one of {', '.join(SCHEMES)}, or none"
         )
     return uri
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None if the store is another kind."""
+    return Path(uri.partition(":///")[2]).absolute() if uri.startswith("sqlite") else None

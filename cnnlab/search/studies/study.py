@@ -10,11 +10,11 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from cnnlab.config import RunConfig, flat
+from cnnlab.config import RunConfig, as_config, flat
 from cnnlab.config.space import Params, Space
 from cnnlab.errors import BadInput
 from cnnlab.search.encoding import distribution, from_optuna, nearest_inside, optuna_name, to_optuna
-from cnnlab.search.plan import Plan, differences
+from cnnlab.search.plan import Plan, differences, what_it_is
 from cnnlab.search.samplers import check_sampler
 from cnnlab.search.studies.attributes import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT
 from cnnlab.search.studies.claims import study_slots
@@ -164,6 +164,7 @@ def _attributes(study: str, storage: str) -> dict[str, Any] | None:
 
 
 def _check_same(plan: Plan, known: dict[str, Any]) -> None:
+    known = {**known, "config": what_it_is(as_config(known["config"]))}  # as this version writes it
     if found := differences(known, plan.identity()):
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise BadInput(

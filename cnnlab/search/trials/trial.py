@@ -120,8 +120,8 @@ def _train(
     for epoch in known:
         _report(trial, epoch)
     ended = last(read(run.journal_file)[0], RunEnded)
-    if ended and ended.status == "finished" and ended.best_val_accuracy is not None:
-        return ended.best_val_accuracy
+    if ended and ended.status == "finished" and ended.best_score is not None:
+        return ended.best_score
     prepared = prepare(training.config, _dataset_of(training.config))
     with closing(record_run(prepared, run, tested=stage.tested)) as records:
         for record in records:
@@ -134,8 +134,8 @@ def _train(
             if isinstance(record, RunEnded):
                 ended = record
     assert ended is not None
-    if ended.status == "finished" and ended.best_val_accuracy is not None:
-        return ended.best_val_accuracy
+    if ended.status == "finished" and ended.best_score is not None:
+        return ended.best_score
     raise _Infeasible(ended.reason) if ended.diverged else _Failed(ended.reason)
 
 
@@ -149,7 +149,7 @@ def _history(training: TrialRun) -> dict[str, Any]:
 
 def _dataset_of(config: RunConfig) -> Dataset:
     """The data, loaded once for all trials of a process that do not differ in them."""
-    same = config.data.model_copy(update={"batch_size": 1, "augment": (), "residence": "auto", "workers": 0})
+    same = config.data.model_copy(update={"batch_size": 1, "augment": ()})
     return _load_once(same, config.training.seed)
 
 
@@ -188,7 +188,7 @@ def _parent_of(stage: Stage, slot: Slot, trainings: list[TrialRun], scores: list
         ended = RunEnded(time.time(), "finished", "", 0, 0)
         try:
             yield run.run_id
-            ended = replace(ended, best_val_accuracy=statistics.fmean(scores))
+            ended = replace(ended, best={"accuracy": statistics.fmean(scores)})
         except _Pruned:
             ended = replace(ended, status="pruned", reason="pruned while its first seed was trained")
             raise

@@ -48,8 +48,8 @@ def layout(asked: int | None, device: str, threads: int | None = None) -> Layout
 
     Args:
         asked: the number of workers instead, --workers; None for auto.
-        device: training.device of the experiment.
-        threads: training.threads of the experiment; None if it leaves that open.
+        device: place.device of the experiment.
+        threads: place.threads of the experiment; None if it leaves that open.
     """
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     cores = len(_cores())
@@ -64,8 +64,8 @@ def layout(asked: int | None, device: str, threads: int | None = None) -> Layout
 def with_threads(stage: Stage, threads: int | None) -> Stage:
     """The stage for a machine on which a trial has this number of threads; the study is the same."""
     config = stage.plan.config
-    training = config.training.model_copy(update={"threads": threads or config.training.threads})
-    plan = replace(stage.plan, config=config.model_copy(update={"training": training}))
+    place = config.place.model_copy(update={"threads": threads or config.place.threads})
+    plan = replace(stage.plan, config=config.model_copy(update={"place": place}))
     return replace(stage, plan=plan)  # type: ignore[type-var]
 
 
