@@ -97,9 +97,23 @@ def started_by_name(tree: ast.AST) -> set[str]:
     return found
 
 
-def used(path: Path) -> set[str]:
+def used(path: Path, *, for_types: bool = True) -> set[str]:
+    """What a file imports and starts.
+
+    Args:
+        for_types: whether what only a type checker imports counts.
+    """
     tree = ast.parse(path.read_text())
+    if not for_types:
+        tree = Running().visit(tree)
     return imported(tree) | started_by_name(tree)
+
+
+class Running(ast.NodeTransformer):
+    """Without `if TYPE_CHECKING:`."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else node
 
 
 def test_what_is_started_by_its_name_is_seen() -> None:
@@ -174,7 +188,11 @@ def parts(package: str) -> Iterator[tuple[str, str]]:
     for name, path in NAMES.items():
         here = part(name)
         if here:  # the face shows its parts, so it uses them; no part may use the face
-            yield from ((here, there) for other in used(path) if (there := part(other)) is not None and there != here)
+            yield from (
+                (here, there)
+                for other in used(path, for_types=False)
+                if (there := part(other)) is not None and there != here
+            )
 
 
 @pytest.mark.parametrize("package", packages())
