@@ -1,6 +1,6 @@
 """The server that worker processes are forked from: it has imported PyTorch once and touched no device.
 
-Importing this imports nothing heavy, so that the server can be started first and do its imports meanwhile.
+This module imports nothing heavy, so that the server can be started first and do its own imports meanwhile.
 """
 
 import multiprocessing
@@ -11,24 +11,16 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.context import ForkServerContext
 
 
 def start() -> None:
-    """Start it, unless it runs; where a system has none, do nothing."""
+    """Start it unless it runs; do nothing on a system that has none."""
     if "forkserver" in multiprocessing.get_all_start_methods():
-        context()
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["cnnlab.search.trials.workers"])
         with _in_a_folder_without_modules():
             multiprocessing.resource_tracker.ensure_running()  # it would let Ctrl-C through again
             with _ctrl_c_held_back():
                 multiprocessing.forkserver.ensure_running()
-
-
-def context() -> ForkServerContext:
-    """What its processes are made with."""
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["cnnlab.search.trials.workers"])
-    return found
 
 
 @contextmanager
