@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 def plan_of(study: str, storage: str, trials: int) -> Any:
     from cnnlab.config import RunConfig
     from cnnlab.config.space_reading import read_space
-    from cnnlab.search.plan import Plan
-    from cnnlab.search.storage import storage_url
+    from cnnlab.search.studies.plan import Plan
+    from cnnlab.search.studies.storage import storage_url
 
     config = RunConfig()
     return Plan(config, read_space(config), trials, "random", "none", study=study, storage=storage_url(storage, study))
@@ -34,10 +34,10 @@ def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None
     """Claim and sleep until nothing is waiting."""
     from optuna.trial import Trial, TrialState
 
-    from cnnlab.search.claims import beating, claim, open_study, tell
     from cnnlab.search.samplers import suggest
-    from cnnlab.search.stages import Search
-    from cnnlab.search.storage import open_storage
+    from cnnlab.search.studies.claims import beating, claim, open_study, tell
+    from cnnlab.search.studies.storage import open_storage
+    from cnnlab.search.trials.stages import Search
 
     open_storage.cache_clear()  # a lock and a connection of its own, not those from before the fork
     search, base = Search(plan), open_study(plan.study, open_storage(plan.storage))
@@ -113,10 +113,10 @@ def _say(what: str, workers: int, trials: int, seconds: float, wall: float, comp
 
 def measure(name: str, storage: str, workers: int, trials: int, seconds: float, reports: int) -> None:
     """One line of the table."""
-    from cnnlab.search.claims import Watch, fill, study_slots
-    from cnnlab.search.stages import Search
-    from cnnlab.search.study import enter
+    from cnnlab.search.studies.claims import Watch, fill, study_slots
+    from cnnlab.search.studies.study import enter
     from cnnlab.search.sweep import POLL_SECONDS
+    from cnnlab.search.trials.stages import Search
 
     plan, study = enter(plan_of(name, storage, trials))
     fill(study, trials, Search(plan).first_params, ahead=2 * workers)

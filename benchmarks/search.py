@@ -87,8 +87,8 @@ def pair(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> Progr
     import optuna
     from optuna.trial import Trial, TrialState
 
-    from cnnlab.search.claims import claim, infeasible, tell
-    from cnnlab.search.stages import Search
+    from cnnlab.search.studies.claims import claim, infeasible, tell
+    from cnnlab.search.trials.stages import Search
 
     search, study = Search(plan), optuna.create_study(direction="maximize")
     progress: Progress = []
@@ -123,8 +123,8 @@ def baseline(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> P
     import optuna
     from optuna.trial import Trial
 
-    from cnnlab.search.claims import claim
-    from cnnlab.search.stages import Search
+    from cnnlab.search.studies.claims import claim
+    from cnnlab.search.trials.stages import Search
 
     search, study = Search(plan), optuna.create_study(direction="maximize")
     progress: Progress = []
@@ -186,7 +186,7 @@ def _reached(progress: Progress, target: float) -> int | None:
 def _plan(arguments: argparse.Namespace, seed: int, sampler: str, pruner: str, trials: int) -> Any:
     from cnnlab.config import read_config
     from cnnlab.config.space_reading import read_space
-    from cnnlab.search.plan import Plan
+    from cnnlab.search.studies.plan import Plan
 
     config, _ = read_config(
         None,
@@ -196,7 +196,7 @@ def _plan(arguments: argparse.Namespace, seed: int, sampler: str, pruner: str, t
             "data.val_fraction": 0.025,
             "training.epochs": arguments.epochs,
             "training.seed": seed,
-            "training.threads": 1,
+            "place.threads": 1,
         },
     )
     return Plan(config, read_space(config), trials, sampler, pruner, study="benchmark")

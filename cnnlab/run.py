@@ -5,11 +5,13 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from cnnlab.config import RunConfig, as_config, flat, read_config, to_yaml
+from cnnlab.config.moved import is_place
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, RunFailed
 from cnnlab.models import Normalize, build
@@ -18,6 +20,7 @@ from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded
 from cnnlab.tracking import Journal, RunDir, ensure_store, last, new_run_id, read, runs_root
 from cnnlab.training import (
     Learner,
+    configure_process,
     fit,
     load_latest,
     load_tensors,
@@ -105,7 +108,7 @@ def create_run(
                 experiment=experiment,
                 tracking_uri=tracking_uri,
                 config=config.model_dump(mode="json"),
-                tags={**provenance(), "cpu_threads": str(usable_threads(config.training.threads)), **(tags or {})},
+                tags={**provenance(), "cpu_threads": str(usable_threads(config.place.threads)), **(tags or {})},
                 parent=parent,
             )
         )
@@ -117,21 +120,21 @@ def config_of(run: RunDir) -> RunConfig:
     return as_config(run.created.config, f"{run.journal_file}: ")
 
 
-def config_to_resume(run: RunDir) -> RunConfig:
-    """The same, while the run's config.yaml says so too.
+def config_to_resume(run: RunDir, place: dict[str, Any]) -> RunConfig:
+    """The same at another place, if the run's config.yaml or `place` (dotted path -> value) says so.
 
     Raises:
-        BadInput: it was edited; naming the first setting that differs.
+        BadInput: another setting of config.yaml was edited; naming the first that differs.
     """
-    config = config_of(run)
-    made, now = flat(config), flat(read_config(run.config_file, {})[0])
+    config, asked = config_of(run), read_config(run.config_file, place)[0]
+    made, now = flat(config), flat(asked)
     for path in {**made, **now}:
-        if made.get(path) != now.get(path):
+        if made.get(path) != now.get(path) and not is_place(path):
             raise BadInput(
                 f"{path}: {run.config_file} says {now.get(path)!r}, but this run was made with {made.get(path)!r} and "
                 f"goes on with it; put it back, or make a new run: cnnlab train {run.config_file}"
             )
-    return config
+    return config.model_copy(update={"place": asked.place})
 
 
 def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Generator[Record, None, None]:
@@ -148,6 +151,7 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
         InUse: a live process has the run.
     """
     with run.hold(), Journal(run.journal_file) as journal:
+        configure_process(prepared.learner.operator_threads)
         said = _Said.of(read(run.journal_file)[0])
         start = load_latest(run.checkpoints, up_to_step=said.step)
         records = fit(prepared.config, prepared.dataset, prepared.learner, run.path, start, tested=tested)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from cnnlab.config import RunConfig
-from cnnlab.config.messages import SECTIONS, classes_of
+from cnnlab.config.run import REGISTRIES, classes_of
 
 INTRODUCTION = """# Every setting
 
@@ -23,7 +23,7 @@ def render() -> str:
 def _section(section: str) -> list[str]:
     blocks = []
     for kind in classes_of(section):
-        tag = next((tag for tag, known in SECTIONS.get(section, {}).items() if known is kind), None)
+        tag = next((tag for tag, entry in REGISTRIES.get(section, {}).items() if entry.config is kind), None)
         title = f"## {section}: {tag}" if tag else f"## {section}"
         fields = kind.model_json_schema()["properties"]
         rows = [

@@ -6,7 +6,7 @@ import torch
 
 from cnnlab.config import RunConfig, read_config
 from cnnlab.data import Dataset, Split
-from cnnlab.records import Record
+from cnnlab.records import Record, Steps
 from cnnlab.training import Learner, fit
 
 
@@ -45,3 +45,8 @@ def records_of(config: RunConfig, dataset: Dataset | None = None, folder: Path |
     """All records of an uninterrupted run."""
     dataset = dataset or small_dataset()
     return list(fit(config, dataset, Learner(config, dataset), folder))
+
+
+def losses_of(records: list[Record]) -> list[float]:
+    """The training losses of all steps."""
+    return [loss for record in records if isinstance(record, Steps) for loss in record.losses]

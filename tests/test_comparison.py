@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.analysis.comparison import ArmResult, Final, ToTarget, Tried, judge, sentence
-from cnnlab.analysis.comparison_report import comparison_json, markdown, write_comparison
-from cnnlab.analysis.workloads import scores_over
+from cnnlab.comparison.report import comparison_json, markdown, write_comparison
+from cnnlab.comparison.verdicts import ArmResult, Final, ToTarget, Tried, judge, sentence
+from cnnlab.comparison.workloads import scores_over
 from cnnlab.config.arms import contains
 
 MARGIN = 0.002

@@ -226,7 +226,7 @@ def test_patience_stops_early() -> None:
 def test_streaming_gives_the_same_bits_as_data_on_the_device() -> None:
     settings = {"data__augment": ["crop"]}
     whole = end(records_of(small_config(**settings)))
-    streamed = end(records_of(small_config(**settings, data__residence="stream", data__workers=2)))
+    streamed = end(records_of(small_config(**settings, place__residence="stream", place__workers=2)))
     assert streamed.weights_sha256 == whole.weights_sha256
 
 
@@ -240,8 +240,8 @@ def test_bf16_trains_and_differs_from_fp32() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_on_cuda_two_runs_have_the_same_bits_and_the_cpus_losses(precision: str) -> None:
-    config = small_config(training__device="cuda", training__precision=precision, data__augment=["flip", "crop"])
+    config = small_config(place__device="cuda", training__precision=precision, data__augment=["flip", "crop"])
     one, two = records_of(config), records_of(config)
     assert end(one).weights_sha256 == end(two).weights_sha256
-    cpu = small_config(training__device="cpu", training__precision="fp32", data__augment=["flip", "crop"])
+    cpu = small_config(place__device="cpu", training__precision="fp32", data__augment=["flip", "crop"])
     assert losses(one) == pytest.approx(losses(records_of(cpu)), rel=0.05)

@@ -9,6 +9,7 @@ import pytest
 from torch.profiler import ProfilerActivity, profile
 
 from cnnlab.training import Learner
+from cnnlab.training.ledger import Order
 from tests.runs import small_config, small_dataset
 
 OPERATOR_CALLS = {"sgd": 195, "adam": 245, "sgd, clipped": 216}
@@ -25,9 +26,9 @@ def operator_calls(settings: dict[str, object]) -> Counter[str]:
     config, dataset = small_config(**settings), small_dataset()
     learner = Learner(config, dataset)
     images, labels = dataset.train.inputs[:16], dataset.train.targets[:16]
-    learner.step(images, labels, 0.01, 0)  # what happens once
+    learner.update(images, labels, Order(0.01, 0))  # what happens once
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        learner.step(images, labels, 0.01, 1)
+        learner.update(images, labels, Order(0.01, 1))
     return Counter(event.name for event in profiled.events() if event.name.startswith("aten::"))
 
 
@@ -48,12 +49,14 @@ def test_a_step_lives_on_the_memory_of_the_one_before() -> None:
     code = """
 import resource
 from tests.runs import small_config, small_dataset
-from cnnlab.training import Learner
+from cnnlab.training import Learner, configure_process
+from cnnlab.training.ledger import Order
 config, dataset = small_config(model__channels=[64, 32]), small_dataset()
 learner = Learner(config, dataset)
+configure_process(learner.operator_threads)
 def steps(count):
     for number in range(count):
-        learner.step(dataset.train.inputs, dataset.train.targets, 0.01, number)
+        learner.update(dataset.train.inputs, dataset.train.targets, Order(0.01, number))
 steps(5)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 steps(20)

@@ -10,7 +10,7 @@ from torch import nn
 from cnnlab.config import read_config
 from cnnlab.config.models import Activation
 from cnnlab.errors import BadInput
-from cnnlab.models import MODELS, Normalize, build
+from cnnlab.models import Normalize, build
 from cnnlab.models.blocks import ACTIVATIONS
 from cnnlab.models.resnet import BasicBlock
 
@@ -172,9 +172,3 @@ def test_torchvision_networks_fit_channels_and_classes(name: str) -> None:
 def test_an_unknown_torchvision_network_suggests_the_nearest() -> None:
     with pytest.raises(BadInput, match=r"did you mean resnet18\?"):
         network(name="torchvision/resnet81")
-
-
-def test_every_named_model_has_its_builder() -> None:
-    from cnnlab.config.models import NAMED
-
-    assert set(NAMED) < set(MODELS)

@@ -12,8 +12,8 @@ import optuna
 import pytest
 from servers import place
 
-from cnnlab.search.claims import study_slots
-from cnnlab.search.storage import open_storage, storage_url
+from cnnlab.search.studies.claims import study_slots
+from cnnlab.search.studies.storage import open_storage, storage_url
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -41,8 +41,8 @@ def server() -> Iterator[str]:
 WORKER = """
 import sys, time
 from optuna.trial import Trial, TrialState
-from cnnlab.search.claims import claim, open_study, tell
-from cnnlab.search.storage import open_storage
+from cnnlab.search.studies.claims import claim, open_study, tell
+from cnnlab.search.studies.storage import open_storage
 study = open_study("sleep", open_storage(sys.argv[1]))
 while slot := claim(study, int(sys.argv[2]), lambda number: {}):
     trial = Trial(study, slot.trial._trial_id)

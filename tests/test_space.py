@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.config import RunConfig, changed, flat
-from cnnlab.config.search_defaults import OPTIMIZERS
+from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.space import Choices, Range, Space
 from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput
@@ -54,7 +54,7 @@ def test_each_optimizer_brings_its_own_ranges_and_is_handed_nothing_that_it_has_
         assert ("optimizer.momentum" in settings) == (name != "adam")
         lr = found[f"optimizer.{name}.lr"].domain
         assert isinstance(lr, Range)
-        assert lr.to_json() == OPTIMIZERS[name]["lr"]
+        assert lr.to_json() == OPTIMIZERS[name].lr
 
 
 def test_ones_own_ranges_for_each_optimizer() -> None:
@@ -80,6 +80,8 @@ BAD = [
     ("dropuot=0:1", "did you mean dropout?"),
     ("seed=1,2,3", "--seeds K"),
     ("dataset=digits,mnist", "cannot be compared"),
+    ("task.name=a,b", "cannot be compared"),
+    ("foo.bar=1,2", "there is no such setting"),
     ("momentum=0:1", "less than 1"),
     ("momentum=0:1:log", "needs high < 1"),
     ("batch_size=0:10", "greater than or equal to 1"),

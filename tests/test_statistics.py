@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnlab.analysis.statistics import (
+from cnnlab.comparison.statistics import (
     MOST_SEEDS,
     algoperf_scores,
     bootstrap_interval,
@@ -112,7 +112,7 @@ def test_arms_that_do_not_have_the_same_seeds_are_refused() -> None:
 @pytest.fixture
 def _many_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what costs time and has no part in a verdict: wide intervals, and statsmodels' collection of garbage."""
-    monkeypatch.setattr("cnnlab.analysis.statistics.RESAMPLES", 99)
+    monkeypatch.setattr("cnnlab.comparison.statistics.RESAMPLES", 99)
     monkeypatch.setattr("gc.collect", lambda: 0)
 
 

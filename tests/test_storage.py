@@ -13,12 +13,12 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from cnnlab.errors import BadInput
-from cnnlab.search import claims, storage
-from cnnlab.search.claims import Watch, beating, claim, fill, study_slots
-from cnnlab.search.database import Database
-from cnnlab.search.slots import CAUSE, OWNER
-from cnnlab.search.storage import open_storage, shown, storage_url
-from cnnlab.search.study import open_or_make
+from cnnlab.search.studies import claims, storage
+from cnnlab.search.studies.claims import Watch, beating, claim, fill, study_slots
+from cnnlab.search.studies.database import Database
+from cnnlab.search.studies.slots import CAUSE, OWNER
+from cnnlab.search.studies.storage import open_storage, shown, storage_url
+from cnnlab.search.studies.study import open_or_make
 
 
 def new_study(name: str = "one") -> Study:
@@ -51,7 +51,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once() -> None:
             "-c",
             "import sys, time\n"
             "from pathlib import Path\n"
-            "from cnnlab.search.storage import _Lock\n"
+            "from cnnlab.search.studies.storage import _Lock\n"
             "_Lock(Path('study.journal').absolute()).acquire()\n"
             "print('held', flush=True)\n"
             "time.sleep(60)",

@@ -21,7 +21,7 @@ from click.testing import Result
 
 from cnnlab.records import Epoch, RunEnded, RunStarted, SweepEnded, TrialEnded
 from cnnlab.search.samplers import make_pruner
-from cnnlab.search.study import plan_of
+from cnnlab.search.studies.study import plan_of
 from cnnlab.tracking import RunDir, last, list_studies, list_trials, read
 
 Cli = Callable[..., Result]
@@ -41,7 +41,7 @@ def study() -> optuna.Study:
     (run,) = list_studies()
     plan = plan_of(run.path.name, str(run.path / "optuna.journal"))
     assert plan is not None
-    from cnnlab.search.study import open_or_make
+    from cnnlab.search.studies.study import open_or_make
 
     return open_or_make(plan.study, plan.storage)
 
@@ -97,7 +97,7 @@ def test_nothing_in_a_plot_lies_on_anything_else(cli: Cli, monkeypatch: pytest.M
 def test_the_live_view_cuts_the_settings_first(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    from cnnlab.cli import sweep_view
+    from cnnlab.cli.views import sweep as sweep_view
 
     monkeypatch.setattr(sweep_view, "settings_text", lambda plan, slot: "lr 0.1, " * 20)
     slot: Any = SimpleNamespace(number=12, trial=SimpleNamespace(intermediate_values=dict(enumerate(range(20)))))
@@ -389,14 +389,16 @@ def test_a_run_that_is_only_being_made_is_looked_at_again_later(written: str) ->
 
 
 def test_a_signal_while_the_plots_are_drawn_ends_with_its_code(cli: Cli, monkeypatch: Any) -> None:
-    monkeypatch.setattr("cnnlab.search.report.write_report", lambda findings: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        "cnnlab.search.findings.report.write_report", lambda findings: os.kill(os.getpid(), signal.SIGTERM)
+    )
     ended = cli("sweep", "--trials", "2", *HERE)
     assert ended.exit_code == 143
     assert "the same command goes on" in ended.stderr
 
 
 def test_a_trial_that_crashes_is_tried_again_and_then_left(cli: Cli, monkeypatch: Any) -> None:
-    import cnnlab.search.trial as trials
+    import cnnlab.search.trials.trial as trials
 
     true = trials.record_run
 

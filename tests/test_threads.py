@@ -1,10 +1,10 @@
 """A batch in parts, a CPU thread a part: the same training as by the whole batch, and the same bits each time."""
 
 import pytest
-import torch
 
 from cnnlab.records import RunEnded, Steps
 from cnnlab.training import Learner
+from cnnlab.training.ledger import Order
 from cnnlab.training.threads import Parts
 from tests.runs import records_of, small_config, small_dataset
 
@@ -19,13 +19,11 @@ def _processor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def learner(threads: int, **settings: object) -> Learner:
-    return Learner(small_config(**{**SETTINGS, "training__threads": threads, **settings}), small_dataset(**IMAGES))  # type: ignore[arg-type]
+    return Learner(small_config(**{**SETTINGS, "place__threads": threads, **settings}), small_dataset(**IMAGES))  # type: ignore[arg-type]
 
 
 def trained(threads: int, **settings: object) -> tuple[list[float], RunEnded]:
-    records = records_of(
-        small_config(**{**SETTINGS, "training__threads": threads, **settings}), small_dataset(**IMAGES)
-    )  # type: ignore[arg-type]
+    records = records_of(small_config(**{**SETTINGS, "place__threads": threads, **settings}), small_dataset(**IMAGES))  # type: ignore[arg-type]
     assert isinstance(records[-1], RunEnded)
     return [loss for record in records if isinstance(record, Steps) for loss in record.losses], records[-1]
 
@@ -47,7 +45,7 @@ def test_the_same_number_of_threads_gives_the_same_bits(threads: int) -> None:
 
 
 def test_a_last_batch_smaller_than_the_parts_is_trained_on() -> None:
-    config = small_config(**{**SETTINGS, "training__threads": 4, "data__batch_size": 85})
+    config = small_config(**{**SETTINGS, "place__threads": 4, "data__batch_size": 85})
     dataset = small_dataset(256, shape=(1, 28, 28))  # 85 + 85 + 85 + 1
     assert isinstance(records_of(config, dataset)[-1], RunEnded)
 
@@ -55,7 +53,7 @@ def test_a_last_batch_smaller_than_the_parts_is_trained_on() -> None:
 def test_gradients_have_the_memory_format_of_their_weights() -> None:
     parts = learner(2, model__channels=[4, 8])
     data = small_dataset(**IMAGES).train  # type: ignore[arg-type]
-    parts.step(data.inputs[:64], data.targets[:64], 0.01, 0)
+    parts.update(data.inputs[:64], data.targets[:64], Order(0.01, 0))
     for weight in parts.weights:
         assert weight.grad is not None
         assert weight.grad.stride() == weight.stride()
@@ -85,6 +83,5 @@ def test_where_operators_share_the_threads_well_the_batch_stays_whole(monkeypatc
 
 def test_parts_keep_the_order_of_the_rows() -> None:
     for count in (1, 2, 3):
-        rows = Parts(count, count).map(lambda number, letter: f"{number}{letter}", range(7), "abcdefg")
+        rows = Parts(count).map(lambda number, letter: f"{number}{letter}", range(7), "abcdefg")
         assert rows == ["0a", "1b", "2c", "3d", "4e", "5f", "6g"]
-    torch.set_num_threads(1)

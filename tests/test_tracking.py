@@ -20,7 +20,17 @@ from torch import nn
 
 from cnnlab.config import RunConfig
 from cnnlab.errors import BadInput, InUse, RunFailed
-from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Steps, from_dict, to_dict
+from cnnlab.records import (
+    CheckpointSealed,
+    Epoch,
+    Record,
+    RunCreated,
+    RunEnded,
+    RunStarted,
+    Steps,
+    from_line,
+    to_line,
+)
 from cnnlab.run import create_run
 from cnnlab.tracking import (
     Courier,
@@ -79,14 +89,32 @@ def steps(first: int, *losses: float) -> Steps:
 
 
 def epoch(number: int, step: int) -> Epoch:
-    return Epoch(START + step, number, step, 0.5, 0.8, 0.6, 0.7, 0.05, 1000.0, 0.1, True)
+    train, val = {"loss": 0.5, "accuracy": 0.8}, {"loss": 0.6, "accuracy": 0.7}
+    return Epoch(START + step, number, step, train, val, 0.05, 1000.0, 0.1, True)
+
+
+def changed(record: Record, **values: object) -> str:
+    """Its line in a journal, with other values."""
+    return json.dumps({**json.loads(to_line(record)), **values})
 
 
 FIRST_EPOCH: list[Record] = [created(), started(), steps(1, 0.9, 0.8), steps(3, 1 / 3), epoch(1, 3)]
 SECOND_EPOCH: list[Record] = [steps(4, 0.5, 0.4, 0.3), epoch(2, 6)]
 INTERRUPTED = RunEnded(START + 3.5, "interrupted", "stopped", 3, 1)
 FINISHED = RunEnded(
-    START + 7, "finished", "", 6, 2, 2, 0.7, 0.6, 0.75, 1.0, 12.0, "f" * 64, "weights", ((1, 0), (1, 0))
+    START + 7,
+    "finished",
+    "",
+    6,
+    2,
+    best_epoch=2,
+    best={"loss": 0.6, "accuracy": 0.7},
+    test={"loss": 0.6, "accuracy": 0.75},
+    fit_seconds=1.0,
+    images_per_second=12.0,
+    weights_sha256="f" * 64,
+    weights_file="weights",
+    confusion=((1, 0), (1, 0)),
 )
 WHOLE = [*FIRST_EPOCH, *SECOND_EPOCH, FINISHED]
 
@@ -110,7 +138,7 @@ def add(run: RunDir, records: list[Record]) -> None:
 
 def test_records_survive_the_trip_through_json() -> None:
     records = [*WHOLE, CheckpointSealed(START, 3, 1, "step-3.json")]
-    assert [from_dict(json.loads(json.dumps(to_dict(record)))) for record in records] == records
+    assert [from_line(to_line(record)) for record in records] == records
 
 
 def test_a_diverged_loss_survives_too() -> None:
@@ -147,13 +175,13 @@ WRONG_LINES = {
     "text for a loss": '{"record": "steps", "first": 1, "losses": ["a"], "times": [1.0]}',
     "a number for losses": '{"record": "steps", "first": 1, "losses": 5, "times": [1.0]}',
     "null for a step": '{"record": "steps", "first": null, "losses": [0.5], "times": [1.0]}',
-    "text for a time": json.dumps({**to_dict(epoch(1, 3)), "time": "now"}),
-    "an unknown status": json.dumps({**to_dict(INTERRUPTED), "status": "sleeping"}),
-    "half a shape": json.dumps({**to_dict(started()), "image_shape": [1, 4]}),
-    "text in the confusion": json.dumps({**to_dict(FINISHED), "confusion": [[1, "a"]]}),
-    "a field too many": json.dumps({**to_dict(INTERRUPTED), "mood": "good"}),
+    "text for a time": changed(epoch(1, 3), time="now"),
+    "an unknown status": changed(INTERRUPTED, status="sleeping"),
+    "half a shape": changed(started(), image_shape=[1, 4]),
+    "text in the confusion": changed(FINISHED, confusion=[[1, "a"]]),
+    "a field too many": changed(INTERRUPTED, mood="good"),
     "a field too few": '{"record": "run_ended", "time": 1.0}',
-    "a number for a config": json.dumps({**to_dict(created()), "config": 5}),
+    "a number for a config": changed(created(), config=5),
     "too deep": "[" * 100_000,
 }
 
@@ -197,7 +225,7 @@ def replace_journal(run: RunDir, make: Callable[[Path], object]) -> None:
 
 
 def a_config_of(config: object) -> Callable[[RunDir], None]:
-    line = json.dumps({**to_dict(created()), "config": config})
+    line = changed(created(), config=config)
     return lambda run: replace_journal(run, lambda path: path.write_text(line + "\n"))
 
 

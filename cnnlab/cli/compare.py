@@ -4,10 +4,15 @@ from pathlib import Path
 
 import click
 
-from cnnlab.cli import complain
 from cnnlab.cli.compare_options import CompareOptions, compare_options
-from cnnlab.cli.options import experiment_name_option, output_options, setting_options, settings_of, tracking_uri_option
-from cnnlab.config import read_config
+from cnnlab.cli.options import (
+    experiment_name_option,
+    output_options,
+    read_experiment,
+    setting_options,
+    settings_of,
+    tracking_uri_option,
+)
 from cnnlab.config.arms import read_arms
 from cnnlab.errors import BadInput
 
@@ -36,8 +41,9 @@ def compare(
 ) -> int:
     """Compare optimizers, each tuned with the same budget.
 
-    EXPERIMENT is a YAML file. Each optimizer's own settings are tuned on validation data, the best is trained again on
-    fresh seeds, and test accuracies are compared pair by pair. The same command again goes on where it stopped.
+    EXPERIMENT is a YAML file or a folder of images. Each optimizer's own settings are tuned on validation data, the
+    best is trained again on fresh seeds, and test accuracies are compared pair by pair. The same command again goes on
+    where it stopped.
 
     \b
     Example: cnnlab compare --optimizers momentum,rmsprop,adam --trials 12 --seeds 10 --dataset fashion_mnist
@@ -48,9 +54,7 @@ def compare(
     settings = settings_of(rest, assignments)  # type: ignore[arg-type]
     questions = []
     for file in asked.workload or (experiment,):
-        config, notes = read_config(file, settings)
-        for note in notes:
-            complain(note)
+        config = read_experiment(file, settings)
         questions.append((config, *read_arms(config, asked.optimizers, asked.over, asked.trials)))
     seeds = asked.seeds or (SEEDS if experiment or asked.workload else SEEDS_OF_A_TRIAL_RUN)
     from cnnlab.cli.compare_session import Wanted, run_comparison, show_preview

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from cnnlab.cli.sweep_options import SAMPLERS, storage_option, study_option, workers_option
+from cnnlab.config.arms import DEFAULT, SHIPPED
 from cnnlab.errors import BadInput
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,8 +74,8 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option(
         "--optimizers",
         metavar="A,B,...",
-        help="Which: sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw, nadam, radam, muon or a "
-        "class of torch.optim. [default: `compare:` of the experiment, or sgd,momentum,adam]",
+        help=f"Which: {', '.join(SHIPPED)} or a class of torch.optim. "
+        f"[default: `compare:` of the experiment, or {','.join(DEFAULT)}]",
     ),
     click.option(
         "--over",

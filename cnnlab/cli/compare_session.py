@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 from cnnlab.cli import complain, typed
 from cnnlab.cli.compare_options import CompareOptions
 from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
-from cnnlab.cli.progress import open_status
 from cnnlab.cli.sweep_session import Followed, ended, work_on
-from cnnlab.cli.sweep_view import open_sweep_view
+from cnnlab.cli.views.run import open_status
+from cnnlab.cli.views.sweep import open_sweep_view
 from cnnlab.config import RunConfig
 from cnnlab.config.arms import Arm, contains
 from cnnlab.errors import BadInput
-from cnnlab.search import forkserver
+from cnnlab.search.trials import forkserver
 from cnnlab.tracking import Courier, resolve
 
 if TYPE_CHECKING:
-    from cnnlab.analysis.comparison import Comparison
-    from cnnlab.search.comparison import Contest
-    from cnnlab.search.plan import Plan
-    from cnnlab.search.workers import Layout
+    from cnnlab.comparison.contests import Contest
+    from cnnlab.comparison.verdicts import Comparison
+    from cnnlab.search.studies.plan import Plan
+    from cnnlab.search.trials.workers import Layout
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def run_comparison(wanted: Wanted, *, as_json: bool, quiet: bool) -> int:
     if wanted.asked.workers != 1:
         forkserver.start()
     with Courier(uri) as courier, end_when_interrupted("interrupted; the same command goes on"):
-        from cnnlab.cli.compare_result import print_comparison, print_workloads
+        from cnnlab.cli.printing.comparison import print_comparison, print_workloads
 
         contests = _contests(wanted, uri)
         where = _checked(contests, wanted.asked)
@@ -85,7 +85,7 @@ def show_preview(wanted: Wanted) -> int:
 
 
 def _contests(wanted: Wanted, uri: str) -> "list[Contest]":
-    from cnnlab.search.comparison import contest_of
+    from cnnlab.comparison.contests import contest_of
     from cnnlab.search.samplers import check_sampler
 
     asked = wanted.asked
@@ -118,16 +118,16 @@ def _contests(wanted: Wanted, uri: str) -> "list[Contest]":
 
 def _checked(contests: "list[Contest]", asked: CompareOptions) -> "Layout":
     """Whatever a user could have got wrong is found here; where trainings run."""
-    from cnnlab.search.study import check
-    from cnnlab.search.trial import check_on_data
-    from cnnlab.search.workers import layout
+    from cnnlab.search.studies.study import check
+    from cnnlab.search.trials.trial import check_on_data
+    from cnnlab.search.trials.workers import layout
 
     for contest in contests:
         for plan in contest.plans.values():
             check(plan)
             check_on_data(plan)
-    training = contests[0].config.training
-    return layout(asked.workers, training.device, training.threads)
+    place = contests[0].config.place
+    return layout(asked.workers, place.device, place.threads)
 
 
 def _compare(
@@ -141,10 +141,10 @@ def _compare(
     quiet: bool,
 ) -> "Comparison":
     """Train what is left of a comparison, and leave its report."""
-    from cnnlab.analysis.comparison_report import write_comparison
-    from cnnlab.search.comparison import is_done
-    from cnnlab.search.comparison_run import ended as comparison_ended
-    from cnnlab.search.comparison_run import open_comparison, write_mean_curves
+    from cnnlab.comparison.contests import is_done
+    from cnnlab.comparison.journal import ended as comparison_ended
+    from cnnlab.comparison.journal import open_comparison, write_mean_curves
+    from cnnlab.comparison.report import write_comparison
 
     joining = wanted.asked.study is not None
     with open_comparison(contest, wanted.experiment, uri, joining=joining) as (run, journal):
@@ -167,10 +167,10 @@ def _compare(
 
 
 def _work_on_arm(plan: "Plan", where: "Layout", followed: Followed, interrupt: Interrupt, *, quiet: bool) -> None:
-    from cnnlab.search.claims import study_slots
-    from cnnlab.search.journal import open_sweep
-    from cnnlab.search.stages import Search
-    from cnnlab.search.study import open_or_make
+    from cnnlab.search.studies.claims import study_slots
+    from cnnlab.search.studies.journal import open_sweep
+    from cnnlab.search.studies.study import open_or_make
+    from cnnlab.search.trials.stages import Search
 
     plan, journal = open_sweep(plan)
     with journal:
@@ -181,8 +181,8 @@ def _work_on_arm(plan: "Plan", where: "Layout", followed: Followed, interrupt: I
 
 def judged(contest: "Contest", asked: CompareOptions, where: str) -> "Comparison":
     """What has been found by now."""
-    from cnnlab.analysis.comparison import judge
-    from cnnlab.search.comparison import caveats, result_of
+    from cnnlab.comparison.contests import caveats, result_of
+    from cnnlab.comparison.verdicts import judge
 
     arms = [result_of(plan, name) for name, plan in contest.plans.items()]
     return judge(contest.question, arms, asked.margin / 100, asked.target, caveats(contest, where), contains)
@@ -190,7 +190,7 @@ def judged(contest: "Contest", asked: CompareOptions, where: str) -> "Comparison
 
 def _progress(contests: "list[Contest]") -> str:
     """How far each arm got: `sgd 4 of 4 trials, momentum 1 of 4`."""
-    from cnnlab.search.comparison import result_of
+    from cnnlab.comparison.contests import result_of
 
     arms = [
         f"{name} {len(result_of(plan, name).tried)} of {plan.trials} trials"

@@ -8,10 +8,12 @@ import click
 from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
-from cnnlab.config import RunConfig, parse_value
+from cnnlab.cli import complain
+from cnnlab.config import RunConfig, parse_value, read_config
+from cnnlab.config.data import DATASETS
 from cnnlab.config.flags import FLAGS
-from cnnlab.config.messages import SECTIONS, classes_of
-from cnnlab.config.section import Section
+from cnnlab.config.run import REGISTRIES, classes_of
+from cnnlab.config.section import NameIn, Section, names_of
 from cnnlab.errors import BadInput
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,6 +48,31 @@ def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> d
     return settings
 
 
+def read_experiment(experiment: Path | None, settings: dict[str, Any]) -> RunConfig:
+    """The config of a file, or of a folder of images, with `settings` over it; what is left out is said on stderr.
+
+    Raises:
+        BadInput: naming the field, the value and what is allowed.
+    """
+    if experiment is not None and experiment.is_dir():
+        settings, experiment = _of_folder(experiment, settings), None
+    config, notes = read_config(experiment, settings)
+    for note in notes:
+        complain(note)
+    return config
+
+
+def _of_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings for images in `folder`, which was given in place of an experiment."""
+    dataset = str(settings.get("data.dataset", "folder"))
+    if "data.root" in settings or (dataset in DATASETS and DATASETS[dataset].root != "own"):
+        raise BadInput(
+            f"{folder}: a folder in place of an experiment means --dataset folder --data-root {folder}; leave out the "
+            f"{'--data-root' if 'data.root' in settings else f'--dataset {dataset}'} that was given too"
+        )
+    return {**settings, "data.dataset": dataset, "data.root": str(folder)}
+
+
 def place_options(command: F) -> F:
     """Where a run is kept and delivered."""
     for option in reversed(
@@ -71,6 +98,13 @@ def folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Pat
     return None if value is None else Path(value)
 
 
+def experiment_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The name of an experiment. Raises BadInput for an empty one, which MLflow refuses."""
+    if not value.strip():
+        raise BadInput(f"--experiment-name: {value!r} is not allowed; it must be the name of an MLflow experiment")
+    return value
+
+
 def output_options(command: F) -> F:
     """--json and --quiet."""
     command = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")(command)
@@ -80,7 +114,11 @@ def output_options(command: F) -> F:
 
 
 experiment_name_option = click.option(
-    "--experiment-name", default="cnnlab", show_default=True, help="MLflow's experiment."
+    "--experiment-name",
+    envvar="MLFLOW_EXPERIMENT_NAME",
+    default="cnnlab",
+    callback=experiment_name,
+    help="MLflow's experiment. [default: $MLFLOW_EXPERIMENT_NAME or cnnlab]",
 )
 tracking_uri_option = click.option(
     "--tracking-uri",
@@ -115,7 +153,10 @@ def _field(section: str, key: str) -> FieldInfo:
 
 def _choices(section: str, key: str, field: FieldInfo) -> list[str]:
     if key == "name":
-        return [name for name in SECTIONS[section] if " " not in name]
+        return names_of(REGISTRIES[section])
+    named = [name for mark in field.metadata if isinstance(mark, NameIn) for name in mark.names]
+    if named:
+        return named
     return list(get_args(field.annotation)) if get_origin(field.annotation) is Literal else []
 
 
@@ -128,7 +169,7 @@ def _help(field: FieldInfo, path: str) -> str:
 
 
 def _value(path: str, text: str) -> Any:
-    if path == "data.root":  # a path is text, whatever it looks like
+    if path in ("name", "data.root"):  # they are text, whatever they look like
         return text
     try:
         return parse_value(text)

@@ -32,7 +32,7 @@ def runs(as_json: bool) -> None:
 
 def _readable() -> Iterator[dict[str, Any]]:
     """The result of each run; of one that cannot be read, a line on stderr."""
-    from cnnlab.cli.result import result_of
+    from cnnlab.cli.printing.run import result_of
     from cnnlab.tracking import list_runs
 
     for run in list_runs():
@@ -45,7 +45,7 @@ def _readable() -> Iterator[dict[str, Any]]:
 def _print_table(results: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    from cnnlab.cli.console import result_console
+    from cnnlab.cli.printing.console import result_console
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("run", "status", "dataset", "model", "optimizer"):

@@ -3,15 +3,16 @@
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from cnnlab.cli import complain
-from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
-from cnnlab.cli.progress import open_status, open_view
-from cnnlab.cli.result import print_result, result_of
+from cnnlab.cli.interrupts import Interrupt, at_once_when_interrupted, catch_interrupts
+from cnnlab.cli.printing.run import print_result, result_of
+from cnnlab.cli.views.run import open_status, open_view
 from cnnlab.config import RunConfig
 from cnnlab.errors import InUse
 from cnnlab.records import Record, RunStarted
-from cnnlab.tracking import Courier, RunDir, find_run, resolve
+from cnnlab.tracking import Courier, RunDir, find_run, present_store, resolve
 
 DELIVERY_SECONDS = 60.0
 """How long a run that has ended waits for MLflow to have all of it."""
@@ -23,7 +24,7 @@ def train_new(
     """Train `config`, print the result, return the exit code."""
     uri = resolve(tracking_uri)
     with Courier(uri) as courier:
-        with end_when_interrupted("interrupted before the first step; no run was made"):
+        with at_once_when_interrupted("interrupted before the first step; no run was made"):
             from cnnlab.run import create_run, prepare, record_run
 
             prepared = prepare(config)
@@ -33,8 +34,13 @@ def train_new(
         return _conclude(run, courier, interrupt, as_json=as_json, quiet=quiet)
 
 
-def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
-    """Go on with a run that was stopped, and do as `train_new`; one that has finished only prints its result again."""
+def train_on(word: str, place: dict[str, Any], *, as_json: bool, quiet: bool) -> int:
+    """Go on with a run that was stopped, and do as `train_new`; one that has finished only prints its result again.
+
+    Args:
+        word: what names the run.
+        place: where it goes on, if that is said: dotted path -> value.
+    """
     run = find_run(word)
     if run.is_held():
         raise InUse(f"--resume {word}: a live process ({run.holder()}) has this run; end it first")
@@ -42,11 +48,11 @@ def train_on(word: str, *, as_json: bool, quiet: bool) -> int:
         complain(f"{run.run_id} has finished already; this is its result")
         print_result(result_of(run), as_json=as_json)
         return 0
-    with Courier(run.created.tracking_uri) as courier:
-        with end_when_interrupted("interrupted before the first step; the run is as it was"):
+    with Courier(present_store(run)) as courier:
+        with at_once_when_interrupted("interrupted before the first step; the run is as it was"):
             from cnnlab.run import config_to_resume, prepare, record_run
 
-            prepared = prepare(config_to_resume(run))
+            prepared = prepare(config_to_resume(run, place))
         with catch_interrupts() as interrupt:
             _train(run, record_run(prepared, run), courier, interrupt, quiet=quiet)
         return _conclude(run, courier, interrupt, as_json=as_json, quiet=quiet)

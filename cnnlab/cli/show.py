@@ -34,7 +34,7 @@ def show(run: str, plot: Path | None, storage: str | None, as_json: bool) -> Non
     \b
     Example: cnnlab show last --plot figures
     """
-    from cnnlab.cli.result import print_result, result_of
+    from cnnlab.cli.printing.run import print_result, result_of
     from cnnlab.tracking import find_run, studies_root
 
     if run and (studies_root() / run / "journal.jsonl").exists():
@@ -45,7 +45,7 @@ def show(run: str, plot: Path | None, storage: str | None, as_json: bool) -> Non
         return
     found = find_run(run)
     if plot:
-        from cnnlab.analysis import draw
+        from cnnlab.reading import draw
 
         for path in draw(found.path, plot):
             click.echo(path, err=True)
@@ -64,10 +64,10 @@ def _show_comparison(report: Path, as_json: bool) -> None:
 
 def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
     """What a sweep has found so far, as it printed at its end."""
-    from cnnlab.cli.sweep_result import print_findings
-    from cnnlab.search.findings import findings_of
-    from cnnlab.search.storage import storage_url
-    from cnnlab.search.study import plan_of
+    from cnnlab.cli.printing.sweep import print_findings
+    from cnnlab.search.findings.findings import findings_of
+    from cnnlab.search.studies.storage import storage_url
+    from cnnlab.search.studies.study import plan_of
     from cnnlab.tracking import RunDir, last, read, studies_root
 
     records = read(RunDir(studies_root() / study).journal_file)[0]
@@ -84,8 +84,8 @@ def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
 
 def _print_history(run: "RunDir") -> None:
     """The settings that are not the defaults, the loss curve, the epochs."""
-    from cnnlab.cli.console import result_console
-    from cnnlab.cli.history import changed_settings, epoch_table, loss_curve
+    from cnnlab.cli.printing.console import result_console
+    from cnnlab.cli.printing.history import changed_settings, epoch_table, loss_curve
     from cnnlab.tracking import read
 
     console = result_console()

@@ -16,7 +16,7 @@ def studies(storage: str | None, as_json: bool) -> None:
     \b
     Example: cnnlab studies
     """
-    from cnnlab.search.study import list_plans
+    from cnnlab.search.studies.study import list_plans
 
     rows = [_row(plan) for plan in list_plans(storage)]
     if as_json:
@@ -28,12 +28,12 @@ def studies(storage: str | None, as_json: bool) -> None:
 
 
 def _row(plan: Any) -> dict[str, Any]:
-    from cnnlab.search.claims import study_slots
-    from cnnlab.search.slots import counted
-    from cnnlab.search.stages import Search
-    from cnnlab.search.storage import shown
-    from cnnlab.search.study import open_or_make
+    from cnnlab.search.studies.claims import study_slots
+    from cnnlab.search.studies.slots import counted
+    from cnnlab.search.studies.storage import shown
+    from cnnlab.search.studies.study import open_or_make
     from cnnlab.search.sweep import best_first
+    from cnnlab.search.trials.stages import Search
 
     slots = study_slots(open_or_make(plan.study, plan.storage), Search(plan).wanted)
     best = best_first(slots)[:1]

@@ -4,10 +4,15 @@ from pathlib import Path
 
 import click
 
-from cnnlab.cli import complain
-from cnnlab.cli.options import experiment_name_option, output_options, setting_options, settings_of, tracking_uri_option
+from cnnlab.cli.options import (
+    experiment_name_option,
+    output_options,
+    read_experiment,
+    setting_options,
+    settings_of,
+    tracking_uri_option,
+)
 from cnnlab.cli.sweep_options import SweepOptions, sweep_options
-from cnnlab.config import read_config
 from cnnlab.config.space_reading import read_space
 
 
@@ -39,9 +44,7 @@ def sweep(
     Example: cnnlab sweep --search lr=1e-4:1:log --search batch_size=16,32,64 --trials 30
     """
     asked = SweepOptions.taken_from(rest)
-    config, notes = read_config(experiment, settings_of(rest, assignments))  # type: ignore[arg-type]
-    for note in notes:
-        complain(note)
+    config = read_experiment(experiment, settings_of(rest, assignments))  # type: ignore[arg-type]
     space = read_space(config, asked.search)
     from cnnlab.cli.sweep_session import run_sweep, show_preview
 

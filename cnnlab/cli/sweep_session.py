@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 
 from cnnlab.cli import complain
 from cnnlab.cli.interrupts import Interrupt, catch_interrupts, end_when_interrupted
-from cnnlab.cli.progress import open_status
 from cnnlab.cli.session import DELIVERY_SECONDS
 from cnnlab.cli.sweep_options import SweepOptions
-from cnnlab.cli.sweep_view import SweepView, open_sweep_view
+from cnnlab.cli.views.run import open_status
+from cnnlab.cli.views.sweep import SweepView, open_sweep_view
 from cnnlab.config import RunConfig
 from cnnlab.config.space import Space
 from cnnlab.errors import InUse
 from cnnlab.records import RunStarted, Status, SweepEnded
-from cnnlab.search import forkserver
+from cnnlab.search.trials import forkserver
 from cnnlab.tracking import Courier, RunDir, last, read, resolve
 
 if TYPE_CHECKING:
-    from cnnlab.search.findings import Findings
-    from cnnlab.search.journal import SweepJournal
-    from cnnlab.search.plan import Plan
-    from cnnlab.search.slots import Slot
-    from cnnlab.search.workers import Layout
+    from cnnlab.search.findings.findings import Findings
+    from cnnlab.search.studies.journal import SweepJournal
+    from cnnlab.search.studies.plan import Plan
+    from cnnlab.search.studies.slots import Slot
+    from cnnlab.search.trials.workers import Layout
 
 
 def run_sweep(
@@ -43,16 +43,16 @@ def run_sweep(
     if asked.workers != 1:
         forkserver.start()
     with Courier(uri) as courier, end_when_interrupted("interrupted; the same command goes on"):
-        from cnnlab.search.findings import findings_of
-        from cnnlab.search.journal import open_sweep
-        from cnnlab.search.report import write_report
-        from cnnlab.search.study import check, extend
-        from cnnlab.search.trial import check_on_data
-        from cnnlab.search.workers import layout
+        from cnnlab.search.findings.findings import findings_of
+        from cnnlab.search.findings.report import write_report
+        from cnnlab.search.studies.journal import open_sweep
+        from cnnlab.search.studies.study import check, extend
+        from cnnlab.search.trials.trial import check_on_data
+        from cnnlab.search.trials.workers import layout
 
         plan = plan_of(config, space, asked, experiment, uri)
         check(plan)
-        where = layout(asked.workers, config.training.device, config.training.threads)
+        where = layout(asked.workers, config.place.device, config.place.threads)
         check_on_data(plan)
         if asked.extend:
             extend(plan, asked.extend, asked.storage)
@@ -88,8 +88,8 @@ def work_on(
     view: SweepView,
 ) -> None:
     """Take part in a sweep until all its trials have ended or a signal came; what ends is noted, told and shown."""
-    from cnnlab.search.findings import settings_of
-    from cnnlab.search.report import load_plots
+    from cnnlab.search.findings.findings import settings_of
+    from cnnlab.search.findings.report import load_plots
     from cnnlab.search.sweep import sweep
 
     followed.look_at(journal.run, 0)
@@ -105,7 +105,7 @@ def work_on(
 
 def ended(plan: "Plan", slots: "list[Slot]") -> SweepEnded:
     """A sweep's last word, until it goes on."""
-    from cnnlab.search.findings import settings_of
+    from cnnlab.search.findings.findings import settings_of
     from cnnlab.search.sweep import best_first
 
     done = sum(slot.finished for slot in slots)
@@ -119,9 +119,9 @@ def ended(plan: "Plan", slots: "list[Slot]") -> SweepEnded:
 
 def plan_of(config: RunConfig, space: Space, asked: SweepOptions, experiment: str, uri: str) -> "Plan":
     """What was asked for. Raises BadInput for a sampler that the space does not suit or that is not installed."""
-    from cnnlab.search.plan import Plan
     from cnnlab.search.samplers import check_sampler
-    from cnnlab.search.storage import storage_url
+    from cnnlab.search.studies.plan import Plan
+    from cnnlab.search.studies.storage import storage_url
 
     check_sampler(asked.sampler, space)
     plan = Plan(
@@ -143,16 +143,16 @@ def plan_of(config: RunConfig, space: Space, asked: SweepOptions, experiment: st
 
 def show_preview(config: RunConfig, space: Space, asked: SweepOptions) -> int:
     """Print what a sweep would do."""
-    from cnnlab.cli.sweep_result import print_preview
-    from cnnlab.search.preview import preview
-    from cnnlab.search.study import check
-    from cnnlab.search.trial import check_on_data
-    from cnnlab.search.workers import layout
+    from cnnlab.cli.printing.sweep import print_preview
+    from cnnlab.search.findings.preview import preview
+    from cnnlab.search.studies.study import check
+    from cnnlab.search.trials.trial import check_on_data
+    from cnnlab.search.trials.workers import layout
 
     plan = plan_of(config, space, asked, "", "none")
     check(plan)
     check_on_data(plan)
-    where = layout(asked.workers, config.training.device, config.training.threads)
+    where = layout(asked.workers, config.place.device, config.place.threads)
     print_preview(plan, preview(plan, where), str(where))
     return 0
 
@@ -187,7 +187,7 @@ class Followed:
 
 def _has_begun(run: RunDir) -> bool:
     """Whether its process has its lock by now, so that from now on it is seen to be alive or dead."""
-    from cnnlab.search.trial import SEEDS
+    from cnnlab.search.trials.trial import SEEDS
 
     if not run.has_begun():
         return False
@@ -195,7 +195,7 @@ def _has_begun(run: RunDir) -> bool:
 
 
 def _print(findings: "Findings", seconds: float, interrupted: int, *, as_json: bool) -> int:
-    from cnnlab.cli.sweep_result import print_findings
+    from cnnlab.cli.printing.sweep import print_findings
 
     print_findings(findings, seconds, sys.argv[1:], as_json=as_json)
     if interrupted:

@@ -19,14 +19,27 @@ def sync(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     Example: cnnlab sync last
     """
     from cnnlab.cli import complain
-    from cnnlab.cli.courier import delivery_of
-    from cnnlab.tracking import find_run, list_runs, list_studies, list_trials, mark_dead, note_error, resolve
+    from cnnlab.courier import delivery_of
+    from cnnlab.tracking import (
+        correct,
+        find_run,
+        list_runs,
+        list_studies,
+        list_trials,
+        mark_dead,
+        note_error,
+        one_line,
+        present_store,
+        resolve,
+    )
 
     failures = 0
+    if places := correct(resolve(tracking_uri)):
+        click.echo(f"{resolve(tracking_uri)}: was moved; {places} places of artifacts lead to where it is now")
     for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
         try:
             mark_dead(run)
-            intended = run.created.tracking_uri
+            intended = present_store(run)
         except RunFailed as error:  # a journal that cannot be read
             complain(str(error))
             failures += 1
@@ -36,7 +49,7 @@ def sync(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             complete = delivery_of(run, uri).advance()
         except Exception as error:  # whatever MLflow, its database or the network come up with
             note_error(run, uri, error)
-            complain(f"{run.run_id}: {uri} did not take it: {type(error).__name__}: {str(error)[:200]}")
+            complain(f"{run.run_id}: {uri} did not take it: {one_line(error)}")
             failures += 1
         else:
             click.echo(f"{run.run_id}: {'complete' if complete else 'up to date, still running'} in {uri}")

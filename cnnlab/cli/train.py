@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from cnnlab.cli import complain
-from cnnlab.cli.options import output_options, place_options, setting_options, settings_of
-from cnnlab.config import read_config, to_yaml
+from cnnlab.cli.options import output_options, place_options, read_experiment, setting_options, settings_of
+from cnnlab.config import to_yaml
+from cnnlab.config.moved import is_place
 from cnnlab.errors import BadInput
 
 
@@ -35,22 +35,23 @@ def train(
 ) -> int:
     """Train one network.
 
-    EXPERIMENT is a YAML file; flags go before it, defaults behind it. Without either, a small convolutional network
-    is trained on the built-in digits.
+    EXPERIMENT is a YAML file, or a folder of images with one subfolder per class. A flag wins over the file, the file
+    over the defaults. With nothing given, a small convolutional network is trained on the built-in digits.
 
     \b
     Example: cnnlab train --dataset digits --lr 0.05 --epochs 10
     """
     settings = settings_of(flags, assignments)
-    if resume is not None and (experiment or settings or run_dir):
-        raise BadInput("--resume goes on with the run's own settings: leave out the experiment and the other settings")
+    if resume is not None and (experiment or run_dir or not all(map(is_place, settings))):
+        raise BadInput(
+            "--resume goes on with the run's own settings: leave out the experiment and all settings but those of the "
+            "place (--device, -s place.threads=N)"
+        )
     if resume is not None:
         from cnnlab.cli.session import train_on
 
-        return train_on(resume, as_json=as_json, quiet=quiet)
-    config, notes = read_config(experiment, settings)
-    for note in notes:
-        complain(note)
+        return train_on(resume, settings, as_json=as_json, quiet=quiet)
+    config = read_experiment(experiment, settings)
     if dry_run:
         click.echo(to_yaml(config), nl=False)
         return 0

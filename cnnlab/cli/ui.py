@@ -20,13 +20,14 @@ def ui(tracking_uri: str | None, port: int) -> None:
     \b
     Example: cnnlab ui --port 5001
     """
-    from cnnlab.tracking import QUIET, resolve
+    from cnnlab.tracking import QUIET, open_store, resolve
 
     uri = resolve(tracking_uri)
     if uri.startswith(("http://", "https://")):
         raise BadInput(f"--tracking-uri {uri}: this store has a UI of its own; open it in a browser")
     if uri == "none":
         raise BadInput("--tracking-uri none: there is no store to show; leave it out, or name a database")
+    open_store(uri)
     page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"  # else it opens on language models
     click.echo(f"MLflow's UI on {uri}, in some seconds (Ctrl-C ends it): {page}", err=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]

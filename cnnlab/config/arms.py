@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from cnnlab.config.compare_defaults import SHIPPED, Settings, Shipped, tuned
 from cnnlab.config.flags import FLAGS
-from cnnlab.config.messages import SECTIONS, check_name, nearest, no_such_setting
+from cnnlab.config.messages import check_name, nearest, no_such_setting
+from cnnlab.config.moved import is_place
+from cnnlab.config.optimizers import OPTIMIZERS, ArmEntry
 from cnnlab.config.reading import as_config, changed, flat
-from cnnlab.config.run import QUESTIONS, RunConfig
+from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig
+from cnnlab.config.section import Ranges, tag_of
 from cnnlab.config.space import Choices, Space
 from cnnlab.config.space_reading import read_space
 from cnnlab.config.yaml_file import parse_yaml
@@ -23,16 +25,40 @@ BUDGET = ("trials", "seeds", "epochs", "train_size", "training.epochs", "data.tr
 """What has to be the same for each arm."""
 
 NOT_COMPARED = {
+    "task.name": "scores of different tasks cannot be compared",
+    "task.score": "different scores cannot be compared",
     "data.dataset": "scores on different images cannot be compared; give a --workload each",
     "data.root": "scores on different images cannot be compared; give a --workload each",
     "data.val_fraction": "scores on different splits cannot be compared",
     "training.seed": "each arm is trained on the same fresh seeds; --seeds K says how many",
-    "training.device": "it is where a network is trained, not what it is",
-    "training.threads": "it is where a network is trained, not what it is",
     "optimizer.lr": "the learning rate is tuned for each arm; cnnlab sweep searches it",
     "optimizer.name": "it is what is compared without --over; name the optimizers by --optimizers",
 }
 """Setting -> why --over cannot ask for it."""
+
+SECOND_TIER = 10
+"""Trials from which on a second setting is tuned beside the learning rate."""
+THIRD_TIER = 25
+"""Trials from which on all of an optimizer's own settings are tuned."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """An optimizer that can be compared by name."""
+
+    optimizer: str
+    """Its name in `optimizer.name`."""
+    own: ArmEntry = field(default_factory=ArmEntry)
+
+    def tuned(self, trials: int) -> Ranges:
+        """What of it so many trials tune."""
+        second = self.own.second if trials >= SECOND_TIER else {}
+        third = self.own.third if trials >= THIRD_TIER else {}
+        return {"lr": OPTIMIZERS[tag_of(OPTIMIZERS, self.optimizer)].lr, **second, **third}
+
+
+SHIPPED = {arm: Shipped(name, own) for name, entry in OPTIMIZERS.items() for arm, own in entry.arms.items()}
+"""Name of an arm -> what it is."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +101,11 @@ def read_arms(config: RunConfig, optimizers: str | None, over: str | None, trial
 
 def contains(general: str, special: str) -> bool:
     """Whether one shipped optimizer has another as a special case, by however many steps."""
-    inner = SHIPPED[general].special_case if general in SHIPPED else None
+    inner = SHIPPED[general].own.special_case if general in SHIPPED else None
     return inner is not None and (inner == special or contains(inner, special))
 
 
-def _named(asked: Any, where: str) -> dict[str, Settings]:
+def _named(asked: Any, where: str) -> dict[str, Ranges]:
     """Arm -> what is said of it."""
     if isinstance(asked, list):
         words = [str(name) for name in asked]
@@ -95,15 +121,15 @@ def _named(asked: Any, where: str) -> dict[str, Settings]:
     return named
 
 
-def _optimizer_arm(config: RunConfig, name: str, own: Settings, trials: int, where: str) -> Arm:
+def _optimizer_arm(config: RunConfig, name: str, own: Ranges, trials: int, where: str) -> Arm:
     _same_budget(own, f"{where}.{name}.")
     shipped = SHIPPED.get(name) or _by_class(name, own, where)
     own_ranges = {key: value for key, value in own.items() if _is_domain(key, value)}
     fixed = {key: value for key, value in own.items() if key not in own_ranges and key != "name"}
-    ranges = {key: value for key, value in {**tuned(shipped, trials), **own_ranges}.items() if key not in fixed}
+    ranges = {key: value for key, value in {**shipped.tuned(trials), **own_ranges}.items() if key not in fixed}
     if not ranges:
         raise BadInput(f"{where}.{name}: nothing of it is tuned; give it a range, as lr: {{low: 0.001, high: 1}}")
-    section = {"name": shipped.optimizer, **_kept(config), **dict(shipped.fixed), **fixed}
+    section = {"name": shipped.optimizer, **_kept(config), **shipped.own.fixed, **fixed}
     values = config.model_dump(mode="json", exclude_unset=True, exclude={*QUESTIONS, "optimizer"})
     arm = as_config({**values, "optimizer": section}, f"{where}.{name}: ")
     space = _space(arm, {f"optimizer.{key}": domain for key, domain in ranges.items()}, where, name)
@@ -122,27 +148,27 @@ def _brought_inside(config: RunConfig, space: Space) -> RunConfig:
     return changed(config, moved) if moved else config
 
 
-def _space(config: RunConfig, ranges: Settings, where: str, name: str) -> Space:
+def _space(config: RunConfig, ranges: Ranges, where: str, name: str) -> Space:
     try:
         return read_space(config.model_copy(update={"search": ranges}))
     except BadInput as error:
         raise BadInput(f"{where}.{name}: {error}") from None
 
 
-def _by_class(name: str, own: Settings, where: str) -> Shipped:
+def _by_class(name: str, own: Ranges, where: str) -> Shipped:
     """An optimizer of the user's own naming."""
     optimizer = own.get("name", name)
     if optimizer in SHIPPED:
         return SHIPPED[optimizer]
-    if isinstance(optimizer, str) and optimizer[:1].isupper():
-        return Shipped(optimizer, ({"lr": {"low": 1e-4, "high": 1.0, "log": True}}, {}, {}))
+    if isinstance(optimizer, str) and tag_of(OPTIMIZERS, optimizer) in OPTIMIZERS:
+        return Shipped(optimizer)
     raise BadInput(
         f"{where}: {optimizer!r} is unknown; it must be one of {', '.join(SHIPPED)}, or a class of torch.optim"
         f"{nearest(str(optimizer), list(SHIPPED))}"
     )
 
 
-def _kept(config: RunConfig) -> Settings:
+def _kept(config: RunConfig) -> Ranges:
     """What of the experiment's own optimizer holds for every arm."""
     return {
         key: getattr(config.optimizer, key) for key in ("weight_decay",) if key in config.optimizer.model_fields_set
@@ -161,6 +187,8 @@ def _over(config: RunConfig, over: str) -> tuple[str, list[Arm]]:
         raise BadInput(f"--over {over}: a question is NAME=VALUE,VALUE, as in model.activation=relu,tanh")
     path = FLAGS.get(name.replace("-", "_"), name)
     _same_budget({path: None}, "--over ")
+    if is_place(path):
+        raise BadInput(f"--over {name}: {path} cannot be compared: it is where a network is trained, not what it is")
     if path in NOT_COMPARED:
         raise BadInput(f"--over {name}: {path} cannot be compared: {NOT_COMPARED[path]}")
     values = parse_yaml(f"[{text}]")
@@ -175,11 +203,10 @@ def _over(config: RunConfig, over: str) -> tuple[str, list[Arm]]:
 def _arm_over(config: RunConfig, path: str, value: Any) -> Arm:
     """The experiment with one setting of it changed; its learning rate is tuned."""
     section, _, key = path.partition(".")
-    if not key or (section not in SECTIONS and path not in flat(config)):
+    if not key or (section not in REGISTRIES and path not in flat(config)):
         raise BadInput(f"--over {path}: {no_such_setting(path, [*FLAGS, *flat(config)])}")
     arm = changed(config, {path: value})
-    named = next((n for n, s in SHIPPED.items() if s.optimizer == arm.optimizer.name), None)
-    lr = tuned(SHIPPED[named], 0)["lr"] if named else {"low": 1e-4, "high": 1.0, "log": True}
+    lr = Shipped(arm.optimizer.name).tuned(trials=0)["lr"]
     label = re.sub(r"[^a-zA-Z0-9_.-]", "-", str(value)).strip("-.") or "empty"
     return Arm(label, arm, read_space(arm.model_copy(update={"search": {"optimizer.lr": lr}})))
 

@@ -13,7 +13,7 @@ FLAGS = {
     "epochs": "training.epochs",
     "schedule": "schedule.name",
     "seed": "training.seed",
-    "device": "training.device",
+    "device": "place.device",
     "precision": "training.precision",
     "checkpoint_every": "training.checkpoint_every",
 }

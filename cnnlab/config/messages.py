@@ -7,38 +7,15 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cnnlab.config.models import NAMED as MODELS
-from cnnlab.config.models import TorchvisionModel
-from cnnlab.config.optimizers import NAMED as OPTIMIZERS
-from cnnlab.config.optimizers import TorchOptimizer
-from cnnlab.config.run import RunConfig
-from cnnlab.config.schedules import NAMED as SCHEDULES
-from cnnlab.config.section import Section
+from cnnlab.config.moved import MOVED
+from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
 from cnnlab.errors import BadInput
-
-SECTIONS: dict[str, dict[str, type[Section]]] = {
-    "model": {**{c.model_fields["name"].default: c for c in MODELS}, "torchvision/NAME": TorchvisionModel},
-    "optimizer": {
-        **{c.model_fields["name"].default: c for c in OPTIMIZERS},
-        "a class of torch.optim": TorchOptimizer,
-    },
-    "schedule": {c.model_fields["name"].default: c for c in SCHEDULES},
-}
-"""The classes a section can have, by the tag that pydantic reports for them."""
 
 
 def check_name(name: str, where: str) -> None:
     """Raises BadInput for a name that a path or a shell would not take as it is."""
     if not fullmatch(r"[a-zA-Z0-9_-]+", name):
         raise BadInput(f"{where}: a name is made of letters, digits, - and _")
-
-
-def classes_of(section: str) -> list[type[Section]]:
-    """All the classes that the section of this name can have."""
-    if section in SECTIONS:
-        return list(SECTIONS[section].values())
-    annotation = RunConfig.model_fields[section].annotation
-    return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []
 
 
 def explain(error: ValidationError, values: dict[str, Any]) -> str:
@@ -99,6 +76,8 @@ def _rule(problem: ErrorDetails) -> str:
         return f"text of the form {problem['ctx']['pattern'].strip('^$')}"
     if problem["type"] == "missing":
         return "complete, but an item is missing"
+    if problem["type"].startswith("bool"):
+        return "true or false"
     message = problem["msg"].replace(" after validation", "")
     for theirs, ours in (("valid tuple", "list"), ("valid list", "list"), ("valid dictionary", "mapping, NAME: ...")):
         message = message.replace(theirs, ours)
@@ -110,14 +89,16 @@ def _rule(problem: ErrorDetails) -> str:
 
 def _unknown_key(path: list[str], problem: ErrorDetails) -> str:
     section, key = path[:-1], path[-1]
+    if new := MOVED.get(".".join(path)):
+        return f"{'.'.join(path)}: it is {new} now, which is given too; leave one of them out"
     if not section:
         known = list(RunConfig.model_fields)
         homes = [f"{s}.{key}" for s in known if any(key in c.model_fields for c in classes_of(s))]
         hint = f"; did you mean {homes[0]}?" if homes else nearest(key, known)
         return f"{key}: unknown setting; known are {', '.join(known)}{hint}"
     tag = str(problem["loc"][1])
-    if section[0] in SECTIONS and tag in SECTIONS[section[0]]:
-        known = list(SECTIONS[section[0]][tag].model_fields)
+    if section[0] in REGISTRIES and tag in REGISTRIES[section[0]]:
+        known = list(REGISTRIES[section[0]][tag].config.model_fields)
         owner = f"{tag} has no {key}; it takes"
     else:
         known = list(classes_of(section[0])[0].model_fields)

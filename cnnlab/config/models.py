@@ -1,10 +1,10 @@
-"""The networks, one class each, with what can be set of them."""
+"""The networks, one class each. Adding one: a class, an entry, its function in a module of models/, listed there."""
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from cnnlab.config.section import Section, by_name
+from cnnlab.config.section import CLASSIFICATION, Entry, Section
 
 Count = Annotated[int, Field(ge=1, le=65536)]
 Counts = Annotated[tuple[Count, ...], Field(strict=False)]
@@ -20,12 +20,18 @@ InitField = Annotated[Init, Field(description="how the weights start; default is
 ActivationField = Annotated[Activation, Field(description="the nonlinearity")]
 
 
-class Perceptron(Section):
+class ModelConfig(Section):
+    """Any of them."""
+
+    name: str
+
+
+class Perceptron(ModelConfig):
     name: Literal["perceptron"] = "perceptron"
     init: InitField = "default"
 
 
-class MLP(Section):
+class MLP(ModelConfig):
     name: Literal["mlp"] = "mlp"
     hidden: Hidden = (128,)
     activation: ActivationField = "relu"
@@ -33,14 +39,14 @@ class MLP(Section):
     dropout: Dropout = 0.0
 
 
-class LeNet5(Section):
+class LeNet5(ModelConfig):
     name: Literal["lenet5"] = "lenet5"
     activation: ActivationField = "tanh"
     pool: Literal["max", "avg"] = Field("avg", description="how a 2x2 window becomes one value")
     init: InitField = "default"
 
 
-class CNN(Section):
+class CNN(ModelConfig):
     name: Literal["cnn"] = "cnn"
     channels: Annotated[Counts, Field(min_length=1)] = Field((16, 32), description="output channels of each block")
     kernel_size: int = Field(3, ge=1, le=4096, description="side of the convolution's window, in pixels")
@@ -65,26 +71,27 @@ class CNN(Section):
         return self
 
 
-class ResNet20(Section):
+class ResNet20(ModelConfig):
     name: Literal["resnet20"] = "resnet20"
     width: Count = Field(16, description="channels of the first stage; the others have twice and four times as many")
     init: InitField = "default"
 
 
-class TorchvisionModel(Section):
+class TorchvisionModel(ModelConfig):
     """A classification model of torchvision, with random weights and its first and last layer fitted to the data."""
 
     name: str = Field(pattern=r"^torchvision/\w+$")
 
 
-NAMED = (Perceptron, MLP, LeNet5, CNN, ResNet20)
+_DROPOUT = {"dropout": {"low": 0.0, "high": 0.6}}
 
-ModelConfig = Annotated[
-    Annotated[Perceptron, Tag("perceptron")]
-    | Annotated[MLP, Tag("mlp")]
-    | Annotated[LeNet5, Tag("lenet5")]
-    | Annotated[CNN, Tag("cnn")]
-    | Annotated[ResNet20, Tag("resnet20")]
-    | Annotated[TorchvisionModel, Tag("torchvision/NAME")],
-    Discriminator(by_name("cnn", lambda name: "torchvision/NAME" if name.startswith("torchvision/") else name)),
-]
+MODELS = {
+    "perceptron": Entry(config=Perceptron, tasks=CLASSIFICATION),
+    "mlp": Entry(config=MLP, search=_DROPOUT, tasks=CLASSIFICATION),
+    "lenet5": Entry(config=LeNet5, tasks=CLASSIFICATION),
+    "cnn": Entry(config=CNN, search=_DROPOUT, tasks=CLASSIFICATION),
+    "resnet20": Entry(config=ResNet20, tasks=CLASSIFICATION),
+    "torchvision/NAME": Entry(
+        config=TorchvisionModel, family=lambda name: name.startswith("torchvision/"), tasks=CLASSIFICATION
+    ),
+}

@@ -1,10 +1,15 @@
-"""The optimizers, one class each: a setting that an optimizer has not got is a field that its class has not got."""
+"""The optimizers, one class each: a setting that an optimizer does not have is a field that its class does not have.
 
+Adding one: a class and an entry here, and torch's class in training/optimizer.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Field
 
-from cnnlab.config.section import Section, by_name
+from cnnlab.config.section import Entry, Ranges, Section
 
 LOG_OF_COMPLEMENT: dict[str, Any] = {"log_scale": "1 - value"}
 """Marks a setting near 1 whose distance from 1 is what counts: a search on a log scale takes that of 1 - value."""
@@ -17,13 +22,18 @@ Momentum = Annotated[
 Eps = Annotated[float, Field(gt=0, description="added to a denominator, against division by zero")]
 
 
-class _Optimizer(Section):
+class OptimizerConfig(Section):
+    """Any of them."""
+
     name: str
     lr: float = Field(0.001, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
+
+
+class _Named(OptimizerConfig):
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="L2 penalty (adamw: decoupled decay)")
 
 
-class SGD(_Optimizer):
+class SGD(_Named):
     name: Literal["sgd"] = "sgd"
     lr: float = Field(0.05, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
     momentum: Momentum = 0.9
@@ -31,7 +41,7 @@ class SGD(_Optimizer):
     dampening: float = Field(0.0, ge=0, le=1, description="share of the gradient left out of the momentum")
 
 
-class Adagrad(_Optimizer):
+class Adagrad(_Named):
     name: Literal["adagrad"] = "adagrad"
     lr: float = Field(0.01, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
     lr_decay: float = Field(0.0, ge=0, description="lr / (1 + step * lr_decay)")
@@ -39,7 +49,7 @@ class Adagrad(_Optimizer):
     eps: Eps = 1e-10
 
 
-class Adadelta(_Optimizer):
+class Adadelta(_Named):
     name: Literal["adadelta"] = "adadelta"
     lr: float = Field(1.0, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
     rho: float = Field(
@@ -48,7 +58,7 @@ class Adadelta(_Optimizer):
     eps: Eps = 1e-6
 
 
-class RMSprop(_Optimizer):
+class RMSprop(_Named):
     name: Literal["rmsprop"] = "rmsprop"
     alpha: float = Field(
         0.99, ge=0, le=1, description="decay of the mean of squares", json_schema_extra=LOG_OF_COMPLEMENT
@@ -58,14 +68,14 @@ class RMSprop(_Optimizer):
     eps: Eps = 1e-8
 
 
-class Adam(_Optimizer):
+class Adam(_Named):
     name: Literal["adam"] = "adam"
     betas: Betas = (0.9, 0.999)
     amsgrad: bool = Field(False, description="never let the second moment shrink")
     eps: Eps = 1e-8
 
 
-class AdamW(_Optimizer):
+class AdamW(_Named):
     name: Literal["adamw"] = "adamw"
     weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False, description="decoupled weight decay")
     betas: Betas = (0.9, 0.999)
@@ -73,20 +83,20 @@ class AdamW(_Optimizer):
     eps: Eps = 1e-8
 
 
-class NAdam(_Optimizer):
+class NAdam(_Named):
     name: Literal["nadam"] = "nadam"
     betas: Betas = (0.9, 0.999)
     momentum_decay: float = Field(0.004, ge=0, description="how fast the momentum warms up")
     eps: Eps = 1e-8
 
 
-class RAdam(_Optimizer):
+class RAdam(_Named):
     name: Literal["radam"] = "radam"
     betas: Betas = (0.9, 0.999)
     eps: Eps = 1e-8
 
 
-class Muon(_Optimizer):
+class Muon(_Named):
     name: Literal["muon"] = "muon"
     lr: float = Field(0.01, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
     weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False, description="decoupled weight decay")
@@ -97,31 +107,106 @@ class Muon(_Optimizer):
     eps: Eps = 1e-8
 
 
-class TorchOptimizer(Section):
+class TorchOptimizer(OptimizerConfig):
     """Any other class of torch.optim, by its own name; its other parameters are checked against its signature."""
 
     model_config = ConfigDict(extra="allow")
     name: str = Field(pattern=r"^[A-Z]\w*$")
-    lr: float = Field(0.001, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
-
-    @property
-    def own(self) -> dict[str, Any]:
-        """What the config gives beside name and lr."""
-        return dict(self.model_extra or {})
 
 
-NAMED = (SGD, Adagrad, Adadelta, RMSprop, Adam, AdamW, NAdam, RAdam, Muon)
+@dataclass(frozen=True)
+class ArmEntry:
+    """An optimizer as `cnnlab compare` knows it: what is fixed, and what is tuned beside the learning rate.
 
-OptimizerConfig = Annotated[
-    Annotated[SGD, Tag("sgd")]
-    | Annotated[Adagrad, Tag("adagrad")]
-    | Annotated[Adadelta, Tag("adadelta")]
-    | Annotated[RMSprop, Tag("rmsprop")]
-    | Annotated[Adam, Tag("adam")]
-    | Annotated[AdamW, Tag("adamw")]
-    | Annotated[NAdam, Tag("nadam")]
-    | Annotated[RAdam, Tag("radam")]
-    | Annotated[Muon, Tag("muon")]
-    | Annotated[TorchOptimizer, Tag("a class of torch.optim")],
-    Discriminator(by_name("sgd", lambda name: "a class of torch.optim" if name[:1].isupper() else name)),
-]
+    The ranges and which of them are tuned first are our own choice, wide on both sides of PyTorch's defaults.
+    """
+
+    second: Ranges = field(default_factory=dict)
+    """Tuned too if there are trials for two settings: momentum, or what takes its place."""
+    third: Ranges = field(default_factory=dict)
+    """Tuned too if there are trials for all; replaces a range of `second`."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """What makes it what it is."""
+    special_case: str | None = None
+    """The arm that it contains: tuned well, it cannot be worse (Choi et al. 2019, arXiv 1910.05446)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerEntry(Entry):
+    """What the config knows of an optimizer."""
+
+    lr: Ranges
+    """The learning rates that a sweep and a comparison try: from too small to too large for small networks."""
+    arms: Mapping[str, ArmEntry]
+    """Name -> arm. Most optimizers are one arm; sgd is three."""
+
+
+def _log(low: float, high: float) -> Ranges:
+    return {"low": low, "high": high, "log": True}
+
+
+_MOMENTUM = _log(0.5, 0.99)
+_AVERAGE = _log(0.9, 0.9999)
+_EPS = _log(1e-10, 1e-2)
+_BETA1 = [[1 - x, 0.999] for x in (0.5, 0.2, 0.1, 0.05, 0.02)]
+_BETAS = [*_BETA1, [0.8, 0.99], [0.9, 0.99], [0.95, 0.99], [0.9, 0.9999]]
+_PENALTY = {"weight_decay": _log(1e-6, 1e-2)}
+_DECOUPLED = {"weight_decay": _log(1e-4, 1.0)}
+
+
+def _adam(special_case: str) -> ArmEntry:
+    return ArmEntry({"betas": _BETA1}, {"betas": _BETAS, "eps": _EPS}, special_case=special_case)
+
+
+OPTIMIZERS: dict[str, OptimizerEntry] = {
+    "sgd": OptimizerEntry(
+        config=SGD,
+        lr=_log(1e-3, 1.0),
+        search={"momentum": _MOMENTUM, **_PENALTY},
+        arms={
+            "sgd": ArmEntry(fixed={"momentum": 0.0}),
+            "momentum": ArmEntry({"momentum": _MOMENTUM}, fixed={"momentum": 0.9}, special_case="sgd"),
+            "nesterov": ArmEntry({"momentum": _MOMENTUM}, fixed={"momentum": 0.9, "nesterov": True}),
+        },
+    ),
+    "adagrad": OptimizerEntry(
+        config=Adagrad,
+        lr=_log(1e-3, 1.0),
+        search=_PENALTY,
+        arms={"adagrad": ArmEntry({"initial_accumulator_value": {"low": 0.0, "high": 1.0}}, {"eps": _EPS})},
+    ),
+    "adadelta": OptimizerEntry(
+        config=Adadelta,
+        lr=_log(1e-2, 10.0),
+        search=_PENALTY,
+        arms={"adadelta": ArmEntry({"rho": _log(0.8, 0.999)}, {"eps": _log(1e-8, 1e-3)})},
+    ),
+    "rmsprop": OptimizerEntry(
+        config=RMSprop,
+        lr=_log(1e-5, 1e-1),
+        search=_PENALTY,
+        arms={"rmsprop": ArmEntry({"alpha": _AVERAGE}, {"momentum": _MOMENTUM, "eps": _EPS}, special_case="momentum")},
+    ),
+    "adam": OptimizerEntry(
+        config=Adam, lr=_log(1e-4, 1e-1), search=_PENALTY, arms={"adam": _adam(special_case="momentum")}
+    ),
+    "adamw": OptimizerEntry(
+        config=AdamW, lr=_log(1e-4, 1e-1), search=_DECOUPLED, arms={"adamw": _adam(special_case="momentum")}
+    ),
+    "nadam": OptimizerEntry(
+        config=NAdam, lr=_log(1e-4, 1e-1), search=_PENALTY, arms={"nadam": _adam(special_case="nesterov")}
+    ),
+    "radam": OptimizerEntry(
+        config=RAdam, lr=_log(1e-4, 1e-1), search=_PENALTY, arms={"radam": _adam(special_case="momentum")}
+    ),
+    "muon": OptimizerEntry(
+        config=Muon,
+        lr=_log(3e-4, 3e-1),  # on the digits 0.01 was best, of 0.0005 to 0.1
+        search={"momentum": _MOMENTUM, **_DECOUPLED},
+        arms={"muon": ArmEntry({"momentum": _MOMENTUM}, {"betas": _BETAS, "eps": _EPS})},
+    ),
+    "a class of torch.optim": OptimizerEntry(
+        config=TorchOptimizer, family=lambda name: name[:1].isupper(), lr=_log(1e-4, 1.0), arms={}
+    ),
+}
+"""Learning rate, weight decay and eps are searched on a log scale, momentum and averages on that of 1 - value."""

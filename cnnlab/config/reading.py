@@ -5,8 +5,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cnnlab.config.messages import SECTIONS, explain
-from cnnlab.config.run import QUESTIONS, RunConfig
+from cnnlab.config.data import DATASETS, DataConfig
+from cnnlab.config.messages import explain
+from cnnlab.config.moved import MOVED, moved
+from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig
 from cnnlab.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from cnnlab.errors import BadInput
 
@@ -20,13 +22,15 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     Raises:
         BadInput: naming the field, the value and what is allowed.
     """
-    values = read_yaml_mapping(file) if file else {}
+    values = moved(read_yaml_mapping(file)) if file else {}
     if file:
         as_config(values, f"{file}: ")
-    notes = _leave_out_foreign(values, settings)
+    notes = [*_leave_out_foreign(values, settings), *_leave_out_root(values, settings)]
     for path, value in settings.items():
         _set(values, path, value)
-    return as_config(values), notes
+    config = as_config(values)
+    _check_root_is_read(config.data)
+    return config, notes
 
 
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
@@ -62,7 +66,7 @@ def flat(config: RunConfig) -> dict[str, Any]:
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
     """`flat` of a config as JSON holds it."""
     flattened: dict[str, Any] = {}
-    for section, values in config.items():
+    for section, values in moved(config).items():
         if section in QUESTIONS:
             continue
         if isinstance(values, dict):
@@ -74,6 +78,7 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
 
 def as_config(values: dict[str, Any], where: str = "") -> RunConfig:
     """The config that plain values are. Raises BadInput, beginning with `where`, for values that are none."""
+    values = moved(values)
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
@@ -82,20 +87,36 @@ def as_config(values: dict[str, Any], where: str = "") -> RunConfig:
 
 def _leave_out_foreign(values: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     notes = []
-    for section, kinds in SECTIONS.items():
+    for section, kinds in REGISTRIES.items():
         new = settings.get(f"{section}.name")
         given = values.get(section, {})
         if not isinstance(new, str) or new not in kinds or given.get("name") == new:
             continue
-        foreign = [key for key in given if key not in kinds[new].model_fields]
+        foreign = [key for key in given if key not in kinds[new].config.model_fields]
         for key in foreign:
             del given[key]
             notes.append(f"{section}.{key} of the file is left out: {new} has none")
     return notes
 
 
+def _leave_out_root(values: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    dataset, given = str(settings.get("data.dataset")), values.get("data", {})
+    if dataset not in DATASETS or DATASETS[dataset].root != "unread" or given.get("root") is None:
+        return []
+    del given["root"]
+    return [f"data.root of the file is left out: {dataset} has none"]
+
+
+def _check_root_is_read(data: DataConfig) -> None:
+    if data.root is not None and DATASETS[data.dataset].root == "unread":
+        raise BadInput(
+            f"data.root: {data.dataset} is built in and reads no folder; for images of your own in {data.root} add "
+            "--dataset folder (data.dataset: folder)"
+        )
+
+
 def _set(values: dict[str, Any], path: str, value: Any) -> None:
-    *sections, key = path.split(".")
+    *sections, key = MOVED.get(path, path).split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):

@@ -1,63 +1,26 @@
 """What one run is: `RunConfig` and its parts. The single place where a setting has its default, bounds and help."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cnnlab.config.models import CNN, ModelConfig
-from cnnlab.config.optimizers import SGD, OptimizerConfig
-from cnnlab.config.schedules import Cosine, ScheduleConfig
-from cnnlab.config.section import Section
-
-DatasetName = Literal["digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn", "folder", "shapes"]
-Augmentation = Literal["flip", "crop", "cutout", "rotate"]
-PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
-
+from cnnlab.config.data import DATASETS, DataConfig, PositiveInt
+from cnnlab.config.losses import LOSSES, CrossEntropy, LossConfig
+from cnnlab.config.models import CNN, MODELS, ModelConfig
+from cnnlab.config.moved import moved
+from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig
+from cnnlab.config.schedules import SCHEDULES, Cosine, ScheduleConfig
+from cnnlab.config.section import Entry, OneOf, Section, tag_of
+from cnnlab.config.tasks import TASKS, TaskConfig
 
 QUESTIONS = ("search", "compare")
 """Sections that ask for many runs; they are no setting of one."""
 
 
-class DataConfig(Section):
-    dataset: DatasetName = Field("digits", description="which images")
-    root: str | None = Field(
-        None,
-        description="folder of the data; for `folder` the images themselves [default: $CNNLAB_DATA or ~/.cache/cnnlab]",
-    )
-    batch_size: PositiveInt | Literal["full"] = Field(64, description="images a step, or full for the whole split")
-    val_fraction: float = Field(0.1, gt=0, lt=1, description="share of the training images held out for validation")
-    train_size: PositiveInt | None = Field(None, description="train on so many images only")
-    resize: Annotated[int, Field(ge=1, le=4096)] | None = Field(
-        None, description="side in pixels to which images are resized [default: as they are; image files: 64]"
-    )
-    augment: Annotated[tuple[Augmentation, ...], Field(strict=False)] = Field(
-        (), description="random changes of each training image"
-    )
-    skip_broken: bool = Field(False, description="folder: skip and count files that are no images")
-    depth: Annotated[int, Field(ge=1, le=16)] = Field(
-        1, description="folder: how many folders down the folders are that each hold a class"
-    )
-    pattern: str | None = Field(
-        None, description="folder: a regular expression whose group is the class in a file's name, as in ([a-z]+)_"
-    )
-    residence: Literal["auto", "device", "stream"] = Field(
-        "auto", description="whole on the device, or streamed to it batch by batch"
-    )
-    workers: int = Field(2, ge=0, le=256, description="processes that prepare batches when streaming")
-
-
-class LossConfig(Section):
-    name: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
-
-
 class TrainingConfig(Section):
     epochs: PositiveInt = Field(10, description="passes over the training images")
     seed: int = Field(0, ge=0, lt=2**63, description="of everything random")
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="CPU threads; another number gives other bits [default: one a core]"
-    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto is bf16 where the device computes it natively, else fp32"
     )
@@ -69,20 +32,67 @@ class TrainingConfig(Section):
     )
 
 
+class PlaceConfig(Section):
+    """Where a run happens, which is no part of what it is."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="CPU threads; another number gives other bits [default: one per core]"
+    )
+    workers: int = Field(2, ge=0, le=256, description="processes that prepare batches when streaming")
+    residence: Literal["auto", "device", "stream"] = Field(
+        "auto", description="whole on the device, or streamed to it batch by batch"
+    )
+
+
 class RunConfig(Section):
     """One run, whole. Frozen: a changed config is a new one."""
 
     name: str | None = Field(None, description="a name for people; the run id begins with the time")
+    task: TaskConfig = TaskConfig()
     data: DataConfig = DataConfig()
-    model: ModelConfig = CNN()
-    optimizer: OptimizerConfig = SGD()
-    schedule: ScheduleConfig = Cosine()
-    loss: LossConfig = LossConfig()
+    model: Annotated[ModelConfig, OneOf(MODELS, "cnn")] = CNN()
+    optimizer: Annotated[OptimizerConfig, OneOf(OPTIMIZERS, "sgd")] = SGD()
+    schedule: Annotated[ScheduleConfig, OneOf(SCHEDULES, "cosine")] = Cosine()
+    loss: Annotated[LossConfig, OneOf(LOSSES, "cross_entropy")] = CrossEntropy()
     training: TrainingConfig = TrainingConfig()
+    place: PlaceConfig = PlaceConfig()
     search: dict[str, Any] | None = Field(None, description="ranges that `cnnlab sweep` searches")
     compare: Annotated[list[str], Field(min_length=1)] | dict[str, Any] | None = Field(
         None, description="optimizers that `cnnlab compare` compares"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_names_that_moved(cls, values: Any) -> Any:
+        return moved(values) if isinstance(values, dict) else values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_by_the_dataset(cls, values: Any) -> Any:
+        """The dataset's entry says the task, and the task's entry the model and the loss, if nobody named them."""
+        dataset = DATASETS.get(str(_value(values, "data", "dataset") or "digits"))
+        task = TASKS.get(str(_value(values, "task", "name") or (dataset and dataset.task)))
+        if dataset is None or task is None:
+            return values
+        chosen = {"task": dataset.task, "model": task.model, "loss": task.loss}
+        for section, name in chosen.items():
+            given = values.get(section, {})
+            if isinstance(given, dict) and "name" not in given and name != cls.model_fields[section].default.name:
+                values = {**values, section: {**given, "name": name}}
+        return values
+
+    @model_validator(mode="after")
+    def _all_is_of_one_task(self) -> "RunConfig":
+        task, dataset = self.task.name, self.data.dataset
+        if DATASETS[dataset].task != task:
+            raise ValueError(f"data.dataset: {dataset} is for {DATASETS[dataset].task}, but task.name is {task}")
+        for section, registry, name in (("model", MODELS, self.model.name), ("loss", LOSSES, self.loss.name)):
+            tasks = registry[tag_of(registry, name)].tasks
+            if tasks and task not in tasks:
+                known = [other for other, entry in registry.items() if entry.tasks is None or task in entry.tasks]
+                raise ValueError(f"{section}.name: {name!r} is not for {task}; it must be one of {', '.join(known)}")
+        return self
 
     @property
     def label(self) -> str:
@@ -107,3 +117,26 @@ class RunConfig(Section):
                 f"but got momentum={sgd.momentum:g}, dampening={sgd.dampening:g}"
             )
         return self
+
+
+def _value(values: Any, section: str, key: str) -> Any:
+    """What values that are not validated yet say of a setting; None if they say nothing."""
+    given = values.get(section) if isinstance(values, dict) else None
+    return given.get(key) if isinstance(given, dict) else getattr(given, key, None)
+
+
+REGISTRIES: dict[str, Mapping[str, Entry]] = {
+    section: mark.registry
+    for section, field in RunConfig.model_fields.items()
+    for mark in field.metadata
+    if isinstance(mark, OneOf)
+}
+"""Section -> the kinds that it can be."""
+
+
+def classes_of(section: str) -> list[type[Section]]:
+    """All the classes that the section of this name can have."""
+    if section in REGISTRIES:
+        return [entry.config for entry in REGISTRIES[section].values()]
+    annotation = RunConfig.model_fields[section].annotation if section in RunConfig.model_fields else None
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []

@@ -1,9 +1,11 @@
-"""What every part of a config has in common."""
+"""What every part of a config has in common, and how a part is one of several kinds that a registry knows by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 
 class Section(BaseModel):
@@ -12,11 +14,57 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def by_name(default: str, tag: Callable[[str], str] = str) -> Callable[[Any], str | None]:
-    """A discriminator: which class of a union a section means, by its `name` (`default` where none is given)."""
+Ranges = dict[str, Any]
+"""A setting -> what may be tried: {low, high, log} or a list of choices, as in YAML."""
 
-    def discriminate(value: Any) -> str | None:
-        name = value.get("name", default) if isinstance(value, dict) else getattr(value, "name", None)
-        return tag(name) if isinstance(name, str) else None
+CLASSIFICATION = ("classification",)
 
-    return discriminate
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the config knows of one model, optimizer, schedule or loss."""
+
+    config: type[Section]
+    search: Ranges = field(default_factory=dict)
+    """What a sweep tries if nobody said what."""
+    family: Callable[[str], bool] | None = None
+    """Whether a name is one of those that this entry is for; None if it is for its own name alone."""
+    tasks: tuple[str, ...] | None = None
+    """The tasks that it is for; None if it is for any."""
+
+
+def tag_of(registry: Mapping[str, Entry], name: str) -> str:
+    """The key of the entry that `name` belongs to; the name itself if there is none."""
+    families = (tag for tag, entry in registry.items() if entry.family and entry.family(name))
+    return name if name in registry else next(families, name)
+
+
+def names_of(registry: Mapping[str, Entry]) -> list[str]:
+    """The names that people choose from, a family such as torchvision/NAME among them."""
+    return [name for name in registry if " " not in name]
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotates a section that is one of a registry's classes; its `name`, or `default` without one, says which."""
+
+    registry: Mapping[str, Entry]
+    default: str
+
+    def __get_pydantic_core_schema__(self, source: type[Section], handler: GetCoreSchemaHandler) -> CoreSchema:
+        branches = {name: handler.generate_schema(entry.config) for name, entry in self.registry.items()}
+        return core_schema.tagged_union_schema(branches, discriminator=self._tag)
+
+    def _tag(self, value: Any) -> str | None:
+        name = value.get("name", self.default) if isinstance(value, dict) else getattr(value, "name", None)
+        return tag_of(self.registry, name) if isinstance(name, str) else None
+
+
+@dataclass(frozen=True)
+class NameIn:
+    """Annotates text that is one of these names."""
+
+    names: Iterable[str]
+
+    def __get_pydantic_core_schema__(self, source: type[str], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(list(self.names))

@@ -5,24 +5,27 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from cnnlab.config import search_defaults
+from cnnlab.config.data import BATCH_SIZES
 from cnnlab.config.flags import FLAGS
-from cnnlab.config.messages import SECTIONS, classes_of, nearest, no_such_setting
+from cnnlab.config.messages import nearest, no_such_setting
+from cnnlab.config.models import MODELS
+from cnnlab.config.moved import is_place
+from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.reading import changed, flat
-from cnnlab.config.run import RunConfig
-from cnnlab.config.section import Section
+from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
+from cnnlab.config.section import Ranges, Section, names_of, tag_of
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space
 from cnnlab.config.yaml_file import parse_yaml
 from cnnlab.errors import BadInput
 
 NOT_SEARCHED = {
     "name": "it is a name for people",
+    "task.name": "scores of different tasks cannot be compared",
+    "task.score": "different scores cannot be compared",
     "data.dataset": "scores on different images cannot be compared",
     "data.root": "scores on different images cannot be compared",
     "data.val_fraction": "scores on different validation splits cannot be compared",
     "training.seed": "the best of many seeds is luck; --seeds K takes the mean over K",
-    "training.device": "it is where a trial runs, not what it is",
-    "training.threads": "it is where a trial runs, not what it is",
 }
 """Setting -> why it is no hyperparameter."""
 
@@ -93,13 +96,15 @@ def _domain_of_word(word: str, text: str) -> Any:
 def _path(name: str) -> str:
     """The dotted path of a setting or of a flag's name."""
     path = FLAGS.get(name.replace("-", "_"), name)
+    if is_place(path):
+        raise BadInput(f"search.{name}: {path} cannot be searched: it is where a trial runs, not what it is")
     if path in NOT_SEARCHED:
         raise BadInput(f"search.{name}: {path} cannot be searched: {NOT_SEARCHED[path]}")
     section, _, key = path.partition(".")
     if key and any(key in kind.model_fields for kind in classes_of(section)):
         return path
-    if section == "optimizer" and key and "a class of torch.optim" in SECTIONS["optimizer"]:
-        return path  # perhaps a parameter of such a class; the bounds' check asks it
+    if section == "optimizer" and key:
+        return path  # perhaps a parameter of a class of torch.optim; the bounds' check asks it
     raise BadInput(f"search.{name}: {no_such_setting(name, [*FLAGS, *_settings()])}")
 
 
@@ -115,12 +120,12 @@ def _settings() -> list[str]:
 def _ordered(config: RunConfig, asked: dict[str, Any]) -> Iterator[Dimension]:
     """The dimensions; the kinds of a section come before its other settings."""
     asked = dict(asked)
-    for section in SECTIONS:
+    for section in REGISTRIES:
         if f"{section}.name" in asked:
             yield from _section(section, asked)
     for path, domain in asked.items():
         section, _, key = path.partition(".")
-        kinds = {getattr(config, section).name: type(getattr(config, section))} if section in SECTIONS else {}
+        kinds = {getattr(config, section).name: type(getattr(config, section))} if section in REGISTRIES else {}
         _check_some_kind_has(path, key, kinds)
         yield Dimension(path, path, _domain(path, domain))
 
@@ -154,21 +159,24 @@ def _section(section: str, asked: dict[str, Any]) -> Iterator[Dimension]:
                 yield Dimension(f"{section}.{name}.{key}", setting, _domain(setting, domain), Condition(path, (name,)))
 
 
-def _brings(section: str, name: str) -> dict[str, Any]:
-    return search_defaults.OPTIMIZERS.get(name, search_defaults.ANY_OPTIMIZER) if section == "optimizer" else {}
+def _brings(section: str, name: str) -> Ranges:
+    """What a kind brings to a search that chooses it: an optimizer's learning rates are no other's."""
+    return ranges_of(name) if section == "optimizer" else {}
+
+
+def ranges_of(optimizer: str) -> Ranges:
+    """What is searched of an optimizer if nobody said what."""
+    entry = OPTIMIZERS[tag_of(OPTIMIZERS, optimizer)]
+    return {"lr": entry.lr, **entry.search}
 
 
 def _kind(section: str, name: Any) -> type[Section]:
-    kinds = SECTIONS[section]
-    if name in kinds:
-        return kinds[name]
-    if section == "optimizer" and isinstance(name, str) and name[:1].isupper():
-        return kinds["a class of torch.optim"]
-    if section == "model" and isinstance(name, str) and name.startswith("torchvision/"):
-        return kinds["torchvision/NAME"]
-    known = [kind for kind in kinds if " " not in kind]
+    kinds = REGISTRIES[section]
+    if isinstance(name, str) and tag_of(kinds, name) in kinds:
+        return kinds[tag_of(kinds, name)].config
     raise BadInput(
-        f"search.{section}.name: {name!r} is unknown; it must be one of {', '.join(known)}{nearest(str(name), known)}"
+        f"search.{section}.name: {name!r} is unknown; it must be one of {', '.join(names_of(kinds))}"
+        f"{nearest(str(name), names_of(kinds))}"
     )
 
 
@@ -239,12 +247,15 @@ def _types(annotation: Any) -> set[Any]:
     return {annotation} if not parts else set().union(*(_types(part) for part in parts if not isinstance(part, str)))
 
 
-def _default(config: RunConfig) -> dict[str, Any]:
+def _default(config: RunConfig) -> Ranges:
     """Learning rate, momentum and weight decay as the optimizer's own space has them, batch size, dropout."""
-    name = config.optimizer.name
-    asked = {f"optimizer.{key}": domain for key, domain in _brings("optimizer", name).items()}
-    largest = config.data.train_size or max(search_defaults.BATCH_SIZES)
-    asked["data.batch_size"] = [size for size in search_defaults.BATCH_SIZES if size <= largest]
-    if "model.dropout" in flat(config) and flat(config).get("model.hidden"):
-        asked["model.dropout"] = search_defaults.DROPOUT
-    return asked
+    asked = {f"optimizer.{key}": domain for key, domain in ranges_of(config.optimizer.name).items()}
+    largest = config.data.train_size or max(BATCH_SIZES)
+    asked["data.batch_size"] = [size for size in BATCH_SIZES if size <= largest]
+    model = MODELS[tag_of(MODELS, config.model.name)].search
+    return asked | {f"model.{key}": domain for key, domain in model.items() if _has_effect(config, key)}
+
+
+def _has_effect(config: RunConfig, key: str) -> bool:
+    """Dropout is after hidden layers, which there may be none of."""
+    return key != "dropout" or bool(flat(config).get("model.hidden"))

@@ -40,6 +40,7 @@ class Batches:
         device: where the batches are needed.
         residence: "device" moves the split there once; "stream" moves each batch, prepared by other processes.
         workers: how many processes prepare batches when streaming.
+        join_single: a last batch of one sample is joined to the one before.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Batches:
         device: torch.device,
         residence: Residence = "device",
         workers: int = 2,
+        join_single: bool = False,
     ) -> None:
         self.size = len(split)
         self.batch_size = batch_size
@@ -60,11 +62,17 @@ class Batches:
         self.device = device
         self.workers = workers
         self.residence = residence
+        self.joined = join_single and self.size > batch_size > 1 and self.size % batch_size == 1
         self.split = Split(split.inputs.to(device), split.targets.to(device)) if residence == "device" else split
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        return -(-self.size // self.batch_size)
+        return -(-self.size // self.batch_size) - self.joined
+
+    def _cut(self, order: Tensor) -> list[Tensor]:
+        """The indices of the samples, batch by batch."""
+        batches = list(torch.split(order, self.batch_size))
+        return [*batches[:-2], torch.cat(batches[-2:])] if self.joined else batches
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from the one with index `first` on.
@@ -91,7 +99,7 @@ class Batches:
         return torch.rand(self.size, draws_needed(self.augmentations), generator=generator).to(self.device)
 
     def _from_device(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for indices in torch.split(order.to(self.device), self.batch_size):
+        for indices in self._cut(order.to(self.device)):
             yield indices, self.split.inputs.index_select(0, indices), self.split.targets.index_select(0, indices)
 
     def _streamed(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -99,7 +107,7 @@ class Batches:
             warnings.filterwarnings("ignore", "This DataLoader will create")
             loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
                 _Gathered(self.split),
-                sampler=torch.split(order, self.batch_size),
+                sampler=self._cut(order),
                 batch_size=None,
                 num_workers=self.workers,
                 pin_memory=self.device.type == "cuda",

@@ -8,13 +8,13 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 
 from cnnlab.errors import RunFailed
-from cnnlab.search.claims import Watch, fill, study_slots
-from cnnlab.search.plan import Plan
-from cnnlab.search.slots import Slot
-from cnnlab.search.stages import Confirmation, Search, Stage
-from cnnlab.search.study import open_or_make
-from cnnlab.search.trial import Interrupted
-from cnnlab.search.workers import Layout, Pool, with_threads, work
+from cnnlab.search.studies.claims import Watch, fill, study_slots
+from cnnlab.search.studies.plan import Plan
+from cnnlab.search.studies.slots import Slot
+from cnnlab.search.studies.study import open_or_make
+from cnnlab.search.trials.stages import Confirmation, Search, Stage
+from cnnlab.search.trials.trial import Interrupted
+from cnnlab.search.trials.workers import Layout, Pool, with_threads, work
 
 POLL_SECONDS = 0.25
 

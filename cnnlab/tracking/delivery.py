@@ -1,10 +1,9 @@
-"""Delivering a run's journal to MLflow, as far as it goes, as often as one likes. The only file that imports mlflow."""
+"""Delivering a run's journal to MLflow, as far as it goes, as often as one likes."""
 
 import inspect
-import logging
-import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,23 +11,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from cnnlab import __version__
-from cnnlab.records import ComparisonStarted, Ended, Record, RunCreated, RunEnded, RunStarted, SweepStarted
+from cnnlab.errors import RunFailed
+from cnnlab.records import Ended, Record, RunEnded, RunStarted, milliseconds
 from cnnlab.tracking.journal import last, read
+from cnnlab.tracking.moved import artifact_folder, correct
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
-from cnnlab.tracking.translate import (
-    STATUS,
-    comparison_tags,
-    created_tags,
-    dataset_fields,
-    ended_tags,
-    metrics,
-    milliseconds,
-    parameters,
-    sweep_parameters,
-    sweep_tags,
-    tags,
-)
+from cnnlab.tracking.store import import_mlflow, open_store
+from cnnlab.tracking.uri import sqlite_file
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -38,30 +28,14 @@ LoadModel = Callable[[Path], Any]
 Draw = Callable[[Path, Path], list[Path]]
 """A run's directory, a folder to draw into -> the figures' files."""
 
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}
+"""MLflow's word for how a run ended; the tag cnnlab.status says it exactly."""
+
 BATCH = 1000
 """Metrics that MLflow takes in one call."""
 TAG = "cnnlab.run_id"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """So that the UI opens an experiment on its training runs, not on language models."""
-
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
-"""Set before MLflow is imported, unless the user has: the courier has its own patience, and nobody to talk to."""
-
-
-def import_mlflow() -> Any:
-    """mlflow (4 s), quiet."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return mlflow
 
 
 class Delivery:
@@ -84,7 +58,7 @@ class Delivery:
     def client(self) -> "MlflowClient":
         if self._client is None:
             mlflow = import_mlflow()
-            self._make_sqlite_folder()
+            correct(self.uri)
             mlflow.set_tracking_uri(self.uri)
             self._client = mlflow.MlflowClient(self.uri)
         return self._client
@@ -95,6 +69,7 @@ class Delivery:
         Raises whatever MLflow raises; nothing is lost by it, and the next call goes on.
         """
         with FileLock(self.run.path / "delivery.lock", timeout=120):
+            stamp = open_store(self.uri)
             progress = load_progress(self.run, self.uri)
             records, end = read(self.run.journal_file, progress.offset)
             if not records:
@@ -105,26 +80,22 @@ class Delivery:
             self._deliver(mlflow_run, records)
             complete = isinstance(records[-1], Ended)
             # until an end is delivered whole, its records are delivered again
-            save_progress(self.run, self.uri, Progress(mlflow_run, progress.offset if complete else end))
+            delivered = Progress(mlflow_run, progress.offset if complete else end, stamp=stamp)
+            save_progress(self.run, self.uri, delivered)
             if complete:
                 self._finish(mlflow_run)
-                save_progress(self.run, self.uri, Progress(mlflow_run, end, complete=True))
+                save_progress(self.run, self.uri, replace(delivered, offset=end, complete=True))
             return complete
 
     def _deliver(self, mlflow_run: str, records: Sequence[Record]) -> None:
         from mlflow.entities import Metric
 
         for record in records:
-            if isinstance(record, RunCreated):
-                self._start(mlflow_run, parameters(record), created_tags(record))
-            elif isinstance(record, RunStarted):
-                self._start(mlflow_run, {}, tags(record))
+            if record.begins:
+                self._start(mlflow_run, record.mlflow_params(), record.mlflow_tags())
+            if isinstance(record, RunStarted):
                 self._log_dataset(mlflow_run, record)
-            elif isinstance(record, SweepStarted):
-                self._start(mlflow_run, sweep_parameters(record), sweep_tags(record))
-            elif isinstance(record, ComparisonStarted):
-                self._start(mlflow_run, {}, comparison_tags(record))
-        rows = [Metric(*row) for record in records for row in metrics(record)]
+        rows = [Metric(*row) for record in records for row in record.mlflow_metrics()]
         for first in range(0, len(rows), BATCH):
             self.client.log_batch(mlflow_run, metrics=rows[first : first + BATCH])
 
@@ -135,11 +106,17 @@ class Delivery:
         if progress.mlflow_run_id is None:
             return None
         try:
-            self.client.get_run(progress.mlflow_run_id)
+            run = self.client.get_run(progress.mlflow_run_id)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
+        if run.info.lifecycle_stage == "deleted":
+            self._refuse_deleted_experiment()
+            raise RunFailed(
+                f"this run was deleted in MLflow; to restore it: MLFLOW_TRACKING_URI={self.uri} mlflow runs restore "
+                f"--run-id {progress.mlflow_run_id}, then cnnlab sync {self.run.word}"
+            )
         return progress.mlflow_run_id
 
     def _find(self) -> str | None:
@@ -178,6 +155,7 @@ class Delivery:
         from mlflow.exceptions import MlflowException
 
         name = self.run.created.experiment
+        self._refuse_deleted_experiment()
         if experiment := self.client.get_experiment_by_name(name):
             return str(experiment.experiment_id)
         try:
@@ -188,19 +166,22 @@ class Delivery:
                 raise
             return str(experiment.experiment_id)
 
+    def _refuse_deleted_experiment(self) -> None:
+        """Raises RunFailed: MLflow keeps its name, and takes nothing for it."""
+        experiment = self.client.get_experiment_by_name(self.run.created.experiment)
+        if experiment is not None and experiment.lifecycle_stage == "deleted":
+            raise RunFailed(
+                f"MLflow's experiment {experiment.name!r} was deleted; to restore it: MLFLOW_TRACKING_URI={self.uri} "
+                f"mlflow experiments restore --experiment-id {experiment.experiment_id}, then cnnlab sync; new runs "
+                "can go elsewhere by --experiment-name"
+            )
+
     def _artifact_location(self, experiment: str) -> str | None:
         """Beside a SQLite database; a server knows its own place."""
-        if not self.uri.startswith("sqlite"):
+        database = sqlite_file(self.uri)
+        if database is None:
             return None
-        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in experiment)
-        return (self._sqlite_folder() / "artifacts" / safe).as_uri()
-
-    def _sqlite_folder(self) -> Path:
-        return Path(self.uri.partition(":///")[2]).absolute().parent
-
-    def _make_sqlite_folder(self) -> None:
-        if self.uri.startswith("sqlite"):
-            self._sqlite_folder().mkdir(parents=True, exist_ok=True)
+        return artifact_folder(database, experiment).as_uri()
 
     def _start(self, mlflow_run: str, params: dict[str, str], tags: dict[str, str]) -> None:
         """Parameters and tags; after a resume the run is running again."""
@@ -218,7 +199,7 @@ class Delivery:
 
         inputs = self.client.get_run(mlflow_run).inputs
         if not (inputs and inputs.dataset_inputs):
-            dataset = Dataset(**dataset_fields(started))
+            dataset = Dataset(**started.dataset_fields())
             self.client.log_inputs(mlflow_run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def _finish(self, mlflow_run: str) -> None:
@@ -227,14 +208,14 @@ class Delivery:
         assert isinstance(ended, Ended)
         for file in (self.run.config_file, self.run.journal_file):
             self.client.log_artifact(mlflow_run, str(file))
-        if not isinstance(ended, RunEnded):
+        if ended.leaves_report:
             self._log_report(mlflow_run)
         elif self.run.created.parent is None:  # the trials of a sweep are many: curves, but no figures and no model
             self._log_figures(mlflow_run)
             outputs = self.client.get_run(mlflow_run).outputs
-            if ended.weights_file and not (outputs and outputs.model_outputs):
+            if isinstance(ended, RunEnded) and ended.weights_file and not (outputs and outputs.model_outputs):
                 self._log_model(mlflow_run)
-        for key, value in ended_tags(ended, is_trial="trial" in self.run.created.tags).items():
+        for key, value in ended.mlflow_tags(of_trial="trial" in self.run.created.tags).items():
             self.client.set_tag(mlflow_run, key, value)
         self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))
 
@@ -269,21 +250,9 @@ class Delivery:
                 name="model",
                 signature=ModelSignature(
                     Schema([TensorSpec(np.dtype("uint8"), (-1, *started.image_shape))]),
-                    Schema([TensorSpec(np.dtype("float32"), (-1, len(started.classes)))]),
+                    Schema([TensorSpec(np.dtype("float32"), (-1, *(started.output_shape or (len(started.classes),))))]),
                 ),
                 # given, because MLflow would find them out by importing the model in a process of its own
                 pip_requirements=[f"cnnlab=={__version__}", f"torch=={version('torch')}"],
                 **({"serialization_format": "pickle"} if knows_formats else {}),
             )
-
-
-def store_answers(uri: str) -> str | None:
-    """None where MLflow can be asked at this URI, else one line that says what it said. Makes no new database."""
-    if uri.startswith("sqlite") and not Path(uri.partition(":///")[2]).exists():
-        return None
-    mlflow = import_mlflow()
-    try:
-        mlflow.MlflowClient(uri).search_experiments(max_results=1)
-    except Exception as error:  # whatever MLflow, its database or the network come up with
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
-    return None

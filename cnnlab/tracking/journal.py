@@ -1,6 +1,5 @@
 """The journal of a run: one record a line, append-only, the truth of which MLflow is a view."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from cnnlab.errors import RunFailed
-from cnnlab.records import KINDS, Record, from_dict, to_dict
+from cnnlab.records import Record, from_line, to_line
 
 R = TypeVar("R")
 
@@ -23,7 +22,7 @@ class Journal:
 
     def write(self, record: Record) -> None:
         """One line; it survives the death of this process, and after `sync` that of the machine."""
-        self._file.write(json.dumps(to_dict(record)).encode() + b"\n")
+        self._file.write(to_line(record) + b"\n")
         self._file.flush()
 
     def sync(self) -> None:
@@ -62,11 +61,11 @@ def read(path: Path, offset: int = 0) -> tuple[list[Record], int]:
     records = []
     for line in data.splitlines():
         try:
-            values = json.loads(line)
-            if values["record"] in KINDS:
-                records.append(from_dict(values))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            record = from_line(line)
+        except ValueError as error:
             raise RunFailed(f"{path}: a line of the journal is no record ({error}): {line[:60]!r}") from None
+        if record is not None:
+            records.append(record)
     return records, offset + len(data)
 
 

@@ -2,13 +2,16 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from cnnlab.records import typed
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
 from cnnlab.tracking.run_dir import RunDir
+from cnnlab.tracking.store import stamp
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Progress:
     """Of one run to one store."""
 
@@ -19,15 +22,22 @@ class Progress:
     """All of a run that has ended is there, with its model and figures."""
     error: str | None = None
     """What went wrong last; None when the last attempt went well."""
+    stamp: int | None = 0
+    """Of the store that has it; another store at the same place has another, and has nothing of this run."""
 
     def __post_init__(self) -> None:
         if self.offset < 0:
             raise ValueError(f"offset >= 0 must hold, but got {self.offset}")
 
 
+STORES = TypeAdapter(dict[str, Progress])
+"""A store's URI -> how far a run is delivered to it."""
+
+
 def load_progress(run: RunDir, uri: str) -> Progress:
-    """What is known of this run and this store; nothing delivered where nothing is known."""
-    return _all(run).get(uri, Progress())
+    """What is known of this run and this store; nothing delivered where nothing is known, or the store is a new one."""
+    known = _all(run).get(uri, Progress())
+    return known if known.stamp == stamp(uri) else Progress(error=known.error)
 
 
 def save_progress(run: RunDir, uri: str, progress: Progress) -> None:
@@ -47,12 +57,12 @@ def mlflow_run_id(run: RunDir) -> str | None:
 def is_delivered(run: RunDir) -> bool:
     """Whether some store has all of this run, as far as it has got."""
     size = run.journal_file.stat().st_size
-    return any(progress.complete and progress.offset == size for progress in _all(run).values())
+    known = [load_progress(run, uri) for uri in _all(run)]
+    return any(progress.complete and progress.offset == size for progress in known)
 
 
 def _all(run: RunDir) -> dict[str, Progress]:
     try:
-        known = json.loads(run.delivery_file.read_text())
-        return {uri: typed(Progress, values) for uri, values in known.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return STORES.validate_json(run.delivery_file.read_bytes())
+    except (OSError, ValueError):
         return {}  # not there, torn or damaged: the run is found again in MLflow by its tag

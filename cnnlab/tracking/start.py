@@ -3,16 +3,16 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 
+from cnnlab.process import command_of
 from cnnlab.tracking.progress import load_progress
 from cnnlab.tracking.run_dir import RunDir
 
-COMMAND = (sys.executable, "-m", "cnnlab.cli.courier")
+COMMAND = tuple(command_of("cnnlab.courier"))
 ERROR_SECONDS = 5.0
 """How long an ended run's delivery may keep failing before nobody waits for it."""
 

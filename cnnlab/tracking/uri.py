@@ -22,6 +22,8 @@ def resolve(flag: str | None) -> str:
     name = "--tracking-uri" if flag else "MLFLOW_TRACKING_URI"
     if uri.lower() == "none":
         return "none"
+    head, colon, rest = uri.partition(":")
+    uri = head.lower() + colon + rest  # SQLAlchemy knows no "SQLite"
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme == "sqlite":
         path = uri.partition(":///")[2]
@@ -34,3 +36,8 @@ def resolve(flag: str | None) -> str:
             f"MLflow 3.13), a URI that begins with one of {', '.join(SCHEMES)}, or none"
         )
     return uri
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None if the store is another kind."""
+    return Path(uri.partition(":///")[2]).absolute() if uri.startswith("sqlite") else None

@@ -1,15 +1,17 @@
-"""Loss, optimizer, schedule, checkpoint, and `fit`: the loop."""
+"""The loop and what it needs: ledger, driver, learner, gradients, evaluation, checkpoint; `fit` trains one run."""
 
 from cnnlab.training.checkpoint import Checkpoint, load_latest
 from cnnlab.training.device import out_of_memory, resolve_device, resolve_precision
 from cnnlab.training.fit import fit
-from cnnlab.training.learner import Learner, trained_form
-from cnnlab.training.threads import usable_threads
+from cnnlab.training.learner import Learner
+from cnnlab.training.network import trained_form
+from cnnlab.training.process import configure_process, usable_threads
 from cnnlab.training.weights import load_tensors
 
 __all__ = [
     "Checkpoint",
     "Learner",
+    "configure_process",
     "fit",
     "load_latest",
     "load_tensors",

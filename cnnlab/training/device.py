@@ -15,9 +15,9 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise BadInput(f"training.device: {name} is not here: {_cuda_devices(count)}; use auto or cpu")
+            raise BadInput(f"place.device: {name} is not here: {_cuda_devices(count)}; use auto or cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise BadInput("training.device: mps is not here: it needs a Mac with Apple silicon; use auto or cpu")
+        raise BadInput("place.device: mps is not here: it needs a Mac with Apple silicon; use auto or cpu")
     return device
 
 

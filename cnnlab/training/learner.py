@@ -1,42 +1,45 @@
-"""The learner: takes a step, evaluates, gives and takes its state. The loop around it is `fit`."""
+"""The learner: one network and its optimizer on one device, the driver's trainer of a single row."""
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cnnlab.config import RunConfig
-from cnnlab.data import Dataset, Split
+from cnnlab.data import Batches, Dataset, placement
+from cnnlab.errors import BadInput
 from cnnlab.models import Normalize, build
 from cnnlab.seeds import derive
+from cnnlab.tasks import make_task
 from cnnlab.training.device import default_generator, resolve_device, resolve_precision
+from cnnlab.training.evaluation import evaluate
+from cnnlab.training.gradients import Gradients, InMicroBatches, InParts, has_batch_norm
 from cnnlab.training.guard import FiniteGuard
-from cnnlab.training.memory import keep_freed_memory
+from cnnlab.training.ledger import Measured, Order, Position, Taken
+from cnnlab.training.network import Network, trained_form
 from cnnlab.training.optimizer import make_optimizer
-from cnnlab.training.threads import Parts, count_parts, usable_threads
+from cnnlab.training.process import usable_threads
+from cnnlab.training.schedule import check_warmup
+from cnnlab.training.threads import Parts, count_parts
 from cnnlab.training.weights import copy_weights
+
+ROW = 0
+"""The only one."""
 
 
 class StepResult(NamedTuple):
-    """What a step leaves on the device, each a scalar; nobody has waited for it yet."""
+    """What a step leaves on the device; nobody has waited for it yet."""
 
     loss: Tensor
-    """Mean nats a sample, label smoothing included."""
-    correct: Tensor
-    """Images whose class was predicted, before the update."""
+    """() the mean over the samples, as it is trained: label smoothing included."""
+    sums: Tensor
+    """The task's, counted before the update."""
     bad: Tensor
-    """1 where the loss or the gradient was not finite, so that the update was not applied."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    loss: float
-    """Mean nats a sample, without label smoothing."""
-    accuracy: float
-    confusion: tuple[tuple[int, ...], ...]
-    """Images counted by [true class][predicted class]."""
+    """() 1 if the loss or the gradient was not finite, so that the update was not applied."""
+    size: int
+    """The number of samples."""
 
 
 class Learner:
@@ -44,126 +47,143 @@ class Learner:
 
     Args:
         config: what to train.
-        dataset: gives the image shape, the classes and the statistics that images are normalised with.
+        dataset: what it is trained on.
 
     Raises:
-        BadInput: the device is not here, a layer would come out empty, or the optimizer refuses a parameter.
+        BadInput: the device is not here, a layer would come out empty, the optimizer refuses a parameter, the
+            network cannot be trained on such batches, or the warm-up leaves no step.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset) -> None:
-        self.device = resolve_device(config.training.device)
-        keep_freed_memory()
+        self.config = config
+        self.dataset = dataset
+        self.device = resolve_device(config.place.device)
         self.generator = default_generator(self.device)
-        self.precision = resolve_precision(config.training.precision, self.device)
-        self.label_smoothing = config.loss.label_smoothing
-        self.clip_norm = config.training.clip_norm
-        self.micro_batches = config.training.accumulate
-        self.model = self._make_model(config, dataset)
-        self.parts = self._make_parts(config, dataset)
+        self.task = make_task(config, dataset.classes)
+        self.network = self._make_network()
+        self.model = self.network.model
+        self.parts = Parts(self._count_parts())
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizer = make_optimizer(config.optimizer, self.weights)
         self.guard = FiniteGuard(self.optimizer, self.device)
-        if self.device.type == "cuda":
-            # the same bits each time on the same machine
-            torch.backends.cudnn.deterministic = True
-            torch.backends.cudnn.benchmark = False
+        self.gradients = self._make_gradients()
+        self._check_single_samples()
+        self.batches = self._make_batches()
+        check_warmup(config, len(self.batches))
+        self._epoch: Iterator[tuple[Tensor, Tensor]] = iter(())
+        self._pending: list[StepResult] = []
+        self._best: dict[str, Tensor] = {}
 
-    def _make_model(self, config: RunConfig, dataset: Dataset) -> nn.Module:
-        network = build(config.model, dataset.image_shape, len(dataset.classes), derive(config.training.seed, "init"))
+    @property
+    def precision(self) -> str:
+        return self.network.precision
+
+    @property
+    def operator_threads(self) -> int:
+        """How many CPU threads share an operator, beside the threads that take parts of a batch."""
+        return max(1, usable_threads(self.config.place.threads) // self.parts.count)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(weight.numel() for weight in self.weights)
+
+    def _make_network(self) -> Network:
+        config, dataset = self.config, self.dataset
+        seed = derive(config.training.seed, "init")
+        network = build(config.model, dataset.image_shape, self.task.outputs, seed)
         model = trained_form(network, Normalize.of(dataset.train.inputs))
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return Network(model, self.device, resolve_precision(config.training.precision, self.device))
 
-    def _make_parts(self, config: RunConfig, dataset: Dataset) -> Parts:
-        size, side = config.data.batch_size, dataset.image_shape[1:]
-        threads = usable_threads(config.training.threads)
-        images = len(dataset.train) if size == "full" else size
-        return Parts(count_parts(config, self.device, images, side, threads), threads)
+    def _count_parts(self) -> int:
+        size, side = self._batch_size(), self.dataset.image_shape[1:]
+        return count_parts(self.config, self.device, size, side, usable_threads(self.config.place.threads))
 
-    def step(self, images: Tensor, labels: Tensor, lr: float, noise: int) -> StepResult:
-        """One update of the weights.
+    def _batch_size(self) -> int:
+        size, images = self.config.data.batch_size, len(self.dataset.train)
+        return images if size == "full" else min(size, images)
+
+    def _make_gradients(self) -> Gradients:
+        if self.parts.count > 1:
+            return InParts(self.network, self.task, self.weights, self.parts)
+        return InMicroBatches(self.network, self.task, self.weights, self.config.training.accumulate)
+
+    def _make_batches(self) -> Batches:
+        data, place, train = self.config.data, self.config.place, self.dataset.train
+        return Batches(
+            train,
+            min(self._batch_size() * self.config.training.accumulate, len(train)),
+            self.config.training.seed,
+            data.augment,
+            device=self.device,
+            residence=placement(place.residence, train.inputs.nbytes, self.device),
+            workers=place.workers,
+            join_single=has_batch_norm(self.model),
+        )
+
+    def _check_single_samples(self) -> None:
+        """Raises BadInput if batches of one sample are asked of a network that takes statistics over a batch."""
+        if self._batch_size() > 1 or not has_batch_norm(self.model):
+            return
+        try:
+            copy.deepcopy(self.model).train()(self.dataset.train.inputs[:1].to(self.device))
+        except ValueError as error:
+            raise BadInput(
+                f"data.batch_size: 1 is not allowed for this network: its batch normalisation sees a single value per "
+                f"channel ({str(error).splitlines()[0]}); it must be 2 or more"
+            ) from None
+
+    def begin_epoch(self, rows: Mapping[int, Position]) -> None:
+        """Every layer is put into training mode, whatever mode anyone has left it in."""
+        self.model.train()
+        self._epoch = self.batches.epoch(rows[ROW].epoch, first=rows[ROW].batch)
+
+    def step(self, orders: Mapping[int, Order]) -> None:
+        inputs, targets = next(self._epoch)
+        self._pending.append(self.update(inputs, targets, orders[ROW]))
+
+    def update(self, inputs: Tensor, targets: Tensor, order: Order) -> StepResult:
+        """One update of the weights, the model in training mode.
 
         Args:
-            images: (B, C, H, W) uint8 on the device.
-            labels: (B,) int64 on the device.
-            lr: the learning rate of this step.
-            noise: seed of what is random inside the model (dropout).
+            inputs: (B, C, H, W) uint8 on the device.
+            targets: the batch's, on the device.
         """
-        self.generator.manual_seed(noise)
-        if not self.model.training:
-            self.model.train()
-        loss, correct = (self._backward if self.parts.count == 1 else self._backward_in_parts)(images, labels)
+        self.generator.manual_seed(order.noise)
+        batch = self.gradients(inputs, targets)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-        if self.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.weights, self.clip_norm, norm, foreach=True)
+        if self.config.training.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.training.clip_norm, norm, foreach=True)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        return StepResult(loss, correct, self.guard.step(loss, norm))
+            group["lr"] = order.lr
+        return StepResult(batch.loss, batch.sums, self.guard.step(batch.loss, norm), len(inputs))
 
-    def _backward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of the mean loss over the batch, in `micro_batches` parts (their sum, weighted by size)."""
-        for weight in self.weights:
-            weight.grad = None
-        losses, correct = [], []
-        for part, targets in zip(images.chunk(self.micro_batches), labels.chunk(self.micro_batches), strict=True):
-            logits = self._logits(part)
-            loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
-            if len(part) < len(images):
-                loss = loss * (len(part) / len(images))
-            loss.backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
-            correct.append((logits.detach().argmax(1) == targets).sum())
-        if len(losses) == 1:
-            return losses[0], correct[0]
-        return torch.stack(losses).sum(), torch.stack(correct).sum()
+    def collect(self) -> dict[int, Taken]:
+        pending, self._pending = self._pending, []
+        losses = torch.stack([result.loss for result in pending]).tolist()
+        bad = torch.stack([result.bad for result in pending]).tolist()
+        sums = torch.stack([result.sums for result in pending]).sum(0).flatten().tolist()
+        return {ROW: Taken(losses, [flag == 1.0 for flag in bad], [result.size for result in pending], sums)}
 
-    def _backward_in_parts(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """As `_backward`, a thread a part; summed in the order of the parts, so the bits are the same each time."""
-        count = min(self.parts.count, len(images))
-        shares = [len(part) / len(images) for part in labels.tensor_split(count)]
-        done = self.parts.map(self._gradients, images.tensor_split(count), labels.tensor_split(count), shares)
-        for weight, *gradients in zip(self.weights, *(part.gradients for part in done), strict=True):
-            weight.grad = _sum_like(weight, [gradient for gradient in gradients if gradient is not None])
-        return torch.stack([part.loss for part in done]).sum(), torch.stack([part.correct for part in done]).sum()
+    def measure(self, rows: Collection[int], split: str) -> dict[int, Measured]:
+        data = {"val": self.dataset.val, "test": self.dataset.test}[split]
+        return {ROW: evaluate(self.network, data, self.task, self.parts)}
 
-    def _gradients(self, images: Tensor, labels: Tensor, share: float) -> "_PartResult":
-        """Of a part that is `share` of a batch, without touching what other threads see."""
-        logits = self._logits(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing) * share
-        gradients = torch.autograd.grad(loss, self.weights, allow_unused=True)
-        return _PartResult(loss.detach(), (logits.detach().argmax(1) == labels).sum(), gradients)
+    def keep_best(self, row: int) -> None:
+        self._best = copy_weights(self.model)
 
-    def _logits(self, images: Tensor) -> Tensor:
-        """(N, classes) float32"""
-        if self.precision == "fp32":
-            return self.model(images)  # type: ignore[no-any-return]
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            return self.model(images).float()  # type: ignore[no-any-return]
+    def best_weights(self, row: int) -> dict[str, Tensor]:
+        return self._best
 
-    def evaluate(self, split: Split) -> Evaluation:
-        """Loss and accuracy over a whole split, the model in evaluation mode. Waits for the device once, at the end."""
-        self.model.eval()
-        done = self.parts.map(self._evaluate_chunk, *zip(*_chunks(split), strict=True))
-        classes = done[0].classes
-        counts = torch.bincount(torch.cat([chunk.cells for chunk in done]), minlength=classes**2)
-        counts = counts.view(classes, classes).cpu()
-        return Evaluation(
-            loss=torch.stack([chunk.loss_sum for chunk in done]).cpu().double().sum().item() / len(split),
-            accuracy=counts.trace().item() / len(split),
-            confusion=tuple(tuple(row) for row in counts.tolist()),
-        )
+    def load_best(self, row: int) -> None:
+        self.load_weights(self._best)
 
-    @torch.inference_mode()
-    def _evaluate_chunk(self, images: Tensor, labels: Tensor) -> "_ChunkResult":
-        targets = labels.to(self.device, non_blocking=True)
-        logits = self._logits(images.to(self.device, non_blocking=True))
-        classes = logits.shape[1]
-        return _ChunkResult(
-            F.cross_entropy(logits, targets, reduction="sum"), targets * classes + logits.argmax(1), classes
-        )
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Put these weights and buffers in place of the present ones."""
+        self.model.load_state_dict(weights)
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that a further step depends on: tensors by name, and plain values."""
+    def state(self, row: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         optimizer = self.optimizer.state_dict()
         numbers: dict[int, dict[str, Any]] = {}
@@ -175,9 +195,10 @@ class Learner:
                     numbers.setdefault(index, {})[key] = value
         return tensors, {"optimizer": {"param_groups": optimizer["param_groups"], "state": numbers}}
 
-    def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """The inverse of `state`."""
+    def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """The inverse of `state`, the best weights (`best.NAME`) with it."""
         self.load_weights(_below("model.", tensors))
+        self._best = _below("best.", tensors)
         state: dict[int, dict[str, Any]] = {int(index): dict(v) for index, v in values["optimizer"]["state"].items()}
         for name, tensor in _below("optimizer.", tensors).items():
             index, key = name.split(".", 1)
@@ -189,62 +210,6 @@ class Learner:
         weight = self.weights[index]
         return torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor) if weight.shape == tensor.shape else tensor
 
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Put these weights and buffers in place of the present ones."""
-        self.model.load_state_dict(weights)
 
-    def weights_copy(self) -> dict[str, Tensor]:
-        """The weights and buffers as they are now."""
-        return copy_weights(self.model)
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers are trained."""
-        return sum(weight.numel() for weight in self.weights)
-
-
-class _PartResult(NamedTuple):
-    """Of a part of a batch: its share of the mean loss, its images that were right, its share of the gradients."""
-
-    loss: Tensor
-    correct: Tensor
-    gradients: tuple[Tensor | None, ...]
-
-
-class _ChunkResult(NamedTuple):
-    """Of a part of a split: the sum of its losses, and for each image true class * classes + predicted class."""
-
-    loss_sum: Tensor
-    cells: Tensor
-    classes: int
-
-
-def _sum_like(weight: Tensor, gradients: list[Tensor]) -> Tensor | None:
-    """Their sum, in the weight's memory format: fused kernels walk both in the order of memory."""
-    if not gradients:
-        return None
-    total = gradients[0]
-    if total.stride() != weight.stride():
-        total = torch.empty_like(weight).copy_(total)
-    for gradient in gradients[1:]:
-        total = total.add_(gradient)
-    return total
-
-
-def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:
-    """What is trained and saved: normalisation, then the network; takes (N, C, H, W) uint8, gives (N, classes)."""
-    model = nn.Sequential()
-    model.add_module("normalize", normalize)
-    model.add_module("network", network)
-    return model
-
-
-def _chunks(split: Split) -> list[tuple[Tensor, Tensor]]:
-    """Parts as large as pays: beyond, activations outgrow the memory that is kept (docs/performance.md)."""
-    height, width = split.inputs.shape[2:]
-    size = max(16, min(1024, 400_000 // (height * width)))
-    return list(zip(torch.split(split.inputs, size), torch.split(split.targets, size), strict=True))
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

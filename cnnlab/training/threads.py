@@ -7,7 +7,6 @@ more depends on the processor (docs/performance.md).
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TypeVar
 
 import torch
@@ -30,13 +29,11 @@ class Parts:
 
     Args:
         count: 1 for the batch as a whole.
-        threads: all that may be used; where there are more than parts, operators share the rest.
     """
 
-    def __init__(self, count: int, threads: int) -> None:
+    def __init__(self, count: int) -> None:
         self.count = count
         self._others = ThreadPoolExecutor(count - 1) if count > 1 else None
-        torch.set_num_threads(max(1, threads // count))
 
     def map(self, function: Callable[..., T], *columns: Iterable[object]) -> list[T]:
         """What `function` gives for each row, in order; the rows are dealt out in turn, this thread has the first."""
@@ -50,11 +47,6 @@ class Parts:
         others = [self._others.submit(work, thread) for thread in range(1, self.count)]
         done = [work(0), *(other.result() for other in others)]
         return [done[row % self.count][row // self.count] for row in range(len(rows))]
-
-
-def usable_threads(asked: int | None) -> int:
-    """`training.threads`, or as many as PyTorch took when this process began."""
-    return asked or _threads_at_first()
 
 
 def count_parts(config: RunConfig, device: torch.device, batch_size: int, side: tuple[int, int], threads: int) -> int:
@@ -80,8 +72,3 @@ def count_parts(config: RunConfig, device: torch.device, batch_size: int, side: 
 def _processor() -> str:
     """The widest instructions that PyTorch uses here: DEFAULT, AVX2, AVX512, ..."""
     return torch.backends.cpu.get_cpu_capability()
-
-
-@cache
-def _threads_at_first() -> int:
-    return torch.get_num_threads()

@@ -1,0 +1,1 @@
+"""Comparisons: arms tuned with the same budget, trained again on fresh seeds, judged pair by pair."""

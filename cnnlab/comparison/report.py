@@ -1,0 +1,210 @@
+"""A comparison as files: JSON, CSV, a Markdown table, the figures, and one page that needs no network."""
+
+import base64
+import csv
+import html
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cnnlab.comparison.figures import HEADINGS, draw_comparison
+from cnnlab.comparison.statistics import Pair, Summary, least_p_value
+from cnnlab.comparison.verdicts import ArmResult, Comparison, ToTarget, sentence
+
+COLUMNS = ("", "trials", "diverged", "tuned", "mean ± std", "95 % interval", "median", "untuned", "to the target", "lr")
+PAIR_COLUMNS = ("pair", "difference", "95 % interval", "P(A > B)", "t", "Wilcoxon", "verdict")
+
+
+def write_comparison(found: Comparison, folder: Path) -> list[Path]:
+    """All of it into a folder, made where there is none; the files."""
+    folder.mkdir(exist_ok=True)
+    texts = {
+        "compare.json": json.dumps(comparison_json(found), indent=1) + "\n",
+        "compare.md": markdown(found),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    figures = draw_comparison(found, folder)
+    (folder / "compare.html").write_text(_page(found, figures), encoding="utf-8")
+    return [*(folder / name for name in texts), _write_scores(found, folder / "compare.csv"), *figures]
+
+
+def comparison_json(found: Comparison) -> dict[str, Any]:
+    """The object that `compare --json` prints. Scores are test accuracies, fractions in [0, 1].
+
+    `p_value` is what the verdict rests on: the larger of the paired t test's and the exact Wilcoxon test's, both
+    corrected by Holm over the pairs; null where there are too few seeds for either. A target that was missed is null.
+    """
+    return {
+        "question": found.question,
+        "optimizers": [_arm_json(found, arm) for arm in found.arms],
+        "pairs": [_pair_json(pair) for pair in found.pairs],
+        "ranking": found.ranking,
+        "warnings": list(found.warnings),
+        "verdict": sentence(found),
+        "margin": found.margin,
+        "target": found.target,
+        "caveats": list(found.caveats),
+    }
+
+
+def markdown(found: Comparison) -> str:
+    """Tables to paste into a paper, with what has to be said beside them."""
+    lines = [f"**{sentence(found)}.**", "", *_markdown_table(COLUMNS, arm_rows(found))]
+    if found.pairs:
+        lines += ["", *_markdown_table(PAIR_COLUMNS, pair_rows(found)), "", f"{note_on_pairs(found)}."]
+    notes = [*(f"Warning: {warning}." for warning in found.warnings), *(f"{caveat}." for caveat in found.caveats)]
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
+
+
+def arm_rows(found: Comparison) -> list[list[str]]:
+    """A row an arm, as COLUMNS says. Accuracies in per cent."""
+    rows = []
+    for arm in found.arms:
+        summary, untuned, to = _known(found, arm)
+        near = found.near_best(arm)
+        rows.append(
+            [
+                arm.name,
+                str(len(arm.tried)),
+                str(arm.infeasible),
+                ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in arm.best_params.items()),
+                f"{100 * summary.mean:.2f} ± {100 * summary.std:.2f}" if summary else "none",
+                f"{100 * summary.ci_low:.2f} to {100 * summary.ci_high:.2f}" if summary else "",
+                f"{100 * summary.median:.2f}" if summary else "",
+                f"{100 * untuned.mean:.2f} ± {100 * untuned.std:.2f}" if untuned else "",
+                "" if to is None else _never(to.steps, f"{to.steps:.0f} steps, {to.seconds:.1f} s"),
+                "" if near is None else f"{near:.0%} of its range within 1 point",
+            ]
+        )
+    return rows
+
+
+def note_on_pairs(found: Comparison) -> str:
+    """What the pairs' p-values are, and why there is none where there is none."""
+    note = "differences in points of accuracy; p-values of the paired t and the exact Wilcoxon test, after Holm"
+    if all(pair.p_value is not None and pair.p_wilcoxon is not None for pair in found.pairs):
+        return note
+    least = least_p_value(found.seeds)
+    return f"{note}; none: {found.seeds} seeds give p = {least:.2g} at best, times {len(found.pairs)} for Holm"
+
+
+def pair_rows(found: Comparison) -> list[list[str]]:
+    """A row a pair, as PAIR_COLUMNS says. Differences in points of accuracy."""
+    return [
+        [
+            f"{pair.a} - {pair.b}",
+            f"{100 * pair.difference:+.2f}",
+            f"{100 * pair.ci_low:+.2f} to {100 * pair.ci_high:+.2f}",
+            f"{pair.probability:.2f}",
+            _p_value(pair.p_t),
+            _p_value(pair.p_wilcoxon),
+            pair.verdict + (f" (about {pair.seeds_to_decide} seeds)" if pair.seeds_to_decide else ""),
+        ]
+        for pair in found.pairs
+    ]
+
+
+def _arm_json(found: Comparison, arm: ArmResult) -> dict[str, Any]:
+    summary, untuned, to = _known(found, arm)
+    return {
+        "name": arm.name,
+        "trials": len(arm.tried),
+        "best_params": arm.best_params,
+        "seeds": len(arm.finals),
+        "scores": [final.score for final in arm.finals],
+        **_summary_json(summary),
+        "infeasible": arm.infeasible,
+        "untuned": {"scores": [final.score for final in arm.untuned], **_summary_json(untuned)},
+        "steps_to_target": _finite(to.steps if to else None),
+        "seconds_to_target": _finite(to.seconds if to else None),
+        "missed_target": to.missed if to else None,
+        "lr_range_near_best": found.near_best(arm),
+    }
+
+
+def _known(found: Comparison, arm: ArmResult) -> tuple[Summary | None, Summary | None, ToTarget | None]:
+    return found.summaries.get(arm.name), found.untuned.get(arm.name), found.to_target.get(arm.name)
+
+
+def _summary_json(summary: Summary | None) -> dict[str, float | None]:
+    keys = ("mean", "std", "median", "ci_low", "ci_high")
+    return {key: getattr(summary, key) if summary else None for key in keys}
+
+
+def _pair_json(pair: Pair) -> dict[str, Any]:
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "difference": pair.difference,
+        "ci_low": pair.ci_low,
+        "ci_high": pair.ci_high,
+        "p_value": pair.p_value,
+        "verdict": pair.verdict,
+        "p_t": pair.p_t,
+        "p_wilcoxon": pair.p_wilcoxon,
+        "p_equal": pair.p_equal,
+        "probability": pair.probability,
+        "seeds_to_decide": pair.seeds_to_decide,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _never(value: float, text: str) -> str:
+    return text if math.isfinite(value) else "missed"
+
+
+def _p_value(p: float | None) -> str:
+    if p is None:
+        return "none"
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
+
+
+def _write_scores(found: Comparison, path: Path) -> Path:
+    """One line a training of the finals."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["arm", "settings", "seed", "test_accuracy", "diverged", "steps", "seconds"])
+        for arm in found.arms:
+            for settings, finals in (("tuned", arm.finals), ("untuned", arm.untuned)):
+                for f in finals:
+                    steps, seconds = (f.steps[-1], round(f.seconds[-1], 3)) if f.history else ("", "")
+                    writer.writerow([arm.name, settings, f.seed, f.score, f.diverged, steps, seconds])
+    return path
+
+
+def _page(found: Comparison, figures: Sequence[Path]) -> str:
+    parts = [f"<p><strong>{html.escape(sentence(found))}.</strong></p>", _html_table(COLUMNS, arm_rows(found))]
+    if found.pairs:
+        parts += [_html_table(PAIR_COLUMNS, pair_rows(found)), f"<p>{html.escape(note_on_pairs(found))}.</p>"]
+    notes = [*(f"Warning: {warning}" for warning in found.warnings), *found.caveats]
+    parts.append("<ul>" + "".join(f"<li>{html.escape(note)}</li>" for note in notes) + "</ul>")
+    for path in figures:
+        data = base64.b64encode(path.read_bytes()).decode()
+        heading = html.escape(HEADINGS[path.stem])
+        parts.append(f'<h2>{heading}</h2>\n<img alt="{heading}" src="data:image/png;base64,{data}">')
+    title = html.escape(f"Comparison over {found.question}")
+    style = "body{font-family:sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:left}img{max-width:100%}"
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{style}</style></head>\n<body><h1>{title}</h1>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+
+
+def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
+    return f"<table><tr>{head}</tr>\n{body}</table>"

@@ -1,0 +1,283 @@
+"""What a comparison of arms found: their scores on fresh seeds, each pair's verdict, and how far the tuning is to be
+trusted."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, combinations
+
+from cnnlab.comparison.statistics import (
+    LEAST_SEEDS,
+    MOST_SEEDS,
+    Pair,
+    Summary,
+    compare_all,
+    expected_best,
+    share_near_best,
+    summarize,
+)
+
+EDGE = 0.05
+"""A best learning rate so near to the end of its range, as a share of its width, says that the range was too narrow."""
+NEAR_BEST = 0.01
+NEAR = 0.1
+"""An axis reaches to arms that are so near to the best, so that one that failed does not press the others together."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One trial of an arm's search."""
+
+    value: float | None
+    """Best validation accuracy; None where it diverged or failed."""
+    lr: float
+    position: float | None = None
+    """Where in its range the learning rate lies, in [0, 1]; None where it is not tuned."""
+    untuned: bool = False
+    """The defaults, which are the first trial."""
+    diverged: bool = False
+
+
+@dataclass(frozen=True)
+class Final:
+    """One training on a fresh seed."""
+
+    seed: int
+    """Its index: the same for each arm means the same initial weights and the same order of the data."""
+    score: float
+    """Test accuracy; 0 of one that diverged."""
+    history: tuple[tuple[int, float, float, float], ...] = ()
+    """After each epoch: step, seconds of that epoch, training loss, validation accuracy."""
+    diverged: bool = False
+
+    @property
+    def steps(self) -> list[int]:
+        return [row[0] for row in self.history]
+
+    @property
+    def seconds(self) -> list[float]:
+        """Since the training began."""
+        return list(accumulate(row[1] for row in self.history))
+
+    @property
+    def accuracies(self) -> list[float]:
+        """On validation data."""
+        return [row[3] for row in self.history]
+
+    def reaches(self, target: float) -> int | None:
+        """The index of the first epoch whose validation accuracy is the target or more."""
+        return next((index for index, value in enumerate(self.accuracies) if value >= target), None)
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """All that is known of one arm."""
+
+    name: str
+    tried: tuple[Tried, ...]
+    """The first is the untuned default, the others are quasi-random."""
+    best_trial: int | None
+    best_params: dict[str, object]
+    """Of the trial that was selected: dotted path -> value."""
+    finals: tuple[Final, ...]
+    untuned: tuple[Final, ...]
+    """The defaults on the same seeds."""
+
+    @property
+    def infeasible(self) -> int:
+        """Trials and finals that diverged."""
+        return sum(tried.diverged for tried in self.tried) + sum(final.diverged for final in self.finals)
+
+    @property
+    def random_values(self) -> list[float]:
+        """Of the quasi-random trials, one that diverged as 0."""
+        return [tried.value or 0.0 for tried in self.tried if not tried.untuned]
+
+    def best_of_first(self, trials: int) -> float:
+        """The value that so many trials would have selected."""
+        return max((tried.value or 0.0 for tried in self.tried[:trials]), default=0.0)
+
+
+@dataclass(frozen=True)
+class ToTarget:
+    """The median over seeds until the target was reached; infinity where most seeds missed it."""
+
+    steps: float
+    seconds: float
+    missed: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All of it."""
+
+    question: str
+    """`optimizer`, or the setting that was compared."""
+    arms: tuple[ArmResult, ...]
+    """The best mean first; those without a final last."""
+    margin: float
+    target: float | None
+    """None where nothing was trained with the defaults to take it from."""
+    summaries: Mapping[str, Summary]
+    untuned: Mapping[str, Summary]
+    pairs: tuple[Pair, ...]
+    to_target: Mapping[str, ToTarget]
+    warnings: tuple[str, ...]
+    caveats: tuple[str, ...]
+
+    @property
+    def ranking(self) -> list[str]:
+        return [arm.name for arm in self.arms]
+
+    @property
+    def seeds(self) -> int:
+        """Which each arm of a pair was trained with."""
+        return len(_common_seeds(self.arms))
+
+    def near_best(self, arm: ArmResult) -> float | None:
+        """The share of its learning rates' range that comes within a point of its best; None of fewer than 3 rates."""
+        points = [(tried.position, tried.value or 0.0) for tried in arm.tried if tried.position is not None]
+        if len(points) < 3:
+            return None
+        return share_near_best([x for x, _ in points], [y for _, y in points], NEAR_BEST)
+
+
+def judge(
+    question: str,
+    arms: Sequence[ArmResult],
+    margin: float,
+    target: float | None = None,
+    caveats: Sequence[str] = (),
+    contains: Callable[[str, str], bool] = lambda general, special: False,
+) -> Comparison:
+    """Rank the arms, compare each pair, and warn of what the tuning may have done.
+
+    Args:
+        question: what the arms differ in.
+        arms: each with its finals on the same seeds; where one lacks a seed, no pair has it.
+        margin: a difference of accuracy too small to matter.
+        target: an accuracy; None for the median of what the untuned defaults reached on validation data.
+        contains: whether an arm has another as a special case.
+    """
+    summaries = {arm.name: summarize([final.score for final in arm.finals]) for arm in arms if arm.finals}
+    ranked = sorted(arms, key=lambda arm: -summaries[arm.name].mean if arm.finals else 1.0)
+    common = _common_seeds(ranked)
+    scores = {arm.name: [final.score for final in arm.finals if final.seed in common] for arm in ranked if arm.finals}
+    pairs = tuple(compare_all(scores, margin)) if common else ()
+    target = _default_target(ranked) if target is None else target
+    return Comparison(
+        question,
+        tuple(ranked),
+        margin,
+        target,
+        summaries,
+        {arm.name: summarize([final.score for final in arm.untuned]) for arm in ranked if arm.untuned},
+        pairs,
+        {} if target is None else {arm.name: _to_target(arm, target) for arm in ranked if arm.finals},
+        tuple(_warnings(ranked, pairs, margin, target, contains)),
+        tuple(caveats),
+    )
+
+
+def sentence(found: Comparison) -> str:
+    """The verdict in a few words."""
+    if not found.pairs:
+        return "nothing to compare: fewer than two were trained to their end"
+    best = found.ranking[0]
+    if found.seeds < LEAST_SEEDS:
+        return (
+            f"{best} has the best mean, but {found.seeds} seeds are too few to claim anything: {LEAST_SEEDS} at least"
+        )
+    mine = [pair for pair in found.pairs if pair.a == best]
+    said = []
+    if better := [pair for pair in mine if pair.verdict == "better"]:
+        said.append("better than " + _listed([f"{p.b} (by {100 * p.difference:.2f} points)" for p in better]))
+    if equal := [pair.b for pair in mine if pair.verdict == "equal"]:
+        said.append(f"equal to {_listed(equal)} within {100 * found.margin:g} points")
+    if undecided := [pair for pair in mine if pair.verdict == "undecided"]:
+        said.append("not told apart from " + _listed([f"{pair.b} ({_would_decide(pair)})" for pair in undecided]))
+    return f"{best} has the best mean; it is {_listed(said)}"
+
+
+def expected_best_of(arm: ArmResult) -> list[float]:
+    """By the number of quasi-random trials, from 1 on."""
+    return expected_best(arm.random_values)
+
+
+def _would_decide(pair: Pair) -> str:
+    return f"about {pair.seeds_to_decide} seeds would decide" if pair.seeds_to_decide else f"{MOST_SEEDS} would not do"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _common_seeds(arms: Sequence[ArmResult]) -> set[int]:
+    found = [{final.seed for final in arm.finals} for arm in arms if arm.finals]
+    return set.intersection(*found) if len(found) > 1 else set()
+
+
+def _default_target(arms: Sequence[ArmResult]) -> float | None:
+    reached = [max(final.accuracies) for arm in arms for final in arm.untuned if final.history]
+    return statistics.median(reached) if reached else None
+
+
+def _to_target(arm: ArmResult, target: float) -> ToTarget:
+    at = [(final, final.reaches(target)) for final in arm.finals]
+    steps = [math.inf if index is None else final.steps[index] for final, index in at]
+    seconds = [math.inf if index is None else final.seconds[index] for final, index in at]
+    return ToTarget(statistics.median(steps), statistics.median(seconds), sum(index is None for _, index in at))
+
+
+def _warnings(
+    arms: Sequence[ArmResult],
+    pairs: Sequence[Pair],
+    margin: float,
+    target: float | None,
+    contains: Callable[[str, str], bool],
+) -> list[str]:
+    found = [
+        f"{arm.name}: no trial was trained to its end, so it is in no pair and ranked last"
+        for arm in arms
+        if not arm.finals
+    ]
+    found += [text for pair in pairs if (text := _under_tuned(pair, margin, contains))]
+    found += [text for arm in arms if (text := _edge(arm))]
+    found += _turned(arms, margin)
+    if missing := [arm.name for arm in arms if arm.finals and {f.seed for f in arm.finals} != _common_seeds(arms)]:
+        found.append(
+            f"{_listed(missing)}: seeds that not all have were left out of the pairs; the same command goes on"
+        )
+    if target is not None and not any(f.reaches(target) is not None for arm in arms for f in arm.finals):
+        found.append(f"the target {target:.4f} was reached by none")
+    return found
+
+
+def _under_tuned(pair: Pair, margin: float, contains: Callable[[str, str], bool]) -> str:
+    """Pairs are in the order of the means, so the first of one is above the second."""
+    if not contains(pair.b, pair.a) or pair.difference <= margin:
+        return ""
+    why = "it is under-tuned" if pair.verdict == "better" else "it is under-tuned, or its seeds were unlucky"
+    return f"{pair.b} is below {pair.a}, its special case: {why}; more trials would show"
+
+
+def _edge(arm: ArmResult) -> str:
+    position = arm.tried[arm.best_trial].position if arm.best_trial is not None else None
+    if position is None or EDGE < position < 1 - EDGE:
+        return ""
+    assert arm.best_trial is not None
+    end = "lower" if position < 0.5 else "upper"
+    return f"{arm.name}: its best learning rate, {arm.tried[arm.best_trial].lr:.3g}, lies at the {end} end of its range"
+
+
+def _turned(arms: Sequence[ArmResult], margin: float) -> list[str]:
+    """Pairs whose order by what was selected would be another with half the trials."""
+    found = []
+    for a, b in combinations(arms, 2):
+        half = max(len(a.tried), len(b.tried)) // 2
+        before = a.best_of_first(half) - b.best_of_first(half)
+        after = a.best_of_first(2 * half + 1) - b.best_of_first(2 * half + 1)
+        if before * after < 0 and max(abs(before), abs(after)) > margin:
+            found.append(f"{a.name} and {b.name} would have been ranked the other way round with half the trials")
+    return found

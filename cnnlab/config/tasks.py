@@ -1,0 +1,51 @@
+"""The tasks: what is wanted of a network on a dataset."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from cnnlab.config.section import NameIn, Section
+from cnnlab.metrics import ACCURACY, LOSS, Metric
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """What the config knows of a task. A dataset's entry says its task; a model's and a loss's say theirs."""
+
+    model: str
+    """The model that is trained if nobody said which."""
+    loss: str
+    """The loss, likewise."""
+    metrics: tuple[Metric, ...]
+    """What it measures, the loss first."""
+    score: Metric
+    """What the best epoch and the best trial are chosen by, if nobody said what."""
+
+
+TASKS = {
+    "classification": TaskEntry(model="cnn", loss="cross_entropy", metrics=(LOSS, ACCURACY), score=ACCURACY),
+}
+
+
+class TaskConfig(Section):
+    name: Annotated[str, NameIn(TASKS)] = Field(
+        "classification", description="what is wanted of the network [default: the dataset's own]"
+    )
+    score: str | None = Field(
+        None, description="the metric that the best epoch and the best trial are chosen by [default: the task's own]"
+    )
+
+    @model_validator(mode="after")
+    def _the_task_has_the_score(self) -> "TaskConfig":
+        known = [metric.name for metric in TASKS[self.name].metrics]
+        if self.score is not None and self.score not in known:
+            raise ValueError(
+                f"score: {self.score!r} is not measured by {self.name}; it must be one of {', '.join(known)}"
+            )
+        return self
+
+    @property
+    def metric(self) -> Metric:
+        """What is to be as good as possible."""
+        return next((m for m in TASKS[self.name].metrics if m.name == self.score), TASKS[self.name].score)

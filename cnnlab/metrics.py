@@ -1,0 +1,83 @@
+"""What a result is measured by: each metric knows which way is better, its worst value, its unit and its format."""
+
+import math
+from collections.abc import Iterable
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="ignore"))
+class Metric:
+    """A number that says how good a trained network is.
+
+    It is part of the journals, so that whoever reads one can rank and print runs of tasks that it does not know.
+    """
+
+    name: str
+    higher_is_better: bool = True
+    worst: float = 0.0
+    """What a training that diverged counts as; finite, so that means and intervals can be taken."""
+    unit: str = ""
+    """Of tables and differences: %, dB, nats."""
+    scale: float = 1.0
+    """A value times this is in `unit`."""
+    digits: int = 4
+    """Behind the point of a value as it is."""
+    margin: float = 0.001
+    """A difference that is too small to matter, if nobody says otherwise."""
+
+    @property
+    def words(self) -> str:
+        """The name in a sentence: `mean IoU`."""
+        return WORDS.get(self.name, self.name.replace("_", " "))
+
+    @property
+    def points(self) -> str:
+        """What a difference is counted in: points (of percent), else the unit."""
+        return "points" if self.unit == "%" else self.unit or "points"
+
+    @property
+    def direction(self) -> str:
+        """Optuna's word."""
+        return "maximize" if self.higher_is_better else "minimize"
+
+    def gain(self, value: float, over: float) -> float:
+        """By how much `value` is better than `over`; negative if it is worse."""
+        return value - over if self.higher_is_better else over - value
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether `value` is better than `than`; not if they are equal."""
+        return self.gain(value, than) > 0
+
+    def rank(self, value: float | None) -> float:
+        """A number to sort by, the best first; None and what is no number come last."""
+        if value is None or math.isnan(value):
+            return math.inf
+        return -value if self.higher_is_better else value
+
+    def best(self, values: Iterable[float | None]) -> float | None:
+        """The best of the values; None if there is none."""
+        known = [value for value in values if value is not None and not math.isnan(value)]
+        return min(known, key=self.rank, default=None)
+
+    def reaches(self, value: float, target: float) -> bool:
+        """Whether `value` is as good as `target` or better."""
+        return self.gain(value, target) >= 0
+
+    def show(self, value: float) -> str:
+        """A value as it is, as in `0.9833`, or with its unit if it is not a fraction, as in `24.31 dB`."""
+        unit = f" {self.unit}" if self.unit and self.unit != "%" and self.scale == 1 else ""
+        return f"{value:.{self.digits}f}{unit}"
+
+    def in_unit(self, value: float) -> float:
+        """A value, or a difference, in `unit`: percent of a fraction."""
+        return value * self.scale
+
+
+WORDS = {"mean_iou": "mean IoU", "psnr": "PSNR"}
+
+ACCURACY = Metric("accuracy", unit="%", scale=100.0, margin=0.002)
+PIXEL_ACCURACY = Metric("pixel_accuracy", unit="%", scale=100.0, margin=0.002)
+MEAN_IOU = Metric("mean_iou", unit="%", scale=100.0, margin=0.002)
+LOSS = Metric("loss", higher_is_better=False, worst=1e3, unit="nats", margin=0.01)

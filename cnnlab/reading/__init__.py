@@ -1,0 +1,5 @@
+"""What is made of runs that have ended: figures."""
+
+from cnnlab.reading.figures import draw
+
+__all__ = ["draw"]

@@ -1,0 +1,87 @@
+"""What every record has in common: a line of the journal, and what it is in MLflow."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import ConfigDict
+
+if TYPE_CHECKING:
+    from cnnlab.records.ended import Ended
+
+Status = Literal["finished", "failed", "interrupted", "died", "pruned"]
+
+CONFIG = ConfigDict(strict=True, extra="forbid")
+"""Of every record: no value is turned into another type, and no unknown field is passed over."""
+
+
+class MetricRow(NamedTuple):
+    """One value of one curve, as MLflow's database holds it."""
+
+    key: str
+    value: float
+    time_ms: int
+    step: int
+    """The number of the training step: the axis that all curves share."""
+
+
+class Record:
+    """One line of a journal.
+
+    A kind of record is a pydantic dataclass with a field `record`, its name in the journal; it says here what it is in
+    MLflow. Times are the record's own, so that delivering it twice adds nothing.
+    """
+
+    begins: ClassVar[bool] = False
+    """Whether the run is running (again) from this record on."""
+
+    def mlflow_metrics(self) -> list[MetricRow]:
+        """What it adds to the curves."""
+        return []
+
+    def mlflow_params(self) -> dict[str, str]:
+        """MLflow's parameters."""
+        return {}
+
+    def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
+        """What the run can be found by.
+
+        Args:
+            of_trial: whether the run is a trial of a sweep.
+        """
+        return {}
+
+    @classmethod
+    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a line that an older version wrote, as this version calls them."""
+        return values
+
+    def death(self, records: "Sequence[Record]", at: float, word: str) -> "Ended | None":
+        """The last word of a run whose process died after this record; None if another record decides.
+
+        Args:
+            records: the whole journal.
+            at: when it died, seconds since 1970.
+            word: what the run is called in a command.
+        """
+        return None
+
+
+def named(tags: dict[str, str]) -> dict[str, str]:
+    """Our tags among those of others: `seed` -> `cnnlab.seed`."""
+    return {f"cnnlab.{key}": value for key, value in tags.items()}
+
+
+def as_text(value: str) -> str:
+    """What a database takes: a path need not be text, and the bytes of it that are none are written as numbers."""
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+def milliseconds(time: float) -> int:
+    """Seconds -> MLflow's unit."""
+    return int(time * 1000)
+
+
+def rows(values: dict[str, float | None], time: float, step: int) -> list[MetricRow]:
+    """A row for each value that is known."""
+    at = milliseconds(time)
+    return [MetricRow(key, float(value), at, step) for key, value in values.items() if value is not None]

@@ -1,0 +1,274 @@
+"""What one training says while it goes.
+
+Losses are means per sample, fractions lie in [0, 1], times are seconds since 1970, durations seconds. A *step* is one
+update of the weights; `step` counts the updates made so far, `epoch` the epochs completed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
+from typing import Any, ClassVar, Literal
+
+from pydantic.dataclasses import dataclass
+
+from cnnlab.metrics import ACCURACY, LOSS, Metric
+from cnnlab.records.ended import Ended
+from cnnlab.records.record import CONFIG, MetricRow, Record, Status, as_text, milliseconds, named, rows
+
+QUESTIONS = ("search", "compare")
+"""Sections of a config that ask for many runs; they are no parameters of one."""
+
+
+@dataclass(frozen=True, config=CONFIG)
+class RunCreated(Record):
+    """The first line of every journal: which run this is, and where its view in MLflow belongs."""
+
+    begins: ClassVar[bool] = True
+    record: Literal["run_created"] = field(default="run_created", kw_only=True)
+    run_id: str
+    time: float
+    experiment: str
+    tracking_uri: str
+    """MLflow's URI as resolved when the run was made; "none" if nothing is delivered until a sync."""
+    config: dict[str, Any]
+    tags: dict[str, str]
+    """Git commit, versions, hardware, command line."""
+    parent: str | None = None
+    """The run id of the sweep that this is a trial of, or of the comparison that it is a part of."""
+
+    def mlflow_params(self) -> dict[str, str]:
+        """The flat config: `optimizer.lr` -> "0.05"."""
+        flat: dict[str, Any] = {}
+        for section, values in self.config.items():
+            if isinstance(values, dict) and section not in QUESTIONS:
+                flat.update({f"{section}.{key}": value for key, value in values.items()})
+        return {key: as_text(value) if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
+
+    def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
+        """Where the run comes from."""
+        given = {key if key.startswith("mlflow.") else f"cnnlab.{key}": as_text(tag) for key, tag in self.tags.items()}
+        return {**given, **named({"run_id": self.run_id, "status": "running"})}
+
+    def death(self, records: Sequence[Record], at: float, word: str) -> "RunEnded":
+        """Of a training: how far it had got."""
+        steps = [record.last for record in records if isinstance(record, Steps)]
+        epochs = [record.epoch for record in records if isinstance(record, Epoch)]
+        of = [f" of {record.epochs}" for record in records if isinstance(record, RunStarted)]
+        epoch = epochs[-1] if epochs else 0
+        reason = f"its process died after epoch {epoch}{of[-1] if of else ''}; cnnlab train --resume {word} goes on"
+        return RunEnded(at, "died", reason, steps[-1] if steps else 0, epoch)
+
+
+@dataclass(frozen=True, config=CONFIG)
+class RunStarted(Record):
+    """The loop begins; again after each resume, then with `step` > 0."""
+
+    begins: ClassVar[bool] = True
+    record: Literal["run_started"] = field(default="run_started", kw_only=True)
+    time: float
+    step: int
+    epoch: int
+    epochs: int
+    steps_per_epoch: int
+    dataset: str
+    dataset_digest: str
+    dataset_source: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    """(C, H, W)"""
+    train_size: int
+    val_size: int
+    test_size: int
+    model: str
+    parameters: int
+    optimizer: str
+    device: str
+    precision: str
+    seed: int
+    task: str = "classification"
+    score: Metric = ACCURACY
+    """What the best epoch is chosen by."""
+    measured: tuple[Metric, ...] = (LOSS, ACCURACY)
+    """What the task measures, the loss first; a network may be measured by more, as by the IoU of each class."""
+    output_shape: tuple[int, ...] | None = None
+    """Of one sample's output; None, in journals of older versions, for a score per class."""
+    counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Split -> how many samples each class has, in the order of `classes`; empty if samples have no class."""
+    notes: tuple[str, ...] = ()
+    """What was noticed about the data: what was skipped and why, which folder was taken for which split."""
+
+    def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
+        return named(
+            {
+                "status": "running",
+                "dataset": self.dataset,
+                "task": self.task,
+                "model": self.model,
+                "parameters": str(self.parameters),
+                "optimizer": self.optimizer,
+                "device": self.device,
+                "precision": self.precision,
+                "seed": str(self.seed),
+            }
+        )
+
+    def dataset_fields(self) -> dict[str, str]:
+        """The fields of MLflow's Dataset entity."""
+        sizes = {"train_images": self.train_size, "val_images": self.val_size, "test_images": self.test_size}
+        image = {"dtype": "uint8", "shape": list(self.image_shape)}
+        return {
+            "name": self.dataset,
+            "digest": self.dataset_digest[:36],  # MLflow's limit
+            "source_type": "local",
+            "source": json.dumps({"uri": self.dataset_source}),
+            "schema": json.dumps({"image": image, "classes": list(self.classes)}),
+            "profile": json.dumps({**sizes, **({"images_per_class": self.counts} if self.counts else {})}),
+        }
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Steps(Record):
+    """The training losses of consecutive steps, as many as passed between two looks at the device."""
+
+    record: Literal["steps"] = field(default="steps", kw_only=True)
+    first: int
+    """The number of the first step, counted from 1 over the whole run."""
+    losses: tuple[float, ...]
+    times: tuple[float, ...]
+    """When each step was given to the device."""
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.losses) - 1
+
+    def after(self, step: int) -> "Steps":
+        """The part of it that lies after `step`."""
+        cut = max(0, step + 1 - self.first)
+        return replace(self, first=self.first + cut, losses=self.losses[cut:], times=self.times[cut:])
+
+    def mlflow_metrics(self) -> list[MetricRow]:
+        numbered = enumerate(zip(self.losses, self.times, strict=True), start=self.first)
+        return [MetricRow("train/loss", loss, milliseconds(time), step) for step, (loss, time) in numbered]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Epoch(Record):
+    """An epoch is done and the validation split measured."""
+
+    record: Literal["epoch"] = field(default="epoch", kw_only=True)
+    time: float
+    epoch: int
+    step: int
+    train: dict[str, float]
+    """Metric -> value over the epoch's batches as they were trained on: with dropout and augmentation, and weights in
+    motion."""
+    val: dict[str, float]
+    """Metric -> value."""
+    lr: float
+    """The learning rate of the epoch's last step."""
+    images_per_second: float
+    """Training images over the epoch's seconds, evaluation included."""
+    seconds: float
+    best: bool
+    """The best validation score so far; if two are equal, the one with the lower validation loss."""
+
+    @classmethod
+    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return _split_into(values, {"train": "train_", "val": "val_"})
+
+    train_loss = property(lambda self: self.train["loss"])
+    val_loss = property(lambda self: self.val["loss"])
+    train_accuracy = property(lambda self: self.train.get("accuracy"))
+    val_accuracy = property(lambda self: self.val.get("accuracy"))
+
+    def mlflow_metrics(self) -> list[MetricRow]:
+        train = {"epoch_loss" if name == "loss" else name: value for name, value in self.train.items()}
+        values: dict[str, float | None] = {
+            "epoch": self.epoch,
+            **{f"train/{name}": value for name, value in train.items()},
+            **{f"val/{name}": value for name, value in self.val.items()},
+            "lr": self.lr,
+            "images_per_second": self.images_per_second,
+        }
+        return rows(values, self.time, self.step)
+
+
+@dataclass(frozen=True, config=CONFIG)
+class CheckpointSealed(Record):
+    """Everything up to `step` is on disk and synced: a resume starts here."""
+
+    record: Literal["checkpoint_sealed"] = field(default="checkpoint_sealed", kw_only=True)
+    time: float
+    step: int
+    epoch: int
+    file: str
+
+
+@dataclass(frozen=True, config=CONFIG)
+class RunEnded(Ended):
+    """A training has ended. What was not reached is None or empty."""
+
+    record: Literal["run_ended"] = field(default="run_ended", kw_only=True)
+    time: float
+    status: Status
+    reason: str
+    """One sentence if the status is not "finished"; else empty."""
+    step: int
+    epoch: int
+    best_epoch: int | None = None
+    best: dict[str, float] = field(default_factory=dict)
+    """Metric -> value on the validation split after the best epoch."""
+    test: dict[str, float] = field(default_factory=dict)
+    """Metric -> value on the test split, with the best epoch's weights."""
+    score: str = "accuracy"
+    """The metric that the best epoch was chosen by."""
+    fit_seconds: float | None = None
+    images_per_second: float | None = None
+    """Training images over `fit_seconds`, evaluation included."""
+    weights_sha256: str | None = None
+    weights_file: str | None = None
+    """The best epoch's weights, relative to the run directory."""
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """What was counted by [true class][predicted class] on the test split: images, or pixels."""
+    diverged: bool = False
+    """It failed because a loss or gradient was not finite."""
+
+    @classmethod
+    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return _split_into(values, {"best": "best_val_", "test": "test_"})
+
+    best_val_accuracy = property(lambda self: self.best.get("accuracy"))
+    test_accuracy = property(lambda self: self.test.get("accuracy"))
+    test_loss = property(lambda self: self.test.get("loss"))
+
+    @property
+    def best_score(self) -> float | None:
+        return self.best.get(self.score)
+
+    @property
+    def test_score(self) -> float | None:
+        return self.test.get(self.score)
+
+    def mlflow_metrics(self) -> list[MetricRow]:
+        test = {f"test/{name}": value for name, value in self.test.items()}
+        return rows({f"best/val_{self.score}": self.best_score, **test}, self.time, self.step)
+
+    def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
+        """How it ended, exactly, which MLflow's status does not say."""
+        states = {"finished": "complete", "failed": "infeasible" if self.diverged else "failed"}
+        state = {"trial_state": states.get(self.status, self.status)} if of_trial else {}
+        return named(
+            {"status": self.status, "reason": self.reason, "weights_sha256": self.weights_sha256 or "", **state}
+        )
+
+
+def _split_into(values: dict[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
+    """Before metrics had names: `val_accuracy` -> `val: {accuracy: ...}`."""
+    found: dict[str, Any] = {name: {} for name in prefixes}
+    for key, value in values.items():
+        home = next((name for name, prefix in prefixes.items() if key.startswith(prefix)), None)
+        if home is None:
+            found[key] = value
+        elif value is not None:
+            found[home][key.removeprefix(prefixes[home])] = value
+    return found

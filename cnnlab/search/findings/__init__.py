@@ -1,0 +1,1 @@
+"""What a sweep found, and its report."""

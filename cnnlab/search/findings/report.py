@@ -1,0 +1,166 @@
+"""What a sweep leaves in its folder: best.yaml, the trials as CSV, and Optuna's plots as one page and as PNG."""
+
+import csv
+import warnings
+from collections.abc import Collection
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import optuna
+from optuna.study import Study
+
+from cnnlab.config import RunConfig, to_yaml
+from cnnlab.search.findings.findings import Findings, feasible, settings_of
+from cnnlab.search.samplers import optuna_name
+
+PLOTS: dict[str, tuple[str, str]] = {
+    "history": ("plot_optimization_history", "Values in the order of the trials"),
+    "importances": ("plot_param_importances", "What mattered"),
+    "slice": ("plot_slice", "Each hyperparameter alone"),
+    "parallel": ("plot_parallel_coordinate", "All hyperparameters of each trial"),
+    "contour": ("plot_contour", "Hyperparameters two by two"),
+    "curves": ("plot_intermediate_values", "Validation accuracy after each epoch"),
+    "timeline": ("plot_timeline", "Which trial ran when"),
+}
+"""File -> the function of optuna.visualization that draws it, and its heading."""
+
+MOST_IN_CONTOUR = 3
+"""Hyperparameters in the contour plots, the most important ones: their number grows with the square."""
+
+LOOK: dict[Any, Any] = {"figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True}
+"""What matplotlib draws the PNG files with."""
+SIZE, SIZES = (10, 7), {"slice": (6, 6)}
+"""Inches of a figure; Optuna gives a slice plot half the width for each hyperparameter."""
+MANY_DECADES = 50.0
+"""An axis whose ends are so far apart has powers of ten enough to be read by them alone."""
+
+
+def load_plots() -> None:
+    """Import what a report is drawn with, 2 s, at a time when a core is idle."""
+    for name in ("matplotlib.pyplot", "optuna.importance", "optuna.visualization.matplotlib", "plotly.io"):
+        import_module(name)
+
+
+def write_report(findings: Findings) -> list[Path]:
+    """All of it, below the study's folder; the files. Plots that the trials do not suffice for are left out."""
+    folder = findings.plan.folder / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [_write_trials(findings, folder / "trials.csv")]
+    if findings.best:
+        files.append(_write_best(findings, findings.plan.folder / "best.yaml"))
+    study = feasible(findings.slots)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna's, that its matplotlib plots are experimental
+        files += _draw(study, findings, folder)
+        files.append(_write_page(study, findings, folder / "report.html"))
+    return files
+
+
+def _write_best(findings: Findings, path: Path) -> Path:
+    """The best trial as an experiment that repeats it."""
+    assert findings.best
+    config = RunConfig.model_validate(findings.best.config)
+    heading = (
+        f"# The best of {len(findings.slots)} trials of the study {findings.plan.study}: trial {findings.best.number}, "
+        f"validation accuracy {findings.best.value:.4f}.\n"
+    )
+    path.write_text(heading + to_yaml(config), encoding="utf-8")
+    return path
+
+
+def _write_trials(findings: Findings, path: Path) -> Path:
+    settings = list(dict.fromkeys(dimension.path for dimension in findings.plan.space.dimensions))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["trial", "state", "value", "epochs", "seconds", *settings])
+        for slot in findings.slots:
+            had = settings_of(findings.plan, slot)
+            trial = slot.trial
+            epochs = trial.last_step if trial else None
+            seconds = trial.duration.total_seconds() if trial and trial.duration else None
+            writer.writerow([slot.number, slot.state, slot.value, epochs, seconds, *(had.get(s, "") for s in settings)])
+    return path
+
+
+def _draw(study: Study, findings: Findings, folder: Path) -> list[Path]:
+    """PNG files by matplotlib, which needs no browser."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as plots
+
+    files = []
+    for name, (function, _) in PLOTS.items():
+        # Set before Optuna draws, which places colour bars by it; a context, since Optuna sets a style for good.
+        with mpl.rc_context({**LOOK, "figure.figsize": SIZES.get(name, SIZE)}):
+            drawn = _plot(plots, function, study, findings)
+            if drawn is not None:
+                figure = pyplot.gcf()
+                _thin_out(figure)
+                if name == "parallel":
+                    _name_in_full(drawn, {path for trial in study.trials for path in trial.params})
+                figure.savefig(folder / f"{name}.png", bbox_inches="tight")
+                files.append(folder / f"{name}.png")
+            pyplot.close("all")
+    return files
+
+
+def _thin_out(figure: Any) -> None:
+    """Names at the left and below only, few tick labels on logarithmic x axes: plots beside each other are narrow."""
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
+
+    for axes in figure.axes:
+        if axes.get_subplotspec() is not None:
+            axes.label_outer()
+        if axes.get_xscale() == "log":
+            low, high = axes.get_xlim()
+            few = [float(f"{low * (high / low) ** share:.2g}") for share in (0.15, 0.5, 0.85)]
+            axes.xaxis.set_major_locator(LogLocator(numticks=4) if high > MANY_DECADES * low else FixedLocator(few))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _name_in_full(axes: Any, names: Collection[str]) -> None:
+    """Undo Optuna's cut of names above 20 characters, where what is left of one begins no other."""
+    labels = []
+    for label in (text.get_text() for text in axes.get_xticklabels()):
+        whole = [name for name in names if label.endswith("...") and name.startswith(label.removesuffix("..."))]
+        labels.append(whole[0] if len(whole) == 1 else label)
+    axes.set_xticklabels(labels)
+
+
+def _write_page(study: Study, findings: Findings, path: Path) -> Path:
+    """One HTML page that holds plotly's code itself, so that it needs no network."""
+    from plotly.io import to_html
+
+    parts: list[str] = []
+    for function, heading in PLOTS.values():
+        figure = _plot(optuna.visualization, function, study, findings)
+        if figure is not None:
+            code = to_html(figure, full_html=False, include_plotlyjs="inline" if not parts else False)
+            parts.append(f"<h2>{heading}</h2>\n{code}")
+    title = f"Study {findings.plan.study}"
+    path.write_text(
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>\n'
+        f"<body><h1>{title}</h1>\n" + "\n".join(parts) + "\n</body></html>\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _plot(plots: ModuleType, function: str, study: Study, findings: Findings) -> Any:
+    """None where a plot says that the trials do not suffice for it."""
+    try:
+        return getattr(plots, function)(study, **_options(function, findings))
+    except (ValueError, RuntimeError):
+        return None
+
+
+def _options(function: str, findings: Findings) -> dict[str, Any]:
+    if function != "plot_contour":
+        return {}
+    ranked = sorted(findings.importances, key=lambda name: -findings.importances[name])[:MOST_IN_CONTOUR]
+    return {"params": [optuna_name(findings.plan.space[name]) for name in ranked]} if len(ranked) > 1 else {}

@@ -1,0 +1,306 @@
+"""A study in a database that many processes share: Optuna's own tables, written to in few statements.
+
+Optuna's RDBStorage sends some 50 statements a trial through SQLAlchemy's ORM, and to claim one every trial that has not
+ended is read. Here the process that has claimed a trial keeps it in memory, and what it notes goes to the database
+together with the next report. What others read, Optuna's dashboard too, is what Optuna would have written.
+"""
+
+import copy
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from cnnlab.search.studies.slots import ATTEMPT, OWNER, RETRY, SLOT
+
+GATHER_SECONDS = 1.0
+"""Parameters and attributes noted so soon after the last write wait for the next report."""
+
+Attempt = tuple[dict[str, Any], dict[str, Any]]
+"""A trial to be added: the parameters that are fixed, and its user attributes."""
+
+STUDIES, TRIALS = models.StudyModel.__table__, models.TrialModel.__table__
+PARAMS = models.TrialParamModel.__table__
+VALUES, REPORTS = models.TrialValueModel.__table__, models.TrialIntermediateValueModel.__table__
+USER, SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttributeModel.__table__
+FIXED = "fixed_params"
+"""Optuna's system attribute of a trial that waits with parameters."""
+
+
+def _waiting() -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """The first trial that waits and how many do, of a study's slots below `wanted`."""
+    slot, attempt, fixed = USER.alias(), USER.alias(), SYSTEM.alias()
+    whole = (
+        TRIALS.join(slot, (slot.c.trial_id == TRIALS.c.trial_id) & (slot.c.key == SLOT))
+        .join(attempt, (attempt.c.trial_id == TRIALS.c.trial_id) & (attempt.c.key == ATTEMPT))
+        .join(fixed, (fixed.c.trial_id == TRIALS.c.trial_id) & (fixed.c.key == FIXED), isouter=True)
+    )
+    waits = sa.and_(
+        TRIALS.c.study_id == sa.bindparam("study"),
+        TRIALS.c.state == TrialState.WAITING,
+        sa.cast(slot.c.value_json, sa.Integer) < sa.bindparam("wanted"),
+    )
+    columns = (TRIALS.c.trial_id, TRIALS.c.number, slot.c.value_json, attempt.c.value_json, fixed.c.value_json)
+    first = sa.select(*columns).select_from(whole).where(waits).order_by(TRIALS.c.number).limit(1)
+    # nobody waits for a row that another is just taking: it is passed over
+    first = first.with_for_update(skip_locked=True, of=TRIALS)
+    return first, sa.select(sa.func.count()).select_from(whole).where(waits)
+
+
+def _slots() -> sa.Select[Any]:
+    slot, retry = USER.alias(), USER.alias()
+    own = TRIALS.join(slot, (slot.c.trial_id == TRIALS.c.trial_id) & (slot.c.key == SLOT)).join(
+        retry, (retry.c.trial_id == TRIALS.c.trial_id) & (retry.c.key == RETRY), isouter=True
+    )
+    again = (TRIALS.c.state == TrialState.FAIL) & (sa.func.coalesce(retry.c.value_json, "") == "true")
+    held = sa.func.max(sa.case((again, 0), else_=1))
+    study = TRIALS.c.study_id == sa.bindparam("study")
+    return sa.select(slot.c.value_json, held).select_from(own).where(study).group_by(slot.c.value_json)
+
+
+FIRST_WAITING, COUNT_WAITING = _waiting()
+SLOTS = _slots()
+
+
+@dataclass
+class _Own:
+    """A trial that this process has claimed, and what of it the database has not got."""
+
+    study_id: int
+    trial: FrozenTrial
+    sent: float
+    params: list[dict[str, Any]] = field(default_factory=list)
+    new: dict[str, Any] = field(default_factory=dict)
+    """User attributes that it has no row of yet."""
+    changed: dict[str, Any] = field(default_factory=dict)
+
+
+class Database(_CachedStorage):
+    """Optuna's storage in a database, with its cache of what has ended, and with trials that are claimed here.
+
+    Raises:
+        StorageInternalError: from any method, where the database does not answer.
+    """
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
+        super().__init__(RDBStorage(url, engine_kwargs))
+        self._ids: dict[str, int] = {}
+        self._own: dict[int, _Own] = {}
+        self._writing = threading.Lock()  # the thread that beats writes too
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        if study_name not in self._ids:  # asked for each trial
+            self._ids[study_name] = super().get_study_id_from_name(study_name)
+        return self._ids[study_name]
+
+    def add_waiting(
+        self, study_id: int, wanted: int, ahead: int, least: int, attempt: Callable[[int, bool], Attempt]
+    ) -> bool:
+        """Add attempts until `ahead` wait to be claimed, while no other process adds any; none where `least` wait.
+
+        Returns whether any waits.
+
+        Args:
+            attempt: a slot's next one, from its number and whether there was one before.
+        """
+        among = {"study": study_id, "wanted": wanted}
+        with self._transaction() as connection:
+            if connection.execute(COUNT_WAITING, among).scalar_one() >= least:
+                return True
+            # takes the row for this transaction, as Optuna does before it numbers a trial; SQLite locks by writing only
+            study = STUDIES.c.study_id == study_id
+            connection.execute(sa.update(STUDIES).where(study).values(study_name=STUDIES.c.study_name))
+            waiting = connection.execute(COUNT_WAITING, among).scalar_one()
+            if waiting >= least:
+                return True
+            tried = _tried(connection, study_id, wanted)
+            lacking = [number for number in range(wanted) if not tried.get(number)]
+            attempts = [attempt(number, number in tried) for number in lacking[: ahead - waiting]]
+            _add(connection, study_id, attempts)
+            return bool(waiting or attempts)
+
+    def claim(self, study_id: int, wanted: int, owner: dict[str, Any]) -> FrozenTrial | None:
+        """The first waiting trial of a slot below `wanted`; it is running now, and no other process has it.
+
+        None where none waits, or others are just taking those that do.
+        """
+        with self._transaction() as connection:
+            row = connection.execute(FIRST_WAITING, {"study": study_id, "wanted": wanted}).first()
+            if row is None:
+                return None
+            trial_id, number, slot, attempt, fixed = row
+            waiting = (TRIALS.c.trial_id == trial_id) & (TRIALS.c.state == TrialState.WAITING)
+            now = {TRIALS.c.state: TrialState.RUNNING, TRIALS.c.datetime_start: _utc_now()}
+            if connection.execute(sa.update(TRIALS).where(waiting).values(now)).rowcount != 1:
+                return None  # a database without row locks, and another was faster
+            connection.execute(sa.insert(USER), _row(trial_id, OWNER, owner))
+        trial = FrozenTrial(
+            number=number,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.now(),
+            datetime_complete=None,
+            params={},
+            distributions={},
+            user_attrs={SLOT: json.loads(slot), ATTEMPT: json.loads(attempt), OWNER: owner},
+            system_attrs={FIXED: json.loads(fixed)} if fixed else {},
+            intermediate_values={},
+            trial_id=trial_id,
+        )
+        with self._lock:
+            known = self._studies.setdefault(study_id, _StudyInfo())
+            self._add_trials_to_cache(study_id, [trial])
+            known.unfinished_trial_ids.add(trial_id)
+        self._own[trial_id] = _Own(study_id, trial, time.monotonic())
+        return trial
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        own = self._own.get(trial_id)
+        return copy.deepcopy(own.trial) if own else super().get_trial(trial_id)
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        own = self._own.get(trial_id)
+        if own is None:
+            super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+            return
+        own.trial.params[param_name] = distribution.to_external_repr(param_value_internal)
+        own.trial.distributions[param_name] = distribution
+        row = {
+            "trial_id": trial_id,
+            "param_name": param_name,
+            "param_value": param_value_internal,
+            "distribution_json": distribution_to_json(distribution),
+        }
+        with self._writing:
+            own.params.append(row)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        own = self._own.get(trial_id)
+        if own is None:
+            super().set_trial_user_attr(trial_id, key, value)
+            return
+        with self._writing:
+            known = key in own.trial.user_attrs and key not in own.new
+            (own.changed if known else own.new)[key] = value
+            own.trial.user_attrs[key] = value
+        if time.monotonic() - own.sent > GATHER_SECONDS:
+            with self._sending(own):
+                pass
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        super().set_trial_system_attr(trial_id, key, value)  # a pruner's word to the others: at once
+        if own := self._own.get(trial_id):
+            own.trial.system_attrs[key] = value
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        own = self._own.get(trial_id)
+        if own is None:
+            super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+            return
+        stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
+        columns = ("trial_id", "step", "intermediate_value", "intermediate_value_type")
+        types = [REPORTS.c[column].type for column in columns]
+        row = [sa.literal(value, kind) for value, kind in zip((trial_id, step, stored, kind), types, strict=True)]
+        still = sa.select(*row).select_from(TRIALS).where(_running(trial_id))
+        reported = sa.insert(REPORTS).from_select(columns, still).execution_options(preserve_rowcount=True)
+        with self._sending(own) as connection:
+            _check_one(connection.execute(reported), trial_id)
+        own.trial.intermediate_values[step] = intermediate_value
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        own = self._own.get(trial_id)
+        if own is None or not state.is_finished():
+            return super().set_trial_state_values(trial_id, state, values)
+        end = {TRIALS.c.state: state, TRIALS.c.datetime_complete: _utc_now()}
+        with self._sending(own) as connection:
+            _check_one(connection.execute(sa.update(TRIALS).where(_running(trial_id)).values(end)), trial_id)
+            for objective, value in enumerate(values or ()):
+                stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+                row = {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
+                connection.execute(sa.insert(VALUES), row)
+        trial = self._own.pop(trial_id).trial
+        trial.state, trial.values, trial.datetime_complete = state, list(values) if values else None, datetime.now()
+        with self._lock:
+            self._add_trials_to_cache(own.study_id, [trial])  # Optuna looks at what it has told
+        return True
+
+    @contextmanager
+    def _sending(self, own: _Own) -> Iterator[sa.Connection]:
+        """A transaction that ends with what the database has not got of a trial; where it fails, that is kept."""
+        with self._writing:
+            with self._transaction() as connection:
+                yield connection
+                _send(own, connection)
+            own.params, own.new, own.changed, own.sent = [], {}, {}, time.monotonic()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self._backend.engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StorageInternalError("the database refused a transaction") from error
+
+
+def _tried(connection: sa.Connection, study_id: int, wanted: int) -> dict[int, bool]:
+    """Slot that has an attempt -> whether one of them has ended for good, runs or waits."""
+    rows = connection.execute(SLOTS, {"study": study_id})
+    return {int(slot): bool(held) for slot, held in rows if int(slot) < wanted}
+
+
+def _add(connection: sa.Connection, study_id: int, attempts: Sequence[Attempt]) -> None:
+    """Numbered as Optuna numbers them: by how many there were before."""
+    if not attempts:
+        return
+    among = TRIALS.c.study_id == study_id
+    first = connection.scalar(sa.select(sa.func.count()).select_from(TRIALS).where(among)) or 0
+    rows = [{"study_id": study_id, "number": first + i, "state": TrialState.WAITING} for i in range(len(attempts))]
+    connection.execute(sa.insert(TRIALS), rows)
+    added = sa.select(TRIALS.c.trial_id).where(among, TRIALS.c.number >= first).order_by(TRIALS.c.number)
+    new = list(zip(connection.scalars(added), attempts, strict=True))
+    user = [_row(trial_id, key, value) for trial_id, (_, noted) in new for key, value in noted.items()]
+    connection.execute(sa.insert(USER), user)
+    connection.execute(sa.insert(SYSTEM), [_row(trial_id, FIXED, params) for trial_id, (params, _) in new])
+
+
+def _send(own: _Own, connection: sa.Connection) -> None:
+    if own.params:
+        connection.execute(sa.insert(PARAMS), own.params)
+    if own.new:
+        connection.execute(sa.insert(USER), [_row(own.trial._trial_id, key, value) for key, value in own.new.items()])
+    for key, value in own.changed.items():
+        row = (USER.c.trial_id == own.trial._trial_id) & (USER.c.key == key)
+        connection.execute(sa.update(USER).where(row).values(value_json=json.dumps(value)))
+
+
+def _row(trial_id: int, key: str, value: Any) -> dict[str, Any]:
+    return {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+
+
+def _running(trial_id: int) -> sa.ColumnElement[bool]:
+    return sa.and_(TRIALS.c.trial_id == trial_id, TRIALS.c.state == TrialState.RUNNING)
+
+
+def _check_one(done: sa.CursorResult[Any], trial_id: int) -> None:
+    if done.rowcount != 1:
+        raise UpdateFinishedTrialError(f"trial {trial_id} was taken for dead and is another's by now")
+
+
+def _utc_now() -> datetime:
+    """As Optuna keeps times: UTC, without saying so."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)

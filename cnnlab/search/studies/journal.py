@@ -1,0 +1,122 @@
+"""A sweep's own run: the journal that tells MLflow of the sweep, the parent of its trials."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from cnnlab.config import RunConfig
+from cnnlab.errors import BadInput, InUse
+from cnnlab.records import Record, SweepEnded, SweepStarted, TrialEnded
+from cnnlab.run import create_run
+from cnnlab.search.studies.plan import Plan
+from cnnlab.search.studies.slots import Slot
+from cnnlab.search.studies.storage import shown
+from cnnlab.search.studies.study import PARENT, enter
+from cnnlab.tracking import Journal, RunDir, read
+
+
+def find_or_make_run(
+    config: RunConfig, experiment: str, tracking_uri: str, folder: Path, parent: str | None, tags: dict[str, str]
+) -> RunDir:
+    """The run in a folder that several processes may look for at the same time; made by the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "made.lock"):
+        run = RunDir(folder)
+        return (
+            run if run.has_begun() else create_run(config, experiment, tracking_uri, folder, parent=parent, tags=tags)
+        )
+
+
+def open_sweep(plan: Plan) -> tuple[Plan, "SweepJournal"]:
+    """Find or make the study and the sweep's own run; the plan as it is from now on, and the journal to write to.
+
+    Raises:
+        BadInput: the study was made for something else, or its folder has trials that its storage does not know.
+    """
+    plan, study = enter(plan)
+    if not study.get_trials(deepcopy=False) and any(plan.folder.glob("trials/*")):
+        raise BadInput(
+            f"--study {plan.study}: {plan.folder} has the trials of an earlier study of this name, which its storage "
+            "does not know; remove the folder, or name another study"
+        )
+    journal = SweepJournal(plan)
+    journal.open()
+    if journal.ours and not plan.parent:
+        study.set_user_attr(PARENT, journal.run.run_id)
+        plan = replace(plan, parent=journal.run.run_id)
+    return plan, journal
+
+
+@dataclass
+class SweepJournal:
+    """The sweep's own run, the parent of its trials: what ended how, in the order in which it was seen.
+
+    Of the processes that work on a study on this machine one writes it; on other machines there is none.
+    """
+
+    plan: Plan
+    run: RunDir = field(init=False)
+    ours: bool = False
+    """Whether this process is the one that writes it."""
+    _open: ExitStack = field(default_factory=ExitStack)
+    _journal: Journal | None = None
+    _said: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.run = RunDir(self.plan.folder)
+
+    def open(self) -> None:
+        """Make the run where there is none, and be the one that writes it where nobody else is."""
+        plan = self.plan
+        tags = {"study": plan.study, "kind": "sweep", "dataset": plan.config.data.dataset}
+        find_or_make_run(plan.config, plan.experiment, plan.tracking_uri, plan.folder, plan.above or None, tags)
+        try:
+            self._open.enter_context(self.run.hold())
+        except InUse:
+            return
+        self.ours = True
+        self._journal = self._open.enter_context(Journal(self.run.journal_file))
+        self._said = {record.trial for record in read(self.run.journal_file)[0] if isinstance(record, TrialEnded)}
+        self._write(
+            SweepStarted(
+                time.time(),
+                plan.study,
+                shown(plan.storage),
+                plan.trials,
+                plan.sampler,
+                plan.pruner,
+                plan.seeds,
+                plan.space.to_json(),
+            )
+        )
+
+    def note(self, found: list[Slot], settings_of: Callable[[Slot], dict[str, Any]]) -> None:
+        """Write down the trials that have ended since the last time."""
+        for slot in found:
+            if slot.finished and slot.number not in self._said:
+                self._said.add(slot.number)
+                values = [other.value for other in found if other.value is not None and other.number in self._said]
+                self._write(
+                    TrialEnded(
+                        time.time(), slot.number, slot.state, slot.value, max(values, default=None), settings_of(slot)
+                    )
+                )
+
+    def end(self, record: SweepEnded) -> None:
+        """The last word, until the sweep goes on."""
+        self._write(record)
+
+    def __enter__(self) -> "SweepJournal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _write(self, record: Record) -> None:
+        if self._journal:
+            self._journal.write(record)

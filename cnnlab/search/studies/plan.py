@@ -1,0 +1,100 @@
+"""What a sweep is to do: all of it that determines its trials, and where they are kept."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnnlab.config import QUESTIONS, RunConfig, changed
+from cnnlab.config.moved import PLACE, as_first_named
+from cnnlab.config.space import Params, Space
+from cnnlab.seeds import derive
+from cnnlab.tracking import as_word, studies_root
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep. The same plan made again goes on where it stopped."""
+
+    config: RunConfig
+    """The experiment as written: trial 0."""
+    space: Space
+    trials: int
+    sampler: str
+    pruner: str
+    seeds: int = 1
+    """A trial's value is the mean over so many."""
+    confirm: int = 1
+    """So many of the best are trained again, and the experiment as written with them; 0 for none."""
+    confirm_seeds: int = 3
+    retries: int = 2
+    """How often a trial that crashed is tried again."""
+    study: str = ""
+    storage: str = ""
+    experiment: str = "cnnlab"
+    tracking_uri: str = "none"
+    parent: str = ""
+    """The run id of the sweep itself, known once it was made."""
+    above: str = ""
+    """The run id of the comparison that the sweep is a part of."""
+
+    @property
+    def folder(self) -> Path:
+        """What this machine keeps of the study."""
+        return (studies_root() / self.study).absolute()
+
+    def identity(self) -> dict[str, Any]:
+        """What has to be the same for two plans to be of one study."""
+        return {
+            "config": what_it_is(self.config),
+            "space": self.space.to_json(),
+            "sampler": self.sampler,
+            "pruner": self.pruner,
+            "seeds": self.seeds,
+        }
+
+    def default_study(self) -> str:
+        """A name that only the same plan has."""
+        return f"{as_word(self.config.label)}-{digest_of(self.naming())}"
+
+    def naming(self) -> dict[str, Any]:
+        """What names are made from: the identity as earlier versions had it, so that their studies are found."""
+        identity = self.identity()
+        return {**identity, "config": as_first_named(identity["config"])}
+
+    def config_of(self, number: int, params: Params, seed: int = 0) -> RunConfig:
+        """Trial `number` with its `seed`-th seed; trial 0 is the experiment as written, whatever its parameters."""
+        settings = {} if number == 0 else self.space.settings(params)
+        return changed(self.config, {**settings, "training.seed": self.config.training.seed + seed})
+
+    def fresh_seed(self, index: int) -> int:
+        """A seed that no trial was trained with, for the `index`-th training of a confirmation."""
+        return derive(self.config.training.seed, "confirm", index=index) >> 32
+
+    def sampler_seed(self, number: int) -> int:
+        """A trial's draws depend on its number and on the trials before it, not on who draws."""
+        return derive(self.config.training.seed, "sampler", index=number)
+
+
+def what_it_is(config: RunConfig) -> dict[str, Any]:
+    """A config without where it happens and what people call it."""
+    return config.model_dump(mode="json", exclude={*QUESTIONS, PLACE, "name"})
+
+
+def digest_of(identity: dict[str, Any]) -> str:
+    """Six characters for a name."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:6]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
+    """What two identities differ in, one line each: `config.optimizer.lr: 0.05 there, 0.1 here`."""
+    found = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        here = f"{path}.{key}" if path else key
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, here)
+        elif before != after:
+            found.append(f"{here}: {json.dumps(before)} there, {json.dumps(after)} here")
+    return found

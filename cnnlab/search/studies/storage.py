@@ -1,0 +1,135 @@
+"""Where a study is kept: a journal file below mlruns/studies, or a database that many machines share."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import optuna
+from filelock import FileLock
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+from sqlalchemy.engine import make_url
+
+from cnnlab.errors import BadInput
+from cnnlab.search.studies.database import Database
+from cnnlab.tracking import studies_root
+
+DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "mysql": ("mysql+pymysql", "pymysql")}
+"""A database's plain scheme -> SQLAlchemy's with the driver that the extra of this name installs, and its module."""
+
+SERVED = {
+    "pool_size": 2,  # a process needs few connections, and many processes share the server
+    "isolation_level": "READ COMMITTED",  # who waited for a lock sees what its holder wrote; not so by MySQL's default
+}
+"""How a database server is connected to."""
+
+OPEN_AGAIN = (0.1, 0.5)
+"""Seconds after which a database is tried again whose tables another process is making."""
+MADE_JUST_NOW = ("already exists", "UNIQUE", "uplicate")
+"""Words of the databases for that; one that does not answer is not waited for three times."""
+
+LOCK_POLL_SECONDS = 0.01
+"""How often a process looks whether the lock on a study's file is free; it is held for about a millisecond."""
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def storage_url(asked: str | None, study: str) -> str:
+    """What was asked for, with its driver; else the study's own journal file.
+
+    Raises:
+        BadInput: no such kind of storage, or its driver is not installed.
+    """
+    if asked is None:
+        return str((studies_root() / study / "optuna.journal").absolute())
+    scheme = urlsplit(asked).scheme
+    if not scheme:
+        return str(Path(asked).absolute())
+    if scheme in DRIVERS:
+        scheme, module = DRIVERS[scheme]
+        if find_spec(module) is None:
+            raise BadInput(
+                f"--storage {asked}: needs the driver {module}: pip install 'cnnlab[{scheme.split('+')[0]}]'"
+            )
+        return scheme + asked[asked.index("://") :]
+    if scheme.startswith("sqlite") and not Path(asked.partition(":///")[2]).absolute().parent.is_dir():
+        raise BadInput(f"--storage {asked}: there is no folder {Path(asked.partition(':///')[2]).absolute().parent}")
+    if scheme.split("+")[0] not in ("sqlite", *DRIVERS):
+        raise BadInput(
+            f"--storage {asked}: not a storage; use a file, or sqlite:///FILE, postgresql://... or mysql://..."
+        )
+    return asked
+
+
+def shown(url: str) -> str:
+    """A storage's URL as it may be printed and recorded, without its password."""
+    return make_url(url).render_as_string(hide_password=True) if "://" in url else url
+
+
+@cache
+def open_storage(url: str) -> BaseStorage:
+    """The storage of this process at a URL, opened once. Raises BadInput where nothing answers there."""
+    if "://" not in url:
+        Path(url).parent.mkdir(parents=True, exist_ok=True)
+        return JournalFile(Path(url))
+    for pause in (*OPEN_AGAIN, None):
+        try:
+            return Database(url, {} if url.startswith("sqlite") else SERVED)
+        except Exception as error:  # SQLAlchemy's and the driver's own
+            if pause is None or not any(word in str(error) for word in MADE_JUST_NOW):
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                raise BadInput(f"--storage {url}: cannot be opened: {lines[0]}") from None
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+class JournalFile(JournalStorage):
+    """Optuna's journal in a file that several processes of a machine share."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock = _Lock(path)
+        super().__init__(JournalFileBackend(str(path), lock_obj=self.lock))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within it nobody else writes."""
+        self.lock.acquire()
+        try:
+            yield
+        finally:
+            self.lock.release()
+
+
+class _Lock(BaseJournalFileLock):
+    """The kernel's lock on a file: gone with the process that held it, however it ended.
+
+    Optuna's own stay behind a killed process for 30 s, in which nobody else can write.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self.journal = journal
+        self._lock = FileLock(f"{journal}.lock")
+
+    def acquire(self) -> bool:
+        self._lock.acquire(poll_interval=LOCK_POLL_SECONDS)
+        self._cut_torn_line()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def _cut_torn_line(self) -> None:
+        """What a process left that was killed while it wrote."""
+        with open(self.journal, "rb+") as file:
+            size = file.seek(0, 2)
+            if size == 0:
+                return
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)

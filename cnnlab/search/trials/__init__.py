@@ -1,0 +1,1 @@
+"""What runs the trials of a study: here or in worker processes."""

@@ -1,0 +1,214 @@
+"""One trial: its trainings, each a recorded run; what they say is reported, and how it ended is told."""
+
+import statistics
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
+
+from cnnlab.config import QUESTIONS, DataConfig, RunConfig
+from cnnlab.config.space_reading import corners
+from cnnlab.data import Dataset, load
+from cnnlab.errors import BadInput, CnnlabError
+from cnnlab.records import Epoch, Record, RunEnded
+from cnnlab.run import Stopped, create_run, prepare, record_run
+from cnnlab.search.studies import slots as attr
+from cnnlab.search.studies.claims import beating, give_back, infeasible, open_study, tell
+from cnnlab.search.studies.plan import Plan
+from cnnlab.search.studies.slots import Slot
+from cnnlab.search.trials.stages import Stage, Training
+from cnnlab.tracking import Journal, RunDir, last, read
+
+Interrupted = Callable[[], bool]
+"""Whether to stop as soon as a checkpoint is sealed."""
+
+SEEDS = "seeds"
+"""The tag cnnlab.kind of a trial's own run, which has the runs of its seeds below it and trains nothing itself."""
+
+
+class _Interrupted(Exception):
+    pass
+
+
+class _Pruned(Exception):
+    pass
+
+
+class _Infeasible(Exception):
+    """It diverged."""
+
+
+class _Failed(Exception):
+    """A training ended without a score."""
+
+
+def check_on_data(plan: Plan) -> None:
+    """Try every end of every range and every choice of the data and the model on this machine's data.
+
+    Raises:
+        BadInput: one cannot be trained at all: a batch larger than the training split, a layer that comes out empty.
+    """
+    dataset = prepare(plan.config).dataset
+    for dimension, value, config in corners(plan.config, plan.space):
+        try:
+            if dimension.path.startswith("data."):
+                prepare(config)
+            elif dimension.path.startswith(("model.", "schedule.", "training.")):
+                prepare(config, dataset)
+        except CnnlabError as error:
+            raise BadInput(f"search.{dimension.path}: {value} cannot be trained: {error}") from None
+
+
+def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -> Generator[Record, None, None]:
+    """Work on a slot that was claimed, to its end; whatever happens to it is told to the study.
+
+    Closing the iterator or `interrupted` seals a checkpoint and gives the trial back.
+    """
+    storage = base._storage
+    study = open_study(stage.study, storage, stage.sampler(slot.number))
+    study.pruner = stage.pruner(slot.number)
+    assert slot.trial is not None
+    trial = Trial(study, slot.trial._trial_id)
+    with beating(storage, trial):
+        try:
+            trainings = stage.trainings(slot.number, trial)
+            trial.set_user_attr(attr.CONFIG, trainings[0].config.model_dump(mode="json", exclude={*QUESTIONS}))
+            trial.set_user_attr(attr.RUN_DIR, str(_folder(trainings)))
+            scores: list[float] = []
+            with _parent_of(stage, slot, trainings, scores) as parent:
+                for training in trainings:
+                    watcher = None if scores else trial  # the later seeds are not reported and not pruned
+                    score = yield from _train(stage, slot, training, parent, watcher, interrupted)
+                    scores.append(score)
+            kept = _history(trainings[0]) if stage.name == "confirm" else {}
+            tell(study, trial, TrialState.COMPLETE, statistics.fmean(scores), scores=scores, **kept)
+        except _Pruned:
+            tell(study, trial, TrialState.PRUNED)
+        except _Infeasible as error:
+            infeasible(study, trial, str(error))
+        except (_Interrupted, GeneratorExit) as stop:
+            give_back(study, trial, slot, "interrupted", stage.plan.retries)
+            if isinstance(stop, GeneratorExit):
+                raise
+        except (CnnlabError, _Failed) as error:
+            give_back(study, trial, slot, "crashed", stage.plan.retries, str(error))
+        except Exception as error:  # a bug in an optimizer, a driver's fault: one trial's, not the sweep's
+            give_back(study, trial, slot, "crashed", stage.plan.retries, f"{type(error).__name__}: {error}")
+
+
+def _train(
+    stage: Stage, slot: Slot, training: Training, parent: str, trial: Trial | None, interrupted: Interrupted
+) -> Generator[Record, None, float]:
+    """Train one network to its end, from where an earlier attempt left it; its best validation accuracy.
+
+    Args:
+        parent: the run that this one is below in MLflow.
+        trial: told the accuracy after each epoch, and asked whether to prune; None for the later seeds.
+    """
+    run = _run_of(stage, slot, training.config, training.directory, parent)
+    known = _epochs(run)
+    for epoch in known:
+        _report(trial, epoch)
+    ended = last(read(run.journal_file)[0], RunEnded)
+    if ended and ended.status == "finished" and ended.best_score is not None:
+        return ended.best_score
+    prepared = prepare(training.config, _dataset_of(training.config))
+    with closing(record_run(prepared, run, tested=stage.tested)) as records:
+        for record in records:
+            yield record
+            if interrupted():
+                raise _Interrupted
+            if isinstance(record, Epoch) and record.epoch > len(known):
+                _report(trial, record)
+                _prune(trial, record, records)
+            if isinstance(record, RunEnded):
+                ended = record
+    assert ended is not None
+    if ended.status == "finished" and ended.best_score is not None:
+        return ended.best_score
+    raise _Infeasible(ended.reason) if ended.diverged else _Failed(ended.reason)
+
+
+def _history(training: Training) -> dict[str, Any]:
+    """What others read of a training that is none of theirs: its test accuracy and its curve."""
+    run = RunDir(training.directory)
+    ended = last(read(run.journal_file)[0], RunEnded)
+    rows = [[e.step, round(e.seconds, 4), round(e.train_loss, 6), e.val_accuracy] for e in _epochs(run)]
+    return {"test_accuracy": ended and ended.test_accuracy, "history": rows}
+
+
+def _dataset_of(config: RunConfig) -> Dataset:
+    """Loaded once for the trials of a process that differ in other settings only."""
+    same = config.data.model_copy(update={"batch_size": 1, "augment": ()})
+    return _load_once(same, config.training.seed)
+
+
+@lru_cache(maxsize=1)
+def _load_once(config: DataConfig, seed: int) -> Dataset:
+    return load(config, seed)
+
+
+def _run_of(stage: Stage, slot: Slot, config: RunConfig, directory: Path, parent: str, **tags: str) -> RunDir:
+    """The run in a directory, made where there is none."""
+    run = RunDir(directory)
+    if run.has_begun():
+        return run
+    plan = stage.plan
+    own = {"study": plan.study, "stage": stage.name, "trial": str(slot.number), **tags}
+    return create_run(config, plan.experiment, plan.tracking_uri, directory, parent=parent or None, tags=own)
+
+
+def _folder(trainings: list[Training]) -> Path:
+    """The trial's own: its training's, or the one above those of its seeds."""
+    return trainings[0].directory if len(trainings) == 1 else trainings[0].directory.parent
+
+
+@contextmanager
+def _parent_of(stage: Stage, slot: Slot, trainings: list[Training], scores: list[float]) -> Iterator[str]:
+    """The id of the run that the trainings are below: the sweep's, or, of several seeds, one of the trial's own.
+
+    Args:
+        scores: those of the seeds that have ended, filled meanwhile; the trial's run ends with their mean.
+    """
+    if len(trainings) == 1:
+        yield stage.plan.parent
+        return
+    run = _run_of(stage, slot, trainings[0].config, _folder(trainings), stage.plan.parent, kind=SEEDS)
+    with run.hold(), Journal(run.journal_file) as journal:
+        ended = RunEnded(time.time(), "finished", "", 0, 0)
+        try:
+            yield run.run_id
+            ended = replace(ended, best={"accuracy": statistics.fmean(scores)})
+        except _Pruned:
+            ended = replace(ended, status="pruned", reason="pruned while its first seed was trained")
+            raise
+        except (_Interrupted, GeneratorExit):
+            ended = replace(ended, status="interrupted", reason="stopped before its end")
+            raise
+        except BaseException as error:
+            ended = replace(ended, status="failed", reason=str(error), diverged=isinstance(error, _Infeasible))
+            raise
+        finally:
+            journal.write(replace(ended, time=time.time()))
+
+
+def _epochs(run: RunDir) -> list[Epoch]:
+    return [record for record in read(run.journal_file)[0] if isinstance(record, Epoch)]
+
+
+def _report(trial: Trial | None, epoch: Epoch) -> None:
+    if trial:
+        trial.report(epoch.val_accuracy, epoch.epoch)
+
+
+def _prune(trial: Trial | None, epoch: Epoch, records: Generator[Record, None, None]) -> None:
+    if trial and trial.should_prune():
+        with suppress(StopIteration):
+            records.throw(Stopped("pruned", f"pruned after epoch {epoch.epoch}: others were better by then"))
+        raise _Pruned

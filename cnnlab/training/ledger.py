@@ -1,0 +1,255 @@
+"""The bookkeeping of one run: its position, sums, best epoch, patience, seconds and records. Numbers only, no torch."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from cnnlab.config import RunConfig
+from cnnlab.records import Epoch, RunEnded, RunStarted, Status, Steps
+from cnnlab.seeds import derive
+from cnnlab.training.schedule import learning_rate
+
+TrainMetrics = Callable[[Sequence[float], int], dict[str, float]]
+"""The sums over an epoch's samples and how many there were -> metrics."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a step needs to know beside its batch."""
+
+    lr: float
+    noise: int
+    """Seed of what is random inside the network (dropout)."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What consecutive steps came to, once the device was waited for."""
+
+    losses: Sequence[float]
+    """Of each step, mean over its samples."""
+    bad: Sequence[bool]
+    """Whether a step's loss or gradient was not finite, so that it was not applied."""
+    sizes: Sequence[int]
+    """The number of samples of each step."""
+    sums: Sequence[float]
+    """The task's, over all samples of these steps."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network on a split."""
+
+    metrics: Mapping[str, float]
+    """With `loss` among them, mean over the samples."""
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """What was counted by [true class][predicted class], if the task has classes."""
+
+
+@dataclass
+class Position:
+    """Where a run is: with it and the learner's state, the rest of the run is determined."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    """Batches of the current epoch that are done."""
+    loss_sum: float = 0.0
+    """Over the current epoch's samples, as `sums`."""
+    sums: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best_epoch: int | None = None
+    best: dict[str, float] = field(default_factory=dict)
+    """Metrics of the validation split after the best epoch."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Position":
+        """From a checkpoint, of this version or of those before metrics had names.
+
+        Raises:
+            TypeError: there is a value that no version has.
+        """
+        if "correct" not in values:
+            return cls(**values)
+        kept = {key: value for key, value in values.items() if key not in ("correct", *OLD_BEST)}
+        best = {name: values[key] for key, name in OLD_BEST.items() if values.get(key) is not None}
+        return cls(**kept, sums=[float(values["correct"])], best=best)
+
+
+OLD_BEST = {"best_val_loss": "loss", "best_val_accuracy": "accuracy"}
+
+
+class Diverged(Exception):
+    """At this step a loss or gradient was not finite."""
+
+    def __init__(self, step: int, loss: float) -> None:
+        super().__init__(step, loss)
+        self.step = step
+        self.loss = loss
+
+    @property
+    def advice(self) -> str:
+        what = "the gradient" if math.isfinite(self.loss) else "the loss"
+        return (
+            f"diverged at step {self.step}: {what} was not finite (training loss {self.loss:g}); "
+            "try a smaller optimizer.lr, a warm-up (schedule.warmup_epochs), or training.clip_norm=1"
+        )
+
+
+class Ledger:
+    """One run's books. Whoever trains tells it what happened; it says what a step needs, and makes the records.
+
+    Args:
+        config: what is trained.
+        about: the run as it starts; gives the sizes, the number of steps and the score.
+        train_metrics: of the task.
+        position: to go on from; None to begin.
+    """
+
+    def __init__(
+        self, config: RunConfig, about: RunStarted, train_metrics: TrainMetrics, position: Position | None = None
+    ) -> None:
+        self.config = config
+        self.about = about
+        self.train_metrics = train_metrics
+        self.position = position or Position()
+        self.stopped: RunEnded | None = None
+        self._times: list[float] = []
+        self._clock = time.perf_counter()
+
+    @property
+    def steps_left(self) -> int:
+        """Of the current epoch."""
+        return self.about.steps_per_epoch - self.position.batch
+
+    @property
+    def done(self) -> bool:
+        """Whether it has had all its epochs, or no patience is left."""
+        patience, best, epoch = self.config.training.patience, self.position.best_epoch, self.position.epoch
+        impatient = patience is not None and best is not None and epoch - best >= patience
+        return epoch >= self.about.epochs or impatient
+
+    def start(self) -> RunStarted:
+        """The clock runs from now on."""
+        self._clock = time.perf_counter()
+        return replace(self.about, time=time.time(), step=self.position.step, epoch=self.position.epoch)
+
+    def order(self) -> Order:
+        """What the next step needs; counts the step as given to the device."""
+        at = self.position
+        order = Order(self._lr(at.step), derive(self.config.training.seed, "dropout", at.epoch, at.batch))
+        at.step += 1
+        at.batch += 1
+        self._times.append(time.time())
+        return order
+
+    def _lr(self, step: int) -> float:
+        """Of the step with this number, counted from 0."""
+        optimizer, about = self.config.optimizer, self.about
+        return learning_rate(self.config.schedule, optimizer.lr, step, about.steps_per_epoch, about.epochs)
+
+    def checkpoint_is_due(self) -> bool:
+        """Whether a checkpoint is wanted after the step that was ordered last."""
+        every = self.config.training.checkpoint_every
+        return every is not None and self.position.step % every == 0
+
+    def note(self, taken: Taken) -> Steps:
+        """The steps that were ordered since the last time have been taken.
+
+        Raises:
+            Diverged: one of them could not be applied.
+        """
+        first, times = self.position.step - len(taken.losses) + 1, tuple(self._times)
+        self._times = []
+        if any(taken.bad):
+            at = list(taken.bad).index(True)
+            raise Diverged(first + at, taken.losses[at])
+        at_sums = self.position.sums or [0.0] * len(taken.sums)
+        self.position.sums = [before + new for before, new in zip(at_sums, taken.sums, strict=True)]
+        weighted = (loss * size for loss, size in zip(taken.losses, taken.sizes, strict=True))
+        self.position.loss_sum += math.fsum(weighted)
+        self.count_seconds()
+        return Steps(first, tuple(taken.losses), times)
+
+    def end_epoch(self, val: Measured) -> Epoch:
+        """The current epoch is done and the validation split measured."""
+        self.count_seconds()
+        at, samples = self.position, self.about.train_size
+        best = self._is_best(val.metrics)
+        at.epoch += 1
+        if best:
+            at.best_epoch, at.best = at.epoch, dict(val.metrics)
+        epoch = Epoch(
+            time=time.time(),
+            epoch=at.epoch,
+            step=at.step,
+            train={"loss": at.loss_sum / samples, **self.train_metrics(at.sums, samples)},
+            val=dict(val.metrics),
+            lr=self._lr(at.step - 1),
+            images_per_second=samples / at.epoch_seconds,
+            seconds=at.epoch_seconds,
+            best=best,
+        )
+        at.batch, at.loss_sum, at.sums, at.epoch_seconds = 0, 0.0, [], 0.0
+        return epoch
+
+    def _is_best(self, metrics: Mapping[str, float]) -> bool:
+        """By the score; if two are equal, by the loss."""
+        score, before = self.about.score, self.position.best
+        if not before:
+            return True
+        gain = score.gain(metrics[score.name], before[score.name])
+        return gain > 0 or (gain == 0 and metrics["loss"] < before["loss"])
+
+    def count_seconds(self) -> None:
+        """Add the time since the last call."""
+        now = time.perf_counter()
+        self.position.seconds += now - self._clock
+        self.position.epoch_seconds += now - self._clock
+        self._clock = now
+
+    def stop(self, status: Status, reason: str) -> None:
+        """Whoever reads the records wants the run to end: after the record that it has just read."""
+        self.stopped = self.ended(status, reason)
+
+    def ended(self, status: Status, reason: str) -> RunEnded:
+        """The last word, as far as the run has got."""
+        at = self.position
+        return RunEnded(
+            time=time.time(),
+            status=status,
+            reason=reason,
+            step=at.step,
+            epoch=at.epoch,
+            best_epoch=at.best_epoch,
+            best=dict(at.best),
+            score=self.about.score.name,
+        )
+
+    def finished(self, test: Measured | None, sha256: str, weights_file: str | None) -> RunEnded:
+        """The last word of a run that had all its epochs, with the best epoch's weights measured on the test split."""
+        at = self.position
+        return replace(
+            self.ended("finished", ""),
+            test=dict(test.metrics) if test else {},
+            confusion=test.confusion if test else None,
+            fit_seconds=at.seconds,
+            images_per_second=at.epoch * self.about.train_size / at.seconds,
+            weights_sha256=sha256,
+            weights_file=weights_file,
+        )
+
+    def out_of_memory(self) -> RunEnded:
+        return self.ended(
+            "failed",
+            f"out of memory on {self.about.device} at batch size {self.config.data.batch_size}: "
+            "try a smaller data.batch_size with training.accumulate, or precision bf16",
+        )
+
+    def state(self) -> dict[str, Any]:
+        """The position as plain values, for a checkpoint."""
+        self.count_seconds()
+        return asdict(self.position)

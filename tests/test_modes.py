@@ -1,0 +1,82 @@
+"""Training mode where weights are trained, evaluation mode where they are measured, whatever mode was left behind."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from runs import losses_of, small_config
+
+from cnnlab.config import RunConfig
+from cnnlab.data import Dataset, load
+from cnnlab.models import Normalize, build
+from cnnlab.records import Epoch, Record
+from cnnlab.seeds import derive
+from cnnlab.training import Learner, fit, load_latest
+
+NETWORKS: dict[str, dict[str, object]] = {
+    "cnn": {"model__norm": "batch", "model__dropout": 0.3},
+    "mlp": {"model__name": "mlp", "model__dropout": 0.3},
+    "lenet5": {"model__name": "lenet5", "data__resize": 16},
+    "resnet20": {"model__name": "resnet20"},
+    "torchvision/resnet18": {"model__name": "torchvision/resnet18", "data__resize": 32},
+    "torchvision/squeezenet1_1, which has dropout": {"model__name": "torchvision/squeezenet1_1", "data__resize": 32},
+}
+
+
+def config_of(case: str) -> RunConfig:
+    # a small rate: the last blocks of resnet18 see 1x1 pixels, whose statistics make much of the last bits
+    small = {"data__train_size": 64, "data__batch_size": 32, "training__epochs": 2, "optimizer__lr": 0.001}
+    return small_config(**small, **NETWORKS[case])
+
+
+def plain(config: RunConfig, dataset: Dataset) -> tuple[list[float], list[float]]:
+    """Losses of the steps, and of the validation split after each epoch, as anyone would write it."""
+    seed, train, val = config.training.seed, dataset.train, dataset.val
+    normalize = Normalize.of(train.inputs)
+    model = build(config.model, dataset.image_shape, len(dataset.classes), derive(seed, "init"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.optimizer.lr, momentum=0.9)
+    per_epoch = math.ceil(len(train) / 32)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, per_epoch * config.training.epochs)
+    losses, validated = [], []
+    for epoch in range(config.training.epochs):
+        model.train()
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
+        for batch, indices in enumerate(order.split(32)):
+            torch.manual_seed(derive(seed, "dropout", epoch, batch))
+            loss = F.cross_entropy(model(normalize(train.inputs[indices])), train.targets[indices])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        model.eval()
+        with torch.no_grad():
+            validated.append(F.cross_entropy(model(normalize(val.inputs)), val.targets).item())
+    return losses, validated
+
+
+def validated(records: list[Record]) -> list[float]:
+    return [record.val_loss for record in records if isinstance(record, Epoch)]
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_the_first_epoch_the_one_after_a_validation_and_the_one_after_a_resume_equal_plain_pytorch(case: str) -> None:
+    config = config_of(case)
+    dataset = load(config.data, 0)
+    losses, validation = plain(config, dataset)
+    whole = list(fit(config, dataset, Learner(config, dataset)))
+    assert losses_of(whole) == pytest.approx(losses, rel=2e-3)
+    assert validated(whole) == pytest.approx(validation, rel=2e-3)
+
+    first: list[Record] = []
+    running = fit(config, dataset, Learner(config, dataset), Path("run"))
+    for record in running:
+        first.append(record)
+        if isinstance(record, Epoch):
+            break
+    running.close()
+    start = load_latest(Path("run/checkpoints"), 10**9)
+    rest = list(fit(config, dataset, Learner(config, dataset), Path("run"), start))
+    assert losses_of(first) + losses_of(rest) == losses_of(whole)

@@ -1,0 +1,81 @@
+"""What the config knows by name is what the rooms can make; a dataset picks its task, a task its model and loss."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cnnlab.config import RunConfig, as_config, to_yaml
+from cnnlab.config.arms import SHIPPED
+from cnnlab.config.data import AUGMENTATIONS, DATASETS, DatasetEntry
+from cnnlab.config.losses import LOSSES
+from cnnlab.config.models import MODELS
+from cnnlab.config.optimizers import OPTIMIZERS
+from cnnlab.config.run import REGISTRIES
+from cnnlab.config.schedules import SCHEDULES
+from cnnlab.config.section import Entry
+from cnnlab.config.space_reading import read_space
+from cnnlab.config.tasks import TASKS
+from cnnlab.errors import BadInput
+
+
+def named(registry: dict[str, Any]) -> list[str]:
+    return [name for name, entry in registry.items() if entry.family is None]
+
+
+def test_every_name_has_its_builder() -> None:
+    from cnnlab import models
+    from cnnlab.data import augment
+    from cnnlab.training import optimizer, schedule
+
+    assert set(models.MODELS) == {entry.config for entry in MODELS.values()}
+    assert set(optimizer.OPTIMIZERS) == set(named(OPTIMIZERS))
+    assert set(schedule.FACTORS) == {entry.config for entry in SCHEDULES.values()}
+    assert set(augment.AUGMENTATIONS) == set(AUGMENTATIONS)
+
+
+@pytest.mark.parametrize("section", REGISTRIES)
+def test_an_entrys_name_is_its_classs(section: str) -> None:
+    for name in named(dict(REGISTRIES[section])):
+        assert getattr(as_config({section: {"name": name}}), section).name == name
+        assert type(getattr(as_config({section: {"name": name}}), section)) is REGISTRIES[section][name].config
+
+
+@pytest.mark.parametrize("name", named(OPTIMIZERS))
+def test_a_sweep_and_a_comparison_try_the_same_learning_rates(name: str) -> None:
+    found = read_space(as_config({"optimizer": {"name": name}}))
+    lr = found["optimizer.lr"].domain.to_json()
+    assert lr == OPTIMIZERS[name].lr
+    assert name in SHIPPED
+    assert all(arm.tuned(trials=8)["lr"] == lr for arm in SHIPPED.values() if arm.optimizer == name)
+
+
+def test_each_task_has_its_default_model_and_loss() -> None:
+    for name, task in TASKS.items():
+        assert name in (MODELS[task.model].tasks or TASKS)
+        assert name in (LOSSES[task.loss].tasks or TASKS)
+    assert {dataset.task for dataset in DATASETS.values()} <= set(TASKS)
+
+
+def test_the_dataset_says_the_task_and_the_task_the_model_if_nobody_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert RunConfig().task.name == "classification"
+    assert RunConfig().model_fields_set == set(), "what is not said stays unsaid"
+    monkeypatch.setitem(TASKS, "classification", replace(TASKS["classification"], model="mlp"))
+    assert as_config({}).model.name == "mlp"
+    assert as_config({"model": {"hidden": [9]}}).model.model_dump()["hidden"] == (9,)
+    assert as_config({"model": {"name": "cnn"}}).model.name == "cnn"
+    assert "task: {name: classification, score: null}" in to_yaml(as_config({}))
+
+
+def test_what_is_for_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "lenet5", replace(MODELS["lenet5"], tasks=("segmentation",)))
+    with pytest.raises(BadInput, match=r"^model.name: 'lenet5' is not for classification; it must be one of percep"):
+        as_config({"model": {"name": "lenet5"}})
+    monkeypatch.setitem(LOSSES, "cross_entropy", Entry(config=LOSSES["cross_entropy"].config, tasks=("segmentation",)))
+    with pytest.raises(BadInput, match=r"^loss.name: 'cross_entropy' is not for classification; it must be one of"):
+        as_config({})
+    monkeypatch.setitem(DATASETS, "shapes", DatasetEntry(task="segmentation"))
+    with pytest.raises(BadInput, match=r"^data.dataset: shapes is for segmentation, but task.name is classification$"):
+        as_config({"data": {"dataset": "shapes"}, "task": {"name": "classification"}})
+    with pytest.raises(BadInput, match=r"^task.name: 'sorting' is not allowed; it must be 'classification'"):
+        as_config({"task": {"name": "sorting"}})
