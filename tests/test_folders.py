@@ -32,6 +32,9 @@ def test_splits_of_ones_own_are_kept() -> None:
     dataset = load(config(dataset="folder", root="mine", batch_size=4), 0)
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [12, 6, 4]
     assert dataset.image_shape == (3, 64, 64)
+    for split in (dataset.train, dataset.val, dataset.test):
+        red_rather_than_blue = split.inputs[:, 0].float().mean((1, 2)) > split.inputs[:, 2].float().mean((1, 2))
+        assert torch.equal(red_rather_than_blue.long(), split.targets)
 
 
 def test_the_shorter_side_is_scaled_the_centre_kept_and_exif_obeyed() -> None:
@@ -249,6 +252,17 @@ def test_an_archive_unpacked_inside_a_folder_of_its_own_name() -> None:
     dataset = load_folder()
     assert dataset.classes == ("cat", "dog")
     assert "PlantVillage/PlantVillage is what was read, all that lies in mine" in dataset.notes
+
+
+def test_two_folders_of_the_same_classes_and_files_are_one() -> None:
+    noise(Path("mine/PlantVillage"), ("cat", "dog"), 5)
+    shutil.copytree("mine/PlantVillage", "mine/plantvillage/PlantVillage")
+    dataset = load_folder()
+    assert dataset.classes == ("cat", "dog")
+    assert "passed over, the same files as in mine/PlantVillage: mine/plantvillage/PlantVillage" in dataset.notes
+    Path("mine/plantvillage/PlantVillage/cat/cat_0.png").unlink()
+    assert load_folder().classes == ("PlantVillage", "plantvillage")  # no longer the same: said, and left to the user
+    assert "classes whose names differ in capitals alone: PlantVillage, plantvillage" in load_folder().notes
 
 
 AMBIGUOUS = {

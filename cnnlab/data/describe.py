@@ -10,11 +10,12 @@ def describe(dataset: Dataset) -> list[str]:
     """Lines: what it is, its splits, the images of each class if its targets are classes, and what to know about it."""
     channels, height, width = dataset.image_shape
     kinds = f"{len(dataset.classes)} classes" if dataset.classes else "no classes"
-    return [
+    lines = [
         f"{dataset.name}: {kinds}, {channels} x {height} x {width} pixels; {_sizes(dataset)}",
         *_classes(dataset),
         *dataset.notes,
     ]
+    return [" ".join(line.split()) for line in lines]  # a name may hold a line break
 
 
 def _sizes(dataset: Dataset) -> str:

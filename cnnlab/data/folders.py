@@ -1,6 +1,5 @@
 """One's own images in folders: a folder per class, and folders for the splits above or below them."""
 
-import filecmp
 from pathlib import Path
 
 from cnnlab.config import DataConfig
@@ -151,9 +150,7 @@ def _without_twice(tree: Tree, folders: list[Path]) -> list[Path]:
         elif (
             len(again) == len(tree.look(folder).folders)
             and not split_named(folder.name)
-            and all(
-                inner.name == folder.name or _same_files(tree, inner, folder.parent / inner.name) for inner in again
-            )
+            and all(inner.name == folder.name or tree.same(inner, folder.parent / inner.name) for inner in again)
         ):
             tree.notes.append(f"{folder} holds {len(again)} of the classes once more, with the same files: passed over")
         else:
@@ -162,17 +159,6 @@ def _without_twice(tree: Tree, folders: list[Path]) -> list[Path]:
                 "remove what was unpacked twice, or put the images to train on into a folder train"
             )
     return kept
-
-
-def _same_files(tree: Tree, one: Path, other: Path) -> bool:
-    """Whether two folders have files of the same names and sizes, and the first of the same bytes."""
-    files, others = tree.files(one), tree.files(other)
-    same = [path.relative_to(one) for path in files] == [path.relative_to(other) for path in others]
-    return (
-        same
-        and all(path.lstat().st_size == twin.lstat().st_size for path, twin in zip(files, others, strict=True))
-        and all(filecmp.cmp(path, twin, shallow=False) for path, twin in zip(files[:1], others[:1], strict=True))
-    )
 
 
 def _listed(splits: dict[str, Classes], folders: dict[str, Path]) -> Listing:

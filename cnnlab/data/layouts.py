@@ -12,7 +12,7 @@ from cnnlab.data.arrays import npy_pairs, read_npy, read_npz
 from cnnlab.data.dataset import Source
 from cnnlab.data.folders import has_split_folders, has_splits_inside, list_classes, list_splits, list_splits_inside
 from cnnlab.data.idx import idx_sets, read_idx_files
-from cnnlab.data.listing import DEFAULT_SIDE, Listing, read_pictures
+from cnnlab.data.listing import DEFAULT_SIDE, Listing, read_pictures, shown
 from cnnlab.data.parquet import read_parquet
 from cnnlab.data.patterns import compiled, list_by_pattern
 from cnnlab.data.places import data_root
@@ -56,12 +56,12 @@ def find_layout(config: DataConfig) -> Found:
     if not root.exists():
         raise BadInput(f"data.root: {config.root} is not a folder; give one with a subfolder of images for each class")
     tree = Tree()
-    top = root if has_split_folders(tree, root) else tree.enter(root)
+    top = root if has_split_folders(tree, root) else tree.enter_twins(tree.enter(root))
     if top != root:
         tree.notes.append(f"{top.relative_to(root)} is what was read, all that lies in {root}")
     for name, layout in LAYOUTS.items():
         if found := layout.find(tree, top, config):
-            return Found(found.files, found.read, name, tree.said())
+            return Found(found.files, found.read, name, tuple(map(shown, tree.said())))
     content = tree.look(top)
     seen = {
         "image": len(content.pictures),

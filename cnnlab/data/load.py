@@ -1,6 +1,6 @@
 """A dataset's name -> its training, validation and test images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -86,11 +86,21 @@ def _doubts(source: Source, parts: dict[str, _Part]) -> list[str]:
             named = ", ".join(alone[:5]) + (", ..." if len(alone) > 5 else "")
             many = f"{len(alone)} classes" if len(alone) > 1 else "1 class"
             doubts.append(f"{many} with a single image, which is in the training split alone: {named}")
+    alike = [names for names in _alike(source.classes) if len(names) > 1]
+    doubts.extend(f"classes whose names differ in capitals alone: {', '.join(names)}" for names in alike)
     for name in ("val", "test"):
         if same := shared(train.marks, parts[name].marks):
             size = len(parts[name].split)
             doubts.append(f"{same:,} of the {size:,} {name} images are training images too, pixel for pixel")
     return doubts
+
+
+def _alike(classes: tuple[str, ...]) -> Iterable[list[str]]:
+    """Names that are one name without their capitals and the spaces around them."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(name.strip().casefold(), []).append(name)
+    return groups.values()
 
 
 def _check_held_out(source: Source, val: int, test: int) -> None:

@@ -10,7 +10,7 @@ _MEANINGS = {
     "val": ("val", "valid", "validation", "validate", "dev", "development"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
-_FILLING = r"(set|data|dataset|images?|imgs?|pictures?|photos?|split|folder)?\d*$"
+_FILLING = r"(set|data|dataset|images?|imgs?|pictures?|photos?|split|folder)?\d*"
 
 JUNK = frozenset(
     ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "_ds_store", "@eadir", "#recycle", "lost+found")

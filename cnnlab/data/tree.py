@@ -1,5 +1,6 @@
 """What lies in a folder, without what systems and programs leave there; that is counted."""
 
+import filecmp
 import os
 from collections import Counter
 from pathlib import Path
@@ -84,6 +85,26 @@ class Tree:
             return folder
         self.pass_over(content.files, f"beside {inner}")
         return self.enter(inner)
+
+    def enter_twins(self, folder: Path) -> Path:
+        """The folder, or the first of those in it if they all hold the same folders of the same files."""
+        first, *others = [self.enter(inner) for inner in self.look(folder).folders] or [folder]
+        names = [inner.name for inner in self.look(first).folders]
+        if not others or len(names) < 2 or any(map(split_named, names)):
+            return folder
+        if not all(self.same(first, other) for other in others):
+            return folder
+        self.notes.append(f"passed over, the same files as in {first}: {', '.join(map(str, others))}")
+        return first
+
+    def same(self, one: Path, other: Path) -> bool:
+        """Whether both hold files of the same names and sizes, and the first of them has the same bytes."""
+        files, others = self.files(one), self.files(other)
+        return (
+            [path.relative_to(one) for path in files] == [path.relative_to(other) for path in others]
+            and all(path.lstat().st_size == twin.lstat().st_size for path, twin in zip(files, others, strict=True))
+            and all(filecmp.cmp(path, twin, shallow=False) for path, twin in zip(files[:1], others[:1], strict=True))
+        )
 
     def said(self) -> tuple[str, ...]:
         """The notes, and a last one that counts what systems and programs had left there."""
