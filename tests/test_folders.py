@@ -343,7 +343,7 @@ def test_a_class_with_a_single_image_and_a_small_validation_split_are_said() -> 
     dataset = load_folder()
     assert dataset.counts == {"train": (108, 108, 1), "val": (12, 12, 0), "test": (30, 30, 0)}
     assert "1 class with a single image, which is in the training split alone: emu" in dataset.notes
-    assert "few validation images (24): one of them is 4.2 points of accuracy" in dataset.notes
+    assert "few validation images (24): one of them is 4.2 % of them" in dataset.notes
     assert describe(dataset)[:2] == [
         "folder: 3 classes, 3 x 64 x 64 pixels; train 217, val 24 (held out of train), test 60 (held out of train)",
         "images per class (train/val/test): cat 108/12/30, dog 108/12/30, emu 1/0/0",

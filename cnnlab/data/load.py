@@ -24,7 +24,7 @@ from cnnlab.errors import BadInput
 TEST_FRACTION = 0.2
 """Of a dataset without a test split of its own."""
 FEW = 50
-"""Validation images, of which one is two points of accuracy."""
+"""Validation images, of which one is 2 %."""
 
 
 def load(config: DataConfig, seed: int) -> Dataset:
@@ -78,7 +78,7 @@ def _doubts(source: Source, parts: dict[str, _Part]) -> list[str]:
     train = parts["train"]
     if len(parts["val"].split) <= FEW:
         few = len(parts["val"].split)
-        doubts.append(f"few validation images ({few}): one of them is {100 / few:.1f} points of accuracy")
+        doubts.append(f"few validation images ({few}): one of them is {100 / few:.1f} % of them")
     if has_classes(train.split.targets) and len(source.splits) < 3:
         counts = torch.bincount(source.splits["train"].targets, minlength=len(source.classes)).tolist()
         alone = [name for name, count in zip(source.classes, counts, strict=True) if count == 1]

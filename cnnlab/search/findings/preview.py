@@ -42,7 +42,7 @@ def preview(plan: Plan, layout: Layout, most: int = 5) -> Preview:
 
 def _first(search: Search, most: int) -> list[dict[str, Any]]:
     """The first trials as the sampler draws them as long as none has ended."""
-    study = optuna.create_study(direction="maximize")
+    study = optuna.create_study(direction=search.plan.score.direction)
     wanted = min(most, search.wanted)
     paths = [dimension.path for dimension in search.plan.space.dimensions]
     found = []
