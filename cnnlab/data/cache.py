@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from cnnlab.data.dataset import Source, Split
+from cnnlab.files import written_whole
 
 log = logging.getLogger("cnnlab")
 
@@ -67,9 +68,8 @@ def _write(path: Path, source: Source) -> None:
     for name, split in source.splits.items():
         tensors[f"{name}.images"], tensors[f"{name}.labels"] = split.inputs, split.targets
     about = {"classes": source.classes, "origin": source.origin, "skipped": source.skipped, "digest": _digest(source)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary, metadata={"about": json.dumps(about)})
-    os.replace(temporary, path)
+    with written_whole(path) as file:
+        save_file(tensors, file, metadata={"about": json.dumps(about)})
 
 
 def _read(path: Path) -> tuple[Source, str]:

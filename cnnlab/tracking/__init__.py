@@ -1,6 +1,6 @@
 """The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
 
-from cnnlab.tracking.courier import Order, follow, follow_all, lower_priority, mark_dead, note_error
+from cnnlab.tracking.courier import Order, follow_all, lower_priority, mark_dead, note_error
 from cnnlab.tracking.delivery import Delivery
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id
@@ -30,7 +30,6 @@ __all__ = [
     "as_word",
     "ensure_store",
     "find_run",
-    "follow",
     "follow_all",
     "import_mlflow",
     "is_delivered",
