@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from PIL import Image
 
 from cnnlab.cli import COMMANDS
 from cnnlab.records import Steps
@@ -77,6 +78,20 @@ def test_a_dry_run_prints_a_config_that_runs_again_as_it_is(cli: Cli) -> None:
     assert cli("train", "again.yaml", "--dry-run").stdout == done.stdout
     assert "lr: 0.001" in done.stdout
     assert not Path("mlruns").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "compare"])
+def test_a_folder_of_images_is_an_experiment(command: str, cli: Cli) -> None:
+    for index in range(40):
+        for name, grey in (("dark", 0), ("light", 200)):
+            picture = Path("pictures", name, f"{index}.png")
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), grey + index).save(picture)
+    short = ("pictures/", "-s", "data.resize=8", "--batch-size", "016", "--epochs", "1", "--dry-run")
+    done = cli(command, *short)
+    assert (done.exit_code, done.stderr) == (0, "")
+    if command == "train":
+        assert "dataset: folder\n  root: pictures\n  batch_size: 16\n" in done.stdout
 
 
 # training
@@ -420,8 +435,25 @@ BAD = [
     (["--dataset", "mnist", "--data-root", "x" * 300], "cannot be opened (File name too long)"),
     (["-s", "training.clip_norm=0"], "training.clip_norm: 0 is not allowed"),
     (["-s", "schedule.warmup_epochs=11"], "schedule.warmup_epochs <= training.epochs must hold, but got 11 > 10"),
+    (
+        ["-s", "schedule.warmup_epochs=10"],
+        "10 is not allowed: the warm-up would take all 210 steps, which leaves none",
+    ),
+    (["-s", "schedule.warmup_epochs=9.999", "--schedule", "onecycle"], "it must be at most 9.952"),
     (["-s", "optimizer.nesterov=true", "--momentum", "0"], "optimizer.nesterov needs momentum > 0"),
     (["--dataset", "folder"], "data.root: the dataset folder needs --data-root"),
+    (
+        ["--data-root", "pictures"],
+        "data.root: digits is built in and reads no folder; for images of your own",
+    ),
+    (["--dataset", "shapes", "--data-root", "pictures"], "data.root: shapes is built in and reads no folder"),
+    (["folder", "--dataset", "mnist"], "folder: a folder in place of an experiment means --dataset folder --data-root"),
+    (["folder", "--data-root", "other"], "leave out the --data-root that was given too"),
+    (["folder"], "folder"),
+    (["--batch-size", "1_000"], "data.batch_size: '1_000' is not allowed; it must be a valid integer or 'full'"),
+    (["--seed", "0x10"], "training.seed: '0x10' is not allowed; it must be a valid integer"),
+    (["-s", "optimizer.nesterov=yes"], "optimizer.nesterov: 'yes' is not allowed; it must be true or false"),
+    (["/dev/zero"], "/dev/zero: neither a file nor a pipe"),
     (["--dataset", "folder", "--data-root", "nowhere"], "data.root: nowhere is not a folder"),
     (["nowhere.yaml"], "nowhere.yaml: there is no such file"),
     (["bad.yaml"], "bad.yaml: not valid YAML: line 3"),
@@ -446,6 +478,7 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(args: list[str], 
     Path("twice.yaml").write_text("optimizer:\n  {lr: 1, lr: 2}\n")
     Path("object.yaml").write_text("!!python/object/apply:os.mkdir [built]\n")
     Path("file").write_text("")
+    Path("folder").mkdir()
     before = sorted(Path().iterdir())
     done = cli("train", *args)
     assert done.exit_code == 2, done.output

@@ -1,12 +1,17 @@
 """Reading a config: precedence, YAML as people write it, and what is said of a wrong one."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.config import RunConfig, flat, parse_value, read_config, to_yaml
+from cnnlab.config.yaml_file import dump_yaml
 from cnnlab.errors import BadInput
 
 
@@ -45,7 +50,23 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default() -> None:
         ("none", "none"),
         ("[1, 2]", [1, 2]),
         ("1.2.3", "1.2.3"),
-        ("1_000", 1000),
+        ("064", 64),
+        ("010", 10),
+        ("-08", -8),
+        ("+7", 7),
+        ("012.50", 12.5),
+        ("1_000", "1_000"),
+        ("0x10", "0x10"),
+        ("0b11", "0b11"),
+        ("0o17", "0o17"),
+        ("1_0.5", "1_0.5"),
+        ("yes", "yes"),
+        ("no", "no"),
+        ("on", "on"),
+        ("Off", "Off"),
+        ("y", "y"),
+        ("True", True),
+        ("false", False),
         (".inf", float("inf")),
         ("1:30", "1:30"),
         ("1:30.5", "1:30.5"),
@@ -61,6 +82,30 @@ def test_every_float_that_python_prints_is_read_back(number: float) -> None:
     assert parse_value(repr(number)) == number
 
 
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+
+
+@given(st.dictionaries(st.text(), st.recursive(PLAIN, st.lists, max_leaves=5)))
+def test_plain_data_is_read_back_exactly_whatever_it_looks_like(data: dict[str, object]) -> None:
+    read = parse_value(dump_yaml(data))
+    assert read == data
+    assert repr(read) == repr(data), "an integer is no float, and -0.0 is not 0.0"
+
+
+ODD = r"[-+]?[0-9_]{1,6}|0[xob][0-9a-f]{1,4}|[0-9]{1,2}(:[0-9]{1,2}){1,2}|[yYnNoOfF][a-z]{0,4}"
+
+
+@given(st.from_regex(ODD, fullmatch=True))
+def test_text_is_text_to_other_readers_of_yaml_too(text: str) -> None:
+    assert yaml.safe_load(dump_yaml({"name": text})) == {"name": text}
+    assert parse_value(dump_yaml({"name": text})) == {"name": text}
+
+
+@given(st.from_regex(r"[-+]?[0-9]{1,30}", fullmatch=True))
+def test_a_number_that_people_type_is_decimal(text: str) -> None:
+    assert parse_value(text) == int(text, 10)
+
+
 @pytest.mark.parametrize(
     "name", ["sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "muon", "Adamax"]
 )
@@ -71,7 +116,7 @@ def test_the_resolved_yaml_reads_back_as_the_same_config(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["1e3", ".5", "1:30", "2026-11-23", "null", "yes", "\udcff"])
 def test_text_that_looks_like_something_else_reads_back_as_text(text: str) -> None:
-    config, _ = read_config(None, {"name": text, "data.root": text})
+    config, _ = read_config(None, {"name": text, "data.dataset": "folder", "data.root": text})
     assert read_config(write(to_yaml(config)), {})[0] == config
 
 
@@ -80,6 +125,18 @@ def test_another_optimizer_on_the_command_line_leaves_the_files_foreign_settings
     config, notes = read_config(file, {"optimizer.name": "adam"})
     assert config.optimizer.lr == 0.01
     assert notes == ["optimizer.momentum of the file is left out: adam has none"]
+
+
+def test_a_folder_that_a_built_in_dataset_does_not_read_is_refused() -> None:
+    for dataset in ("digits", "shapes"):
+        with pytest.raises(BadInput, match=rf"^data.root: {dataset} is built in and reads no folder; for images"):
+            read_config(None, {"data.dataset": dataset, "data.root": "pictures"})
+    with pytest.raises(BadInput, match=r"^data.root: digits is built in"):
+        read_config(write("data: {root: pictures}"), {})
+    assert read_config(None, {"data.dataset": "mnist", "data.root": "kept"})[0].data.root == "kept"
+    config, notes = read_config(write("data: {dataset: folder, root: pictures}"), {"data.dataset": "digits"})
+    assert config.data.root is None
+    assert notes == ["data.root of the file is left out: digits has none"]
 
 
 def test_a_foreign_setting_on_the_command_line_is_refused() -> None:
@@ -101,7 +158,10 @@ FILES = [
     ("model: {name: resnet, channels: [3]}", "'resnet' is unknown; it must be one of"),
     ("optimizer: 3", "it must be a mapping of settings"),
     ("data: {batch_size: 1.5}", "must be a valid integer or 'full'"),
-    ("training: {epochs: yes}", "training.epochs: True is not allowed"),
+    ("training: {epochs: yes}", "training.epochs: 'yes' is not allowed; it must be a valid integer"),
+    ("optimizer: {nesterov: on}", "optimizer.nesterov: 'on' is not allowed; it must be true or false"),
+    ("data: {batch_size: 0x10}", "data.batch_size: '0x10' is not allowed; it must be a valid integer or 'full'"),
+    ("training: {seed: 1_000}", "training.seed: '1_000' is not allowed; it must be a valid integer"),
     ("schedule: {name: cosine, warmup_epochs: 20}", "warmup_epochs <= training.epochs must hold, but got 20 > 10"),
     ("training: {epochs: 1:30}", "training.epochs: '1:30' is not allowed; it must be a valid integer"),
     ("search: &a {lr: *a}", "line 1: a value contains itself"),
@@ -130,6 +190,37 @@ def test_a_missing_file_and_one_that_is_no_text() -> None:
     Path("binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInput, match="cannot be read as text"):
         read_config(Path("binary.yaml"), {})
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/dev/urandom"])
+def test_what_is_neither_a_file_nor_a_pipe_is_refused(path: str) -> None:
+    with pytest.raises(BadInput, match=r"^/dev/.*: neither a file nor a pipe"):
+        read_config(Path(path), {})
+
+
+def test_a_file_that_is_too_large_is_refused() -> None:
+    with Path("large.yaml").open("wb") as file:
+        file.truncate(2**40)  # a file with a hole, which takes no room
+    with pytest.raises(BadInput, match=r"^large.yaml: larger than 1 MiB, so it is no experiment$"):
+        read_config(Path("large.yaml"), {})
+    Path("large.yaml").write_text("name: x\n#" + "x" * (2**20 - 10))
+    assert read_config(Path("large.yaml"), {})[0].name == "x"
+
+
+def test_an_experiment_comes_through_a_pipe() -> None:
+    words = f"{sys.executable} -m cnnlab train <(sleep 0.5; echo 'optimizer: {{lr: 0.25}}') --dry-run"
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=True)
+    assert "lr: 0.25" in done.stdout
+    endless = subprocess.run(["bash", "-c", words.replace("sleep 0.5", "yes")], capture_output=True, text=True)
+    assert (endless.returncode, endless.stderr.count("\n")) == (2, 1)
+    assert "larger than 1 MiB" in endless.stderr
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnlab.config.yaml_file.PATIENCE", 0.1)
+    os.mkfifo("pipe")
+    with pytest.raises(BadInput, match=r"^pipe: nobody has written to this pipe for 0.1 s$"):
+        read_config(Path("pipe"), {})
 
 
 def test_the_search_ranges_are_no_setting_of_a_run() -> None:

@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.optim import lr_scheduler as torch_schedules
 
+from cnnlab.config import as_config
 from cnnlab.config.schedules import Constant, Cosine, OneCycle, ScheduleConfig, Step
-from cnnlab.training.schedule import learning_rate
+from cnnlab.errors import BadInput
+from cnnlab.training.schedule import check_warmup, learning_rate
 
 PEAK, PER_EPOCH, EPOCHS = 0.3, 7, 6
 TOTAL = PER_EPOCH * EPOCHS
@@ -69,3 +73,56 @@ def test_step_counts_whole_epochs_from_the_start_with_or_without_warm_up() -> No
     cold, warmed = ours(Step(step_epochs=2)), ours(Step(step_epochs=2, warmup_epochs=1))
     assert warmed[PER_EPOCH:] == cold[PER_EPOCH:]
     assert warmed[:PER_EPOCH] == pytest.approx([PEAK * (s + 1) / (PER_EPOCH + 1) for s in range(PER_EPOCH)])
+
+
+FRACTIONS = st.sampled_from([1e-6, 0.1, 0.25, 0.3, 1 / 3, 0.5, 0.7, 0.999])
+ANY = st.one_of(
+    st.builds(Constant),
+    st.builds(Step, step_epochs=st.integers(1, 5), gamma=FRACTIONS),
+    st.builds(Cosine, final_fraction=FRACTIONS),
+    st.builds(OneCycle, rise_fraction=FRACTIONS, start_divisor=st.floats(1, 100), final_divisor=st.floats(1, 1e4)),
+)
+
+
+@given(ANY, st.integers(1, 5), st.integers(1, 4), st.floats(0, 1))
+def test_every_legal_schedule_has_a_rate_at_every_step(
+    config: ScheduleConfig, per_epoch: int, epochs: int, share: float
+) -> None:
+    config = config.model_copy(update={"warmup_epochs": share * epochs})
+    rates = [learning_rate(config, PEAK, step, per_epoch, epochs) for step in range(per_epoch * epochs)]
+    assert all(0 < rate <= PEAK * (1 + 1e-9) for rate in rates), rates
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("total", range(1, 13))
+@pytest.mark.parametrize("rise", [1e-3, 0.1, 0.25, 0.3, 0.5, 0.75, 0.99])
+def test_onecycle_equals_torchs_however_few_the_steps(total: int, rise: float) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
+    rates = [learning_rate(OneCycle(rise_fraction=rise), PEAK, step, total, 1) for step in range(total)]
+    try:
+        schedule = torch_schedules.OneCycleLR(optimizer, PEAK, total_steps=total, pct_start=rise, cycle_momentum=False)
+    except ZeroDivisionError:  # no step to rise in: it begins at the peak
+        assert rise * total == 1
+        assert rates[0] == pytest.approx(PEAK)
+        return
+    for rate in rates:
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6, abs=1e-12)
+        optimizer.step()
+        if schedule.last_epoch < total - 1:
+            schedule.step()
+
+
+def test_a_warm_up_that_leaves_no_step_is_refused_for_the_schedules_that_need_one() -> None:
+    for name, warmup, refused in (
+        ("cosine", 2, True),
+        ("onecycle", 1.95, True),
+        ("cosine", 1.9, False),
+        ("constant", 2, False),
+        ("step", 2, False),
+    ):
+        config = as_config({"schedule": {"name": name, "warmup_epochs": warmup}, "training": {"epochs": 2}})
+        if refused:
+            with pytest.raises(BadInput, match=r"take all 20 steps, which leaves none for .*; it must be at most 1.9$"):
+                check_warmup(config, 10)
+        else:
+            check_warmup(config, 10)

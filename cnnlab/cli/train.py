@@ -12,7 +12,7 @@ from cnnlab.cli.views.run import open_status, open_view
 from cnnlab.config import to_yaml
 from cnnlab.config.moved import is_place
 from cnnlab.errors import BadInput
-from cnnlab.interrupts import catch_interrupts, end_when_interrupted
+from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
 from cnnlab.session import Training
 
 
@@ -41,8 +41,8 @@ def command(
 ) -> int:
     """Train one network.
 
-    EXPERIMENT is a YAML file; flags go before it, defaults behind it. Without either, a small convolutional network
-    is trained on the built-in digits.
+    EXPERIMENT is a YAML file, or a folder of images with one subfolder per class. A flag wins over the file, the file
+    over the defaults. With nothing given, a small convolutional network is trained on the built-in digits.
 
     \b
     Example: cnnlab train --dataset digits --lr 0.05 --epochs 10
@@ -75,7 +75,7 @@ def _go_on(training: Training, *, as_json: bool, quiet: bool) -> int:
 def _train(training: Training, before_the_first_step: str, *, as_json: bool, quiet: bool) -> int:
     """Train, print the result, return the exit code."""
     with training:
-        with end_when_interrupted(before_the_first_step):
+        with at_once_when_interrupted(before_the_first_step):
             training.prepare()
         with catch_interrupts(training.stop) as interrupt, open_view(quiet) as view:
             for record in training:

@@ -16,18 +16,20 @@ class DatasetEntry:
 
     task: str = "classification"
     """What is wanted of a network on it if nobody said what."""
+    root: Literal["unread", "cache", "own"] = "cache"
+    """What `data.root` is to it: nothing, as it is built in; where its files are kept; the user's own images."""
 
 
 DATASETS = {
-    "digits": DatasetEntry(),
+    "digits": DatasetEntry(root="unread"),
     "mnist": DatasetEntry(),
     "fashion_mnist": DatasetEntry(),
     "kmnist": DatasetEntry(),
     "cifar10": DatasetEntry(),
     "cifar100": DatasetEntry(),
     "svhn": DatasetEntry(),
-    "folder": DatasetEntry(),
-    "shapes": DatasetEntry(),
+    "folder": DatasetEntry(root="own"),
+    "shapes": DatasetEntry(root="unread"),
 }
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
@@ -46,9 +48,15 @@ class DataConfig(Section):
     val_fraction: float = Field(0.1, gt=0, lt=1, description="share of the training images held out for validation")
     train_size: PositiveInt | None = Field(None, description="train on so many images only")
     resize: Annotated[int, Field(ge=1, le=4096)] | None = Field(
-        None, description="side in pixels to which images are resized [default: as they are; folder: 64]"
+        None, description="side in pixels to which images are resized [default: as they are; image files: 64]"
     )
     augment: Annotated[tuple[Annotated[str, NameIn(AUGMENTATIONS)], ...], Field(strict=False)] = Field(
         (), description="random changes of each training image"
     )
     skip_broken: bool = Field(False, description="folder: skip and count files that are no images")
+    depth: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="folder: how many folders down the folders are that each hold a class"
+    )
+    pattern: str | None = Field(
+        None, description="folder: a regular expression whose group is the class in a file's name, as in ([a-z]+)_"
+    )

@@ -76,6 +76,8 @@ def _rule(problem: ErrorDetails) -> str:
         return f"text of the form {problem['ctx']['pattern'].strip('^$')}"
     if problem["type"] == "missing":
         return "complete, but an item is missing"
+    if problem["type"].startswith("bool"):
+        return "true or false"
     message = problem["msg"].replace(" after validation", "")
     for theirs, ours in (("valid tuple", "list"), ("valid list", "list"), ("valid dictionary", "mapping, NAME: ...")):
         message = message.replace(theirs, ours)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cnnlab.config.data import DATASETS, DataConfig
 from cnnlab.config.messages import explain
 from cnnlab.config.moved import MOVED, moved
 from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig
@@ -24,10 +25,12 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     values = moved(read_yaml_mapping(file)) if file else {}
     if file:
         as_config(values, f"{file}: ")
-    notes = _leave_out_foreign(values, settings)
+    notes = [*_leave_out_foreign(values, settings), *_leave_out_root(values, settings)]
     for path, value in settings.items():
         _set(values, path, value)
-    return as_config(values), notes
+    config = as_config(values)
+    _check_root_is_read(config.data)
+    return config, notes
 
 
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
@@ -94,6 +97,22 @@ def _leave_out_foreign(values: dict[str, Any], settings: dict[str, Any]) -> list
             del given[key]
             notes.append(f"{section}.{key} of the file is left out: {new} has none")
     return notes
+
+
+def _leave_out_root(values: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    dataset, given = str(settings.get("data.dataset")), values.get("data", {})
+    if dataset not in DATASETS or DATASETS[dataset].root != "unread" or given.get("root") is None:
+        return []
+    del given["root"]
+    return [f"data.root of the file is left out: {dataset} has none"]
+
+
+def _check_root_is_read(data: DataConfig) -> None:
+    if data.root is not None and DATASETS[data.dataset].root == "unread":
+        raise BadInput(
+            f"data.root: {data.dataset} is built in and reads no folder; for images of your own in {data.root} add "
+            "--dataset folder (data.dataset: folder)"
+        )
 
 
 def _set(values: dict[str, Any], path: str, value: Any) -> None:

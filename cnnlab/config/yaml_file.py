@@ -1,6 +1,9 @@
-"""YAML as experiments need it: 1e-4 is a number, a repeated key is an error, and nothing but plain data is built."""
+"""YAML as experiments need it: numbers are decimal, a repeated key is an error, and nothing but plain data is built."""
 
+import os
 import re
+import select
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -8,22 +11,27 @@ import yaml
 
 from cnnlab.errors import BadInput
 
-INT, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
-INT_PATTERN = re.compile(r"^[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$")
+INT, FLOAT, BOOL = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool"))
+INT_PATTERN = re.compile(r"^[-+]?[0-9]+$")
 FLOAT_PATTERN = re.compile(
-    r"^([-+]?(\.[0-9][0-9_]*|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    r"^([-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
 )
 """An integer matches it too."""
 FIRST = list("-+.0123456789")
 """How a number begins."""
+BOOL_PATTERN = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
+MOST_BYTES = 2**20
+"""Of an experiment."""
+PATIENCE = 10.0
+"""Seconds that a pipe may be silent."""
 NOT_PLAIN = ("binary", "timestamp", "set", "omap", "pairs")
 """What SafeLoader builds beside words, numbers, lists and mappings."""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader for plain data, with YAML 1.2's numbers and without repeated keys.
+    """SafeLoader for plain data, with YAML 1.2's decimal numbers and booleans and without repeated keys.
 
-    To YAML 1.1, 1e-4 is text and 1:30 is 90.
+    To YAML 1.1, 1e-4 is text, 064 is 52, 08 is 8.0, 1_0 is 10, 1:30 is 90 and no is false.
     """
 
     def construct_document(self, node: yaml.Node) -> Any:
@@ -35,6 +43,9 @@ class _Loader(yaml.SafeLoader):
         raise yaml.constructor.ConstructorError(
             None, None, f"no setting takes YAML's {kind}; in quotes it is text", node.start_mark
         )
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> int:
+        return int(self.construct_scalar(node))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -53,17 +64,19 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (INT, FLOAT)]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (INT, FLOAT, BOOL)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(INT, INT_PATTERN, FIRST)  # before the other: the first that matches counts
 _Loader.add_implicit_resolver(FLOAT, FLOAT_PATTERN, FIRST)
+_Loader.add_implicit_resolver(BOOL, BOOL_PATTERN, list("tTfF"))
+_Loader.add_constructor(INT, _Loader.construct_decimal)
 for _kind in NOT_PLAIN:
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.refuse)
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that puts text into quotes where `_Loader` would read a number."""
+    """SafeDumper that puts text into quotes if `_Loader`, or a reader of YAML 1.1, would read something else."""
 
 
 _Dumper.add_implicit_resolver(FLOAT, FLOAT_PATTERN, FIRST)
@@ -89,11 +102,13 @@ def parse_yaml(text: str) -> Any:
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping. Raises BadInput naming the file."""
     try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
+        text = _read(path).decode("utf-8")
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: cannot be read as text ({_one_line(str(error))})") from None
+    try:
+        values = parse_yaml(text)
     except BadInput as error:
         raise BadInput(f"{path}: not valid YAML: {error}") from None
     if values is None:
@@ -101,6 +116,28 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadInput(f"{path}: an experiment is a mapping of settings, but this file holds {type(values).__name__}")
     return values
+
+
+def _read(path: Path) -> bytes:
+    """All of a file, or of a pipe as `<(...)` makes one.
+
+    Raises:
+        BadInput: it is something else, it is too large, or nobody writes to the pipe.
+        OSError: it cannot be read.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
+        raise BadInput(f"{path}: neither a file nor a pipe, so it cannot hold an experiment")
+    # a pipe that nobody has opened for writing is opened at once too; a file takes no notice
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+        content = b""
+        while len(content) <= MOST_BYTES:
+            if not select.select([file], [], [], PATIENCE)[0]:
+                raise BadInput(f"{path}: nobody has written to this pipe for {PATIENCE:g} s")
+            if not (piece := file.read(MOST_BYTES)):
+                return content
+            content += piece
+    raise BadInput(f"{path}: larger than {MOST_BYTES >> 20} MiB, so it is no experiment")
 
 
 def _one_line(text: str) -> str:

@@ -21,6 +21,7 @@ from cnnlab.training.ledger import Measured, Order, Position, Taken
 from cnnlab.training.network import Network, trained_form
 from cnnlab.training.optimizer import make_optimizer
 from cnnlab.training.process import usable_threads
+from cnnlab.training.schedule import check_warmup
 from cnnlab.training.threads import Parts, count_parts
 from cnnlab.training.weights import copy_weights
 
@@ -49,8 +50,8 @@ class Learner:
         dataset: what it is trained on.
 
     Raises:
-        BadInput: the device is not here, a layer would come out empty, the optimizer refuses a parameter, or the
-            network cannot be trained on such batches.
+        BadInput: the device is not here, a layer would come out empty, the optimizer refuses a parameter, the
+            network cannot be trained on such batches, or the warm-up leaves no step.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset) -> None:
@@ -68,6 +69,7 @@ class Learner:
         self.gradients = self._make_gradients()
         self._check_single_samples()
         self.batches = self._make_batches()
+        check_warmup(config, len(self.batches))
         self._epoch: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._pending: list[StepResult] = []
         self._best: dict[str, Tensor] = {}

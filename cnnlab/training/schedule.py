@@ -4,7 +4,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from cnnlab.config import RunConfig
 from cnnlab.config.schedules import Constant, Cosine, OneCycle, ScheduleConfig, Step
+from cnnlab.errors import BadInput
+
+
+def check_warmup(config: RunConfig, steps_per_epoch: int) -> None:
+    """Raises BadInput if the warm-up leaves no step to a schedule that is a function of the steps after it."""
+    schedule, total = config.schedule, config.training.epochs * steps_per_epoch
+    if isinstance(schedule, Cosine | OneCycle) and _warmup_steps(schedule, steps_per_epoch) >= total:
+        raise BadInput(
+            f"schedule.warmup_epochs: {schedule.warmup_epochs:g} is not allowed: the warm-up would take all {total} "
+            f"steps, which leaves none for {schedule.name}; it must be at most {(total - 1) / steps_per_epoch:.4g}"
+        )
 
 
 def learning_rate(config: ScheduleConfig, peak: float, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -14,13 +26,20 @@ def learning_rate(config: ScheduleConfig, peak: float, step: int, steps_per_epoc
     equals torch.optim.lr_scheduler's StepLR, CosineAnnealingLR (with T_max the steps after the warm-up) and
     OneCycleLR (with cycle_momentum=False), each stepped once a step. `step` cuts at whole epochs counted from the
     start of training, warm-up included.
+
+    It is defined for every config and position, also where PyTorch's divides by zero: if the warm-up is all of the
+    training, it rises to where the schedule begins; if OneCycle has no step to rise in, it begins at the peak.
     """
-    warmup = round(config.warmup_epochs * steps_per_epoch)
+    warmup = _warmup_steps(config, steps_per_epoch)
     total = epochs * steps_per_epoch - warmup
     factor = FACTORS[type(config)]
     if step < warmup:
         return peak * factor(config, 0, total, 0.0) * (step + 1) / (warmup + 1)
     return peak * factor(config, step - warmup, total, step / steps_per_epoch)
+
+
+def _warmup_steps(config: ScheduleConfig, steps_per_epoch: int) -> int:
+    return round(config.warmup_epochs * steps_per_epoch)
 
 
 def _constant(config: Constant, step: int, total: int, epoch: float) -> float:
@@ -32,13 +51,13 @@ def _step(config: Step, step: int, total: int, epoch: float) -> float:
 
 
 def _cosine(config: Cosine, step: int, total: int, epoch: float) -> float:
-    return _between(1.0, config.final_fraction, step / total)
+    return _between(1.0, config.final_fraction, step / max(total, 1))
 
 
 def _one_cycle(config: OneCycle, step: int, total: int, epoch: float) -> float:
     start = 1 / config.start_divisor
     top = config.rise_fraction * total - 1
-    if step <= top:
+    if step <= top and top > 0:
         return _between(start, 1.0, step / top)
     return _between(1.0, start / config.final_divisor, min(1.0, (step - top) / max(total - 1 - top, 1e-9)))
 
