@@ -13,6 +13,8 @@ from types import FrameType
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """The folder that holds the package."""
+FOLDER_WITHOUT_MODULES = os.path.dirname(os.path.abspath(sys.executable))
+"""For programs that search the current folder for modules; it is where the command `cnnlab` itself searches first."""
 SHOW_CURSOR = "\x1b[?25h"
 """To a terminal on which a progress display has hidden it."""
 
