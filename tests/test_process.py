@@ -207,9 +207,9 @@ def test_a_checkout_that_is_not_installed_runs_from_its_folder() -> None:
 
 @pytest.fixture
 def busy_machine() -> Iterator[None]:
-    """Three busy processes a core, each in a session of its own, as another user's would be."""
+    """Two busy processes per core, each in a session of its own, as another user's would be."""
     command = [sys.executable, "-c", "while True: pass"]
-    busy = [subprocess.Popen(command, start_new_session=True) for _ in range(3 * (os.cpu_count() or 1))]
+    busy = [subprocess.Popen(command, start_new_session=True) for _ in range(2 * (os.cpu_count() or 1))]
     yield
     for process in busy:
         process.kill()
