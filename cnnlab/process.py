@@ -24,11 +24,10 @@ Handler = Callable[[int, FrameType | None], None]
 def obey_signals(message: str = "interrupted") -> None:
     """From now on SIGINT and SIGTERM end this process at once, with this line and the exit code 130 or 143.
 
-    A signal that is ignored, as in a shell script's background job, stays ignored.
+    Also where SIGINT is ignored, as in a shell script's background jobs: whoever sends it means it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, end_at_once(message))
+        signal.signal(number, end_at_once(message))
 
 
 def end_at_once(message: str) -> Handler:

@@ -128,12 +128,12 @@ def test_what_a_library_makes_of_an_interrupt_ends_the_command_all_the_same() ->
     assert (done.stdout, done.stderr) == ("interrupted 130\n" * 2, "")
 
 
-def test_a_signal_that_is_ignored_stays_ignored() -> None:
-    code = "import os, signal; from cnnlab.process import obey_signals; obey_signals(); os.kill(0, signal.SIGINT)"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import os, signal; os.setpgrp(); signal.signal(signal.SIGINT, signal.SIG_IGN); {code}"]
-    )
-    assert done.returncode == 0
+def test_a_background_job_of_a_script_obeys_too() -> None:
+    """A shell without job control starts them with SIGINT ignored."""
+    ignored = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    code = "from cnnlab.process import obey_signals; obey_signals(); os.kill(os.getpid(), signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", ignored + code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "cnnlab: interrupted\n")
 
 
 def test_a_courier_that_is_told_nothing_ends_when_its_command_does() -> None:
