@@ -31,7 +31,17 @@ def test_the_best_epochs_weights_are_kept_by_either(score: str, best: Callable[[
 def test_a_sweep_chooses_prunes_and_ranks_by_either(
     cli: Callable[..., Result], score: str, best: Callable[[list[float]], float]
 ) -> None:
-    asked = ["--search", "lr=0.3,0.02,0.0001,1e30", "--only", "--sampler", "grid", "--pruner", "median", "--workers", "1"]
+    asked = [
+        "--search",
+        "lr=0.3,0.02,0.0001,1e30",
+        "--only",
+        "--sampler",
+        "grid",
+        "--pruner",
+        "median",
+        "--workers",
+        "1",
+    ]
     result = cli("sweep", *QUICK, "-s", f"task.score={score}", "--epochs", "2", "--confirm", "0", *asked)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -45,7 +55,9 @@ def test_a_sweep_chooses_prunes_and_ranks_by_either(
 
 @pytest.mark.parametrize("score", ["accuracy", "loss"])
 def test_a_comparison_ranks_and_judges_by_either(cli: Callable[..., Result], score: str) -> None:
-    Path("compare.yaml").write_text("compare: {adam: {lr: {low: 0.01, high: 0.03}}, broken: {name: sgd, lr: {low: 1e-12, high: 2e-12}}}\n")
+    Path("compare.yaml").write_text(
+        "compare: {adam: {lr: {low: 0.01, high: 0.03}}, broken: {name: sgd, lr: {low: 1e-12, high: 2e-12}}}\n"
+    )
     budget = ["--trials", "2", "--seeds", "5", "--epochs", "8", "--workers", "1"]
     result = cli("compare", "compare.yaml", *QUICK, "-s", f"task.score={score}", *budget)
     assert result.exit_code == 0, result.output
