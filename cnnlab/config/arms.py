@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnlab.config.flags import FLAGS
+from cnnlab.config.flags import FLAGS, path_of
 from cnnlab.config.messages import check_name, nearest, no_such_setting
 from cnnlab.config.moved import is_place
 from cnnlab.config.optimizers import OPTIMIZERS, ArmEntry
@@ -185,7 +185,7 @@ def _over(config: RunConfig, over: str) -> tuple[str, list[Arm]]:
     name, equals, text = over.partition("=")
     if not (name and equals and text):
         raise BadInput(f"--over {over}: a question is NAME=VALUE,VALUE, as in model.activation=relu,tanh")
-    path = FLAGS.get(name.replace("-", "_"), name)
+    path = path_of(name)
     _same_budget({path: None}, "--over ")
     if is_place(path):
         raise BadInput(f"--over {name}: {path} cannot be compared: it is where a network is trained, not what it is")

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Params: TypeAlias = dict[str, Any]
@@ -94,6 +94,8 @@ class Dimension:
     path: str
     domain: Range | Choices
     only: Condition | None = None
+    offered: bool = field(default=False, compare=False)
+    """Whether it is a default that nobody asked for, so that it may be cut to what the data allows."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +115,6 @@ class Space:
     def settings(self, params: Params) -> dict[str, Any]:
         """A point as settings: dotted path -> value."""
         return {self[name].path: value for name, value in params.items()}
-
-    def inside(self, settings: dict[str, Any]) -> Params:
-        """What a space knows of a configuration (dotted path -> value): each setting that lies in its domain."""
-        return {
-            dimension.name: settings[dimension.path]
-            for dimension in self.dimensions
-            if (dimension.only is None or settings.get(dimension.only.path) in dimension.only.values)
-            and dimension.path in settings
-            and settings[dimension.path] in dimension.domain
-        }
 
     def contains(self, params: Params) -> bool:
         """Whether a point of another space, by names, is one of this space."""
