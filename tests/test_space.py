@@ -113,6 +113,7 @@ BAD = [
     ("lr=a:b", "a range goes from a number to a number, but got a and b"),
     ("lr=nan:1", "a range goes from a number to a number, but got nan and 1"),
     ("lr=.nan:1", "a range goes from a number to a number, but got nan and 1"),
+    (f"lr=1:{'9' * 400}", "a range goes from a number to a number"),
     ("lr=0x1:1", "but got 0x1 and 1"),
     ("lr=1_0:20", "but got 1_0 and 20"),
     ("lr=[1,2", "--search lr=[1,2"),

@@ -14,10 +14,10 @@ from cnnlab.errors import BadInput
 
 
 def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig, list[str]]:
-    """The config of `file` (all defaults where None) with `settings` (dotted path -> value) laid over it.
+    """The config of `file` (all defaults if None) with `settings` (dotted path -> value) laid over it.
 
-    A setting that names another kind of model, optimizer or schedule than the file leaves out what the file says of
-    the first kind and the other has not got; each such key is in the list of notes that comes with the config.
+    If a setting names another kind of model, optimizer, schedule or loss than the file does, those of the file's
+    settings that the new kind does not have are left out; the notes that come with the config name each of them.
 
     Raises:
         BadInput: naming the field, the value and what is allowed.
@@ -34,9 +34,9 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
 
 
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
-    """`config` with `settings` (dotted path -> value) laid over it; what it asks of many runs is left out.
+    """`config` with `settings` (dotted path -> value) laid over it, without its `search` and `compare`.
 
-    What was set for another kind of model, optimizer or schedule is left out, as by `read_config`.
+    What was set for another kind of model, optimizer, schedule or loss is left out, as by `read_config`.
 
     Raises:
         BadInput: naming the field, the value and what is allowed.
@@ -59,7 +59,7 @@ def to_yaml(config: RunConfig) -> str:
 
 
 def flat(config: RunConfig) -> dict[str, Any]:
-    """Dotted path -> value, one entry a setting; lists stay lists. QUESTIONS are no settings of a run."""
+    """Dotted path -> value, one entry per setting; lists stay lists. QUESTIONS are no settings of a run."""
     return flatten(config.model_dump(mode="json"))
 
 
@@ -77,7 +77,7 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_config(values: dict[str, Any], where: str = "") -> RunConfig:
-    """The config that plain values are. Raises BadInput, beginning with `where`, for values that are none."""
+    """Plain values as a config. Raises BadInput, beginning with `where`, if one of them is not allowed."""
     values = moved(values)
     try:
         return RunConfig.model_validate(values)

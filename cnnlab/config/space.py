@@ -1,10 +1,11 @@
-"""What a search may try: ranges and choices of settings, some of them only where another choice was made."""
+"""What a search may try: ranges and choices of settings, some of them only if another choice was made."""
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 Params: TypeAlias = dict[str, Any]
 """A point of a space: a dimension's name -> the value of its setting."""
@@ -37,7 +38,7 @@ class Range:
         return round(value) if self.integer else value
 
     def nearest(self, value: Any) -> float | None:
-        """The value itself, or the end that it lies beyond; None of what is no number."""
+        """The value itself, or the end that it lies beyond; None if it is no number."""
         return min(max(value, self.low), self.high) if _is_number(value) else None
 
     def to_json(self) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class Choices:
         return value in self.values
 
     def nearest(self, value: Any) -> Any | None:
-        """The value itself, or the number nearest to it; None where there is neither."""
+        """The value itself, or the number nearest to it; None if there is neither."""
         if value in self.values:
             return value
         numbers = [choice for choice in self.values if _is_number(choice) and _is_number(value)]
@@ -79,7 +80,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Condition:
-    """Only where the setting `path` has one of these values."""
+    """Only if the setting `path` has one of these values."""
 
     path: str
     values: tuple[str, ...]
@@ -100,12 +101,12 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Space:
-    """Dimensions; what a condition asks for comes before what depends on it."""
+    """Dimensions; a setting that a condition asks about comes before those that depend on it."""
 
     dimensions: tuple[Dimension, ...]
 
     def choose(self, pick: Callable[[Dimension], Any]) -> Params:
-        """A point: `pick` is asked for every dimension that applies, given what was picked before."""
+        """A point: `pick` is called for every dimension that applies, given what was picked before."""
         params: Params = {}
         for dimension in self.dimensions:
             if self._applies(dimension, params):
@@ -140,7 +141,7 @@ class Space:
         yield from open_points
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data: two spaces are equal where this is."""
+        """As plain data: two spaces are equal if this is."""
         return {
             dimension.name: {
                 "path": dimension.path,
@@ -166,6 +167,11 @@ class Space:
 
     def _applies(self, dimension: Dimension, params: Params) -> bool:
         return dimension.only is None or params.get(dimension.only.path) in dimension.only.values
+
+
+def is_finite(value: Any) -> TypeGuard[float]:
+    """Whether it is a number that a range can end at; True and False are none."""
+    return _is_number(value) and abs(value) <= sys.float_info.max
 
 
 def _is_number(value: Any) -> bool:

@@ -15,7 +15,7 @@ from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.reading import changed, flat
 from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
 from cnnlab.config.section import Ranges, Section, names_of, tag_of
-from cnnlab.config.space import Choices, Condition, Dimension, Range, Space
+from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
 from cnnlab.config.yaml_file import parse_yaml
 from cnnlab.errors import BadInput
 
@@ -60,7 +60,7 @@ def read_space(
 
 
 def fit_to_data(space: Space, images: int) -> Space:
-    """The space without those of the default batch sizes that are larger than a training split of so many images."""
+    """The space without the default batch sizes that are larger than a training split of `images` images."""
     fitting = []
     for dimension in space.dimensions:
         if dimension.offered and dimension.path == BATCH_SIZE and isinstance(dimension.domain, Choices):
@@ -136,7 +136,7 @@ def _path(name: str) -> str:
     if key and any(key in kind.model_fields for kind in classes_of(section)):
         return path
     if section == "optimizer" and key:
-        return path  # perhaps a parameter of a class of torch.optim; the bounds' check asks it
+        return path  # perhaps a parameter of a class of torch.optim; the check of the bounds asks the class
     raise BadInput(f"search.{name}: {no_such_setting(name, [*FLAGS, *_settings()])}")
 
 
@@ -246,10 +246,8 @@ def _range(path: str, asked: dict[str, Any]) -> Range:
     if unknown := set(asked) - {"low", "high", "log"}:
         raise BadInput(f"search.{path}: {sorted(unknown)[0]} is not part of a range; {WRITE}")
     low, high, log = asked.get("low"), asked.get("high"), asked.get("log", False)
-    if not (_is_number(low) and _is_number(high) and isinstance(log, bool)):
+    if not (is_finite(low) and is_finite(high) and isinstance(log, bool)):
         raise BadInput(f"search.{path}: a range goes from a number to a number, but got {low} and {high}; {WRITE}")
-    assert isinstance(low, int | float)
-    assert isinstance(high, int | float)
     if not low < high:
         raise BadInput(f"search.{path}: low < high must hold, but got low={low:g}, high={high:g}")
     field = _field(path)
@@ -266,10 +264,6 @@ def _range(path: str, asked: dict[str, Any]) -> Range:
     if low != int(low) or high != int(high):
         raise BadInput(f"search.{path}: it is a whole number, but got low={low:g}, high={high:g}")
     return Range(int(low), int(high), log, integer=True)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
 def _field(path: str) -> FieldInfo:
@@ -304,5 +298,5 @@ def _default(config: RunConfig, named: Mapping[str, Any]) -> Ranges:
 
 
 def _has_effect(config: RunConfig, key: str) -> bool:
-    """Dropout is after hidden layers, which there may be none of."""
+    """Whether a range has an effect on this experiment: dropout has none without hidden layers."""
     return key != "dropout" or bool(flat(config).get("model.hidden"))
