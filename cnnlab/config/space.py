@@ -10,6 +10,9 @@ from typing import Any, TypeAlias, TypeGuard
 Params: TypeAlias = dict[str, Any]
 """A point of a space: a dimension's name -> the value of its setting."""
 
+MOST_POINTS = 100_000
+"""Of a grid."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -139,6 +142,13 @@ class Space:
                 )
             )
         yield from open_points
+
+    @property
+    def size(self) -> int | None:
+        """The number of points, at most MOST_POINTS; None if there is a range, which has any number."""
+        if not all(isinstance(dimension.domain, Choices) for dimension in self.dimensions):
+            return None
+        return sum(1 for _ in itertools.islice(self.points(), MOST_POINTS))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data: two spaces are equal if this is."""
