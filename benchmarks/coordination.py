@@ -23,20 +23,30 @@ sys.path.insert(0, str(ROOT))
 def plan_of(study: str, storage: str, trials: int) -> Any:
     from cnnlab.config import RunConfig
     from cnnlab.config.space_reading import read_space
-    from cnnlab.search.studies.plan import Plan
+    from cnnlab.search.plan import Plan
     from cnnlab.search.studies.storage import storage_url
 
     config = RunConfig()
-    return Plan(config, read_space(config), trials, "random", "none", study=study, storage=storage_url(storage, study))
+    return Plan(
+        config=config,
+        space=read_space(config),
+        trials=trials,
+        sampler="random",
+        pruner="none",
+        study=study,
+        storage=storage_url(storage, study),
+    )
 
 
 def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None:
     """Claim and sleep until nothing is waiting."""
     from optuna.trial import Trial, TrialState
 
-    from cnnlab.search.samplers import suggest
-    from cnnlab.search.studies.claims import beating, claim, open_study, tell
+    from cnnlab.search.encoding import suggest
+    from cnnlab.search.studies.claims import claim, tell
+    from cnnlab.search.studies.owners import beating
     from cnnlab.search.studies.storage import open_storage
+    from cnnlab.search.studies.study import open_study
     from cnnlab.search.trials.stages import Search
 
     open_storage.cache_clear()  # a lock and a connection of its own, not those from before the fork
@@ -60,7 +70,7 @@ def optuna_alone(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -
     """The same trial, a fixed share of them, by Optuna as its documentation has it."""
     import optuna
 
-    from cnnlab.search.samplers import suggest
+    from cnnlab.search.encoding import suggest
 
     study = optuna.load_study(
         study_name=plan.study, storage=_plain_storage(plan.storage), sampler=optuna.samplers.RandomSampler()
@@ -113,9 +123,10 @@ def _say(what: str, workers: int, trials: int, seconds: float, wall: float, comp
 
 def measure(name: str, storage: str, workers: int, trials: int, seconds: float, reports: int) -> None:
     """One line of the table."""
-    from cnnlab.search.studies.claims import Watch, fill, study_slots
+    from cnnlab.search.studies.claims import fill, study_slots
+    from cnnlab.search.studies.owners import Watch
     from cnnlab.search.studies.study import enter
-    from cnnlab.search.sweep import POLL_SECONDS
+    from cnnlab.search.trials.loop import POLL_SECONDS
     from cnnlab.search.trials.stages import Search
 
     plan, study = enter(plan_of(name, storage, trials))

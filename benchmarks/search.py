@@ -186,7 +186,7 @@ def _reached(progress: Progress, target: float) -> int | None:
 def _plan(arguments: argparse.Namespace, seed: int, sampler: str, pruner: str, trials: int) -> Any:
     from cnnlab.config import read_config
     from cnnlab.config.space_reading import read_space
-    from cnnlab.search.studies.plan import Plan
+    from cnnlab.search.plan import Plan
 
     config, _ = read_config(
         None,
@@ -199,7 +199,14 @@ def _plan(arguments: argparse.Namespace, seed: int, sampler: str, pruner: str, t
             "place.threads": 1,
         },
     )
-    return Plan(config, read_space(config), trials, sampler, pruner, study="benchmark")
+    return Plan(
+        config=config,
+        space=read_space(config),
+        trials=trials,
+        sampler=sampler,
+        pruner=pruner,
+        study="benchmark",
+    )
 
 
 def _pin(seed: int) -> None:

@@ -21,7 +21,8 @@ from cnnlab.config import RunConfig
 from cnnlab.config.arms import read_arms
 from cnnlab.config.space import Choices, Range
 from cnnlab.records import ComparisonEnded, RunEnded
-from cnnlab.search.samplers import make_sampler, suggest
+from cnnlab.search.encoding import suggest
+from cnnlab.search.samplers import make_sampler
 from cnnlab.tracking import RunDir, last, list_trials, read
 
 Cli = Callable[..., Any]
@@ -130,7 +131,7 @@ def test_the_choices_of_a_quasi_random_search_vary() -> None:
     study = optuna.create_study()
     drawn = []
     for number in range(12):
-        study.sampler = make_sampler("qmc", adam.space, 7, 1000 + number)
+        study.sampler = make_sampler("qmc", adam.space, study_seed=7, trial_seed=1000 + number)
         trial = study.ask()
         drawn.append(suggest(trial, adam.space))
         study.tell(trial, 0.0)
@@ -390,15 +391,15 @@ def test_a_comparison_in_mlflow_is_a_parent_with_studies_finals_and_mean_curves_
 
 
 def test_of_a_comparison_that_was_interrupted_it_is_said_how_far_it_got(cli: Cli, monkeypatch: Any) -> None:
-    import cnnlab.cli.compare_session as session
+    import cnnlab.comparison.comparison as session
 
-    true = session._work_on_arm
+    true = session.work_on
 
-    def interrupted(*words: Any, **settings: Any) -> None:
-        true(*words, **settings)
+    def interrupted(*words: Any, **settings: Any) -> Any:
+        yield from true(*words, **settings)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(session, "_work_on_arm", interrupted)
+    monkeypatch.setattr(session, "work_on", interrupted)
     words = ("compare", "--optimizers", "sgd,momentum", "--trials", "2", "--seeds", "2", *HERE)
     ended = cli(*words[:-1])  # without --json
     assert ended.exit_code == 130
@@ -408,7 +409,7 @@ def test_of_a_comparison_that_was_interrupted_it_is_said_how_far_it_got(cli: Cli
     again = cli(*words)
     assert again.exit_code == 130
     assert json.loads(again.stdout)["warnings"] == ["not all was trained; the same command goes on"]
-    monkeypatch.setattr(session, "_work_on_arm", true)
+    monkeypatch.setattr(session, "work_on", true)
     assert compared(cli(*words))["pairs"]
 
 

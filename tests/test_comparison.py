@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.comparison.report import comparison_json, markdown, write_comparison
+from cnnlab.comparison.report import markdown, verdicts_json, write_report
 from cnnlab.comparison.verdicts import ArmResult, Final, ToTarget, Tried, judge, sentence
 from cnnlab.comparison.workloads import scores_over
 from cnnlab.config.arms import contains
+from cnnlab.search.studies import CurvePoint
 
 MARGIN = 0.002
-CURVE = ((10, 0.5, 1.0, 0.5), (20, 0.5, 0.5, 0.8), (30, 0.5, 0.3, 0.9))
+CURVE = (CurvePoint(10, 0.5, 1.0, 0.5), CurvePoint(20, 0.5, 0.5, 0.8), CurvePoint(30, 0.5, 0.3, 0.9))
 
 
 def arm(
@@ -82,7 +83,7 @@ def test_an_arm_without_a_final_is_ranked_last_and_in_no_pair() -> None:
     assert found.ranking == ["adam", "nadam", "sgd"]
     assert len(found.pairs) == 1
     assert any(text.startswith("sgd: no trial was trained to its end") for text in found.warnings)
-    assert comparison_json(found)["optimizers"][2]["mean"] is None
+    assert verdicts_json(found)["optimizers"][2]["mean"] is None
 
 
 def test_seeds_that_one_arm_lacks_are_left_out_of_the_pairs() -> None:
@@ -97,7 +98,7 @@ def test_a_missed_target_counts_as_infinite() -> None:
     found = judge("optimizer", [flat, arm("adam", 0.9)], MARGIN, target=0.85)
     assert found.to_target["adam"] == ToTarget(30, 1.5, 0)
     assert found.to_target["sgd"] == ToTarget(math.inf, math.inf, 10)
-    assert comparison_json(found)["optimizers"][1]["steps_to_target"] is None
+    assert verdicts_json(found)["optimizers"][1]["steps_to_target"] is None
     assert "missed" in markdown(found)
 
 
@@ -115,7 +116,7 @@ def test_too_few_seeds_are_said_to_be_too_few() -> None:
 def test_the_score_over_workloads() -> None:
     slow = replace(
         arm("sgd", 0.88),
-        finals=tuple(Final(s, 0.88, tuple((2 * a, 2 * b, c, d) for a, b, c, d in CURVE)) for s in range(10)),
+        finals=tuple(Final(s, 0.88, tuple(CurvePoint(2 * a, 2 * b, c, d) for a, b, c, d in CURVE)) for s in range(10)),
     )
     both = [judge("optimizer", [slow, arm("adam", 0.9)], MARGIN, target=0.9)] * 2
     scores = scores_over(both)
@@ -125,7 +126,7 @@ def test_the_score_over_workloads() -> None:
 
 def test_the_report_needs_no_network(tmp_path: Path) -> None:
     found = judge("optimizer", [arm("sgd", 0.88), spread(arm("adam", 0.9), 0.002)], MARGIN, caveats=["Fixed: <much>"])
-    names = {path.name for path in write_comparison(found, tmp_path)}
+    names = {path.name for path in write_report(found, tmp_path)}
     assert names == {
         "compare.json",
         "compare.md",
@@ -139,5 +140,5 @@ def test_the_report_needs_no_network(tmp_path: Path) -> None:
     assert "http" not in page
     assert page.count("data:image/png;base64,") == 4
     assert "Fixed: &lt;much&gt;" in page
-    assert json.loads((tmp_path / "compare.json").read_text()) == comparison_json(found)
+    assert json.loads((tmp_path / "compare.json").read_text()) == verdicts_json(found)
     assert (tmp_path / "compare.csv").read_text().count("\n") == 41

@@ -41,8 +41,9 @@ def server() -> Iterator[str]:
 WORKER = """
 import sys, time
 from optuna.trial import Trial, TrialState
-from cnnlab.search.studies.claims import claim, open_study, tell
+from cnnlab.search.studies.claims import claim, tell
 from cnnlab.search.studies.storage import open_storage
+from cnnlab.search.studies.study import open_study
 study = open_study("sleep", open_storage(sys.argv[1]))
 while slot := claim(study, int(sys.argv[2]), lambda number: {}):
     trial = Trial(study, slot.trial._trial_id)

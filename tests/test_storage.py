@@ -13,10 +13,11 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from cnnlab.errors import BadInput
-from cnnlab.search.studies import claims, storage
-from cnnlab.search.studies.claims import Watch, beating, claim, fill, study_slots
+from cnnlab.search.studies import owners, storage
+from cnnlab.search.studies.attributes import CAUSE, OWNER
+from cnnlab.search.studies.claims import claim, fill, study_slots
 from cnnlab.search.studies.database import Database
-from cnnlab.search.studies.slots import CAUSE, OWNER
+from cnnlab.search.studies.owners import Watch, beating
 from cnnlab.search.studies.storage import open_storage, shown, storage_url
 from cnnlab.search.studies.study import open_or_make
 
@@ -94,13 +95,13 @@ def test_another_machines_trial_is_dead_when_its_beat_has_stopped(monkeypatch: p
     study = new_study()
     trial = running(study)
     clock = [1000.0]
-    monkeypatch.setattr(claims.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(owners.time, "monotonic", lambda: clock[0])
     watch = Watch()
     for beat in range(5):
         trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1, "started": "1", "beat": beat})
         clock[0] += 50
         assert watch.reap(study, study_slots(study, 1)) == 0
-    clock[0] += claims.SILENCE_SECONDS + 1
+    clock[0] += owners.SILENCE_SECONDS + 1
     assert watch.reap(study, study_slots(study, 1)) == 1
 
 

@@ -21,7 +21,7 @@ from click.testing import Result
 
 from cnnlab.records import Epoch, RunEnded, RunStarted, SweepEnded, TrialEnded
 from cnnlab.search.samplers import make_pruner
-from cnnlab.search.studies.study import plan_of
+from cnnlab.search.studies.study import stored_plan
 from cnnlab.tracking import RunDir, last, list_studies, list_trials, read
 
 Cli = Callable[..., Result]
@@ -39,7 +39,7 @@ def swept(done: Any) -> dict[str, Any]:
 
 def study() -> optuna.Study:
     (run,) = list_studies()
-    plan = plan_of(run.path.name, str(run.path / "optuna.journal"))
+    plan = stored_plan(run.path.name, str(run.path / "optuna.journal"))
     assert plan is not None
     from cnnlab.search.studies.study import open_or_make
 
@@ -99,11 +99,14 @@ def test_the_live_view_cuts_the_settings_first(width: int, monkeypatch: pytest.M
 
     from cnnlab.cli.views import sweep as sweep_view
 
-    monkeypatch.setattr(sweep_view, "settings_text", lambda plan, slot: "lr 0.1, " * 20)
-    slot: Any = SimpleNamespace(number=12, trial=SimpleNamespace(intermediate_values=dict(enumerate(range(20)))))
+    monkeypatch.setattr(sweep_view, "settings_text", lambda settings: "lr 0.1, " * 20)
+    plan: Any = SimpleNamespace(searched=lambda config: {})
+    slot: Any = SimpleNamespace(
+        number=12, config={}, trial=SimpleNamespace(intermediate_values=dict(enumerate(range(20))))
+    )
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(sweep_view._table("best", None, [slot], lambda slot: "0.9790"))  # type: ignore[arg-type]
+        console.print(sweep_view._table("best", plan, [slot], lambda slot: "0.9790"))
     heading, row = capture.get().splitlines()
     assert heading.split() == ["best", "curve", "settings"]
     assert row.startswith(f" trial 12  0.9790  {sweep_view.curve(slot)}  lr 0.1")
@@ -377,21 +380,20 @@ def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli, pr
 
 @pytest.mark.parametrize("written", ["", '{"record": "run_cre'])
 def test_a_run_that_is_only_being_made_is_looked_at_again_later(written: str) -> None:
-    from cnnlab.cli.sweep_session import Followed
-    from cnnlab.tracking import Courier
+    from cnnlab.deliveries import Deliveries
+    from cnnlab.search.sweep import deliver_begun
 
     Path("trial").mkdir()
     Path("trial/journal.jsonl").write_text(written)
-    with Courier("none") as courier:
-        followed = Followed(courier)
-        followed.look_at(RunDir(Path("trial")), 1)
-        assert followed.wait() is None
+    slot: Any = SimpleNamespace(run_dir="trial", attempts=(None,))
+    with Deliveries("none") as deliveries:
+        deliver_begun([slot], deliveries)
+        assert not deliveries.has(RunDir(Path("trial")), 1)
+        assert deliveries.wait() is None
 
 
 def test_a_signal_while_the_plots_are_drawn_ends_with_its_code(cli: Cli, monkeypatch: Any) -> None:
-    monkeypatch.setattr(
-        "cnnlab.search.findings.report.write_report", lambda findings: os.kill(os.getpid(), signal.SIGTERM)
-    )
+    monkeypatch.setattr("cnnlab.search.findings.write_report", lambda findings: os.kill(os.getpid(), signal.SIGTERM))
     ended = cli("sweep", "--trials", "2", *HERE)
     assert ended.exit_code == 143
     assert "the same command goes on" in ended.stderr

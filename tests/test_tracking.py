@@ -550,7 +550,7 @@ def test_the_training_process_learns_that_something_is_not_delivered(does: str, 
 
 
 def test_where_nothing_is_to_be_delivered_nobody_waits() -> None:
-    assert Courier("none").wait(make_run(WHOLE), 1) is None
+    assert Courier("none", []).wait(make_run(WHOLE), 1) is None
 
 
 def test_a_courier_that_was_told_nothing_is_ended() -> None:

@@ -3,17 +3,16 @@
 import atexit
 import gc
 import importlib
-import shlex
 import signal
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from cnnlab import __version__
+from cnnlab.cli.messages import complain
 from cnnlab.cli.streams import open_streams
-from cnnlab.errors import CnnlabError, Interrupted, without_passwords
+from cnnlab.errors import CnnlabError, Interrupted
 
 COMMANDS = {
     "train": "Train one network.",
@@ -26,7 +25,10 @@ COMMANDS = {
     "sync": "Deliver to MLflow what it has not got.",
     "doctor": "Say what is wrong here, and end the runs whose process died.",
 }
-"""Name -> the first line of its help, so that `cnnlab --help` imports no command."""
+"""Name -> the first line of its help, so that `cnnlab --help` imports no command.
+
+A command is `command` in the module of its name, in which a hyphen is an underscore.
+"""
 
 
 class LazyGroup(click.Group):
@@ -36,7 +38,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"cnnlab.cli.{cmd_name}"), cmd_name)
+        module = importlib.import_module(f"cnnlab.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -89,13 +92,3 @@ def main(args: list[str] | None = None) -> None:
         code = 1
     atexit.register(gc.freeze)  # else Python looks through all of torch once more before it ends: 0.8 s
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def typed(words: Sequence[str]) -> str:
-    """A command to be typed again, from the words after `cnnlab`, without a password."""
-    return shlex.join(["cnnlab", *map(without_passwords, words)])
-
-
-def complain(message: str) -> None:
-    """One line on stderr."""
-    click.echo(f"cnnlab: {without_passwords(' '.join(message.split()))}", err=True)

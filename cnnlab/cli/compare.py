@@ -1,43 +1,112 @@
 """`cnnlab compare`"""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from cnnlab.cli.compare_options import CompareOptions, compare_options
-from cnnlab.cli.options import (
-    experiment_name_option,
-    output_options,
-    read_experiment,
-    setting_options,
-    settings_of,
-    tracking_uri_option,
-)
-from cnnlab.config.arms import read_arms
+from cnnlab.cli.inputs import read_experiment, taken_flags
+from cnnlab.cli.messages import complain, typed
+from cnnlab.cli.options import experiment_name_option, output_options, setting_options, settings_of, tracking_uri_option
+from cnnlab.cli.printing.comparison import print_comparison, print_contests
+from cnnlab.cli.search_options import sampler_option, storage_option, study_option, workers_option
+from cnnlab.cli.views.run import open_status
+from cnnlab.cli.views.sweep import EachSweepsView
+from cnnlab.comparison import Comparison
+from cnnlab.config.arms import DEFAULT, SHIPPED
 from cnnlab.errors import BadInput
+from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 
+FEWEST_SEEDS = 2
 SEEDS = 10
-SEEDS_OF_A_TRIAL_RUN = 5
+SEEDS_OF_A_FIRST_LOOK = 5
 """Without an experiment: the quickest look at what the command does."""
 
 
-@click.command()
+class ForEach(click.ParamType[int]):
+    """A number that is the same for all arms."""
+
+    name = "N"
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        option = param.opts[0] if param else "it"
+        text = str(value)
+        if "=" in text or "," in text:
+            raise BadInput(f"{option} {text}: unequal budgets cannot be compared; give one number for all")
+        if not text.isdigit() or not self.least <= int(text) <= 1_000_000:
+            raise BadInput(f"{option} {text}: it must be a whole number from {self.least} on")
+        return int(text)
+
+
+def _target(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < 1:
+        raise BadInput(f"--target {value:g}: out of reach; an accuracy is a fraction between 0 and 1, as 0.9")
+    return value
+
+
+@click.command("compare")
 @click.argument("experiment", required=False, type=click.Path(path_type=Path))
-@compare_options
+@click.option(
+    "--optimizers",
+    metavar="A,B,...",
+    help=f"Which: {', '.join(SHIPPED)} or a class of torch.optim. "
+    f"[default: `compare:` of the experiment, or {','.join(DEFAULT)}]",
+)
+@click.option(
+    "--over",
+    metavar="NAME=A,B,...",
+    help="Compare the values of this setting instead, the learning rate tuned for each: model.activation=relu,tanh",
+)
+@click.option(
+    "--workload",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="An experiment; several times for a score over all of them.",
+)
+@click.option(
+    "--trials", type=ForEach(1), default="8", show_default=True, help="Of each arm; the first is its defaults."
+)
+@click.option(
+    "--seeds",
+    type=ForEach(FEWEST_SEEDS),
+    help="Fresh ones, on which the best of each is trained again. [default: 10; 5 without an experiment]",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    default=0.2,
+    show_default=True,
+    help="Points of accuracy too few to matter.",
+)
+@click.option(
+    "--target",
+    type=float,
+    callback=_target,
+    help="Validation accuracy to be reached, as 0.9. [default: the median of the untuned defaults]",
+)
+@sampler_option("qmc")
+@workers_option
+@study_option
+@storage_option
 @setting_options
 @experiment_name_option
 @tracking_uri_option
 @click.option("--dry-run", is_flag=True, help="Print what would be compared and tuned, and stop.")
 @output_options
-def compare(
+def command(
     experiment: Path | None,
     assignments: tuple[str, ...],
-    experiment_name: str,
-    tracking_uri: str | None,
+    workload: tuple[Path, ...],
+    seeds: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    **rest: object,
+    **asked: Any,
 ) -> int:
     """Compare optimizers, each tuned with the same budget.
 
@@ -48,18 +117,44 @@ def compare(
     \b
     Example: cnnlab compare --optimizers momentum,rmsprop,adam --trials 12 --seeds 10 --dataset fashion_mnist
     """
-    asked = CompareOptions.taken_from(rest)
-    if experiment and asked.workload:
+    if experiment and workload:
         raise BadInput(f"{experiment}: with --workload the experiments are all named by it")
-    settings = settings_of(rest, assignments)  # type: ignore[arg-type]
-    questions = []
-    for file in asked.workload or (experiment,):
-        config = read_experiment(file, settings)
-        questions.append((config, *read_arms(config, asked.optimizers, asked.over, asked.trials)))
-    seeds = asked.seeds or (SEEDS if experiment or asked.workload else SEEDS_OF_A_TRIAL_RUN)
-    from cnnlab.cli.compare_session import Wanted, run_comparison, show_preview
-
-    wanted = Wanted(asked, questions, seeds, experiment_name, tracking_uri)
+    settings = settings_of(taken_flags(asked), assignments)
+    configs = [read_experiment(file, settings) for file in workload or (experiment,)]
+    seeds = seeds or (SEEDS if experiment or workload else SEEDS_OF_A_FIRST_LOOK)
+    comparison = Comparison(configs, seeds=seeds, **asked)
     if dry_run:
-        return show_preview(wanted)
-    return run_comparison(wanted, as_json=as_json, quiet=quiet)
+        comparison.check()
+        print_contests(comparison)
+        return 0
+    return _compare(comparison, as_json=as_json, quiet=quiet)
+
+
+def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
+    """Compare, print what was found, return the exit code."""
+    with comparison, end_when_interrupted("interrupted; the same command goes on"):
+        comparison.check()
+        with catch_interrupts(comparison.stop) as interrupt:
+            for workload in comparison.workloads:
+                with EachSweepsView(quiet, comparison.layout) as view:
+                    for state in workload:
+                        view.show(state)
+                with open_status(quiet, "drawing the figures"):
+                    workload.conclude()
+                if interrupt.number:
+                    break
+        profile = comparison.conclude()
+        with open_status(quiet, "handing the comparison over to MLflow"):
+            undelivered = comparison.deliver()
+        if undelivered:
+            complain(f"MLflow has not got all of this comparison yet ({undelivered}); later: cnnlab sync")
+        if as_json or not interrupt.number:  # of a part of the trainings there is nothing to say to people
+            print_comparison(comparison, profile, as_json=as_json)
+    if interrupt.number:
+        progress = ", ".join(arm for workload in comparison.workloads for arm in workload.progress())
+        complain(f"interrupted: {progress}; the same command goes on: {typed(sys.argv[1:])}")
+        return 128 + interrupt.number
+    if not any(verdicts.pairs for verdicts in comparison.verdicts.values()):
+        complain("fewer than two arms were trained to their end; see the reasons by cnnlab show STUDY")
+        return 1
+    return 0

@@ -7,9 +7,9 @@ import click
 from cnnlab.cli.options import tracking_uri_option
 
 
-@click.command()
+@click.command("doctor")
 @tracking_uri_option
-def doctor(tracking_uri: str | None) -> int:
+def command(tracking_uri: str | None) -> int:
     """Say what is wrong here, and end the runs whose process died.
 
     Looks at PyTorch and its devices, the data, the runs' journals and the MLflow store. The exit code is 1 where

@@ -8,9 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
-from cnnlab.cli import complain
-from cnnlab.config import RunConfig, parse_value, read_config
-from cnnlab.config.data import DATASETS
+from cnnlab.config import RunConfig, parse_value
 from cnnlab.config.flags import FLAGS
 from cnnlab.config.run import REGISTRIES, classes_of
 from cnnlab.config.section import NameIn, Section, names_of
@@ -46,31 +44,6 @@ def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> d
             raise BadInput(f"--set {assignment}: {path} is no path; it is made of names with a dot between two of them")
         settings[path] = _value(path, text)
     return settings
-
-
-def read_experiment(experiment: Path | None, settings: dict[str, Any]) -> RunConfig:
-    """The config of a file, or of a folder of images, with `settings` over it; what is left out is said on stderr.
-
-    Raises:
-        BadInput: naming the field, the value and what is allowed.
-    """
-    if experiment is not None and experiment.is_dir():
-        settings, experiment = _of_folder(experiment, settings), None
-    config, notes = read_config(experiment, settings)
-    for note in notes:
-        complain(note)
-    return config
-
-
-def _of_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings for images in `folder`, which was given in place of an experiment."""
-    dataset = str(settings.get("data.dataset", "folder"))
-    if "data.root" in settings or (dataset in DATASETS and DATASETS[dataset].root != "own"):
-        raise BadInput(
-            f"{folder}: a folder in place of an experiment means --dataset folder --data-root {folder}; leave out the "
-            f"{'--data-root' if 'data.root' in settings else f'--dataset {dataset}'} that was given too"
-        )
-    return {**settings, "data.dataset": dataset, "data.root": str(folder)}
 
 
 def place_options(command: F) -> F:

@@ -1,19 +1,18 @@
 """`cnnlab runs`"""
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from cnnlab.cli import complain
+from cnnlab.cli.messages import complain
 from cnnlab.errors import CnnlabError
 
 
-@click.command()
+@click.command("runs")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
-def runs(as_json: bool) -> None:
+def command(as_json: bool) -> None:
     """List the runs made here.
 
     From the journals below mlruns/runs, oldest first; MLflow is not asked.
@@ -31,27 +30,22 @@ def runs(as_json: bool) -> None:
 
 
 def _readable() -> Iterator[dict[str, Any]]:
-    """The result of each run; of one that cannot be read, a line on stderr."""
-    from cnnlab.cli.printing.run import result_of
+    """The result of each run; for one that cannot be read, a line on stderr."""
+    from cnnlab.reading import run_result
     from cnnlab.tracking import list_runs
 
     for run in list_runs():
         try:
-            yield result_of(run)
+            yield run_result(run)
         except CnnlabError as error:
             complain(str(error))
 
 
 def _print_table(results: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+    from cnnlab.cli.printing.tables import WHOLE, plain_table, result_console
 
-    from cnnlab.cli.printing.console import result_console
-
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("run", "status", "dataset", "model", "optimizer"):
-        table.add_column(name, no_wrap=True)
-    for name in ("epochs", "val acc", "test acc"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = ("epochs", "val acc", "test acc")
+    table = plain_table("run", "status", "dataset", "model", "optimizer", *numbers, right=numbers)
     for result in results:
         table.add_row(
             result["run_id"],
@@ -63,8 +57,7 @@ def _print_table(results: list[dict[str, Any]]) -> None:
             _accuracy(result["best_val_accuracy"]),
             _accuracy(result["test_accuracy"]),
         )
-    # in a pipe nothing is cut off
-    result_console(width=None if sys.stdout.isatty() else 200).print(table)
+    result_console(in_pipe=WHOLE).print(table)
 
 
 def _accuracy(value: float | None) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cnnlab.tracking import RunDir
 
 
-@click.command()
+@click.command("show")
 @click.argument("run", default="last")
 @click.option(
     "--plot",
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option("--storage", metavar="URL", help="The database of a sweep that is kept in one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout: that of `train --json`.")
-def show(run: str, plot: Path | None, storage: str | None, as_json: bool) -> None:
+def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> None:
     """Show one run, one sweep or one comparison: settings, curves, results.
 
     RUN is a run id, an unambiguous beginning of one, last, a run's directory, or the name of a study.
@@ -34,7 +34,8 @@ def show(run: str, plot: Path | None, storage: str | None, as_json: bool) -> Non
     \b
     Example: cnnlab show last --plot figures
     """
-    from cnnlab.cli.printing.run import print_result, result_of
+    from cnnlab.cli.printing.run import print_result
+    from cnnlab.reading import draw, run_result
     from cnnlab.tracking import find_run, studies_root
 
     if run and (studies_root() / run / "journal.jsonl").exists():
@@ -45,15 +46,13 @@ def show(run: str, plot: Path | None, storage: str | None, as_json: bool) -> Non
         return
     found = find_run(run)
     if plot:
-        from cnnlab.reading import draw
-
         for path in draw(found.path, plot):
             click.echo(path, err=True)
     if as_json:
-        click.echo(json.dumps(result_of(found)))
+        click.echo(json.dumps(run_result(found)))
         return
     _print_history(found)
-    print_result(result_of(found), as_json=False)
+    print_result(run_result(found), as_json=False)
 
 
 def _show_comparison(report: Path, as_json: bool) -> None:
@@ -65,14 +64,13 @@ def _show_comparison(report: Path, as_json: bool) -> None:
 def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
     """What a sweep has found so far, as it printed at its end."""
     from cnnlab.cli.printing.sweep import print_findings
-    from cnnlab.search.findings.findings import findings_of
-    from cnnlab.search.studies.storage import storage_url
-    from cnnlab.search.studies.study import plan_of
+    from cnnlab.search.findings import findings_of
+    from cnnlab.search.studies import storage_url, stored_plan
     from cnnlab.tracking import RunDir, last, read, studies_root
 
     records = read(RunDir(studies_root() / study).journal_file)[0]
     started, ended = last(records, SweepStarted), last(records, SweepEnded)
-    plan = plan_of(study, storage_url(storage, study)) if started else None
+    plan = stored_plan(study, storage_url(storage, study)) if started else None
     if plan is None or started is None:
         raise BadInput(
             f"{study}: its study is not in {storage or 'its folder'}; where it is in a database, add --storage"
@@ -84,8 +82,8 @@ def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
 
 def _print_history(run: "RunDir") -> None:
     """The settings that are not the defaults, the loss curve, the epochs."""
-    from cnnlab.cli.printing.console import result_console
     from cnnlab.cli.printing.history import changed_settings, epoch_table, loss_curve
+    from cnnlab.cli.printing.tables import result_console
     from cnnlab.tracking import read
 
     console = result_console()

@@ -1,22 +1,24 @@
 """`cnnlab studies`"""
 
 import json
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from cnnlab.search import Plan
 
-@click.command()
+
+@click.command("studies")
 @click.option("--storage", metavar="URL", help="Those of a database. [default: those below mlruns/studies]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
-def studies(storage: str | None, as_json: bool) -> None:
+def command(storage: str | None, as_json: bool) -> None:
     """List the sweeps made here.
 
     \b
     Example: cnnlab studies
     """
-    from cnnlab.search.studies.study import list_plans
+    from cnnlab.search.studies import list_plans
 
     rows = [_row(plan) for plan in list_plans(storage)]
     if as_json:
@@ -27,15 +29,11 @@ def studies(storage: str | None, as_json: bool) -> None:
         _print_table(rows)
 
 
-def _row(plan: Any) -> dict[str, Any]:
-    from cnnlab.search.studies.claims import study_slots
-    from cnnlab.search.studies.slots import counted
-    from cnnlab.search.studies.storage import shown
-    from cnnlab.search.studies.study import open_or_make
-    from cnnlab.search.sweep import best_first
-    from cnnlab.search.trials.stages import Search
+def _row(plan: "Plan") -> dict[str, Any]:
+    from cnnlab.search.studies import best_first, counted, shown
+    from cnnlab.search.trials import Search, slots_of
 
-    slots = study_slots(open_or_make(plan.study, plan.storage), Search(plan).wanted)
+    slots = slots_of(Search(plan))
     best = best_first(slots)[:1]
     return {
         "study": plan.study,
@@ -50,12 +48,10 @@ def _row(plan: Any) -> dict[str, Any]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from cnnlab.cli.printing.tables import WHOLE, plain_table, result_console
 
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("study", "dataset", "trials", "pruned", "infeasible", "failed", "trial 0", "best", "is trial"):
-        table.add_column(name, justify="left" if name in ("study", "dataset") else "right", no_wrap=True)
+    numbers = ("trials", "pruned", "infeasible", "failed", "trial 0", "best", "is trial")
+    table = plain_table("study", "dataset", *numbers, right=numbers)
     for row in rows:
         counts = row["trials"]
         table.add_row(
@@ -66,4 +62,4 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             *("" if row[key] is None else f"{row[key]:.4f}" for key in ("baseline", "best_value")),
             "" if row["best_trial"] is None else str(row["best_trial"]),
         )
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    result_console(in_pipe=WHOLE).print(table)

@@ -1,38 +1,89 @@
 """`cnnlab sweep`"""
 
+import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import click
 
-from cnnlab.cli.options import (
-    experiment_name_option,
-    output_options,
-    read_experiment,
-    setting_options,
-    settings_of,
-    tracking_uri_option,
-)
-from cnnlab.cli.sweep_options import SweepOptions, sweep_options
-from cnnlab.config.space_reading import read_space
+from cnnlab.cli.inputs import read_experiment, taken_flags
+from cnnlab.cli.messages import complain
+from cnnlab.cli.options import experiment_name_option, output_options, setting_options, settings_of, tracking_uri_option
+from cnnlab.cli.printing.sweep import print_findings, print_preview
+from cnnlab.cli.search_options import sampler_option, storage_option, study_option, workers_option
+from cnnlab.cli.views.run import open_status
+from cnnlab.cli.views.sweep import open_sweep_view
+from cnnlab.interrupts import catch_interrupts, end_when_interrupted
+from cnnlab.search import Plan, Sweep
+from cnnlab.search.plan import Pruner
 
 
-@click.command()
+@click.command("sweep")
 @click.argument("experiment", required=False, type=click.Path(path_type=Path))
-@sweep_options
+@click.option(
+    "--search",
+    multiple=True,
+    metavar="RANGE",
+    help="What may be tried: lr=1e-4:1:log, dropout=0:0.6, batch_size=16,32,64, optimizer=sgd,adam.",
+)
+@click.option(
+    "--trials", type=click.IntRange(1, 1_000_000), default=Plan.trials, show_default=True, help="The number in all."
+)
+@sampler_option(Plan.sampler)
+@click.option(
+    "--pruner",
+    type=click.Choice(get_args(Pruner)),
+    default=Plan.pruner,
+    show_default=True,
+    help="Ends bad trials early.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    default=Plan.seeds,
+    show_default=True,
+    help="Each trial is the mean over this number of seeds.",
+)
+@click.option(
+    "--confirm",
+    type=click.IntRange(0, 1000),
+    default=Plan.confirm,
+    show_default=True,
+    metavar="TOP",
+    help="Train this number of the best again on fresh seeds, and the experiment as written with them.",
+)
+@click.option(
+    "--confirm-seeds",
+    type=click.IntRange(1, 1000),
+    default=Plan.confirm_seeds,
+    show_default=True,
+    help="The number of fresh seeds.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=Plan.retries,
+    show_default=True,
+    help="How often a trial that crashed is tried again.",
+)
+@workers_option
+@study_option
+@storage_option
+@click.option("--extend", metavar="OLD", help="Take over the trials of this study that lie inside the space given now.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Stop after this number of seconds.")
 @setting_options
 @experiment_name_option
 @tracking_uri_option
 @click.option("--dry-run", is_flag=True, help="Print the space, the first trials and the time it may take, and stop.")
 @output_options
-def sweep(
+def command(
     experiment: Path | None,
     assignments: tuple[str, ...],
-    experiment_name: str,
-    tracking_uri: str | None,
+    search: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    **rest: object,
+    **asked: Any,
 ) -> int:
     """Search hyperparameters.
 
@@ -43,11 +94,32 @@ def sweep(
     \b
     Example: cnnlab sweep --search lr=1e-4:1:log --search batch_size=16,32,64 --trials 30
     """
-    asked = SweepOptions.taken_from(rest)
-    config = read_experiment(experiment, settings_of(rest, assignments))  # type: ignore[arg-type]
-    space = read_space(config, asked.search)
-    from cnnlab.cli.sweep_session import run_sweep, show_preview
-
+    config = read_experiment(experiment, settings_of(taken_flags(asked), assignments))
+    sweep = Sweep(config, search, **asked)
     if dry_run:
-        return show_preview(config, space, asked)
-    return run_sweep(config, space, asked, experiment_name, tracking_uri, as_json=as_json, quiet=quiet)
+        print_preview(sweep.preview(), sweep.plan, sweep.layout)
+        return 0
+    return _sweep(sweep, as_json=as_json, quiet=quiet)
+
+
+def _sweep(sweep: Sweep, *, as_json: bool, quiet: bool) -> int:
+    """Sweep, print what was found, return the exit code."""
+    with sweep, end_when_interrupted("interrupted; the same command goes on"):
+        sweep.begin()
+        with open_sweep_view(quiet, sweep.plan, sweep.layout) as view, catch_interrupts(sweep.stop) as interrupt:
+            for state in sweep:
+                view.show(state)
+        with open_status(quiet, "drawing the plots"):
+            findings = sweep.conclude()
+        with open_status(quiet, "handing the sweep over to MLflow"):
+            undelivered = sweep.deliver()
+        if undelivered:
+            complain(f"MLflow has not got all of this sweep yet ({undelivered}); later: cnnlab sync")
+        print_findings(findings, sweep.seconds, sys.argv[1:], as_json=as_json)
+    if interrupt.number:
+        complain(f"interrupted; the same command goes on with {sweep.plan.study}")
+        return 128 + interrupt.number
+    if findings.best is None:
+        complain("no trial was trained to its end; see the reasons by cnnlab show " + sweep.plan.study)
+        return 1
+    return 0

@@ -6,10 +6,10 @@ from cnnlab.cli.options import tracking_uri_option
 from cnnlab.errors import RunFailed
 
 
-@click.command()
+@click.command("sync")
 @click.argument("runs", nargs=-1)
 @tracking_uri_option
-def sync(runs: tuple[str, ...], tracking_uri: str | None) -> int:
+def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     """Deliver to MLflow what it has not got.
 
     RUNS are run ids, beginnings of them, last, or directories; without any, all runs and sweeps in mlruns. Each goes
@@ -18,7 +18,7 @@ def sync(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     \b
     Example: cnnlab sync last
     """
-    from cnnlab.cli import complain
+    from cnnlab.cli.messages import complain
     from cnnlab.courier import delivery_of
     from cnnlab.tracking import find_run, list_runs, list_studies, list_trials, mark_dead, note_error, one_line, resolve
 

@@ -4,13 +4,19 @@ from pathlib import Path
 
 import click
 
-from cnnlab.cli.options import output_options, place_options, read_experiment, setting_options, settings_of
+from cnnlab.cli.inputs import read_experiment
+from cnnlab.cli.messages import complain
+from cnnlab.cli.options import output_options, place_options, setting_options, settings_of
+from cnnlab.cli.printing.run import print_result
+from cnnlab.cli.views.run import open_status, open_view
 from cnnlab.config import to_yaml
 from cnnlab.config.moved import is_place
 from cnnlab.errors import BadInput
+from cnnlab.interrupts import catch_interrupts, end_when_interrupted
+from cnnlab.session import Training
 
 
-@click.command()
+@click.command("train")
 @click.argument("experiment", required=False, type=click.Path(path_type=Path))
 @setting_options
 @place_options
@@ -21,7 +27,7 @@ from cnnlab.errors import BadInput
 )
 @click.option("--dry-run", is_flag=True, help="Print the whole config as YAML and stop.")
 @output_options
-def train(
+def command(
     experiment: Path | None,
     assignments: tuple[str, ...],
     experiment_name: str,
@@ -42,19 +48,45 @@ def train(
     Example: cnnlab train --dataset digits --lr 0.05 --epochs 10
     """
     settings = settings_of(flags, assignments)
-    if resume is not None and (experiment or run_dir or not all(map(is_place, settings))):
-        raise BadInput(
-            "--resume goes on with the run's own settings: leave out the experiment and all settings but those of the "
-            "place (--device, -s place.threads=N)"
-        )
     if resume is not None:
-        from cnnlab.cli.session import train_on
-
-        return train_on(resume, settings, as_json=as_json, quiet=quiet)
+        if experiment or run_dir or not all(map(is_place, settings)):
+            raise BadInput(
+                "--resume goes on with the run's own settings: leave out the experiment and all settings but those of "
+                "the place (--device, -s place.threads=N)"
+            )
+        return _go_on(Training.resumed(resume, settings), as_json=as_json, quiet=quiet)
     config = read_experiment(experiment, settings)
     if dry_run:
         click.echo(to_yaml(config), nl=False)
         return 0
-    from cnnlab.cli.session import train_new
+    training = Training(config, experiment_name=experiment_name, tracking_uri=tracking_uri, run_dir=run_dir)
+    return _train(training, "interrupted before the first step; no run was made", as_json=as_json, quiet=quiet)
 
-    return train_new(config, experiment_name, tracking_uri, run_dir, as_json=as_json, quiet=quiet)
+
+def _go_on(training: Training, *, as_json: bool, quiet: bool) -> int:
+    """Go on with a run that was stopped; of one that has finished only the result is printed again."""
+    if training.result.status == "finished":
+        complain(f"{training.run.run_id} has finished already; this is its result")
+        print_result(training.result, as_json=as_json)
+        return 0
+    return _train(training, "interrupted before the first step; the run is as it was", as_json=as_json, quiet=quiet)
+
+
+def _train(training: Training, before_the_first_step: str, *, as_json: bool, quiet: bool) -> int:
+    """Train, print the result, return the exit code."""
+    with training:
+        with end_when_interrupted(before_the_first_step):
+            training.prepare()
+        with catch_interrupts(training.stop) as interrupt, open_view(quiet) as view:
+            for record in training:
+                view.show(record)
+        with open_status(quiet, "handing the run over to MLflow"):
+            undelivered = training.deliver()
+        if undelivered:
+            complain(f"MLflow has not got all of this run yet ({undelivered}); later: cnnlab sync {training.run.word}")
+    result = training.result
+    print_result(result, as_json=as_json)
+    if result.status == "finished":
+        return 0
+    complain(result.reason)
+    return 128 + interrupt.number if interrupt.number else 1

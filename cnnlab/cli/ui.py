@@ -9,10 +9,10 @@ from cnnlab.cli.options import tracking_uri_option
 from cnnlab.errors import BadInput
 
 
-@click.command()
+@click.command("ui")
 @tracking_uri_option
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="On 127.0.0.1.")
-def ui(tracking_uri: str | None, port: int) -> None:
+def command(tracking_uri: str | None, port: int) -> None:
     """Open the MLflow UI on the runs made here.
 
     Serves on 127.0.0.1 until Ctrl-C.

@@ -1,4 +1,4 @@
-"""A comparison as sweeps: one an arm, each with the same budget, its best trained again on the same fresh seeds."""
+"""A contest: a sweep per arm with the same budget, and the best of each trained again on the same fresh seeds."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,14 +7,11 @@ from cnnlab.comparison.verdicts import ArmResult, Final, Tried
 from cnnlab.config import RunConfig, flat
 from cnnlab.config.arms import Arm
 from cnnlab.config.space import Range
-from cnnlab.search.findings.findings import settings_of
-from cnnlab.search.studies.claims import study_slots
-from cnnlab.search.studies.plan import Plan, digest_of
-from cnnlab.search.studies.slots import HISTORY, TEST_ACCURACY, Slot
-from cnnlab.search.studies.storage import open_storage, storage_url
-from cnnlab.search.studies.study import attributes, open_or_make
-from cnnlab.search.sweep import best_first, confirmation_of
-from cnnlab.search.trials.stages import Confirmation, Search
+from cnnlab.search import Plan
+from cnnlab.search.plan import Sampler, digest_of
+from cnnlab.search.studies import CurvePoint, Slot, best_first, placed
+from cnnlab.search.studies.attributes import HISTORY, TEST_ACCURACY
+from cnnlab.search.trials import Search, Stage, confirmation_of, slots_of
 from cnnlab.tracking import as_word
 
 LR = "optimizer.lr"
@@ -22,10 +19,10 @@ LR = "optimizer.lr"
 
 @dataclass(frozen=True)
 class Contest:
-    """What is compared, and how."""
+    """What is compared, and how: the sweeps of its arms."""
 
     name: str
-    """What its studies' names begin with."""
+    """The names of its studies begin with it."""
     question: str
     config: RunConfig
     """The experiment as written."""
@@ -41,79 +38,83 @@ class Contest:
         return next(iter(self.plans.values())).confirm_seeds
 
 
-def contest_of(
+def make_contest(
     config: RunConfig,
     question: str,
     arms: list[Arm],
     *,
     trials: int,
     seeds: int,
-    sampler: str,
+    sampler: Sampler,
     name: str | None,
     storage: str | None,
     experiment: str,
     tracking_uri: str,
 ) -> Contest:
-    """A sweep for each arm: trial 0 is its untuned defaults, nothing is pruned, the best and the defaults are trained
-    again on fresh seeds.
+    """A sweep for each arm: trial 0 is its untuned defaults, nothing is pruned, and the best and the defaults are
+    trained again on fresh seeds.
 
     Args:
-        name: --study; None for one that only the same comparison has.
+        config: the experiment as written.
+        question: what the arms differ in.
+        arms: two or more.
+        trials: of each arm.
+        seeds: the fresh seeds of each arm.
+        sampler: draws the trials.
+        name: --study; None for a name that only the same comparison has.
         storage: --storage.
+        experiment, tracking_uri: MLflow's; resolved.
+
+    Raises:
+        BadInput: a sampler that a space does not suit or that is not installed; no such kind of storage.
     """
     plans = {
         arm.name: Plan(
-            _named(config, arm),
-            arm.space,
-            trials,
-            sampler,
+            config=arm.config.model_copy(update={"name": f"{config.label}-{arm.name}"}),
+            space=arm.space,
+            trials=trials,
+            sampler=sampler,
             pruner="none",
             confirm=1,
             confirm_seeds=seeds,
+            storage=storage or "",
             experiment=experiment,
             tracking_uri=tracking_uri,
         )
         for arm in arms
     }
     name = name or _default_name(config, plans)
-    studies = {arm: f"{name}.{arm}" for arm in plans}
-    placed = {
-        arm: replace(plan, study=studies[arm], storage=storage_url(storage, studies[arm]))
-        for arm, plan in plans.items()
-    }
-    return Contest(name, question, config, placed)
+    named = {arm: placed(replace(plan, study=f"{name}.{arm}")) for arm, plan in plans.items()}
+    return Contest(name, question, config, named)
 
 
-def result_of(plan: Plan, name: str) -> ArmResult:
+def arm_result(plan: Plan, name: str) -> ArmResult:
     """What is known of an arm by now."""
-    slots = study_slots(open_or_make(plan.study, plan.storage), Search(plan).wanted)
+    slots = slots_of(Search(plan))
     best = next(iter(best_first(slots)), None)
     finals = _finals(plan)
-    number = best.number if best else None
     return ArmResult(
-        name,
-        tuple(_tried(plan, slot) for slot in slots if slot.finished),
-        number,
-        settings_of(plan, best) if best else {},
-        finals.get(number, ()) if number is not None else (),
-        finals.get(0, ()),
+        name=name,
+        tried=tuple(_tried(plan, slot) for slot in slots if slot.finished),
+        best_trial=best.number if best else None,
+        best_params=plan.searched(best.config) if best else {},
+        finals=finals.get(best.number, ()) if best else (),
+        untuned=finals.get(0, ()),
     )
 
 
 def is_done(plan: Plan) -> bool:
     """Whether nothing of an arm is left to train."""
-    slots = study_slots(open_or_make(plan.study, plan.storage), Search(plan).wanted)
     again = confirmation_of(plan)
-    return all(slot.finished for slot in slots) and (
-        again is None or all(slot.finished for slot in _slots_again(plan, again))
-    )
+    stages: list[Stage] = [Search(plan)] if again is None else [Search(plan), again]
+    return all(slot.finished for stage in stages for slot in slots_of(stage))
 
 
 def caveats(contest: Contest, where: str) -> list[str]:
-    """What holds for all arms and is not asked about, in sentences without a full stop.
+    """What has to be said of all arms, in sentences without a full stop.
 
     Args:
-        where: how many trainings ran side by side, in words.
+        where: the number of trainings that ran side by side, in words.
     """
     plan = next(iter(contest.plans.values()))
     tuned = "; ".join(f"{arm}: {_space_text(plan)}" for arm, plan in contest.plans.items())
@@ -133,17 +134,13 @@ def caveats(contest: Contest, where: str) -> list[str]:
     ]
 
 
-def _named(config: RunConfig, arm: Arm) -> RunConfig:
-    return arm.config.model_copy(update={"name": f"{config.label}-{arm.name}"})
-
-
 def _default_name(config: RunConfig, plans: dict[str, Plan]) -> str:
     identities = {arm: plan.naming() for arm, plan in plans.items()}
     return f"compare-{as_word(config.label)}-{digest_of(identities)}"
 
 
 def _tried(plan: Plan, slot: Slot) -> Tried:
-    lr = settings_of(plan, slot).get(LR, plan.config.optimizer.lr)
+    lr = plan.searched(slot.config).get(LR, plan.config.optimizer.lr)
     domain = next((d.domain for d in plan.space.dimensions if d.path == LR), None)
     position = domain.position(lr) if isinstance(domain, Range) and slot.number else None
     return Tried(slot.value, lr, position, untuned=slot.number == 0, diverged=slot.state == "infeasible")
@@ -155,22 +152,16 @@ def _finals(plan: Plan) -> dict[int, tuple[Final, ...]]:
     if again is None:
         return {}
     found: dict[int, list[Final]] = {}
-    for slot in _slots_again(plan, again):
-        number, seed = again.trial_and_seed(slot.number)
+    for slot in slots_of(again):
         if slot.state in ("complete", "infeasible"):
+            number, seed = again.trial_and_seed(slot.number)
             found.setdefault(number, []).append(_final(slot, seed))
     return {number: tuple(finals) for number, finals in found.items()}
 
 
-def _slots_again(plan: Plan, again: Confirmation) -> list[Slot]:
-    if attributes(open_storage(plan.storage), again.study) is None:
-        return [Slot(number, ()) for number in range(again.wanted)]
-    return study_slots(open_or_make(again.study, plan.storage), again.wanted)
-
-
 def _final(slot: Slot, seed: int) -> Final:
     known: dict[str, Any] = slot.trial.user_attrs if slot.trial else {}
-    history = tuple((step, seconds, loss, accuracy) for step, seconds, loss, accuracy in known.get(HISTORY, ()))
+    history = tuple(CurvePoint(*point) for point in known.get(HISTORY, ()))
     if slot.state == "infeasible":
         return Final(seed, 0.0, history, diverged=True)
     return Final(seed, float(known[TEST_ACCURACY]), history)

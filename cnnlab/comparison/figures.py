@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from cnnlab.comparison.statistics import bootstrap_interval, performance_profile
-from cnnlab.comparison.verdicts import NEAR, Comparison, Final, expected_best_of
+from cnnlab.comparison.verdicts import NEAR, Final, Verdicts, expected_best_of
 from cnnlab.reading.figures import new_figure
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ HEADINGS = {
 """A figure's file -> what it shows."""
 
 
-def draw_comparison(found: Comparison, folder: Path) -> list[Path]:
-    """Write the figures that the comparison suffices for as PNG; their paths."""
+def draw_comparison(found: Verdicts, folder: Path) -> list[Path]:
+    """Write the figures for which there are enough trainings as PNG; returns their paths."""
     figures = {"curves": curves_figure(found), "sensitivity": sensitivity_figure(found)}
     if any(len(arm.random_values) > 1 for arm in found.arms):
         figures["expected_best"] = expected_best_figure(found)
@@ -49,37 +49,60 @@ def draw_profile(times: Mapping[str, Sequence[float]], folder: Path) -> Path:
     return _save(figure, folder / "profile.png")
 
 
-def band(finals: Sequence[Final]) -> list[tuple[int, float, float, float, float]]:
-    """After each epoch that most seeds reached: step, mean seconds, mean accuracy and its 95 % interval."""
-    most = max((len(final.history) for final in finals), default=0)
-    rows = []
-    for epoch in range(most):
+class BandPoint(NamedTuple):
+    """The finals of an arm after an epoch, all seeds together."""
+
+    step: int
+    seconds: float
+    """Since the training began, the mean."""
+    train_loss: float
+    """The mean, nats per sample."""
+    accuracy: float
+    """The mean."""
+    low: float
+    """95 % bootstrap interval of that mean."""
+    high: float
+
+
+def band(finals: Sequence[Final]) -> list[BandPoint]:
+    """A point for each epoch that most seeds reached."""
+    points = []
+    for epoch in range(max((len(final.history) for final in finals), default=0)):
         reached = [final for final in finals if len(final.history) > epoch]
         if 2 * len(reached) <= len(finals):
             break
         values = [final.accuracies[epoch] for final in reached]
-        seconds = float(np.mean([final.seconds[epoch] for final in reached]))
-        rows.append((reached[0].steps[epoch], seconds, float(np.mean(values)), *bootstrap_interval(values)))
-    return rows
+        low, high = bootstrap_interval(values)
+        points.append(
+            BandPoint(
+                step=reached[0].steps[epoch],
+                seconds=float(np.mean([final.seconds[epoch] for final in reached])),
+                train_loss=float(np.mean([final.history[epoch].train_loss for final in reached])),
+                accuracy=float(np.mean(values)),
+                low=low,
+                high=high,
+            )
+        )
+    return points
 
 
-def curves_figure(found: Comparison) -> "Figure":
+def curves_figure(found: Verdicts) -> "Figure":
     """Against the step and against the seconds, with the target."""
     figure = new_figure(11, 4)
     by_step, by_second = figure.subplots(1, 2, sharey=True)
     bands = {arm.name: band(arm.finals) for arm in found.arms if any(final.history for final in arm.finals)}
-    best = max((rows[-1][2] for rows in bands.values()), default=0.0)
-    near = [rows for rows in bands.values() if best - rows[-1][2] <= NEAR]
+    best = max((points[-1].accuracy for points in bands.values()), default=0.0)
+    near = [points for points in bands.values() if best - points[-1].accuracy <= NEAR]
     for number, arm in enumerate(found.arms):
         if arm.name in bands:
-            rows = bands[arm.name]
-            steps, seconds, means, lows, highs = zip(*rows, strict=True)
-            label = arm.name if rows in near else f"{arm.name} (below)"
+            points = bands[arm.name]
+            steps, seconds, _, means, lows, highs = zip(*points, strict=True)
+            label = arm.name if points in near else f"{arm.name} (below)"
             for axes, x in ((by_step, steps), (by_second, seconds)):
                 axes.plot(x, means, "o-", color=f"C{number}", label=label, markersize=3)
                 axes.fill_between(x, lows, highs, color=f"C{number}", alpha=0.2, linewidth=0)
     if len(near) < len(bands):
-        by_step.set_ylim(bottom=min(row[3] for rows in near for row in rows) - 0.01, top=best + 0.02)
+        by_step.set_ylim(bottom=min(point.low for points in near for point in points) - 0.01, top=best + 0.02)
     for axes, label in ((by_step, "step"), (by_second, "seconds of training")):
         if found.target is not None:
             axes.axhline(found.target, color="grey", linewidth=0.8, linestyle="--", label="target")
@@ -91,7 +114,7 @@ def curves_figure(found: Comparison) -> "Figure":
     return figure
 
 
-def sensitivity_figure(found: Comparison) -> "Figure":
+def sensitivity_figure(found: Verdicts) -> "Figure":
     """Each arm's trials; those that diverged at the bottom."""
     figure = new_figure(7, 4)
     axes = figure.subplots()
@@ -110,7 +133,7 @@ def sensitivity_figure(found: Comparison) -> "Figure":
     return figure
 
 
-def expected_best_figure(found: Comparison) -> "Figure":
+def expected_best_figure(found: Verdicts) -> "Figure":
     """By the number of quasi-random trials."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
@@ -122,7 +145,7 @@ def expected_best_figure(found: Comparison) -> "Figure":
     return figure
 
 
-def pairs_figure(found: Comparison) -> "Figure":
+def pairs_figure(found: Verdicts) -> "Figure":
     """Each pair's mean difference and its verdict."""
     names = [arm.name for arm in found.arms if arm.finals]
     size = len(names)

@@ -5,16 +5,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from cnnlab.comparison.contests import Contest
 from cnnlab.comparison.figures import band
-from cnnlab.comparison.verdicts import ArmResult, Comparison, sentence
-from cnnlab.config import RunConfig, changed
+from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
+from cnnlab.config import changed
 from cnnlab.errors import InUse
-from cnnlab.records import ComparisonEnded, ComparisonStarted, MeanOfSeeds, RunEnded, Status
+from cnnlab.records import ComparisonEnded, ComparisonStarted, MeanOfSeeds, RunEnded
 from cnnlab.run import create_run
-from cnnlab.search.studies.journal import find_or_make_run
+from cnnlab.search.studies import find_or_make_run
 from cnnlab.tracking import Journal, RunDir, studies_root
 
 KIND = "comparison"
@@ -29,16 +27,22 @@ def folder_of(name: str) -> Path:
 def open_comparison(
     contest: Contest, experiment: str, tracking_uri: str, *, joining: bool
 ) -> Iterator[tuple[RunDir, Journal | None]]:
-    """Make the comparison's run, or find it, and be the one that writes it.
+    """Make the comparison's run, or find it, and be the process that writes it.
 
     Args:
-        joining: take part without a journal where another process writes it.
+        joining: take part without a journal if another process writes it.
 
     Raises:
         InUse: a live process has this comparison, and it is not to be joined.
     """
-    tags = {"study": contest.name, "kind": KIND, "dataset": contest.config.data.dataset}
-    run = find_or_make_run(contest.config, experiment, tracking_uri, folder_of(contest.name), None, tags)
+    run = find_or_make_run(
+        contest.config,
+        folder_of(contest.name),
+        experiment=experiment,
+        tracking_uri=tracking_uri,
+        parent=None,
+        tags={"study": contest.name, "kind": KIND, "dataset": contest.config.data.dataset},
+    )
     with ExitStack() as held:
         try:
             held.enter_context(run.hold())
@@ -53,45 +57,73 @@ def open_comparison(
         journal = held.enter_context(Journal(run.journal_file))
         journal.write(
             ComparisonStarted(
-                time.time(), contest.name, contest.question, tuple(contest.plans), contest.trials, contest.seeds
+                time=time.time(),
+                name=contest.name,
+                question=contest.question,
+                arms=tuple(contest.plans),
+                trials=contest.trials,
+                seeds=contest.seeds,
             )
         )
         yield run, journal
 
 
-def ended(found: Comparison | None, reason: str) -> ComparisonEnded:
-    """The last word, until it goes on."""
-    status: Status = "interrupted" if reason else "finished"
-    if found is None:
-        return ComparisonEnded(time.time(), status, reason, {}, (), "")
-    scores = {name: summary.mean for name, summary in found.summaries.items()}
-    return ComparisonEnded(time.time(), status, reason, scores, tuple(found.ranking), sentence(found))
+def last_word(found: Verdicts, reason: str) -> ComparisonEnded:
+    """What the comparison has come to, until it goes on.
+
+    Args:
+        found: what was found.
+        reason: why it has not come to its end; empty if it has.
+    """
+    return ComparisonEnded(
+        time=time.time(),
+        status="interrupted" if reason else "finished",
+        reason=reason,
+        scores={name: summary.mean for name, summary in found.summaries.items()},
+        ranking=tuple(found.ranking),
+        verdict=sentence(found),
+    )
 
 
-def write_mean_curves(found: Comparison, contest: Contest, run: RunDir) -> list[RunDir]:
-    """For each arm a run whose curve is the mean over its finals, with the band; those that are new."""
+def write_mean_curves(found: Verdicts, contest: Contest, run: RunDir) -> list[RunDir]:
+    """Make a run for each arm whose curve is the mean over its finals, with the band; returns those that are new."""
     return [
         made for arm in found.arms if arm.finals and (made := _write_mean_curve(arm, found, contest, run)) is not None
     ]
 
 
-def _write_mean_curve(arm: ArmResult, found: Comparison, contest: Contest, above: RunDir) -> RunDir | None:
+def _write_mean_curve(arm: ArmResult, found: Verdicts, contest: Contest, above: RunDir) -> RunDir | None:
     seeds = len(arm.finals)
     name = f"{arm.name}-mean-of-{seeds}-seeds"
     folder = above.path / "curves" / f"{name}-of-trial-{arm.best_trial}"
     if RunDir(folder).has_begun():
         return None
     plan = contest.plans[arm.name]
-    config: RunConfig = changed(plan.config, {**arm.best_params, "name": name})
+    config = changed(plan.config, {**arm.best_params, "name": name})
     tags = {"study": contest.name, "kind": "mean of seeds", "arm": arm.name, "seeds": str(seeds)}
     run = create_run(config, plan.experiment, plan.tracking_uri, folder, parent=above.run_id, tags=tags)
-    rows = band(arm.finals)
+    points = band(arm.finals)
     with run.hold(), Journal(run.journal_file) as journal:
         now = time.time()
-        for epoch, (step, seconds, mean, low, high) in enumerate(rows):
-            losses = [final.history[epoch][2] for final in arm.finals if len(final.history) > epoch]
-            journal.write(MeanOfSeeds(now + seconds, step, float(np.mean(losses)), mean, low, high))
-        summary = found.summaries[arm.name]
-        step, test = rows[-1][0] if rows else 0, {"accuracy": summary.mean}
-        journal.write(RunEnded(now, "finished", "", step, len(rows), test=test))
+        for point in points:
+            journal.write(
+                MeanOfSeeds(
+                    time=now + point.seconds,
+                    step=point.step,
+                    train_loss=point.train_loss,
+                    val=point.accuracy,
+                    low=point.low,
+                    high=point.high,
+                )
+            )
+        journal.write(
+            RunEnded(
+                time=now,
+                status="finished",
+                reason="",
+                step=points[-1].step if points else 0,
+                epoch=len(points),
+                test={"accuracy": found.summaries[arm.name].mean},
+            )
+        )
     return run

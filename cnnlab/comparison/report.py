@@ -5,23 +5,26 @@ import csv
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cnnlab.comparison.figures import HEADINGS, draw_comparison
 from cnnlab.comparison.statistics import Pair, Summary, least_p_value
-from cnnlab.comparison.verdicts import ArmResult, Comparison, ToTarget, sentence
+from cnnlab.comparison.verdicts import ArmResult, ToTarget, Verdicts, sentence
+from cnnlab.comparison.workloads import ranked, scores_over
+from cnnlab.result import Result
+from cnnlab.wording import settings_text
 
 COLUMNS = ("", "trials", "diverged", "tuned", "mean ± std", "95 % interval", "median", "untuned", "to the target", "lr")
 PAIR_COLUMNS = ("pair", "difference", "95 % interval", "P(A > B)", "t", "Wilcoxon", "verdict")
 
 
-def write_comparison(found: Comparison, folder: Path) -> list[Path]:
-    """All of it into a folder, made where there is none; the files."""
+def write_report(found: Verdicts, folder: Path) -> list[Path]:
+    """Write all of it into a folder, which is made if there is none; returns the files."""
     folder.mkdir(exist_ok=True)
     texts = {
-        "compare.json": json.dumps(comparison_json(found), indent=1) + "\n",
+        "compare.json": json.dumps(verdicts_json(found), indent=1) + "\n",
         "compare.md": markdown(found),
     }
     for name, text in texts.items():
@@ -31,11 +34,11 @@ def write_comparison(found: Comparison, folder: Path) -> list[Path]:
     return [*(folder / name for name in texts), _write_scores(found, folder / "compare.csv"), *figures]
 
 
-def comparison_json(found: Comparison) -> dict[str, Any]:
-    """The object that `compare --json` prints. Scores are test accuracies, fractions in [0, 1].
+def verdicts_json(found: Verdicts) -> dict[str, Any]:
+    """The object in compare.json, and most of what `compare --json` prints. Scores are test accuracies in [0, 1].
 
     `p_value` is what the verdict rests on: the larger of the paired t test's and the exact Wilcoxon test's, both
-    corrected by Holm over the pairs; null where there are too few seeds for either. A target that was missed is null.
+    corrected by Holm over the pairs; null if there are too few seeds for either. A target that was missed is null.
     """
     return {
         "question": found.question,
@@ -50,7 +53,29 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
     }
 
 
-def markdown(found: Comparison) -> str:
+def comparison_result(found: Mapping[str, Verdicts], seconds: float, *, one: bool) -> Result:
+    """The object that `compare --json` prints.
+
+    Args:
+        found: comparison's name -> what was found, one per workload.
+        seconds: what all of it took.
+        one: whether only one workload was asked for.
+    """
+    if one:
+        ((name, only),) = found.items()
+        return Result({**verdicts_json(only), "study": name, "seconds": seconds})
+    scores = scores_over(list(found.values()))
+    return Result(
+        {
+            "workloads": [{"study": name, **verdicts_json(verdicts)} for name, verdicts in found.items()],
+            "algoperf": {arm: {"steps": score.steps, "seconds": score.seconds} for arm, score in scores.items()},
+            "ranking": ranked(scores),
+            "seconds": seconds,
+        }
+    )
+
+
+def markdown(found: Verdicts) -> str:
     """Tables to paste into a paper, with what has to be said beside them."""
     lines = [f"**{sentence(found)}.**", "", *_markdown_table(COLUMNS, arm_rows(found))]
     if found.pairs:
@@ -59,8 +84,8 @@ def markdown(found: Comparison) -> str:
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
-def arm_rows(found: Comparison) -> list[list[str]]:
-    """A row an arm, as COLUMNS says. Accuracies in per cent."""
+def arm_rows(found: Verdicts) -> list[list[str]]:
+    """A row per arm, as COLUMNS says. Accuracies in per cent."""
     rows = []
     for arm in found.arms:
         summary, untuned, to = _known(found, arm)
@@ -70,7 +95,7 @@ def arm_rows(found: Comparison) -> list[list[str]]:
                 arm.name,
                 str(len(arm.tried)),
                 str(arm.infeasible),
-                ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in arm.best_params.items()),
+                settings_text(arm.best_params),
                 f"{100 * summary.mean:.2f} ± {100 * summary.std:.2f}" if summary else "none",
                 f"{100 * summary.ci_low:.2f} to {100 * summary.ci_high:.2f}" if summary else "",
                 f"{100 * summary.median:.2f}" if summary else "",
@@ -82,8 +107,8 @@ def arm_rows(found: Comparison) -> list[list[str]]:
     return rows
 
 
-def note_on_pairs(found: Comparison) -> str:
-    """What the pairs' p-values are, and why there is none where there is none."""
+def note_on_pairs(found: Verdicts) -> str:
+    """What the pairs' p-values are, and if there are none, why."""
     note = "differences in points of accuracy; p-values of the paired t and the exact Wilcoxon test, after Holm"
     if all(pair.p_value is not None and pair.p_wilcoxon is not None for pair in found.pairs):
         return note
@@ -91,8 +116,8 @@ def note_on_pairs(found: Comparison) -> str:
     return f"{note}; none: {found.seeds} seeds give p = {least:.2g} at best, times {len(found.pairs)} for Holm"
 
 
-def pair_rows(found: Comparison) -> list[list[str]]:
-    """A row a pair, as PAIR_COLUMNS says. Differences in points of accuracy."""
+def pair_rows(found: Verdicts) -> list[list[str]]:
+    """A row per pair, as PAIR_COLUMNS says. Differences in points of accuracy."""
     return [
         [
             f"{pair.a} - {pair.b}",
@@ -107,7 +132,7 @@ def pair_rows(found: Comparison) -> list[list[str]]:
     ]
 
 
-def _arm_json(found: Comparison, arm: ArmResult) -> dict[str, Any]:
+def _arm_json(found: Verdicts, arm: ArmResult) -> dict[str, Any]:
     summary, untuned, to = _known(found, arm)
     return {
         "name": arm.name,
@@ -125,7 +150,7 @@ def _arm_json(found: Comparison, arm: ArmResult) -> dict[str, Any]:
     }
 
 
-def _known(found: Comparison, arm: ArmResult) -> tuple[Summary | None, Summary | None, ToTarget | None]:
+def _known(found: Verdicts, arm: ArmResult) -> tuple[Summary | None, Summary | None, ToTarget | None]:
     return found.summaries.get(arm.name), found.untuned.get(arm.name), found.to_target.get(arm.name)
 
 
@@ -165,16 +190,12 @@ def _p_value(p: float | None) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
 
 
-def _write_scores(found: Comparison, path: Path) -> Path:
-    """One line a training of the finals."""
+def _write_scores(found: Verdicts, path: Path) -> Path:
+    """One line per training of the finals."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["arm", "settings", "seed", "test_accuracy", "diverged", "steps", "seconds"])
@@ -186,7 +207,7 @@ def _write_scores(found: Comparison, path: Path) -> Path:
     return path
 
 
-def _page(found: Comparison, figures: Sequence[Path]) -> str:
+def _page(found: Verdicts, figures: Sequence[Path]) -> str:
     parts = [f"<p><strong>{html.escape(sentence(found))}.</strong></p>", _html_table(COLUMNS, arm_rows(found))]
     if found.pairs:
         parts += [_html_table(PAIR_COLUMNS, pair_rows(found)), f"<p>{html.escape(note_on_pairs(found))}.</p>"]

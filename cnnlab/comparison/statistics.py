@@ -1,6 +1,6 @@
 """What scores over seeds allow to say: intervals, differences with their tests, verdicts, and how far to trust them.
 
-Scores are fractions in [0, 1], one a seed, higher is better. The two of a pair have the same seeds in the same order.
+Scores are fractions in [0, 1], one per seed; higher is better. Both arms of a pair have the same seeds, in one order.
 """
 
 import math
@@ -19,12 +19,12 @@ from statsmodels.stats.weightstats import ttost_paired
 
 ALPHA = 0.05
 POWER = 0.8
-"""Of the number of seeds that is said to decide a pair."""
+"""The power of the number of seeds that is said to decide a pair."""
 LEAST_SEEDS = 5
-"""With fewer nothing is claimed."""
+"""With fewer seeds nothing is claimed."""
 RESAMPLES = 9999
 MOST_SEEDS = 1000
-"""A number of seeds beyond it is not worth saying."""
+"""A larger number of seeds is not worth saying."""
 
 Verdict: TypeAlias = Literal["better", "worse", "equal", "undecided"]
 
@@ -35,7 +35,7 @@ class Summary:
 
     mean: float
     std: float
-    """The sample's; 0 of one score."""
+    """The sample standard deviation; 0 for one score."""
     median: float
     ci_low: float
     ci_high: float
@@ -56,33 +56,33 @@ class Pair:
     probability: float
     """P(A > B) over all pairs of scores, ties counted half (Agarwal et al. 2021, arXiv 2108.13264)."""
     p_t: float | None
-    """Of the paired t test, corrected over the pairs; None where there are too few seeds to claim anything."""
+    """Of the paired t test, corrected over the pairs; None if there are too few seeds to claim anything."""
     p_wilcoxon: float | None
-    """Of the exact signed-rank test, corrected; None where no outcome of so few seeds could be significant."""
+    """Of the exact signed-rank test, corrected; None if no outcome of so few seeds could be significant."""
     p_equal: float | None
     """Of two one-sided t tests against a difference of the margin (Schuirmann 1987)."""
     verdict: Verdict
     """Of `a`."""
     seeds_to_decide: int | None
-    """Of an undecided pair, should mean and spread stay what they are; None for none or more than MOST_SEEDS."""
+    """Of an undecided pair, if mean and spread stay as they are; None if no number up to MOST_SEEDS would do."""
 
     @property
     def p_value(self) -> float | None:
-        """What the verdict rests on: the larger of the two tests'; None where there is neither."""
+        """What the verdict rests on: the larger p-value of the two tests; None if there is neither."""
         return max((p for p in (self.p_t, self.p_wilcoxon) if p is not None), default=None)
 
 
 def summarize(scores: Sequence[float], seed: int = 0) -> Summary:
-    """Mean, spread and interval. Raises ValueError where there is no score."""
+    """Mean, spread and interval. Raises ValueError if there is no score."""
     if not scores:
         raise ValueError("no scores")
     low, high = bootstrap_interval(scores, seed)
     std = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
-    return Summary(float(np.mean(scores)), std, float(np.median(scores)), low, high)
+    return Summary(mean=float(np.mean(scores)), std=std, median=float(np.median(scores)), ci_low=low, ci_high=high)
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean; the value itself twice where all are the same."""
+    """95 % interval of the mean; the value itself twice if all are the same."""
     if len(set(values)) == 1:
         return float(values[0]), float(values[0])
     found = stats.bootstrap(
@@ -98,11 +98,11 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
 def compare_all(scores: Mapping[str, Sequence[float]], margin: float, seed: int = 0) -> list[Pair]:
     """Every pair of arms, with Holm's correction over the pairs (Holm 1979).
 
-    A difference is called one where the paired t test says so and, with seeds enough for it, the exact Wilcoxon test
-    too. Where both one-sided tests put it within the margin it is called equal, were it significant or not.
+    A pair differs if the paired t test says so and, if there are enough seeds for it, the exact Wilcoxon test says so
+    too. If both one-sided tests put the difference within the margin, the pair is equal, significant or not.
 
     Args:
-        scores: arm -> one score a seed, the same seeds in the same order.
+        scores: arm -> one score per seed, the same seeds in the same order.
         margin: a difference of accuracy too small to matter.
 
     Raises:
@@ -170,7 +170,7 @@ def share_near_best(positions: Sequence[float], values: Sequence[float], within:
 
     Args:
         positions: where in the range each value lies, in [0, 1].
-        values: one a position.
+        values: one per position.
     """
     order = np.argsort(positions)
     grid = np.linspace(0, 1, 1001)
@@ -185,22 +185,22 @@ def _pair(a: str, b: str, scores_a: Sequence[float], scores_b: Sequence[float], 
     more = stats.mannwhitneyu(scores_a, scores_b).statistic / (len(scores_a) * len(scores_b))
     enough = len(differences) >= LEAST_SEEDS
     return Pair(
-        a,
-        b,
-        float(np.mean(differences)),
-        low,
-        high,
-        float(more),
-        _t_test(differences) if enough else None,
-        _wilcoxon(differences) if enough else None,
-        _equivalence(differences, margin) if enough else None,
-        "undecided",
-        None,
+        a=a,
+        b=b,
+        difference=float(np.mean(differences)),
+        ci_low=low,
+        ci_high=high,
+        probability=float(more),
+        p_t=_t_test(differences) if enough else None,
+        p_wilcoxon=_wilcoxon(differences) if enough else None,
+        p_equal=_equivalence(differences, margin) if enough else None,
+        verdict="undecided",
+        seeds_to_decide=None,
     )
 
 
 def _t_test(differences: Sequence[float]) -> float:
-    """Two-sided. Differences that are all the same leave no spread to test against: 1 where they are 0, else 0."""
+    """Two-sided. Differences that are all the same leave no spread to test against: 1 if they are 0, else 0."""
     if len(set(differences)) == 1:
         return 1.0 if differences[0] == 0 else 0.0
     with warnings.catch_warnings():
@@ -209,7 +209,7 @@ def _t_test(differences: Sequence[float]) -> float:
 
 
 def _wilcoxon(differences: Sequence[float]) -> float:
-    """Exact, by all signs where there are ties or zeros and few seeds, else by many at random."""
+    """Exact; if there are ties or zeros, by all signs, or many at random if there are many seeds."""
     if not any(differences):
         return 1.0
     sizes = [abs(difference) for difference in differences]
@@ -220,7 +220,7 @@ def _wilcoxon(differences: Sequence[float]) -> float:
 
 
 def least_p_value(seeds: int) -> float:
-    """The smallest that the exact two-sided signed-rank test can give: so many differences, all of one sign."""
+    """The smallest p-value of the exact two-sided signed-rank test: all differences have one sign."""
     return float(2.0 ** (1 - seeds))
 
 
@@ -247,9 +247,9 @@ def _judged(pair: Pair, scores_a: Sequence[float], scores_b: Sequence[float], ma
 
 
 def seeds_to_decide(differences: Sequence[float], margin: float, pairs: int = 1) -> int | None:
-    """How many seeds would find a difference of this mean and spread, or find it within the margin, with POWER.
+    """The number of seeds that would find a difference of this mean and spread, or put it within the margin, by POWER.
 
-    Of the two the smaller; None for more than MOST_SEEDS.
+    The smaller number of the two; None for more than MOST_SEEDS.
     """
     if len(differences) < 2 or len(set(differences)) == 1:
         return LEAST_SEEDS if len(differences) < LEAST_SEEDS else None

@@ -1,5 +1,4 @@
-"""What a comparison of arms found: their scores on fresh seeds, each pair's verdict, and how far the tuning is to be
-trusted."""
+"""What a contest found: the arms' scores on fresh seeds, each pair's verdict, and how far to trust the tuning."""
 
 import math
 import statistics
@@ -17,12 +16,14 @@ from cnnlab.comparison.statistics import (
     share_near_best,
     summarize,
 )
+from cnnlab.search.studies import CurvePoint
+from cnnlab.wording import listed
 
 EDGE = 0.05
-"""A best learning rate so near to the end of its range, as a share of its width, says that the range was too narrow."""
+"""If the best learning rate is this near to an end of its range, as a share of the width, the range was too narrow."""
 NEAR_BEST = 0.01
 NEAR = 0.1
-"""An axis reaches to arms that are so near to the best, so that one that failed does not press the others together."""
+"""An axis shows the arms that are this near to the best, so that one that failed does not press the others together."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,12 @@ class Tried:
     """One trial of an arm's search."""
 
     value: float | None
-    """Best validation accuracy; None where it diverged or failed."""
+    """Best validation accuracy; None if it diverged or failed."""
     lr: float
     position: float | None = None
-    """Where in its range the learning rate lies, in [0, 1]; None where it is not tuned."""
+    """Where in its range the learning rate lies, in [0, 1]; None if it is not tuned."""
     untuned: bool = False
-    """The defaults, which are the first trial."""
+    """Whether it is the first trial, the defaults."""
     diverged: bool = False
 
 
@@ -44,29 +45,29 @@ class Final:
     """One training on a fresh seed."""
 
     seed: int
-    """Its index: the same for each arm means the same initial weights and the same order of the data."""
+    """Its index. Trainings of the same index have the same initial weights and the same order of the data."""
     score: float
-    """Test accuracy; 0 of one that diverged."""
-    history: tuple[tuple[int, float, float, float], ...] = ()
-    """After each epoch: step, seconds of that epoch, training loss, validation accuracy."""
+    """Test accuracy; 0 if it diverged."""
+    history: tuple[CurvePoint, ...] = ()
+    """After each epoch."""
     diverged: bool = False
 
     @property
     def steps(self) -> list[int]:
-        return [row[0] for row in self.history]
+        return [point.step for point in self.history]
 
     @property
     def seconds(self) -> list[float]:
         """Since the training began."""
-        return list(accumulate(row[1] for row in self.history))
+        return list(accumulate(point.seconds for point in self.history))
 
     @property
     def accuracies(self) -> list[float]:
         """On validation data."""
-        return [row[3] for row in self.history]
+        return [point.val_accuracy for point in self.history]
 
     def reaches(self, target: float) -> int | None:
-        """The index of the first epoch whose validation accuracy is the target or more."""
+        """The index of the first epoch with a validation accuracy of at least the target; None if there is none."""
         return next((index for index, value in enumerate(self.accuracies) if value >= target), None)
 
 
@@ -91,17 +92,17 @@ class ArmResult:
 
     @property
     def random_values(self) -> list[float]:
-        """Of the quasi-random trials, one that diverged as 0."""
+        """The values of the quasi-random trials; 0 for one that diverged."""
         return [tried.value or 0.0 for tried in self.tried if not tried.untuned]
 
     def best_of_first(self, trials: int) -> float:
-        """The value that so many trials would have selected."""
+        """The value that would have been selected after this number of trials."""
         return max((tried.value or 0.0 for tried in self.tried[:trials]), default=0.0)
 
 
 @dataclass(frozen=True)
 class ToTarget:
-    """The median over seeds until the target was reached; infinity where most seeds missed it."""
+    """What it took to reach the target, the median over seeds; infinity if most seeds missed it."""
 
     steps: float
     seconds: float
@@ -109,16 +110,16 @@ class ToTarget:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """All of it."""
+class Verdicts:
+    """What a contest found."""
 
     question: str
     """`optimizer`, or the setting that was compared."""
     arms: tuple[ArmResult, ...]
-    """The best mean first; those without a final last."""
+    """The best mean first; arms without a final last."""
     margin: float
     target: float | None
-    """None where nothing was trained with the defaults to take it from."""
+    """None if no training of the defaults has ended from which to take it."""
     summaries: Mapping[str, Summary]
     untuned: Mapping[str, Summary]
     pairs: tuple[Pair, ...]
@@ -132,11 +133,11 @@ class Comparison:
 
     @property
     def seeds(self) -> int:
-        """Which each arm of a pair was trained with."""
+        """The number of seeds that all arms were trained with."""
         return len(_common_seeds(self.arms))
 
     def near_best(self, arm: ArmResult) -> float | None:
-        """The share of its learning rates' range that comes within a point of its best; None of fewer than 3 rates."""
+        """The share of the learning rate's range that is within a point of the best; None for fewer than 3 rates."""
         points = [(tried.position, tried.value or 0.0) for tried in arm.tried if tried.position is not None]
         if len(points) < 3:
             return None
@@ -150,15 +151,15 @@ def judge(
     target: float | None = None,
     caveats: Sequence[str] = (),
     contains: Callable[[str, str], bool] = lambda general, special: False,
-) -> Comparison:
+) -> Verdicts:
     """Rank the arms, compare each pair, and warn of what the tuning may have done.
 
     Args:
         question: what the arms differ in.
-        arms: each with its finals on the same seeds; where one lacks a seed, no pair has it.
+        arms: each with its finals on the same seeds; a seed that one of them lacks is left out of all pairs.
         margin: a difference of accuracy too small to matter.
         target: an accuracy; None for the median of what the untuned defaults reached on validation data.
-        contains: whether an arm has another as a special case.
+        contains: whether the first arm has the second as a special case.
     """
     summaries = {arm.name: summarize([final.score for final in arm.finals]) for arm in arms if arm.finals}
     ranked = sorted(arms, key=lambda arm: -summaries[arm.name].mean if arm.finals else 1.0)
@@ -166,21 +167,21 @@ def judge(
     scores = {arm.name: [final.score for final in arm.finals if final.seed in common] for arm in ranked if arm.finals}
     pairs = tuple(compare_all(scores, margin)) if common else ()
     target = _default_target(ranked) if target is None else target
-    return Comparison(
-        question,
-        tuple(ranked),
-        margin,
-        target,
-        summaries,
-        {arm.name: summarize([final.score for final in arm.untuned]) for arm in ranked if arm.untuned},
-        pairs,
-        {} if target is None else {arm.name: _to_target(arm, target) for arm in ranked if arm.finals},
-        tuple(_warnings(ranked, pairs, margin, target, contains)),
-        tuple(caveats),
+    return Verdicts(
+        question=question,
+        arms=tuple(ranked),
+        margin=margin,
+        target=target,
+        summaries=summaries,
+        untuned={arm.name: summarize([final.score for final in arm.untuned]) for arm in ranked if arm.untuned},
+        pairs=pairs,
+        to_target={} if target is None else {arm.name: _to_target(arm, target) for arm in ranked if arm.finals},
+        warnings=tuple(_warnings(ranked, pairs, margin, target, contains)),
+        caveats=tuple(caveats),
     )
 
 
-def sentence(found: Comparison) -> str:
+def sentence(found: Verdicts) -> str:
     """The verdict in a few words."""
     if not found.pairs:
         return "nothing to compare: fewer than two were trained to their end"
@@ -192,12 +193,12 @@ def sentence(found: Comparison) -> str:
     mine = [pair for pair in found.pairs if pair.a == best]
     said = []
     if better := [pair for pair in mine if pair.verdict == "better"]:
-        said.append("better than " + _listed([f"{p.b} (by {100 * p.difference:.2f} points)" for p in better]))
+        said.append("better than " + listed([f"{p.b} (by {100 * p.difference:.2f} points)" for p in better]))
     if equal := [pair.b for pair in mine if pair.verdict == "equal"]:
-        said.append(f"equal to {_listed(equal)} within {100 * found.margin:g} points")
+        said.append(f"equal to {listed(equal)} within {100 * found.margin:g} points")
     if undecided := [pair for pair in mine if pair.verdict == "undecided"]:
-        said.append("not told apart from " + _listed([f"{pair.b} ({_would_decide(pair)})" for pair in undecided]))
-    return f"{best} has the best mean; it is {_listed(said)}"
+        said.append("not told apart from " + listed([f"{pair.b} ({_would_decide(pair)})" for pair in undecided]))
+    return f"{best} has the best mean; it is {listed(said)}"
 
 
 def expected_best_of(arm: ArmResult) -> list[float]:
@@ -207,10 +208,6 @@ def expected_best_of(arm: ArmResult) -> list[float]:
 
 def _would_decide(pair: Pair) -> str:
     return f"about {pair.seeds_to_decide} seeds would decide" if pair.seeds_to_decide else f"{MOST_SEEDS} would not do"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _common_seeds(arms: Sequence[ArmResult]) -> set[int]:
@@ -246,16 +243,14 @@ def _warnings(
     found += [text for arm in arms if (text := _edge(arm))]
     found += _turned(arms, margin)
     if missing := [arm.name for arm in arms if arm.finals and {f.seed for f in arm.finals} != _common_seeds(arms)]:
-        found.append(
-            f"{_listed(missing)}: seeds that not all have were left out of the pairs; the same command goes on"
-        )
+        found.append(f"{listed(missing)}: seeds that not all have were left out of the pairs; the same command goes on")
     if target is not None and not any(f.reaches(target) is not None for arm in arms for f in arm.finals):
         found.append(f"the target {target:.4f} was reached by none")
     return found
 
 
 def _under_tuned(pair: Pair, margin: float, contains: Callable[[str, str], bool]) -> str:
-    """Pairs are in the order of the means, so the first of one is above the second."""
+    """A warning if the optimizer that contains the other came out below it; pairs are in the order of the means."""
     if not contains(pair.b, pair.a) or pair.difference <= margin:
         return ""
     why = "it is under-tuned" if pair.verdict == "better" else "it is under-tuned, or its seeds were unlucky"
@@ -272,7 +267,7 @@ def _edge(arm: ArmResult) -> str:
 
 
 def _turned(arms: Sequence[ArmResult], margin: float) -> list[str]:
-    """Pairs whose order by what was selected would be another with half the trials."""
+    """Pairs of arms that would have been ranked the other way round with half the trials."""
     found = []
     for a, b in combinations(arms, 2):
         half = max(len(a.tried), len(b.tried)) // 2

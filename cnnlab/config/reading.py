@@ -1,5 +1,6 @@
 """A `RunConfig` from a YAML file and settings given on the command line, and back to YAML."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ from cnnlab.errors import BadInput
 def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig, list[str]]:
     """The config of `file` (all defaults if None) with `settings` (dotted path -> value) laid over it.
 
+    A folder in place of a file is one of images.
+
     If a setting names another kind of model, optimizer, schedule or loss than the file does, those of the file's
     settings that the new kind does not have are left out; the notes that come with the config name each of them.
 
     Raises:
         BadInput: naming the field, the value and what is allowed.
     """
+    if file and os.path.isdir(file):  # unlike Path.is_dir, not an error for a name that is too long
+        settings, file = _of_folder(file, settings), None
     values = moved(read_yaml_mapping(file)) if file else {}
     if file:
         as_config(values, f"{file}: ")
@@ -83,6 +88,17 @@ def as_config(values: dict[str, Any], where: str = "") -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise BadInput(where + explain(error, values)) from None
+
+
+def _of_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings for images in `folder`, which was given in place of an experiment."""
+    dataset = str(settings.get("data.dataset", "folder"))
+    if "data.root" in settings or (dataset in DATASETS and DATASETS[dataset].root != "own"):
+        raise BadInput(
+            f"{folder}: a folder in place of an experiment means --dataset folder --data-root {folder}; leave out the "
+            f"{'--data-root' if 'data.root' in settings else f'--dataset {dataset}'} that was given too"
+        )
+    return {**settings, "data.dataset": dataset, "data.root": str(folder)}
 
 
 def _leave_out_foreign(values: dict[str, Any], settings: dict[str, Any]) -> list[str]:

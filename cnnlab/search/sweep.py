@@ -1,118 +1,273 @@
-"""A sweep from its first trial to its end: `for view in sweep(plan, ...): ...`; it can be stopped at any point."""
+"""A sweep from its config to what was found: `with Sweep(config, search) as sweep: ...`; PyTorch comes as it begins."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from optuna.exceptions import StorageInternalError
-from optuna.study import Study
+from cnnlab.config.given import Given, config_given
+from cnnlab.config.space_reading import read_space
+from cnnlab.deliveries import Deliveries
+from cnnlab.errors import InUse
+from cnnlab.records import RunStarted
+from cnnlab.result import Result
+from cnnlab.search import forkserver
+from cnnlab.search.plan import Plan, Pruner, Sampler
+from cnnlab.tracking import RunDir, last, read, resolve
 
-from cnnlab.errors import RunFailed
-from cnnlab.search.studies.claims import Watch, fill, study_slots
-from cnnlab.search.studies.plan import Plan
-from cnnlab.search.studies.slots import Slot
-from cnnlab.search.studies.study import open_or_make
-from cnnlab.search.trials.stages import Confirmation, Search, Stage
-from cnnlab.search.trials.trial import Interrupted
-from cnnlab.search.trials.workers import Layout, Pool, with_threads, work
-
-POLL_SECONDS = 0.25
-
-
-@dataclass(frozen=True)
-class View:
-    """A sweep as it stands."""
-
-    stage: Stage
-    slots: list[Slot]
-    seconds: float
-    """Since the stage began here."""
+if TYPE_CHECKING:
+    from cnnlab.search.findings import Findings, Preview
+    from cnnlab.search.studies import Slot, SweepJournal
+    from cnnlab.search.trials import Layout, SweepState
 
 
-def sweep(plan: Plan, layout: Layout, timeout: float | None, interrupted: Interrupted) -> Generator[View, None, None]:
-    """Work on a plan's study until all its trials have ended, whoever works on them; then confirm the best.
+class Sweep:
+    """A sweep at work. Iterate over it to run its trials; each state is the sweep as it stands.
 
-    Args:
-        plan: made here or found.
-        layout: where trials run.
-        timeout: seconds after which trials are interrupted; what they reached is kept for the next time.
-        interrupted: the same, at once.
-
-    Raises:
-        BadInput: the study was made for something else.
-        RunFailed: worker processes cannot live here, or the storage is gone.
+    A context manager: on leaving it, what was found is written down and MLflow is waited for. Without one, the
+    iteration does so at its end.
     """
-    deadline = time.monotonic() + timeout if timeout else None
 
-    def stop() -> bool:
-        return interrupted() or (deadline is not None and time.monotonic() > deadline)
+    def __init__(
+        self,
+        config: Given = None,
+        search: Mapping[str, Any] | Sequence[str] = (),
+        *,
+        trials: int = Plan.trials,
+        sampler: Sampler = Plan.sampler,
+        pruner: Pruner = Plan.pruner,
+        seeds: int = Plan.seeds,
+        confirm: int = Plan.confirm,
+        confirm_seeds: int = Plan.confirm_seeds,
+        retries: int = Plan.retries,
+        workers: int | None = None,
+        study: str | None = None,
+        storage: str | None = None,
+        extend: str | None = None,
+        timeout: float | None = None,
+        experiment_name: str = "cnnlab",
+        tracking_uri: str | None = None,
+    ) -> None:
+        """Search hyperparameters, with `config` as trial 0. The same sweep again goes on where it stopped.
 
-    try:
-        yield from _run(Search(plan), layout, stop)
-        if not stop() and (confirmation := confirmation_of(plan)):
-            yield from _run(confirmation, layout, stop)
-    except StorageInternalError as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
-        raise RunFailed(f"the study's storage does not answer: {reason}; the same command goes on") from None
+        Args:
+            config: the experiment as written; a `RunConfig`, plain values, or a YAML file.
+            search: what may be tried beside the config's own `search`: as YAML has it, or as --search's words.
+            trials, sampler, pruner, seeds, confirm, confirm_seeds, retries: as `Plan` has them.
+            workers: the number of processes that train; None for one per GPU, or one per core.
+            study: its name, to join or to go on with one; None for one made from the experiment.
+            storage: a database that machines share, or a file; None for a file of the study's own.
+            extend: another study, whose trials that lie inside the space are taken over.
+            timeout: seconds after which the sweep stops.
+            experiment_name: MLflow's experiment.
+            tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
+
+        Raises:
+            BadInput: the config is none; a range that is not allowed; MLflow takes no such URI.
+        """
+        config = config_given(config)
+        if isinstance(search, Mapping):
+            config = config.model_copy(update={"search": {**(config.search or {}), **search}})
+            search = ()
+        self.plan = Plan(
+            config=config,
+            space=read_space(config, tuple(search)),
+            trials=trials,
+            sampler=sampler,
+            pruner=pruner,
+            seeds=seeds,
+            confirm=confirm,
+            confirm_seeds=confirm_seeds,
+            retries=retries,
+            study=study or "",
+            storage=storage or "",
+            experiment=experiment_name,
+            tracking_uri=resolve(tracking_uri),
+        )
+        self._workers = workers
+        self._extend_in = storage
+        self._extend = extend
+        self._timeout = timeout
+        self._joining = study is not None
+        self._stopped = False
+        self.undelivered: str | None = None
+        self._deliveries: Deliveries | None = None
+        self._layout: Layout | None = None
+        self._journal: SweepJournal | None = None
+        self._open = ExitStack()
+        self._findings: Findings | None = None
+        self._began = time.monotonic()
+        self._seconds = 0.0
+
+    @property
+    def layout(self) -> "Layout":
+        """Where trials run. Raises RuntimeError before it was looked for."""
+        if self._layout is None:
+            raise RuntimeError("where trials run is known after check()")
+        return self._layout
+
+    @property
+    def findings(self) -> "Findings":
+        """What has been found by now."""
+        from cnnlab.search.findings import findings_of
+
+        return self._findings or findings_of(self.plan)
+
+    @property
+    def seconds(self) -> float:
+        """From the beginning to what was found, without the wait for MLflow, which goes on by itself."""
+        return self._seconds or time.monotonic() - self._began
+
+    @property
+    def result(self) -> Result:
+        """The object that `cnnlab sweep --json` prints."""
+        from cnnlab.search.findings import sweep_result
+
+        return sweep_result(self.findings, self.seconds)
+
+    def check(self) -> None:
+        """Name the study and find whatever is wrong; writes nothing but the data cache.
+
+        Raises:
+            BadInput: a sampler that the space does not suit or that is not installed, a study that was made for
+                something else, a range with an end that cannot be trained on this data.
+        """
+        from cnnlab.search.studies import check_same, placed
+        from cnnlab.search.trials import check_on_data, layout
+
+        self.plan = placed(self.plan)
+        check_same(self.plan)
+        place = self.plan.config.place
+        self._layout = layout(self._workers, place.device, place.threads)
+        check_on_data(self.plan)
+
+    def preview(self) -> "Preview":
+        """What the sweep would do; writes nothing but the data cache. Raises BadInput as `check`."""
+        from cnnlab.search.findings import preview
+
+        self.check()
+        return preview(self.plan, self.layout)
+
+    def begin(self) -> None:
+        """Check, make or find the study, and be the process that writes its journal.
+
+        Raises:
+            BadInput: as `check`.
+            InUse: a live process has this study, and it is not joined by its name.
+        """
+        from cnnlab.search.studies import extend, open_sweep
+
+        self.check()
+        if self._extend:
+            extend(self.plan, self._extend, self._extend_in)
+        self.plan, journal = open_sweep(self.plan)
+        self._journal = self._open.enter_context(journal)
+        if not journal.ours and not self._joining:
+            raise InUse(
+                f"{self.plan.study}: a live process ({journal.run.holder()}) has this study; join it by --study "
+                f"{self.plan.study}"
+            )
+
+    def __iter__(self) -> "Iterator[SweepState]":
+        """Run trials until all have ended or `stop` is called."""
+        with self._entered():
+            if self._journal is None:
+                self.begin()
+            assert self._journal is not None
+            assert self._deliveries is not None
+            yield from work_on(
+                self._journal,
+                self.plan,
+                self.layout,
+                self._deliveries,
+                interrupted=lambda: self._stopped,
+                timeout=self._timeout,
+            )
+
+    def stop(self) -> None:
+        """End the iteration as soon as checkpoints are sealed. For signal handlers."""
+        self._stopped = True
+
+    def conclude(self) -> "Findings":
+        """Read what was found, leave the report in the study's folder, and write the sweep's last word."""
+        from cnnlab.search.findings import findings_of, write_report
+
+        assert self._journal is not None
+        self._findings = findings_of(self.plan)
+        write_report(self._findings)
+        self._journal.end(self._findings.slots)
+        self._open.close()
+        self._seconds = time.monotonic() - self._began
+        return self._findings
+
+    def deliver(self) -> str | None:
+        """Wait until MLflow has all of it; returns why it has not, in words, or None if it has."""
+        assert self._deliveries is not None
+        self.undelivered = self._deliveries.wait()
+        return self.undelivered
+
+    def __enter__(self) -> "Sweep":
+        self._began = time.monotonic()
+        if self._workers != 1:
+            forkserver.start()
+        self._deliveries = Deliveries(self.plan.tracking_uri).__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._deliveries is not None
+        try:
+            if kind is None and self._journal and not self._findings:
+                self.conclude()
+            self._open.close()
+            if kind is None:
+                self.deliver()
+        finally:
+            self._open.close()
+            self._deliveries.__exit__()
+            self._deliveries = None
+
+    def _entered(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._deliveries else self
 
 
-def confirmation_of(plan: Plan) -> Confirmation | None:
-    """Of the best trials so far and the experiment as written; None where nothing is to be confirmed."""
-    found = study_slots(open_or_make(plan.study, plan.storage), Search(plan).wanted)
-    ranked = best_first(found)[: plan.confirm]
-    if not ranked or not plan.confirm:
-        return None
-    if found[0].state == "complete" and found[0] not in ranked:
-        ranked.append(found[0])
-    return Confirmation.of(plan, [(slot.number, slot.trial) for slot in ranked if slot.trial])
+def work_on(
+    journal: "SweepJournal",
+    plan: Plan,
+    layout: "Layout",
+    deliveries: Deliveries,
+    *,
+    interrupted: Callable[[], bool],
+    timeout: float | None = None,
+) -> "Iterator[SweepState]":
+    """Take part in a sweep until all its trials have ended; what ends is written down, what begins is delivered."""
+    from cnnlab.search.findings import load_plots
+    from cnnlab.search.trials import run_trials
+
+    deliveries.add(journal.run)
+    for state in run_trials(plan, layout, timeout, interrupted):
+        if state.stage.name == "search":
+            journal.note(state.slots)
+        deliver_begun(state.slots, deliveries)
+        yield state
+        if not state.waiting and state.running < layout.workers:
+            load_plots()
 
 
-def best_first(found: list[Slot]) -> list[Slot]:
-    """The complete trials, best value first; of equals the earlier one."""
-    complete = [slot for slot in found if slot.value is not None]
-    return sorted(complete, key=lambda slot: (-(slot.value or 0.0), slot.number))
+def deliver_begun(slots: "list[Slot]", deliveries: Deliveries) -> None:
+    """Tell the courier of the runs that have begun since the last time."""
+    for slot in slots:
+        if slot.run_dir is not None:
+            for file in sorted(Path(slot.run_dir).rglob("journal.jsonl")):
+                run, attempt = RunDir(file.parent), len(slot.attempts)
+                if not deliveries.has(run, attempt) and _has_begun(run):
+                    deliveries.add(run, attempt)
 
 
-def _run(stage: Stage, layout: Layout, stop: Interrupted) -> Iterator[View]:
-    stage = with_threads(stage, layout.threads)
-    base = open_or_make(stage.study, stage.plan.storage)
-    watch, began = Watch(), time.monotonic()
+def _has_begun(run: RunDir) -> bool:
+    """Whether its process has its lock by now, so that from now on it is seen to be alive or dead."""
+    from cnnlab.search.trials import SEEDS
 
-    def look() -> View:
-        fill(base, stage.wanted, stage.first_params, ahead=2 * layout.workers, least=layout.workers)
-        found = study_slots(base, stage.wanted)
-        if watch.reap(base, found):
-            found = study_slots(base, stage.wanted)
-        return View(stage, found, time.monotonic() - began)
-
-    run = _here if layout.workers == 1 else _in_workers
-    yield from run(stage, base, layout, stop, look)
-
-
-def _here(stage: Stage, base: Study, layout: Layout, stop: Interrupted, look: Callable[[], View]) -> Iterator[View]:
-    view = look()
-    yield view
-    while not all(slot.finished for slot in view.slots) and not stop():
-        looked = time.monotonic()
-        for _ in work(stage, base, stop):
-            if time.monotonic() - looked > POLL_SECONDS:
-                yield look()
-                looked = time.monotonic()
-        view = look()
-        yield view
-        if any(slot.state == "running" for slot in view.slots):  # elsewhere
-            time.sleep(POLL_SECONDS)
-
-
-def _in_workers(
-    stage: Stage, base: Study, layout: Layout, stop: Interrupted, look: Callable[[], View]
-) -> Iterator[View]:
-    with Pool(stage, layout) as pool:
-        view = look()
-        while not all(slot.finished for slot in view.slots) and not stop():
-            states = [slot.state for slot in view.slots]
-            pool.staff(states.count("waiting"), sum(slot.finished for slot in view.slots))
-            yield view
-            time.sleep(POLL_SECONDS)
-            view = look()
-    yield look()
+    if not run.has_begun():
+        return False
+    return run.created.tags.get("kind") == SEEDS or last(read(run.journal_file)[0], RunStarted) is not None

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +11,6 @@ from types import TracebackType
 from cnnlab.tracking.progress import load_progress
 from cnnlab.tracking.run_dir import RunDir
 
-COMMAND = (sys.executable, "-m", "cnnlab.courier")
 ERROR_SECONDS = 5.0
 """How long an ended run's delivery may keep failing before nobody waits for it."""
 
@@ -20,11 +18,11 @@ ERROR_SECONDS = 5.0
 class Courier:
     """A courier's process, or none where the store is "none". A context manager: one that follows nothing is dismissed.
 
-    It is started before torch is imported, so that the seconds its own imports take pass meanwhile, and in a session
-    of its own, so that Ctrl-C ends the training and not the delivery.
+    Whoever starts it gives its command. It is started before torch is imported, so that the seconds its own imports
+    take pass meanwhile, and in a session of its own, so that Ctrl-C ends the training and not the delivery.
     """
 
-    def __init__(self, uri: str, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, uri: str, command: Sequence[str]) -> None:
         self.uri = uri
         self._process = None
         self._follows = False

@@ -1,15 +1,18 @@
-"""What a comparison found: as the JSON object that scripts read, and as tables with a sentence for people."""
+"""What a comparison found, for scripts and for people; what it would do, for people."""
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnlab.wording import settings_text
+
 if TYPE_CHECKING:
-    from cnnlab.comparison.verdicts import ArmResult, Comparison
+    from cnnlab.comparison import Comparison
+    from cnnlab.comparison.verdicts import ArmResult, Verdicts
 
 BAR = 24
 """Characters of an interval's bar."""
@@ -22,38 +25,47 @@ WRAPPED = 20
 """Characters to which the last column may be wrapped before another one is left out."""
 
 
-def print_comparison(found: "Comparison", name: str, seconds: float, *, as_json: bool) -> None:
-    """On stdout."""
-    from cnnlab.comparison.report import comparison_json
+def print_comparison(comparison: "Comparison", profile: Path | None, *, as_json: bool) -> None:
+    """On stdout; of several workloads each, then AlgoPerf's score over all of them.
 
+    Args:
+        profile: the file of the performance profile over several workloads.
+    """
     if as_json:
-        click.echo(json.dumps({**comparison_json(found), "study": name, "seconds": seconds}))
-        return
-    _print_tables(found)
-    click.echo(f"\n{seconds:.0f} s; report: mlruns/studies/{name}/report/compare.html")
+        click.echo(json.dumps(comparison.result))
+    elif profile is None:
+        ((name, found),) = comparison.verdicts.items()
+        _print_tables(found)
+        click.echo(f"\n{comparison.seconds:.0f} s; report: mlruns/studies/{name}/report/compare.html")
+    else:
+        _print_workloads(comparison, profile)
 
 
-def print_workloads(found: "Mapping[str, Comparison]", seconds: float, *, as_json: bool) -> None:
-    """On stdout: each workload, then AlgoPerf's score over all of them."""
-    from cnnlab.comparison.report import comparison_json
-    from cnnlab.comparison.workloads import scores_over, write_profile
+def _print_workloads(comparison: "Comparison", profile: Path) -> None:
+    from cnnlab.comparison.workloads import ranked, scores_over
 
+    found = comparison.verdicts
     scores = scores_over(list(found.values()))
-    folder = Path("mlruns", "studies", next(iter(found)), "report")
-    profile = write_profile(list(found.values()), folder)
-    ranking = sorted(scores, key=lambda arm: -scores[arm].seconds)
-    if as_json:
-        each = [{"study": name, **comparison_json(comparison)} for name, comparison in found.items()]
-        algoperf = {arm: {"steps": score.steps, "seconds": score.seconds} for arm, score in scores.items()}
-        click.echo(json.dumps({"workloads": each, "algoperf": algoperf, "ranking": ranking, "seconds": seconds}))
-        return
-    for name, comparison in found.items():
+    for name, verdicts in found.items():
         click.echo(f"\n{name}")
-        _print_tables(comparison)
+        _print_tables(verdicts)
     click.echo(f"\nAlgoPerf's score over {len(found)} workloads (1: the fastest to the target on each):")
-    for arm in ranking:
+    for arm in ranked(scores):
         click.echo(f"  {arm:14} by seconds {scores[arm].seconds:.3f}   by steps {scores[arm].steps:.3f}")
-    click.echo(f"{seconds:.0f} s; performance profile: {profile}")
+    click.echo(f"{comparison.seconds:.0f} s; performance profile: {profile.relative_to(Path.cwd())}")
+
+
+def print_contests(comparison: "Comparison") -> None:
+    """What a comparison that was checked would do."""
+    for workload in comparison.workloads:
+        contest = workload.contest
+        click.echo(f"comparison {contest.name} over {contest.question}, {comparison.layout}")
+        click.echo(
+            f"{contest.trials} trials each, then {contest.seeds} fresh seeds each for the best and for the defaults"
+        )
+        for arm, plan in contest.plans.items():
+            ranges = ", ".join(f"{d.path} in {d.domain}" for d in plan.space.dimensions)
+            click.echo(f"  {arm:12} lr {plan.config.optimizer.lr:g} untuned; tuned: {ranges}")
 
 
 def interval_bar(low: float, mean: float, high: float, left: float, right: float) -> str:
@@ -69,7 +81,7 @@ def interval_bar(low: float, mean: float, high: float, left: float, right: float
     return "".join(cells).rstrip()
 
 
-def _print_tables(found: "Comparison") -> None:
+def _print_tables(found: "Verdicts") -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -86,7 +98,7 @@ def _print_tables(found: "Comparison") -> None:
         console.print(Text(f"! {warning}"), soft_wrap=True)
 
 
-def _arms(found: "Comparison", room: int | None) -> Any:
+def _arms(found: "Verdicts", room: int | None) -> Any:
     from cnnlab.comparison.verdicts import NEAR
 
     columns = [found.question, "test, %", "95 % interval", "untuned", "to target", "diverged", "tuned"]
@@ -105,7 +117,7 @@ def _arms(found: "Comparison", room: int | None) -> Any:
                 f"{100 * untuned.mean:.2f}" if untuned else "none",
                 _steps(found, arm),
                 str(arm.infeasible or ""),
-                ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in arm.best_params.items()),
+                settings_text(arm.best_params),
             ]
         )
     table, kept = _fitted(columns, rows, SPARE, room)
@@ -115,7 +127,7 @@ def _arms(found: "Comparison", room: int | None) -> Any:
     return table
 
 
-def _pairs(found: "Comparison", room: int | None) -> Any:
+def _pairs(found: "Verdicts", room: int | None) -> Any:
     from cnnlab.comparison.report import PAIR_COLUMNS, note_on_pairs, pair_rows
 
     shown = [i for i, column in enumerate(PAIR_COLUMNS) if column != PROBABILITY]
@@ -139,28 +151,17 @@ def _fitted(
                 break
             kept = [name for name in kept if name not in names]
             widths[last] = min(widths[last], WRAPPED)  # the first is left out sooner than words are wrapped
-    table = _table(*kept)
+    from cnnlab.cli.printing.tables import plain_table
+
+    table = plain_table(*kept)
     table.columns[-1].no_wrap = room is None
     for row in rows:
         table.add_row(*(cell for column, cell in zip(columns, row, strict=True) if column in kept))
     return table, kept
 
 
-def _steps(found: "Comparison", arm: "ArmResult") -> str:
+def _steps(found: "Verdicts", arm: "ArmResult") -> str:
     to = found.to_target.get(arm.name)
     if to is None:
         return ""
     return "missed" if to.steps == float("inf") else f"{to.steps:.0f} steps"
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _table(*columns: str) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    return table

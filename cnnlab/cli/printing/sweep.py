@@ -1,67 +1,30 @@
-"""What a sweep found: as the JSON object that scripts read, and as a page for people."""
+"""What a sweep found, for scripts and for people; what it would do, for people."""
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnlab.cli import typed
-from cnnlab.cli.views.sweep import settings_text
+from cnnlab.cli.messages import typed
+from cnnlab.wording import settings_text
 
 if TYPE_CHECKING:
-    from cnnlab.search.findings.findings import Confirmed, Findings
-    from cnnlab.search.findings.preview import Preview
-    from cnnlab.search.studies.plan import Plan
-
-
-def sweep_result(findings: "Findings", seconds: float) -> dict[str, Any]:
-    """The object that `sweep --json` prints. Values are validation accuracies, fractions in [0, 1].
-
-    Beside the keys that scripts rely on: `baseline`, the value of trial 0; `gain`, the best's lead over it;
-    `confirmed`, how the best held on fresh seeds; `importances`.
-    """
-    from cnnlab.search.findings.findings import settings_of
-    from cnnlab.search.studies.slots import counted
-    from cnnlab.search.studies.storage import shown
-    from cnnlab.tracking import RunDir
-
-    plan, best = findings.plan, findings.best
-    run = RunDir(Path(best.run_dir)) if best and best.run_dir else None
-    return {
-        "study": plan.study,
-        "storage": shown(plan.storage),
-        "sampler": plan.sampler,
-        "pruner": plan.pruner,
-        "trials": counted(findings.slots),
-        "best": best
-        and {
-            "trial": best.number,
-            "value": best.value,
-            "params": settings_of(plan, best),
-            "run_id": run.run_id if run and run.journal_file.exists() else None,
-        },
-        "seconds": seconds,
-        "warnings": [advice.text for advice in findings.warnings],
-        "baseline": findings.baseline,
-        "gain": _gain(findings),
-        "confirmed": [
-            {"trial": c.trial, "selected": c.selected, "scores": list(c.scores), "mean": c.mean, "std": c.std}
-            for c in findings.confirmed
-        ],
-        "importances": findings.importances,
-    }
+    from cnnlab.search import Plan
+    from cnnlab.search.findings import Confirmed, Findings, Preview
+    from cnnlab.search.trials import Layout
 
 
 def print_findings(findings: "Findings", seconds: float, command: Sequence[str], *, as_json: bool) -> None:
     """On stdout.
 
     Args:
-        command: the words after `cnnlab` that led here, for the commands that the warnings suggest; empty where that
+        command: the words after `cnnlab` that led here, for the commands that the warnings suggest; empty if that
             was no sweep.
     """
     if as_json:
+        from cnnlab.search.findings import sweep_result
+
         click.echo(json.dumps(sweep_result(findings, seconds)))
         return
     from rich.console import Console, Group
@@ -82,9 +45,9 @@ def print_findings(findings: "Findings", seconds: float, command: Sequence[str],
             console.print(Text(f"  {_again(command, advice.action)}", style="bold"), soft_wrap=True)
 
 
-def print_preview(plan: "Plan", found: "Preview", where: str) -> None:
+def print_preview(found: "Preview", plan: "Plan", layout: "Layout") -> None:
     """The space, the first trials, the time."""
-    click.echo(f"study {plan.study}, {where}\nspace:")
+    click.echo(f"study {plan.study}, {layout}\nspace:")
     for dimension in plan.space.dimensions:
         only = f"   (only {dimension.only.path} {', '.join(dimension.only.values)})" if dimension.only else ""
         click.echo(f"  {dimension.path:24} {dimension.domain}{only}")
@@ -102,7 +65,7 @@ def _summary(findings: "Findings", seconds: float) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from cnnlab.search.studies.slots import counted
+    from cnnlab.search.studies import counted
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
@@ -110,10 +73,10 @@ def _summary(findings: "Findings", seconds: float) -> Any:
     counts = counted(findings.slots)
     ended = ", ".join(f"{number} {name}" for name, number in counts.items() if name != "total" and number)
     if findings.best:
-        lead = _gain(findings)
+        lead = findings.gain
         against = f", trial 0 (as written) {findings.baseline:.4f}: {lead:+.4f}" if lead is not None else ""
         table.add_row("validation", f"{findings.best.value:.4f}{against}")
-        table.add_row("settings", Text(settings_text(findings.plan, findings.best)))
+        table.add_row("settings", Text(settings_text(findings.plan.searched(findings.best.config))))
         table.add_row("next", Text(f"cnnlab train mlruns/studies/{findings.plan.study}/best.yaml"))
     table.add_row("trials", f"{counts['total']} of {len(findings.slots)}: {ended or 'none ended'}; {seconds:.0f} s")
     table.add_row("report", Text(f"mlruns/studies/{findings.plan.study}/report/report.html"))
@@ -121,11 +84,10 @@ def _summary(findings: "Findings", seconds: float) -> Any:
 
 
 def _confirmation(findings: "Findings") -> Any:
-    from rich.table import Table
+    from cnnlab.cli.printing.tables import plain_table
 
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("trained again", "at selection", "on fresh seeds", "seeds"):
-        table.add_column(name, justify="left" if name == "trained again" else "right")
+    numbers = ("at selection", "on fresh seeds", "seeds")
+    table = plain_table("trained again", *numbers, right=numbers)
     for confirmed in findings.confirmed:
         name = "trial 0, as written" if confirmed.trial == 0 else f"trial {confirmed.trial}"
         table.add_row(name, f"{confirmed.selected:.4f}", _spread(confirmed), str(len(confirmed.scores)))
@@ -144,12 +106,6 @@ def _importances(importances: dict[str, float]) -> Any:
     for name, share in importances.items():
         table.add_row(Text(name), Text("█" * round(30 * share) or "▏", "cyan"), f"{share:.0%}")
     return table
-
-
-def _gain(findings: "Findings") -> float | None:
-    if findings.best is None or findings.best.value is None or findings.baseline is None:
-        return None
-    return findings.best.value - findings.baseline
 
 
 def _again(command: Sequence[str], action: str) -> str:

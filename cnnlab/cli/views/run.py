@@ -2,20 +2,28 @@
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cnnlab.cli.views.plain import PlainView
 from cnnlab.records import Record
 
-
-class View(Protocol):
-    """Is shown every record of a run."""
-
-    def show(self, record: Record) -> None: ...
+T = TypeVar("T", contravariant=True)
 
 
-def open_view(quiet: bool) -> AbstractContextManager[View]:
-    """What suits stderr as it is; leaving it leaves the terminal as it was found."""
+class View(Protocol[T]):
+    """Is shown what goes on: every record of a run, or a sweep as it stands, again and again."""
+
+    def show(self, news: T, /) -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def show(self, news: object, /) -> None: ...
+
+
+def open_view(quiet: bool) -> AbstractContextManager[View[Record]]:
+    """The view that suits stderr; on leaving it, the terminal is as it was."""
     if quiet:
         return nullcontext(Silent())
     if sys.stderr.isatty():
@@ -26,15 +34,9 @@ def open_view(quiet: bool) -> AbstractContextManager[View]:
 
 
 def open_status(quiet: bool, what: str) -> AbstractContextManager[object]:
-    """On a terminal, a line that moves while something is waited for."""
+    """A line that moves while something is waited for; on a terminal only."""
     if quiet or not sys.stderr.isatty():
         return nullcontext()
     from rich.console import Console
 
     return Console(stderr=True).status(what)
-
-
-class Silent:
-    """Shows nothing."""
-
-    def show(self, record: Record) -> None: ...

@@ -1,39 +1,64 @@
-"""The progress of a sweep on stderr: live on a terminal, else one plain line a trial."""
+"""The progress of a sweep on stderr: live on a terminal, else one plain line per trial."""
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnlab.cli.views.run import Silent, View
+from cnnlab.wording import settings_text
+
 if TYPE_CHECKING:
-    from cnnlab.search.studies.plan import Plan
-    from cnnlab.search.studies.slots import Slot
-    from cnnlab.search.sweep import View
+    from cnnlab.search import Plan
+    from cnnlab.search.studies import Slot
+    from cnnlab.search.trials import Layout, SweepState
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
-class SweepView(Protocol):
-    """Is shown a sweep as it stands, again and again."""
-
-    def show(self, view: "View") -> None: ...
-
-
-def open_sweep_view(quiet: bool, plan: "Plan", where: str) -> AbstractContextManager[SweepView]:
-    """What suits stderr as it is; leaving it leaves the terminal as it was found."""
+def open_sweep_view(quiet: bool, plan: "Plan", layout: "Layout") -> "AbstractContextManager[View[SweepState]]":
+    """The view that suits stderr; on leaving it, the terminal is as it was."""
     if quiet:
-        return nullcontext(_Silent())
-    click.echo(heading(plan, where), err=True)
+        return nullcontext(Silent())
+    click.echo(heading(plan, layout), err=True)
     return LiveSweepView(plan) if sys.stderr.isatty() else nullcontext(PlainSweepView(plan))
 
 
-def heading(plan: "Plan", where: str) -> str:
+class EachSweepsView:
+    """Of several sweeps one after the other, each in a view of its own."""
+
+    def __init__(self, quiet: bool, layout: "Layout") -> None:
+        self.quiet = quiet
+        self.layout = layout
+        self._study = ""
+        self._open = ExitStack()
+        self._view: View[SweepState] = Silent()
+
+    def show(self, state: "SweepState") -> None:
+        plan = state.stage.plan
+        if plan.study != self._study:
+            self._open.close()
+            self._study, self._view = (
+                plan.study,
+                self._open.enter_context(open_sweep_view(self.quiet, plan, self.layout)),
+            )
+        self._view.show(state)
+
+    def __enter__(self) -> "EachSweepsView":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+
+def heading(plan: "Plan", layout: "Layout") -> str:
     """One line that says what is searched how."""
     names = ", ".join(dict.fromkeys(dimension.path for dimension in plan.space.dimensions))
     seeds = f", {plan.seeds} seeds each" if plan.seeds > 1 else ""
-    return f"study {plan.study}: {plan.trials} trials{seeds} over {names}; {plan.sampler}, {plan.pruner}; {where}"
+    return f"study {plan.study}: {plan.trials} trials{seeds} over {names}; {plan.sampler}, {plan.pruner}; {layout}"
 
 
 def curve(slot: "Slot") -> str:
@@ -46,34 +71,24 @@ def curve(slot: "Slot") -> str:
     return "".join(BARS[round((value - low) * scale)] for value in values[-20:])
 
 
-def settings_text(plan: "Plan", slot: "Slot") -> str:
-    """The searched settings of a trial in a few words."""
-    from cnnlab.search.findings.findings import settings_of
-
-    found = settings_of(plan, slot)
-    return ", ".join(f"{path.partition('.')[2] or path} {_short(value)}" for path, value in found.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 class PlainSweepView:
-    """One line a trial that has ended, no control codes: for logs."""
+    """One line per trial that has ended, without control codes: for logs."""
 
     def __init__(self, plan: "Plan") -> None:
         self.plan = plan
         self.said: set[tuple[str, int]] = set()
 
-    def show(self, view: "View") -> None:
-        stage = view.stage
-        for slot in view.slots:
+    def show(self, state: "SweepState") -> None:
+        stage = state.stage
+        for slot in state.slots:
             if slot.finished and (stage.name, slot.number) not in self.said:
                 self.said.add((stage.name, slot.number))
                 done = sum(name == stage.name for name, _ in self.said)
                 value = f" {slot.value:.4f}" if slot.value is not None else ""
                 what = f"{stage.label(slot.number)}: {slot.state}{value}"
-                click.echo(f"{done}/{len(view.slots)}  {what}  {settings_text(self.plan, slot)}", err=True)
+                click.echo(
+                    f"{done}/{len(state.slots)}  {what}  {settings_text(self.plan.searched(slot.config))}", err=True
+                )
 
 
 class LiveSweepView:
@@ -100,26 +115,26 @@ class LiveSweepView:
         self.live.update(Group(*self.parts))
         self.live.stop()
 
-    def show(self, view: "View") -> None:
+    def show(self, state: "SweepState") -> None:
         from rich.console import Group
         from rich.text import Text
 
-        if view.stage.name == "search":
-            tables = [table for table in (self._running(view), self._best(view)) if table.rows]
-            self.parts = [self._bar(view), Text(self._counts(view)), *tables]
+        if state.stage.name == "search":
+            tables = [table for table in (self._running(state), self._best(state)) if table.rows]
+            self.parts = [self._bar(state), Text(self._counts(state)), *tables]
         else:
-            self.parts = [Text("the best again, on fresh seeds"), self._bar(view)]
+            self.parts = [Text("the best again, on fresh seeds"), self._bar(state)]
         # The cursor waits in an empty line: behind a full one the terminal's `^C` would scroll, and what is drawn next
         # would miss the lines that it replaces.
         self.live.update(Group(*self.parts, Text()), refresh=True)
 
-    def _bar(self, view: "View") -> Any:
+    def _bar(self, state: "SweepState") -> Any:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        total, done = len(view.slots), sum(slot.finished for slot in view.slots)
-        before = self.at_first.setdefault(view.stage.name, done)
-        left = (total - done) * view.seconds / (done - before) if done > before else None
+        total, done = len(state.slots), state.finished
+        before = self.at_first.setdefault(state.stage.name, done)
+        left = (total - done) * state.seconds / (done - before) if done > before else None
         row = Table.grid(padding=(0, 1))
         row.add_column(no_wrap=True)
         row.add_column(max_width=40)
@@ -127,22 +142,22 @@ class LiveSweepView:
         row.add_row(f"{done}/{total}", ProgressBar(total=total, completed=done), f"{left:.0f} s left" if left else "")
         return row
 
-    def _counts(self, view: "View") -> str:
-        states: list[str] = [slot.state for slot in view.slots]
+    def _counts(self, state: "SweepState") -> str:
+        states: list[str] = [slot.state for slot in state.slots]
         names = ("running", "complete", "pruned", "infeasible", "failed")
         return ", ".join(f"{states.count(name)} {name}" for name in names if states.count(name))
 
-    def _running(self, view: "View") -> Any:
-        rows = [slot for slot in view.slots if slot.state == "running"]
-        return _table("running", self.plan, rows, lambda slot: f"epoch {slot.trial.last_step or 0}")
+    def _running(self, state: "SweepState") -> Any:
+        rows = [slot for slot in state.slots if slot.state == "running"]
+        return _table("running", self.plan, rows, lambda slot: f"epoch {(slot.trial and slot.trial.last_step) or 0}")
 
-    def _best(self, view: "View") -> Any:
-        from cnnlab.search.sweep import best_first
+    def _best(self, state: "SweepState") -> Any:
+        from cnnlab.search.studies import best_first
 
-        return _table("best", self.plan, best_first(view.slots)[:5], lambda slot: f"{slot.value:.4f}")
+        return _table("best", self.plan, best_first(state.slots)[:5], lambda slot: f"{slot.value:.4f}")
 
 
-def _table(title: str, plan: "Plan", slots: "list[Slot]", what: Any) -> Any:
+def _table(title: str, plan: "Plan", slots: "list[Slot]", what: "Callable[[Slot], str]") -> Any:
     from rich.table import Table
     from rich.text import Text
 
@@ -151,10 +166,6 @@ def _table(title: str, plan: "Plan", slots: "list[Slot]", what: Any) -> Any:
         table.add_column(name, no_wrap=True)
     table.add_column("settings")  # may wrap: where there is no room, Rich takes it from such columns
     for slot in slots:
-        settings = Text(settings_text(plan, slot), no_wrap=True, overflow="ellipsis")
+        settings = Text(settings_text(plan.searched(slot.config)), no_wrap=True, overflow="ellipsis")
         table.add_row(f"trial {slot.number}", what(slot), Text(curve(slot), "cyan"), settings)
     return table
-
-
-class _Silent:
-    def show(self, view: "View") -> None: ...

@@ -4,44 +4,41 @@ import statistics
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.study import Study
 
-from cnnlab.config import RunConfig, changed, flat
+from cnnlab.config import changed
 from cnnlab.config.space import Dimension, Params, Range
 from cnnlab.errors import BadInput
 from cnnlab.records import RunEnded
-from cnnlab.search.samplers import dimension_named, from_optuna
-from cnnlab.search.studies.claims import study_slots
-from cnnlab.search.studies.plan import Plan
-from cnnlab.search.studies.slots import Slot
-from cnnlab.search.studies.storage import open_storage
-from cnnlab.search.studies.study import attributes, open_or_make
-from cnnlab.search.sweep import best_first, confirmation_of
-from cnnlab.search.trials.stages import Search
+from cnnlab.result import Result
+from cnnlab.search.encoding import dimension_named, from_optuna
+from cnnlab.search.plan import Plan
+from cnnlab.search.studies.slots import Slot, best_first, counted
+from cnnlab.search.studies.storage import shown
+from cnnlab.search.trials.stages import Search, confirmation_of, slots_of
 from cnnlab.tracking import RunDir, last, read
 
 EDGE = 0.05
-"""A best value so near to the end of a range, as a share of its width, says that the range was too narrow."""
+"""If the best value is this near to an end of its range, as a share of the width, the range was too narrow."""
 WIDEN = 0.5
-"""By how much of its width a range is to be widened."""
+"""The share of its width by which a range is to be widened."""
 MANY_INFEASIBLE = 0.25
 NO_MATTER = 0.02
-"""An importance below which a hyperparameter is said not to matter, where there are trials enough to tell."""
-TRIALS_A_DIMENSION = 4
+"""A hyperparameter of a smaller importance is said not to matter, if there are enough trials to tell."""
+TRIALS_PER_DIMENSION = 4
 TELLING = 20
-"""Complete trials from which on an importance is taken seriously."""
+"""The number of complete trials that an importance needs to be taken seriously."""
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """One of the best, trained again on fresh seeds."""
+    """One of the best trials, trained again on fresh seeds."""
 
     trial: int
     selected: float
-    """The value that it was selected for: the best of many, so likely a lucky one."""
+    """The value for which it was selected: the best of many, so probably a lucky one."""
     scores: tuple[float, ...]
 
     @property
@@ -56,7 +53,7 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Advice:
-    """Something to act on, and how: what to add to the command."""
+    """Something to act on, and what to add to the command."""
 
     text: str
     action: str = ""
@@ -64,29 +61,42 @@ class Advice:
 
 @dataclass(frozen=True)
 class Findings:
-    """All of it, from the study as it stands."""
+    """All that a study shows as it stands."""
 
     plan: Plan
     slots: list[Slot]
     best: Slot | None
     confirmed: list[Confirmed]
     importances: dict[str, float]
-    """Dimension -> its share of the variance of the values; they add up to 1. Empty where too little is known."""
+    """Dimension -> its share of the variance of the values; they add up to 1. Empty if too little is known."""
     warnings: list[Advice]
 
     @property
     def baseline(self) -> float | None:
-        """What the experiment as written reached."""
+        """The value of the experiment as written."""
         return self.slots[0].value if self.slots else None
+
+    @property
+    def gain(self) -> float | None:
+        """By how much the best is better than the experiment as written."""
+        if self.best is None or self.best.value is None or self.baseline is None:
+            return None
+        return self.best.value - self.baseline
 
 
 def findings_of(plan: Plan) -> Findings:
-    """Read a study."""
-    slots = study_slots(open_or_make(plan.study, plan.storage), Search(plan).wanted)
-    ranked = best_first(slots)
-    best = ranked[0] if ranked else None
+    """Read a plan's study."""
+    slots = slots_of(Search(plan))
+    best = next(iter(best_first(slots)), None)
     importances = _importances(plan, slots)
-    return Findings(plan, slots, best, _confirmed(plan, slots), importances, _warnings(plan, slots, best, importances))
+    return Findings(
+        plan=plan,
+        slots=slots,
+        best=best,
+        confirmed=_confirmed(plan, slots),
+        importances=importances,
+        warnings=_warnings(plan, slots, best, importances),
+    )
 
 
 def params_of(plan: Plan, slot: Slot) -> Params:
@@ -94,12 +104,39 @@ def params_of(plan: Plan, slot: Slot) -> Params:
     return from_optuna(plan.space, dict(slot.trial.params)) if slot.trial else {}
 
 
-def settings_of(plan: Plan, slot: Slot) -> dict[str, Any]:
-    """The searched settings as the trial had them: dotted path -> value."""
-    if not slot.config:
-        return {}
-    settings = flat(RunConfig.model_validate(slot.config))
-    return {d.path: settings[d.path] for d in plan.space.dimensions if d.path in settings}
+def sweep_result(findings: Findings, seconds: float) -> Result:
+    """The object that `sweep --json` prints. Values are validation accuracies, fractions in [0, 1].
+
+    Beside the keys that scripts rely on: `baseline`, the value of trial 0; `gain`, the best's lead over it;
+    `confirmed`, how the best did on fresh seeds; `importances`.
+    """
+    plan, best = findings.plan, findings.best
+    run = RunDir(Path(best.run_dir)) if best and best.run_dir else None
+    return Result(
+        {
+            "study": plan.study,
+            "storage": shown(plan.storage),
+            "sampler": plan.sampler,
+            "pruner": plan.pruner,
+            "trials": counted(findings.slots),
+            "best": best
+            and {
+                "trial": best.number,
+                "value": best.value,
+                "params": plan.searched(best.config),
+                "run_id": run.run_id if run and run.journal_file.exists() else None,
+            },
+            "seconds": seconds,
+            "warnings": [advice.text for advice in findings.warnings],
+            "baseline": findings.baseline,
+            "gain": findings.gain,
+            "confirmed": [
+                {"trial": c.trial, "selected": c.selected, "scores": list(c.scores), "mean": c.mean, "std": c.std}
+                for c in findings.confirmed
+            ],
+            "importances": findings.importances,
+        }
+    )
 
 
 def feasible(slots: list[Slot]) -> Study:
@@ -111,9 +148,9 @@ def feasible(slots: list[Slot]) -> Study:
 
 def _confirmed(plan: Plan, slots: list[Slot]) -> list[Confirmed]:
     confirmation = confirmation_of(plan)
-    if confirmation is None or attributes(open_storage(plan.storage), confirmation.study) is None:
+    if confirmation is None:
         return []
-    again = study_slots(open_or_make(confirmation.study, plan.storage), confirmation.wanted)
+    again = slots_of(confirmation)
     found = []
     for number, _ in confirmation.trials:
         scores = tuple(
@@ -142,11 +179,11 @@ def _importances(plan: Plan, slots: list[Slot]) -> dict[str, float]:
 def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, importances: dict[str, float]) -> list[Advice]:
     found = [*_edges(plan, best), *_many_infeasible(plan, slots), *_no_matter(plan, slots, best, importances)]
     dimensions = len({dimension.path for dimension in plan.space.dimensions})
-    if plan.sampler != "grid" and len(slots) < TRIALS_A_DIMENSION * dimensions:
+    if plan.sampler != "grid" and len(slots) < TRIALS_PER_DIMENSION * dimensions:
         found.append(
             Advice(
                 f"{len(slots)} trials are few for {dimensions} hyperparameter{'s' if dimensions > 1 else ''}",
-                f"--trials {TRIALS_A_DIMENSION * dimensions}",
+                f"--trials {TRIALS_PER_DIMENSION * dimensions}",
             )
         )
     return [*found, *_last_epoch(plan, best)]
@@ -154,7 +191,7 @@ def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, importances: dic
 
 def _edges(plan: Plan, best: Slot | None) -> list[Advice]:
     found = []
-    settings = settings_of(plan, best) if best else {}
+    settings = plan.searched(best.config) if best else {}
     for name in params_of(plan, best) if best else {}:
         dimension = plan.space[name]
         value = settings[dimension.path]
@@ -174,7 +211,7 @@ def _edges(plan: Plan, best: Slot | None) -> list[Advice]:
 
 
 def _wider(plan: Plan, dimension: Dimension, position: float) -> str | None:
-    """The range wider at the end where `position` lies, as a word of --search; None where it is not at an end or the
+    """The range wider at the end where `position` lies, as a word of --search; None if it lies at no end or the
     setting's own bounds are reached."""
     domain = dimension.domain
     assert isinstance(domain, Range)
@@ -195,7 +232,7 @@ def _many_infeasible(plan: Plan, slots: list[Slot]) -> list[Advice]:
     if len(bad) <= MANY_INFEASIBLE * len(slots):
         return []
     text = f"{len(bad)} of {len(slots)} trials diverged"
-    good = [settings_of(plan, slot).get("optimizer.lr") for slot in slots if slot.state in ("complete", "pruned")]
+    good = [plan.searched(slot.config).get("optimizer.lr") for slot in slots if slot.state in ("complete", "pruned")]
     rates = [rate for rate in good if rate is not None]
     range_of_lr = next((d.domain for d in plan.space.dimensions if d.path == "optimizer.lr"), None)
     if not rates or not isinstance(range_of_lr, Range) or max(rates) <= range_of_lr.low:
@@ -207,7 +244,7 @@ def _many_infeasible(plan: Plan, slots: list[Slot]) -> list[Advice]:
 def _no_matter(plan: Plan, slots: list[Slot], best: Slot | None, importances: dict[str, float]) -> list[Advice]:
     if sum(slot.value is not None for slot in slots) < TELLING or best is None:
         return []
-    settings = settings_of(plan, best)
+    settings = plan.searched(best.config)
     return [
         Advice(
             f"{plan.space[name].path} made no difference ({share:.0%} of the variance): fix it",

@@ -12,8 +12,8 @@ import optuna
 from optuna.study import Study
 
 from cnnlab.config import RunConfig, to_yaml
-from cnnlab.search.findings.findings import Findings, feasible, settings_of
-from cnnlab.search.samplers import optuna_name
+from cnnlab.search.encoding import optuna_name
+from cnnlab.search.findings.findings import Findings, feasible
 
 PLOTS: dict[str, tuple[str, str]] = {
     "history": ("plot_optimization_history", "Values in the order of the trials"),
@@ -38,13 +38,13 @@ MANY_DECADES = 50.0
 
 
 def load_plots() -> None:
-    """Import what a report is drawn with, 2 s, at a time when a core is idle."""
+    """Import what a report is drawn with, which takes 2 s: to be called while a core is idle."""
     for name in ("matplotlib.pyplot", "optuna.importance", "optuna.visualization.matplotlib", "plotly.io"):
         import_module(name)
 
 
 def write_report(findings: Findings) -> list[Path]:
-    """All of it, below the study's folder; the files. Plots that the trials do not suffice for are left out."""
+    """Write all of it below the study's folder; returns the files. Plots that need more trials are left out."""
     folder = findings.plan.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     files = [_write_trials(findings, folder / "trials.csv")]
@@ -76,7 +76,7 @@ def _write_trials(findings: Findings, path: Path) -> Path:
         writer = csv.writer(file)
         writer.writerow(["trial", "state", "value", "epochs", "seconds", *settings])
         for slot in findings.slots:
-            had = settings_of(findings.plan, slot)
+            had = findings.plan.searched(slot.config)
             trial = slot.trial
             epochs = trial.last_step if trial else None
             seconds = trial.duration.total_seconds() if trial and trial.duration else None
@@ -124,7 +124,7 @@ def _thin_out(figure: Any) -> None:
 
 
 def _name_in_full(axes: Any, names: Collection[str]) -> None:
-    """Undo Optuna's cut of names above 20 characters, where what is left of one begins no other."""
+    """Write out names that Optuna has cut at 20 characters, if the rest of a name tells which it was."""
     labels = []
     for label in (text.get_text() for text in axes.get_xticklabels()):
         whole = [name for name in names if label.endswith("...") and name.startswith(label.removesuffix("..."))]
@@ -152,7 +152,7 @@ def _write_page(study: Study, findings: Findings, path: Path) -> Path:
 
 
 def _plot(plots: ModuleType, function: str, study: Study, findings: Findings) -> Any:
-    """None where a plot says that the trials do not suffice for it."""
+    """None if the plot needs more trials."""
     try:
         return getattr(plots, function)(study, **_options(function, findings))
     except (ValueError, RuntimeError):

@@ -2,7 +2,7 @@
 
 Optuna's RDBStorage sends some 50 statements a trial through SQLAlchemy's ORM, and to claim one every trial that has not
 ended is read. Here the process that has claimed a trial keeps it in memory, and what it notes goes to the database
-together with the next report. What others read, Optuna's dashboard too, is what Optuna would have written.
+together with the next report. Whoever reads it, Optuna's dashboard too, finds what Optuna would have written.
 """
 
 import copy
@@ -18,30 +18,36 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from cnnlab.search.studies.slots import ATTEMPT, OWNER, RETRY, SLOT
+from cnnlab.search.studies.attributes import ATTEMPT, OWNER, RETRY, SLOT
+from cnnlab.search.studies.optuna_internals import (
+    PARAMS,
+    REPORTS,
+    STUDIES,
+    SYSTEM,
+    TRIALS,
+    USER,
+    VALUES,
+    CachedDatabase,
+    id_of,
+    report_columns,
+    value_columns,
+)
 
 GATHER_SECONDS = 1.0
-"""Parameters and attributes noted so soon after the last write wait for the next report."""
+"""Parameters and attributes that are noted within this time after the last write wait for the next report."""
 
 Attempt = tuple[dict[str, Any], dict[str, Any]]
 """A trial to be added: the parameters that are fixed, and its user attributes."""
 
-STUDIES, TRIALS = models.StudyModel.__table__, models.TrialModel.__table__
-PARAMS = models.TrialParamModel.__table__
-VALUES, REPORTS = models.TrialValueModel.__table__, models.TrialIntermediateValueModel.__table__
-USER, SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttributeModel.__table__
 FIXED = "fixed_params"
 """Optuna's system attribute of a trial that waits with parameters."""
 
 
 def _waiting() -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """The first trial that waits and how many do, of a study's slots below `wanted`."""
+    """Two queries: a study's first waiting trial, and the number of its waiting trials, of slots below `wanted`."""
     slot, attempt, fixed = USER.alias(), USER.alias(), SYSTEM.alias()
     whole = (
         TRIALS.join(slot, (slot.c.trial_id == TRIALS.c.trial_id) & (slot.c.key == SLOT))
@@ -77,26 +83,26 @@ SLOTS = _slots()
 
 @dataclass
 class _Own:
-    """A trial that this process has claimed, and what of it the database has not got."""
+    """A trial that this process has claimed, and what is still to be written of it to the database."""
 
     study_id: int
     trial: FrozenTrial
     sent: float
     params: list[dict[str, Any]] = field(default_factory=list)
     new: dict[str, Any] = field(default_factory=dict)
-    """User attributes that it has no row of yet."""
+    """User attributes that have no row yet."""
     changed: dict[str, Any] = field(default_factory=dict)
 
 
-class Database(_CachedStorage):
-    """Optuna's storage in a database, with its cache of what has ended, and with trials that are claimed here.
+class Database(CachedDatabase):
+    """Optuna's storage in a database, whose trials are claimed and written in few statements.
 
     Raises:
         StorageInternalError: from any method, where the database does not answer.
     """
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
-        super().__init__(RDBStorage(url, engine_kwargs))
+        super().__init__(url, engine_kwargs)
         self._ids: dict[str, int] = {}
         self._own: dict[int, _Own] = {}
         self._writing = threading.Lock()  # the thread that beats writes too
@@ -109,7 +115,7 @@ class Database(_CachedStorage):
     def add_waiting(
         self, study_id: int, wanted: int, ahead: int, least: int, attempt: Callable[[int, bool], Attempt]
     ) -> bool:
-        """Add attempts until `ahead` wait to be claimed, while no other process adds any; none where `least` wait.
+        """Add attempts until `ahead` wait to be claimed, while no other process adds any; none if `least` wait already.
 
         Returns whether any waits.
 
@@ -133,9 +139,9 @@ class Database(_CachedStorage):
             return bool(waiting or attempts)
 
     def claim(self, study_id: int, wanted: int, owner: dict[str, Any]) -> FrozenTrial | None:
-        """The first waiting trial of a slot below `wanted`; it is running now, and no other process has it.
+        """Start the first waiting trial of a slot below `wanted`; no other process has it.
 
-        None where none waits, or others are just taking those that do.
+        None if none waits, or if others are taking those that do at this moment.
         """
         with self._transaction() as connection:
             row = connection.execute(FIRST_WAITING, {"study": study_id, "wanted": wanted}).first()
@@ -160,10 +166,7 @@ class Database(_CachedStorage):
             intermediate_values={},
             trial_id=trial_id,
         )
-        with self._lock:
-            known = self._studies.setdefault(study_id, _StudyInfo())
-            self._add_trials_to_cache(study_id, [trial])
-            known.unfinished_trial_ids.add(trial_id)
+        self.remember(study_id, trial)
         self._own[trial_id] = _Own(study_id, trial, time.monotonic())
         return trial
 
@@ -212,12 +215,10 @@ class Database(_CachedStorage):
         if own is None:
             super().set_trial_intermediate_value(trial_id, step, intermediate_value)
             return
-        stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
-        columns = ("trial_id", "step", "intermediate_value", "intermediate_value_type")
-        types = [REPORTS.c[column].type for column in columns]
-        row = [sa.literal(value, kind) for value, kind in zip((trial_id, step, stored, kind), types, strict=True)]
-        still = sa.select(*row).select_from(TRIALS).where(_running(trial_id))
-        reported = sa.insert(REPORTS).from_select(columns, still).execution_options(preserve_rowcount=True)
+        row = {"trial_id": trial_id, "step": step, **report_columns(intermediate_value)}
+        values = [sa.literal(value, REPORTS.c[column].type) for column, value in row.items()]
+        still = sa.select(*values).select_from(TRIALS).where(_running(trial_id))
+        reported = sa.insert(REPORTS).from_select(list(row), still).execution_options(preserve_rowcount=True)
         with self._sending(own) as connection:
             _check_one(connection.execute(reported), trial_id)
         own.trial.intermediate_values[step] = intermediate_value
@@ -230,18 +231,16 @@ class Database(_CachedStorage):
         with self._sending(own) as connection:
             _check_one(connection.execute(sa.update(TRIALS).where(_running(trial_id)).values(end)), trial_id)
             for objective, value in enumerate(values or ()):
-                stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-                row = {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
+                row = {"trial_id": trial_id, "objective": objective, **value_columns(value)}
                 connection.execute(sa.insert(VALUES), row)
         trial = self._own.pop(trial_id).trial
         trial.state, trial.values, trial.datetime_complete = state, list(values) if values else None, datetime.now()
-        with self._lock:
-            self._add_trials_to_cache(own.study_id, [trial])  # Optuna looks at what it has told
+        self.remember(own.study_id, trial)  # Optuna looks at what it has told
         return True
 
     @contextmanager
     def _sending(self, own: _Own) -> Iterator[sa.Connection]:
-        """A transaction that ends with what the database has not got of a trial; where it fails, that is kept."""
+        """A transaction that also writes what is still to be written of a trial; if it fails, that is kept."""
         with self._writing:
             with self._transaction() as connection:
                 yield connection
@@ -251,20 +250,20 @@ class Database(_CachedStorage):
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         try:
-            with self._backend.engine.begin() as connection:
+            with self.engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise StorageInternalError("the database refused a transaction") from error
 
 
 def _tried(connection: sa.Connection, study_id: int, wanted: int) -> dict[int, bool]:
-    """Slot that has an attempt -> whether one of them has ended for good, runs or waits."""
+    """Each slot that has an attempt -> whether one of its attempts has ended for good, runs or waits."""
     rows = connection.execute(SLOTS, {"study": study_id})
     return {int(slot): bool(held) for slot, held in rows if int(slot) < wanted}
 
 
 def _add(connection: sa.Connection, study_id: int, attempts: Sequence[Attempt]) -> None:
-    """Numbered as Optuna numbers them: by how many there were before."""
+    """Add trials, numbered as Optuna numbers them: by the number of trials there were before."""
     if not attempts:
         return
     among = TRIALS.c.study_id == study_id
@@ -282,9 +281,9 @@ def _send(own: _Own, connection: sa.Connection) -> None:
     if own.params:
         connection.execute(sa.insert(PARAMS), own.params)
     if own.new:
-        connection.execute(sa.insert(USER), [_row(own.trial._trial_id, key, value) for key, value in own.new.items()])
+        connection.execute(sa.insert(USER), [_row(id_of(own.trial), key, value) for key, value in own.new.items()])
     for key, value in own.changed.items():
-        row = (USER.c.trial_id == own.trial._trial_id) & (USER.c.key == key)
+        row = (USER.c.trial_id == id_of(own.trial)) & (USER.c.key == key)
         connection.execute(sa.update(USER).where(row).values(value_json=json.dumps(value)))
 
 
@@ -298,7 +297,7 @@ def _running(trial_id: int) -> sa.ColumnElement[bool]:
 
 def _check_one(done: sa.CursorResult[Any], trial_id: int) -> None:
     if done.rowcount != 1:
-        raise UpdateFinishedTrialError(f"trial {trial_id} was taken for dead and is another's by now")
+        raise UpdateFinishedTrialError(f"trial {trial_id} was declared dead, and another process has it by now")
 
 
 def _utc_now() -> datetime:

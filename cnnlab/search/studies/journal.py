@@ -1,35 +1,40 @@
 """A sweep's own run: the journal that tells MLflow of the sweep, the parent of its trials."""
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from cnnlab.config import RunConfig
 from cnnlab.errors import BadInput, InUse
-from cnnlab.records import Record, SweepEnded, SweepStarted, TrialEnded
+from cnnlab.records import Record, Status, SweepEnded, SweepStarted, TrialEnded
 from cnnlab.run import create_run
-from cnnlab.search.studies.plan import Plan
-from cnnlab.search.studies.slots import Slot
+from cnnlab.search.plan import Plan
+from cnnlab.search.studies.attributes import PARENT
+from cnnlab.search.studies.slots import Slot, best_first
 from cnnlab.search.studies.storage import shown
-from cnnlab.search.studies.study import PARENT, enter
+from cnnlab.search.studies.study import enter
 from cnnlab.tracking import Journal, RunDir, read
 
 
 def find_or_make_run(
-    config: RunConfig, experiment: str, tracking_uri: str, folder: Path, parent: str | None, tags: dict[str, str]
+    config: RunConfig,
+    folder: Path,
+    *,
+    experiment: str,
+    tracking_uri: str,
+    parent: str | None,
+    tags: dict[str, str],
 ) -> RunDir:
-    """The run in a folder that several processes may look for at the same time; made by the first."""
+    """The run in a folder that several processes may look for at the same time; the first of them makes it."""
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "made.lock"):
         run = RunDir(folder)
-        return (
-            run if run.has_begun() else create_run(config, experiment, tracking_uri, folder, parent=parent, tags=tags)
-        )
+        if run.has_begun():
+            return run
+        return create_run(config, experiment, tracking_uri, folder, parent=parent, tags=tags)
 
 
 def open_sweep(plan: Plan) -> tuple[Plan, "SweepJournal"]:
@@ -54,9 +59,9 @@ def open_sweep(plan: Plan) -> tuple[Plan, "SweepJournal"]:
 
 @dataclass
 class SweepJournal:
-    """The sweep's own run, the parent of its trials: what ended how, in the order in which it was seen.
+    """The sweep's own run, the parent of its trials: how each trial ended, in the order in which that was seen.
 
-    Of the processes that work on a study on this machine one writes it; on other machines there is none.
+    Of the processes that work on a study on this machine one writes it; a process on another machine writes none.
     """
 
     plan: Plan
@@ -71,10 +76,16 @@ class SweepJournal:
         self.run = RunDir(self.plan.folder)
 
     def open(self) -> None:
-        """Make the run where there is none, and be the one that writes it where nobody else is."""
+        """Make the run if there is none, and be the process that writes it if no other is."""
         plan = self.plan
-        tags = {"study": plan.study, "kind": "sweep", "dataset": plan.config.data.dataset}
-        find_or_make_run(plan.config, plan.experiment, plan.tracking_uri, plan.folder, plan.above or None, tags)
+        find_or_make_run(
+            plan.config,
+            plan.folder,
+            experiment=plan.experiment,
+            tracking_uri=plan.tracking_uri,
+            parent=plan.above or None,
+            tags={"study": plan.study, "kind": "sweep", "dataset": plan.config.data.dataset},
+        )
         try:
             self._open.enter_context(self.run.hold())
         except InUse:
@@ -84,18 +95,18 @@ class SweepJournal:
         self._said = {record.trial for record in read(self.run.journal_file)[0] if isinstance(record, TrialEnded)}
         self._write(
             SweepStarted(
-                time.time(),
-                plan.study,
-                shown(plan.storage),
-                plan.trials,
-                plan.sampler,
-                plan.pruner,
-                plan.seeds,
-                plan.space.to_json(),
+                time=time.time(),
+                study=plan.study,
+                storage=shown(plan.storage),
+                trials=plan.trials,
+                sampler=plan.sampler,
+                pruner=plan.pruner,
+                seeds=plan.seeds,
+                space=plan.space.to_json(),
             )
         )
 
-    def note(self, found: list[Slot], settings_of: Callable[[Slot], dict[str, Any]]) -> None:
+    def note(self, found: list[Slot]) -> None:
         """Write down the trials that have ended since the last time."""
         for slot in found:
             if slot.finished and slot.number not in self._said:
@@ -103,13 +114,30 @@ class SweepJournal:
                 values = [other.value for other in found if other.value is not None and other.number in self._said]
                 self._write(
                     TrialEnded(
-                        time.time(), slot.number, slot.state, slot.value, max(values, default=None), settings_of(slot)
+                        time=time.time(),
+                        trial=slot.number,
+                        state=slot.state,
+                        value=slot.value,
+                        best_value=max(values, default=None),
+                        settings=self.plan.searched(slot.config),
                     )
                 )
 
-    def end(self, record: SweepEnded) -> None:
-        """The last word, until the sweep goes on."""
-        self._write(record)
+    def end(self, found: list[Slot]) -> None:
+        """Write what the sweep has come to: its last word, until it goes on."""
+        done = sum(slot.finished for slot in found)
+        status: Status = "finished" if done == len(found) else "interrupted"
+        best = next(iter(best_first(found)), None)
+        self._write(
+            SweepEnded(
+                time=time.time(),
+                status=status,
+                reason="" if status == "finished" else f"{done} of {len(found)} trials; the same command goes on",
+                best_trial=best.number if best else None,
+                best_value=best.value if best else None,
+                settings=self.plan.searched(best.config) if best else {},
+            )
+        )
 
     def __enter__(self) -> "SweepJournal":
         return self

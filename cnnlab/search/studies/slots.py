@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 from optuna.trial import FrozenTrial, TrialState
 
+from cnnlab.search.studies.attributes import ATTEMPT, CAUSE, CONFIG, INFEASIBLE, RETRY, RUN_DIR, SLOT
+
 State: TypeAlias = Literal["waiting", "running", "complete", "pruned", "infeasible", "failed"]
 
 _STATES: dict[TrialState, State] = {
@@ -22,13 +24,6 @@ _STATES: dict[TrialState, State] = {
     TrialState.PRUNED: "pruned",
 }
 
-SLOT, ATTEMPT, CAUSE, RETRY, INFEASIBLE, OWNER, RUN_DIR, CONFIG = (
-    f"cnnlab:{key}" for key in ("slot", "attempt", "cause", "retry", "infeasible", "owner", "run_dir", "config")
-)
-"""User attributes of a trial; CAUSE is why it failed, RETRY whether there is to be another attempt."""
-TEST_ACCURACY, HISTORY = "cnnlab:test_accuracy", "cnnlab:history"
-"""Of a confirmation: on the test split, and after each epoch [step, seconds, training loss, validation accuracy]."""
-
 
 @dataclass(frozen=True)
 class Slot:
@@ -36,7 +31,7 @@ class Slot:
 
     number: int
     attempts: tuple[FrozenTrial, ...]
-    """In order; the last one counts. Empty where the slot has not been made yet."""
+    """In order; the last one counts. Empty if none has been added yet."""
 
     @property
     def trial(self) -> FrozenTrial | None:
@@ -59,7 +54,7 @@ class Slot:
 
     @property
     def value(self) -> float | None:
-        """Of a complete trial; what a pruned or infeasible one was told to the sampler as is not a result."""
+        """Of a complete trial. What the sampler was told of a pruned or infeasible one is not a result."""
         return self.trial.value if self.trial and self.state == "complete" else None
 
     @property
@@ -87,8 +82,8 @@ def slots(trials: Iterable[FrozenTrial], wanted: int) -> list[Slot]:
     return [Slot(number, tuple(chain for _, chain in sorted(chains[number].items()))) for number in range(wanted)]
 
 
-def attributes(slot: Slot) -> dict[str, Any]:
-    """Those of the slot's next attempt."""
+def next_attempt(slot: Slot) -> dict[str, Any]:
+    """The attributes of the slot's next attempt."""
     return {SLOT: slot.number, ATTEMPT: len(slot.attempts)}
 
 
@@ -97,8 +92,14 @@ def crashes(slot: Slot) -> int:
     return sum(trial.user_attrs.get(CAUSE) == "crashed" for trial in slot.attempts)
 
 
+def best_first(found: Iterable[Slot]) -> list[Slot]:
+    """The complete trials, best value first; of equals the earlier one."""
+    complete = [slot for slot in found if slot.value is not None]
+    return sorted(complete, key=lambda slot: (-(slot.value or 0.0), slot.number))
+
+
 def counted(found: Sequence[Slot]) -> dict[str, int]:
-    """How many trials ended how."""
+    """The number of trials per way to end, and in all."""
     states = [slot.state for slot in found]
     ended = {state: states.count(state) for state in ("complete", "pruned", "infeasible", "failed")}
     return {"total": sum(ended.values()), **ended}

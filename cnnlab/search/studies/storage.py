@@ -12,11 +12,11 @@ import optuna
 from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 from sqlalchemy.engine import make_url
 
 from cnnlab.errors import BadInput
 from cnnlab.search.studies.database import Database
+from cnnlab.search.studies.optuna_internals import BaseJournalFileLock
 from cnnlab.tracking import studies_root
 
 DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "mysql": ("mysql+pymysql", "pymysql")}
@@ -31,7 +31,7 @@ SERVED = {
 OPEN_AGAIN = (0.1, 0.5)
 """Seconds after which a database is tried again whose tables another process is making."""
 MADE_JUST_NOW = ("already exists", "UNIQUE", "uplicate")
-"""Words of the databases for that; one that does not answer is not waited for three times."""
+"""Words by which databases say so; one that does not answer is not tried again."""
 
 LOCK_POLL_SECONDS = 0.01
 """How often a process looks whether the lock on a study's file is free; it is held for about a millisecond."""
@@ -40,10 +40,14 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def storage_url(asked: str | None, study: str) -> str:
-    """What was asked for, with its driver; else the study's own journal file.
+    """The storage that was asked for, with its driver; by default the study's own journal file.
+
+    Args:
+        asked: --storage.
+        study: the study's name.
 
     Raises:
-        BadInput: no such kind of storage, or its driver is not installed.
+        BadInput: there is no such kind of storage, or its driver is not installed.
     """
     if asked is None:
         return str((studies_root() / study / "optuna.journal").absolute())
@@ -73,7 +77,7 @@ def shown(url: str) -> str:
 
 @cache
 def open_storage(url: str) -> BaseStorage:
-    """The storage of this process at a URL, opened once. Raises BadInput where nothing answers there."""
+    """The storage at a URL, opened once per process. Raises BadInput if nothing answers there."""
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
         return JournalFile(Path(url))
@@ -106,9 +110,9 @@ class JournalFile(JournalStorage):
 
 
 class _Lock(BaseJournalFileLock):
-    """The kernel's lock on a file: gone with the process that held it, however it ended.
+    """The kernel's lock on a file, which is free as soon as the process that held it has ended, however it ended.
 
-    Optuna's own stay behind a killed process for 30 s, in which nobody else can write.
+    Optuna's own locks outlive a killed process by 30 s, in which nobody else can write.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -124,7 +128,7 @@ class _Lock(BaseJournalFileLock):
         self._lock.release()
 
     def _cut_torn_line(self) -> None:
-        """What a process left that was killed while it wrote."""
+        """Remove what a process left that was killed while it wrote."""
         with open(self.journal, "rb+") as file:
             size = file.seek(0, 2)
             if size == 0:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -12,21 +13,32 @@ from optuna.trial import FrozenTrial
 from cnnlab.config import RunConfig, as_config, flat
 from cnnlab.config.space import Params, Space
 from cnnlab.errors import BadInput
-from cnnlab.search.samplers import distribution, from_optuna, nearest_inside, optuna_name, to_optuna
+from cnnlab.search.encoding import distribution, from_optuna, nearest_inside, optuna_name, to_optuna
+from cnnlab.search.plan import Plan, differences, what_it_is
+from cnnlab.search.samplers import check_sampler
+from cnnlab.search.studies.attributes import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT
 from cnnlab.search.studies.claims import study_slots
-from cnnlab.search.studies.plan import Plan, differences, what_it_is
-from cnnlab.search.studies.slots import ATTEMPT, SLOT, Slot
+from cnnlab.search.studies.slots import Slot
 from cnnlab.search.studies.storage import open_storage, storage_url
 from cnnlab.tracking import studies_root
 
-IDENTITY = "cnnlab:identity"
-PARENT = "cnnlab:parent_run_id"
-ASKED = "cnnlab:asked"
-"""What a plan asks for beside its identity; the last one to ask for it is remembered."""
+
+def placed(plan: Plan) -> Plan:
+    """The plan with the name of its study and the place where that is kept.
+
+    Args:
+        plan: its `study` and `storage` as they were asked for, or empty.
+
+    Raises:
+        BadInput: a sampler that the space does not suit or that is not installed; no such kind of storage.
+    """
+    check_sampler(plan.sampler, plan.space)
+    study = plan.study or plan.default_study()
+    return replace(plan, study=study, storage=storage_url(plan.storage or None, study))
 
 
 def enter(plan: Plan) -> tuple[Plan, Study]:
-    """Make the plan's study, or find it; the plan as that study has it.
+    """Make the plan's study, or find it; also returns the plan as that study has it.
 
     Raises:
         BadInput: the study was made for another experiment or another space; says what differs.
@@ -50,26 +62,30 @@ def open_or_make(name: str, storage: str) -> Study:
     )
 
 
-def check(plan: Plan) -> None:
-    """As `enter`, of a study that may not be there; makes none."""
-    if "://" not in plan.storage and not Path(plan.storage).exists():
-        return
-    known = attributes(open_storage(plan.storage), plan.study)
-    if known and IDENTITY in known:
+def open_study(name: str, storage: BaseStorage, sampler: BaseSampler | None = None) -> Study:
+    """A study that exists, read anew, so that what other processes have told it since is seen."""
+    return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+
+
+def check_same(plan: Plan) -> None:
+    """Raises BadInput if the plan's study exists and was made for something else; makes no study."""
+    known = _attributes(plan.study, plan.storage) or {}
+    if IDENTITY in known:
         _check_same(plan, known[IDENTITY])
 
 
 def extend(plan: Plan, old: str, storage: str | None) -> None:
-    """Put the complete and pruned trials of another study that lie inside the plan's space into the plan's study.
+    """Copy the trials of another study that have ended and lie inside the plan's space into the plan's study.
 
     Args:
+        plan: of a study that has no trials yet; otherwise nothing is copied.
         old: the other study's name.
-        storage: --storage, where both are; None for a file each.
+        storage: --storage, which holds both studies; None if each has a file of its own.
 
     Raises:
         BadInput: there is no such study, or it is of another experiment.
     """
-    before = plan_of(old, storage_url(storage, old))
+    before = stored_plan(old, storage_url(storage, old))
     if before is None:
         raise BadInput(f"--extend {old}: there is no such study; cnnlab studies lists what there is")
     if found := differences({**before.identity(), "space": {}}, {**plan.identity(), "space": {}}):
@@ -77,18 +93,18 @@ def extend(plan: Plan, old: str, storage: str | None) -> None:
     plan, study = enter(plan)
     if study.get_trials(deepcopy=False):
         return
-    taken = 0  # slot 0 is the experiment as written, or left to be trained
+    copied = 0  # slot 0 is for the experiment as written, which is still to be trained if it was not
     for slot in study_slots(open_or_make(old, before.storage), before.trials):
         if slot.trial is None or slot.state not in ("complete", "pruned", "infeasible"):
             continue
         params = from_optuna(before.space, dict(slot.trial.params))
         if plan.space.contains(params) or slot.number == 0:
-            taken += slot.number > 0
-            study.add_trial(_taken_over(plan, slot, params, taken if slot.number else 0))
+            copied += slot.number > 0
+            study.add_trial(_copied(plan, slot, params, copied if slot.number else 0))
 
 
-def _taken_over(plan: Plan, slot: Slot, params: Params, number: int) -> FrozenTrial:
-    """The trial as it would have been made in the plan's study."""
+def _copied(plan: Plan, slot: Slot, params: Params, number: int) -> FrozenTrial:
+    """The trial as the plan's study would have made it."""
     assert slot.trial is not None
     inside = params if slot.number else nearest_inside(plan.space, flat(plan.config))
     return optuna.trial.create_trial(
@@ -101,10 +117,10 @@ def _taken_over(plan: Plan, slot: Slot, params: Params, number: int) -> FrozenTr
     )
 
 
-def plan_of(study: str, storage: str) -> Plan | None:
-    """The plan that a study was made for, as it was last asked for; None where there is no such study."""
-    known = attributes(open_storage(storage), study) if "://" in storage or Path(storage).exists() else None
-    if known is None or IDENTITY not in known:
+def stored_plan(study: str, storage: str) -> Plan | None:
+    """The plan that a study was made for, as it was last asked for; None if there is no such study."""
+    known = _attributes(study, storage) or {}
+    if IDENTITY not in known:
         return None
     identity = known[IDENTITY]
     return Plan(
@@ -127,14 +143,22 @@ def list_plans(storage: str | None) -> list[Plan]:
     else:
         url = storage_url(storage, "")
         named = [(name, url) for name in sorted(optuna.get_all_study_names(open_storage(url)))]
-    plans = (plan_of(name, url) for name, url in named)
+    plans = (stored_plan(name, url) for name, url in named)
     return [plan for plan in plans if plan]
 
 
-def attributes(storage: BaseStorage, study: str) -> dict[str, Any] | None:
-    """A study's user attributes; None where there is no such study."""
+def study_exists(study: str, storage: str) -> bool:
+    """Whether the storage has a study of this name; opens no storage that is not there."""
+    return _attributes(study, storage) is not None
+
+
+def _attributes(study: str, storage: str) -> dict[str, Any] | None:
+    """A study's user attributes; None if there is no such study, or no file for one."""
+    if "://" not in storage and not Path(storage).exists():
+        return None
+    opened = open_storage(storage)
     try:
-        return storage.get_study_user_attrs(storage.get_study_id_from_name(study))
+        return opened.get_study_user_attrs(opened.get_study_id_from_name(study))
     except KeyError:
         return None
 

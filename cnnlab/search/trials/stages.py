@@ -10,24 +10,20 @@ from typing import Any, Protocol
 
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import Trial
 
 from cnnlab.config import RunConfig, flat
 from cnnlab.config.space import Choices
-from cnnlab.search.samplers import (
-    from_optuna,
-    make_pruner,
-    make_sampler,
-    nearest_inside,
-    suggest,
-    suggest_one,
-    to_optuna,
-)
-from cnnlab.search.studies.plan import Plan
+from cnnlab.search.encoding import from_optuna, nearest_inside, suggest, suggest_one, to_optuna
+from cnnlab.search.plan import Plan
+from cnnlab.search.samplers import make_pruner, make_sampler
+from cnnlab.search.studies.claims import study_slots
+from cnnlab.search.studies.slots import Slot, best_first
+from cnnlab.search.studies.study import open_or_make, study_exists
 
 
 @dataclass(frozen=True)
-class Training:
+class TrialRun:
     """One network to be trained for a trial."""
 
     config: RunConfig
@@ -51,7 +47,7 @@ class Stage(Protocol):
     def sampler(self, number: int) -> BaseSampler: ...
     def pruner(self, number: int) -> BasePruner: ...
     def first_params(self, number: int) -> dict[str, Any]: ...
-    def trainings(self, number: int, trial: Trial) -> list[Training]: ...
+    def trainings(self, number: int, trial: Trial) -> list[TrialRun]: ...
 
 
 @dataclass(frozen=True)
@@ -70,12 +66,12 @@ class Search:
 
     @property
     def wanted(self) -> int:
-        """As many as asked for; a grid may have fewer."""
+        """As many trials as asked for; a grid may have fewer."""
         return min(self.plan.trials, 1 + len(self._grid())) if self.plan.sampler == "grid" else self.plan.trials
 
     @property
     def tested(self) -> bool:
-        """A search does not look at the test split, so that nobody can choose by it."""
+        """No: a search does not look at the test split, so that nobody can choose by it."""
         return False
 
     def label(self, number: int) -> str:
@@ -83,10 +79,12 @@ class Search:
 
     def sampler(self, number: int) -> BaseSampler:
         plan = self.plan
-        return make_sampler(plan.sampler, plan.space, plan.sampler_seed(0), plan.sampler_seed(number))
+        return make_sampler(
+            plan.sampler, plan.space, study_seed=plan.sampler_seed(0), trial_seed=plan.sampler_seed(number)
+        )
 
     def pruner(self, number: int) -> BasePruner:
-        """Trial 0 is what all is compared with, so it is trained to its end."""
+        """Trial 0 is what all others are compared with, so it is trained to its end."""
         return make_pruner(self.plan.pruner, self.plan.config.training.epochs) if number else NopPruner()
 
     def first_params(self, number: int) -> dict[str, Any]:
@@ -94,7 +92,7 @@ class Search:
             return to_optuna(self.plan.space, nearest_inside(self.plan.space, flat(self.plan.config)))
         return self._grid()[number - 1] if self.plan.sampler == "grid" else {}
 
-    def trainings(self, number: int, trial: Trial) -> list[Training]:
+    def trainings(self, number: int, trial: Trial) -> list[TrialRun]:
         if number == 0:  # what is known of it is fixed; nothing else is sampled
             space = self.plan.space
             for name in nearest_inside(space, flat(self.plan.config)):
@@ -104,7 +102,7 @@ class Search:
             params = suggest(trial, self.plan.space)
         folder = self.plan.folder / "trials" / f"{number:03d}"
         return [
-            Training(
+            TrialRun(
                 self.plan.config_of(number, params, seed),
                 folder if self.plan.seeds == 1 else folder / f"seed-{seed}",
             )
@@ -112,14 +110,14 @@ class Search:
         ]
 
     def _grid(self) -> list[dict[str, Any]]:
-        """Every point but the experiment's own, in an order that the seed gives."""
+        """Every point except the experiment's own, in an order that the seed gives."""
         space = self.plan.space
         if not all(isinstance(dimension.domain, Choices) for dimension in space.dimensions):
             return []
         settings = flat(self.plan.config)
         here = nearest_inside(space, settings)
         if any(settings.get(space[name].path) != value for name, value in here.items()):
-            here = {}  # the experiment lies beside the grid, all of which is left to be tried
+            here = {}  # the experiment is no point of the grid, so all of the grid is still to be tried
         points = [to_optuna(space, point) for point in itertools.islice(space.points(), 100_000) if point != here]
         random.Random(self.plan.sampler_seed(0)).shuffle(points)
         return points
@@ -133,17 +131,13 @@ class Confirmation:
     trials: tuple[tuple[int, dict[str, Any]], ...]
     """Numbers in the search and the parameters that they were trained with, as Optuna keeps them."""
 
-    @classmethod
-    def of(cls, plan: Plan, best: list[tuple[int, FrozenTrial]]) -> "Confirmation":
-        return cls(plan, tuple((number, dict(trial.params)) for number, trial in best))
-
     @property
     def name(self) -> str:
         return "confirm"
 
     @property
     def study(self) -> str:
-        """A name that only the same trials have: when others are the best, what was confirmed stays theirs."""
+        """A name that only the same trials have, so that the confirmation of others is kept apart."""
         asked = json.dumps([self.trials, self.plan.confirm_seeds])
         return f"{self.plan.study}.confirm-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
@@ -173,10 +167,28 @@ class Confirmation:
     def first_params(self, number: int) -> dict[str, Any]:
         return {}
 
-    def trainings(self, number: int, trial: Trial) -> list[Training]:
+    def trainings(self, number: int, trial: Trial) -> list[TrialRun]:
         again, seed = self.trial_and_seed(number)
         params = dict(self.trials)[again]
         config = self.plan.config_of(again, from_optuna(self.plan.space, params))
         training = config.training.model_copy(update={"seed": self.plan.fresh_seed(seed)})
         folder = self.plan.folder / "confirm" / f"{again:03d}-seed-{seed}"
-        return [Training(config.model_copy(update={"training": training}), folder)]
+        return [TrialRun(config.model_copy(update={"training": training}), folder)]
+
+
+def slots_of(stage: Stage) -> list[Slot]:
+    """A stage's study as it stands; all slots wait if it has not been made."""
+    if not study_exists(stage.study, stage.plan.storage):
+        return [Slot(number, ()) for number in range(stage.wanted)]
+    return study_slots(open_or_make(stage.study, stage.plan.storage), stage.wanted)
+
+
+def confirmation_of(plan: Plan) -> Confirmation | None:
+    """Of the best trials so far and the experiment as written; None if nothing is to be confirmed."""
+    found = slots_of(Search(plan))
+    ranked = best_first(found)[: plan.confirm]
+    if not ranked:
+        return None
+    if found[0].state == "complete" and found[0] not in ranked:
+        ranked.append(found[0])
+    return Confirmation(plan, tuple((slot.number, dict(slot.trial.params)) for slot in ranked if slot.trial))

@@ -18,18 +18,21 @@ from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, CnnlabError
 from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.run import Stopped, create_run, prepare, record_run
-from cnnlab.search.studies import slots as attr
-from cnnlab.search.studies.claims import beating, give_back, infeasible, open_study, tell
-from cnnlab.search.studies.plan import Plan
+from cnnlab.search.plan import Plan
+from cnnlab.search.studies.attributes import CONFIG, RUN_DIR, CurvePoint
+from cnnlab.search.studies.claims import give_back, infeasible, tell
+from cnnlab.search.studies.optuna_internals import public_trial, storage_of
+from cnnlab.search.studies.owners import beating
 from cnnlab.search.studies.slots import Slot
-from cnnlab.search.trials.stages import Stage, Training
+from cnnlab.search.studies.study import open_study
+from cnnlab.search.trials.stages import Stage, TrialRun
 from cnnlab.tracking import Journal, RunDir, last, read
 
 Interrupted = Callable[[], bool]
 """Whether to stop as soon as a checkpoint is sealed."""
 
 SEEDS = "seeds"
-"""The tag cnnlab.kind of a trial's own run, which has the runs of its seeds below it and trains nothing itself."""
+"""The tag cnnlab.kind of a trial's own run, which trains nothing itself and has the runs of its seeds below it."""
 
 
 class _Interrupted(Exception):
@@ -66,20 +69,20 @@ def check_on_data(plan: Plan) -> None:
 
 
 def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -> Generator[Record, None, None]:
-    """Work on a slot that was claimed, to its end; whatever happens to it is told to the study.
+    """Work on a slot that was claimed to its end, and record in the study how it ended.
 
-    Closing the iterator or `interrupted` seals a checkpoint and gives the trial back.
+    If the iterator is closed or `interrupted` says so, a checkpoint is sealed and the trial given back.
     """
-    storage = base._storage
+    storage = storage_of(base)
     study = open_study(stage.study, storage, stage.sampler(slot.number))
     study.pruner = stage.pruner(slot.number)
     assert slot.trial is not None
-    trial = Trial(study, slot.trial._trial_id)
+    trial = public_trial(study, slot.trial)
     with beating(storage, trial):
         try:
             trainings = stage.trainings(slot.number, trial)
-            trial.set_user_attr(attr.CONFIG, trainings[0].config.model_dump(mode="json", exclude={*QUESTIONS}))
-            trial.set_user_attr(attr.RUN_DIR, str(_folder(trainings)))
+            trial.set_user_attr(CONFIG, trainings[0].config.model_dump(mode="json", exclude={*QUESTIONS}))
+            trial.set_user_attr(RUN_DIR, str(_folder(trainings)))
             scores: list[float] = []
             with _parent_of(stage, slot, trainings, scores) as parent:
                 for training in trainings:
@@ -103,13 +106,13 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
 
 
 def _train(
-    stage: Stage, slot: Slot, training: Training, parent: str, trial: Trial | None, interrupted: Interrupted
+    stage: Stage, slot: Slot, training: TrialRun, parent: str, trial: Trial | None, interrupted: Interrupted
 ) -> Generator[Record, None, float]:
-    """Train one network to its end, from where an earlier attempt left it; its best validation accuracy.
+    """Train one network to its end, from where an earlier attempt left it; returns its best validation accuracy.
 
     Args:
-        parent: the run that this one is below in MLflow.
-        trial: told the accuracy after each epoch, and asked whether to prune; None for the later seeds.
+        parent: the run above this one in MLflow.
+        trial: is told the accuracy after each epoch and asked whether to prune; None for the later seeds.
     """
     run = _run_of(stage, slot, training.config, training.directory, parent)
     known = _epochs(run)
@@ -135,16 +138,16 @@ def _train(
     raise _Infeasible(ended.reason) if ended.diverged else _Failed(ended.reason)
 
 
-def _history(training: Training) -> dict[str, Any]:
-    """What others read of a training that is none of theirs: its test accuracy and its curve."""
+def _history(training: TrialRun) -> dict[str, Any]:
+    """What other machines, which have not got the run, have to know of it: its test accuracy and its curve."""
     run = RunDir(training.directory)
     ended = last(read(run.journal_file)[0], RunEnded)
-    rows = [[e.step, round(e.seconds, 4), round(e.train_loss, 6), e.val_accuracy] for e in _epochs(run)]
-    return {"test_accuracy": ended and ended.test_accuracy, "history": rows}
+    curve = [CurvePoint(e.step, round(e.seconds, 4), round(e.train_loss, 6), e.val_accuracy) for e in _epochs(run)]
+    return {"test_accuracy": ended and ended.test_accuracy, "history": curve}
 
 
 def _dataset_of(config: RunConfig) -> Dataset:
-    """Loaded once for the trials of a process that differ in other settings only."""
+    """The data, loaded once for all trials of a process that do not differ in them."""
     same = config.data.model_copy(update={"batch_size": 1, "augment": ()})
     return _load_once(same, config.training.seed)
 
@@ -155,7 +158,7 @@ def _load_once(config: DataConfig, seed: int) -> Dataset:
 
 
 def _run_of(stage: Stage, slot: Slot, config: RunConfig, directory: Path, parent: str, **tags: str) -> RunDir:
-    """The run in a directory, made where there is none."""
+    """The run in a directory, made if there is none."""
     run = RunDir(directory)
     if run.has_begun():
         return run
@@ -164,17 +167,17 @@ def _run_of(stage: Stage, slot: Slot, config: RunConfig, directory: Path, parent
     return create_run(config, plan.experiment, plan.tracking_uri, directory, parent=parent or None, tags=own)
 
 
-def _folder(trainings: list[Training]) -> Path:
-    """The trial's own: its training's, or the one above those of its seeds."""
+def _folder(trainings: list[TrialRun]) -> Path:
+    """The trial's own folder: its training's, or the one above those of its seeds."""
     return trainings[0].directory if len(trainings) == 1 else trainings[0].directory.parent
 
 
 @contextmanager
-def _parent_of(stage: Stage, slot: Slot, trainings: list[Training], scores: list[float]) -> Iterator[str]:
-    """The id of the run that the trainings are below: the sweep's, or, of several seeds, one of the trial's own.
+def _parent_of(stage: Stage, slot: Slot, trainings: list[TrialRun], scores: list[float]) -> Iterator[str]:
+    """The id of the run above the trainings: the sweep's, or if there are several seeds, one of the trial's own.
 
     Args:
-        scores: those of the seeds that have ended, filled meanwhile; the trial's run ends with their mean.
+        scores: of the seeds that have ended, filled meanwhile; the trial's own run ends with their mean.
     """
     if len(trainings) == 1:
         yield stage.plan.parent

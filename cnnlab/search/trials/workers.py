@@ -5,32 +5,34 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
+from types import ModuleType
 
 import torch
 from optuna.study import Study
 
 from cnnlab.errors import RunFailed
 from cnnlab.records import Record
-from cnnlab.search.studies.claims import claim, open_study
+from cnnlab.search.studies.claims import claim
 from cnnlab.search.studies.storage import open_storage
-from cnnlab.search.trials import forkserver
+from cnnlab.search.studies.study import open_study
 from cnnlab.search.trials.stages import Stage
 from cnnlab.search.trials.trial import Interrupted, run_trial
 
 MOST_DEATHS = 5
-"""Workers that may die while no trial ends."""
+"""The number of workers that may die while no trial ends."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """So many workers, each with so many threads; GPUs are dealt out in turn."""
+    """Where trials run: the workers and the threads of each; GPUs are dealt out in turn."""
 
     workers: int
     threads: int | None = None
-    """None: as many as PyTorch takes by itself."""
+    """None for as many as PyTorch takes by itself."""
     gpus: int = 0
 
     def __str__(self) -> str:
@@ -42,12 +44,12 @@ class Layout:
 
 
 def layout(asked: int | None, device: str, threads: int | None = None) -> Layout:
-    """One worker a GPU where there are any, else one a core with one thread; `asked` says how many instead.
+    """One worker per GPU if there is any, else one per core with one thread.
 
     Args:
-        asked: --workers; None for auto.
+        asked: the number of workers instead, --workers; None for auto.
         device: place.device of the experiment.
-        threads: place.threads of the experiment; None where it leaves that open.
+        threads: place.threads of the experiment; None if it leaves that open.
     """
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     cores = len(_cores())
@@ -60,7 +62,7 @@ def layout(asked: int | None, device: str, threads: int | None = None) -> Layout
 
 
 def with_threads(stage: Stage, threads: int | None) -> Stage:
-    """The stage for a machine where a trial has so many threads; the study is the same."""
+    """The stage for a machine on which a trial has this number of threads; the study is the same."""
     config = stage.plan.config
     place = config.place.model_copy(update={"threads": threads or config.place.threads})
     plan = replace(stage.plan, config=config.model_copy(update={"place": place}))
@@ -68,7 +70,7 @@ def with_threads(stage: Stage, threads: int | None) -> Stage:
 
 
 def work(stage: Stage, base: Study, interrupted: Interrupted) -> Generator[Record, None, None]:
-    """Claim slots and run their trials until none is waiting."""
+    """Claim slots and run their trials until none waits."""
     while not interrupted() and (slot := claim(base, stage.wanted, stage.first_params)):
         yield from run_trial(stage, base, slot, interrupted)
 
@@ -76,22 +78,23 @@ def work(stage: Stage, base: Study, interrupted: Interrupted) -> Generator[Recor
 class Pool:
     """Worker processes for one stage. A context manager: leaving it interrupts those that still run, and waits."""
 
-    def __init__(self, stage: Stage, plan: Layout) -> None:
+    def __init__(self, stage: Stage, layout: Layout) -> None:
         self.stage = stage
-        self.layout = plan
-        self._context = forkserver.context()
-        self._places: list[ForkServerProcess | None] = [None] * plan.workers
+        self.layout = layout
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__])  # as the server has been started, or has to be
+        self._places: list[ForkServerProcess | None] = [None] * layout.workers
         self._finished = self._deaths = 0
 
-    def staff(self, waiting: int, finished: int) -> None:
-        """See to it that there is a worker for each trial that is waiting, as far as there are places.
+    def staff(self, *, waiting: int, finished: int) -> None:
+        """Start a worker for each trial that waits, as far as there are places.
 
         Args:
-            waiting: trials that nobody works on.
-            finished: trials that have ended so far; as long as some do, workers may die.
+            waiting: the number of trials that nobody works on.
+            finished: the number of trials that have ended; as long as it grows, workers may die.
 
         Raises:
-            RunFailed: they die one after the other, and nothing gets done.
+            RunFailed: workers die one after the other, and no trial ends.
         """
         if finished > self._finished:
             self._finished, self._deaths = finished, 0
@@ -115,7 +118,8 @@ class Pool:
 
     def _start(self, index: int) -> ForkServerProcess:
         process = self._context.Process(target=_main, args=(self.stage, self.layout, index), daemon=True)
-        process.start()
+        with _without_main():
+            process.start()
         return process
 
     def _note_end(self, process: ForkServerProcess) -> None:
@@ -127,18 +131,30 @@ class Pool:
             )
 
 
-def _main(stage: Stage, plan: Layout, index: int) -> None:
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Within it, multiprocessing finds no script to run again in a new process: a worker needs nothing of it, and a
+    script that sweeps without `if __name__ == "__main__":` would sweep again there."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _main(stage: Stage, layout: Layout, index: int) -> None:
     """A worker process, from its start to its end."""
     interrupted = _interrupted_by_sigterm()
     _log_to_file(stage)
-    _take_place(plan, index)
+    _take_place(layout, index)
     storage = open_storage(stage.plan.storage)
     for _ in work(stage, open_study(stage.study, storage), interrupted):
         pass
 
 
 def _interrupted_by_sigterm() -> Callable[[], bool]:
-    """True after a SIGTERM, or when the process that started this one is gone."""
+    """A function that is true after a SIGTERM, or when the process that started this one is gone."""
     noted: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the coordinator passes it on
@@ -163,16 +179,16 @@ def _log_to_file(stage: Stage) -> None:
     sys.stdout.flush()
 
 
-def _take_place(plan: Layout, index: int) -> None:
-    """A GPU, or cores, of one's own."""
-    if plan.gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = _visible()[index % plan.gpus]
-    elif plan.threads and hasattr(os, "sched_setaffinity"):
+def _take_place(layout: Layout, index: int) -> None:
+    """Use a GPU, or cores, that no other worker uses."""
+    if layout.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = _visible()[index % layout.gpus]
+    elif layout.threads and hasattr(os, "sched_setaffinity"):
         cores = _cores()
-        first = index * plan.threads % len(cores)
-        os.sched_setaffinity(0, (cores + cores)[first : first + plan.threads])
-    if plan.threads:
-        torch.set_num_threads(plan.threads)
+        first = index * layout.threads % len(cores)
+        os.sched_setaffinity(0, (cores + cores)[first : first + layout.threads])
+    if layout.threads:
+        torch.set_num_threads(layout.threads)
 
 
 def _visible() -> list[str]:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: before the first step they end the command, after it a checkpoint is sealed first."""
+"""SIGINT and SIGTERM: before the first step they end what goes on, after it a checkpoint is sealed first."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -15,15 +15,17 @@ class Interrupt:
 
     number: int = 0
 
-    def note(self, number: int) -> None:
-        self.number = number
-
 
 @contextmanager
-def catch_interrupts() -> Iterator[Interrupt]:
-    """Within it the first signal is noted, to be looked at between two records."""
+def catch_interrupts(stop: Callable[[], None]) -> Iterator[Interrupt]:
+    """Within it the first signal calls `stop`, which has to return at once; the signal is noted."""
     interrupt = Interrupt()
-    with _first_signal(interrupt.note):
+
+    def note(number: int) -> None:
+        interrupt.number = number
+        stop()
+
+    with _first_signal(note):
         yield interrupt
 
 
@@ -31,21 +33,21 @@ def catch_interrupts() -> Iterator[Interrupt]:
 def end_when_interrupted(message: str) -> Iterator[None]:
     """Within it the first signal ends what goes on. Raises Interrupted with this message."""
     try:
-        with _first_signal(_stop):
+        with _first_signal(_raise):
             yield
     except _Signalled as signalled:
         raise Interrupted(message, signalled.number) from None
 
 
 class _Signalled(BaseException):
-    """No Exception: those are caught on the way, where a library tries this and that."""
+    """No Exception: libraries catch those on the way when they try this and that."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-def _stop(number: int) -> None:
+def _raise(number: int) -> None:
     raise _Signalled(number)
 
 

@@ -1,41 +1,48 @@
-"""What a sweep is to do: all of it that determines its trials, and where they are kept."""
+"""What a sweep is to do: all that determines its trials, and where they are kept. Importing it imports no Optuna."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from cnnlab.config import QUESTIONS, RunConfig, changed
+from cnnlab.config import QUESTIONS, RunConfig, changed, flat
 from cnnlab.config.moved import PLACE, as_first_named
 from cnnlab.config.space import Params, Space
 from cnnlab.seeds import derive
 from cnnlab.tracking import as_word, studies_root
 
+Sampler: TypeAlias = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
+Pruner: TypeAlias = Literal["none", "median", "asha", "hyperband", "patient"]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One sweep. The same plan made again goes on where it stopped."""
+    """One sweep. The same plan made again goes on where the first stopped."""
 
     config: RunConfig
     """The experiment as written: trial 0."""
     space: Space
-    trials: int
-    sampler: str
-    pruner: str
+    trials: int = 20
+    """The number of trials in all, the experiment as written among them."""
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "asha"
     seeds: int = 1
-    """A trial's value is the mean over so many."""
+    """A trial's value is the mean over this number of seeds."""
     confirm: int = 1
-    """So many of the best are trained again, and the experiment as written with them; 0 for none."""
+    """This number of the best trials is trained again, and the experiment as written with them; 0 for none."""
     confirm_seeds: int = 3
+    """The number of fresh seeds of each of these."""
     retries: int = 2
     """How often a trial that crashed is tried again."""
     study: str = ""
+    """Empty until it has a name: `default_study` if none was asked for."""
     storage: str = ""
+    """As `studies.storage_url` gives it; empty until then."""
     experiment: str = "cnnlab"
     tracking_uri: str = "none"
     parent: str = ""
-    """The run id of the sweep itself, known once it was made."""
+    """The run id of the sweep itself, known as soon as it has been made."""
     above: str = ""
     """The run id of the comparison that the sweep is a part of."""
 
@@ -45,7 +52,7 @@ class Plan:
         return (studies_root() / self.study).absolute()
 
     def identity(self) -> dict[str, Any]:
-        """What has to be the same for two plans to be of one study."""
+        """What has to be the same for two plans to belong to one study."""
         return {
             "config": what_it_is(self.config),
             "space": self.space.to_json(),
@@ -68,12 +75,17 @@ class Plan:
         settings = {} if number == 0 else self.space.settings(params)
         return changed(self.config, {**settings, "training.seed": self.config.training.seed + seed})
 
+    def searched(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Of a trial's config as plain data, the settings that are searched: dotted path -> value."""
+        settings = flat(RunConfig.model_validate(config)) if config else {}
+        return {d.path: settings[d.path] for d in self.space.dimensions if d.path in settings}
+
     def fresh_seed(self, index: int) -> int:
         """A seed that no trial was trained with, for the `index`-th training of a confirmation."""
         return derive(self.config.training.seed, "confirm", index=index) >> 32
 
     def sampler_seed(self, number: int) -> int:
-        """A trial's draws depend on its number and on the trials before it, not on who draws."""
+        """Of a trial's draws, which depend on its number and the trials before it, not on which process draws."""
         return derive(self.config.training.seed, "sampler", index=number)
 
 
@@ -88,7 +100,7 @@ def digest_of(identity: dict[str, Any]) -> str:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
-    """What two identities differ in, one line each: `config.optimizer.lr: 0.05 there, 0.1 here`."""
+    """The differences of two identities, one line each: `config.optimizer.lr: 0.05 there, 0.1 here`."""
     found = []
     for key in [*old, *(key for key in new if key not in old)]:
         here = f"{path}.{key}" if path else key

@@ -1,0 +1,132 @@
+"""`cnnlab.train(...)`, `sweep`, `compare` and `load`: what the commands do, from Python, recorded in the same way."""
+
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGINT
+from typing import TYPE_CHECKING, Any
+
+from cnnlab.comparison import Comparison
+from cnnlab.config.given import Given
+from cnnlab.interrupts import Interrupt, catch_interrupts
+from cnnlab.result import Result
+from cnnlab.search import Sweep
+from cnnlab.session import Training
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def train(config: Given = None, **options: Any) -> Result:
+    """Train one network, as `cnnlab train` does.
+
+    Args:
+        config: what to train; a `RunConfig`, plain values, or a YAML file.
+        options: as of `cnnlab.Training`.
+
+    Returns:
+        What `cnnlab train --json` prints. If the run diverged or ran out of memory, its `status` is "failed" and its
+        `reason` says why.
+
+    Raises:
+        BadInput: whatever is wrong with the config on this machine and this data; nothing has been written.
+        KeyboardInterrupt: after a checkpoint was sealed; `cnnlab.resume("last")` goes on.
+    """
+    return _to_the_end(Training(config, **options))
+
+
+def resume(run: str, place: Mapping[str, Any] | None = None) -> Result:
+    """Go on with a run that was stopped, as `cnnlab train --resume` does; of one that has finished, its result.
+
+    Args:
+        run: its id, an unambiguous beginning of one, last, or its directory.
+        place: where it goes on, if that is to be another place: `{"place.device": "cpu"}`.
+
+    Raises:
+        BadInput: there is no such run.
+        InUse: a live process has it.
+    """
+    training = Training.resumed(run, place)
+    return training.result if training.result.status == "finished" else _to_the_end(training)
+
+
+def sweep(config: Given = None, search: Mapping[str, Any] | Sequence[str] = (), **options: Any) -> Result:
+    """Search hyperparameters, as `cnnlab sweep` does.
+
+    Args:
+        config: the experiment, which is trial 0; a `RunConfig`, plain values, or a YAML file.
+        search: what may be tried: `{"lr": {"low": 1e-4, "high": 1, "log": True}, "batch_size": [16, 32]}`.
+        options: as of `cnnlab.Sweep`.
+
+    Returns:
+        What `cnnlab sweep --json` prints; its `best` is None if no trial was trained to its end.
+
+    Raises:
+        BadInput: whatever is wrong with the config, the space or the study; nothing has been written.
+        InUse: a live process has the study, and it was not named to be joined.
+        KeyboardInterrupt: after checkpoints were sealed; the same call goes on.
+    """
+    return _to_the_end(Sweep(config, search, **options))
+
+
+def compare(config: Given | Sequence[Given] = None, **options: Any) -> Result:
+    """Compare optimizers or the values of a setting, as `cnnlab compare` does.
+
+    Args:
+        config: the experiment; a `RunConfig`, plain values, or a YAML file. Several are a workload each.
+        options: as of `cnnlab.Comparison`: `optimizers=["sgd", "adam"]` or `over={"model.activation": [...]}`, and the
+            numbers of `trials` and `seeds`.
+
+    Returns:
+        What `cnnlab compare --json` prints.
+
+    Raises:
+        BadInput: whatever is wrong with the config, what is compared, or the study; nothing has been written.
+        InUse: a live process has the comparison, and it was not named to be joined.
+        KeyboardInterrupt: after checkpoints were sealed; the same call goes on.
+    """
+    return _to_the_end(Comparison(config, **options))
+
+
+def load(run: str | Path | Result) -> "nn.Module":
+    """The network of a finished run with the weights of its best epoch, in evaluation mode.
+
+    It takes (N, C, H, W) uint8 as images are stored, and gives logits (N, classes).
+
+    Args:
+        run: a run's id, an unambiguous beginning of one, last, its directory, or what `train` returned.
+
+    Raises:
+        BadInput: there is no such run, or it has not finished.
+    """
+    from cnnlab.run import load_trained
+    from cnnlab.tracking import find_run
+
+    word = run.run_dir if isinstance(run, Result) else str(run)
+    return load_trained(find_run(word).path)
+
+
+def _to_the_end(work: Training | Sweep | Comparison) -> Result:
+    with _interruptible(work.stop) as interrupt, work:
+        for _ in work:
+            pass
+    if work.undelivered:
+        warnings.warn(f"MLflow has not got all of it yet ({work.undelivered}); later: cnnlab sync", stacklevel=3)
+    if interrupt.number == SIGINT:
+        raise KeyboardInterrupt
+    if interrupt.number:
+        sys.exit(128 + interrupt.number)
+    return work.result
+
+
+@contextmanager
+def _interruptible(stop: Callable[[], None]) -> Iterator[Interrupt]:
+    """Within it the first signal calls `stop`; only the main thread is told of signals."""
+    if threading.current_thread() is threading.main_thread():
+        with catch_interrupts(stop) as interrupt:
+            yield interrupt
+    else:
+        yield Interrupt()

@@ -1,0 +1,341 @@
+"""A comparison from its config to its verdicts: `with Comparison(config) as comparison: ...`.
+
+It has a workload per experiment, each with the same arms; what is asked of one is its contest. PyTorch is imported when
+it begins, not before.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnlab.config import RunConfig
+from cnnlab.config.arms import Arm, contains, read_arms
+from cnnlab.config.given import Given, config_given
+from cnnlab.deliveries import Deliveries
+from cnnlab.errors import BadInput
+from cnnlab.result import Result
+from cnnlab.search import forkserver
+from cnnlab.search.plan import Sampler
+from cnnlab.search.sweep import work_on
+from cnnlab.tracking import Journal, RunDir, resolve
+
+if TYPE_CHECKING:
+    from cnnlab.comparison.contests import Contest
+    from cnnlab.comparison.verdicts import Verdicts
+    from cnnlab.search.trials import Layout, SweepState
+
+NOT_ALL = "not all was trained; the same command goes on"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one experiment."""
+
+    config: RunConfig
+    """The experiment as written."""
+    differs: str
+    """`optimizer`, or the setting in which the arms differ."""
+    arms: list[Arm]
+
+
+class Comparison:
+    """A comparison at work. Iterate over it to tune all arms and train their best again, or over its `workloads`.
+
+    A context manager: on leaving it, MLflow is waited for. Without one, the iteration waits at its end.
+    """
+
+    def __init__(
+        self,
+        config: Given | Sequence[Given] = None,
+        *,
+        optimizers: str | Sequence[str] | Mapping[str, Any] | None = None,
+        over: str | Mapping[str, Sequence[Any]] | None = None,
+        trials: int = 8,
+        seeds: int = 10,
+        margin: float = 0.2,
+        target: float | None = None,
+        sampler: Sampler = "qmc",
+        workers: int | None = None,
+        study: str | None = None,
+        storage: str | None = None,
+        experiment_name: str = "cnnlab",
+        tracking_uri: str | None = None,
+    ) -> None:
+        """Compare optimizers, or the values of a setting. The same comparison again goes on where it stopped.
+
+        Args:
+            config: the experiment; a `RunConfig`, plain values, or a YAML file. Several are a workload each.
+            optimizers: which are compared: names, or name -> its settings and ranges, as `compare` of a config.
+            over: a setting and its values instead: `{"model.activation": ["relu", "tanh"]}`, or as --over has it.
+            trials: of each arm's tuning; the first is its defaults.
+            seeds: fresh ones, on which the best of each arm and its defaults are trained again.
+            margin: a difference too small to matter, in points of accuracy.
+            target: the validation accuracy to be reached; None for the median of the untuned defaults.
+            sampler: draws the trials.
+            workers: the number of processes that train; None for one per GPU, or one per core.
+            study: its name, to join or to go on with one; None for one made from the experiment.
+            storage: a database that machines share, or a file; None for a file per arm.
+            experiment_name: MLflow's experiment.
+            tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
+
+        Raises:
+            BadInput: a config is none; what cannot be compared; MLflow takes no such URI.
+        """
+        several = config if isinstance(config, Sequence) and not isinstance(config, str) else [config]
+        self.questions = [_question(config_given(one), optimizers, over, trials) for one in several]
+        self.trials = trials
+        self.seeds = seeds
+        self.margin = margin
+        self.target = target
+        self.sampler = sampler
+        self.study = study
+        self.storage = storage
+        self.experiment_name = experiment_name
+        self.tracking_uri = resolve(tracking_uri)
+        self.stopped = False
+        self.undelivered: str | None = None
+        self.workloads: list[Workload] = []
+        self._workers = workers
+        self._layout: Layout | None = None
+        self._deliveries: Deliveries | None = None
+        self._began = time.monotonic()
+        self._seconds = 0.0
+
+    @property
+    def layout(self) -> "Layout":
+        """Where trainings run. Raises RuntimeError before it was looked for."""
+        if self._layout is None:
+            raise RuntimeError("where trainings run is known after check()")
+        return self._layout
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """What the courier was told of. Raises RuntimeError outside the comparison's `with`."""
+        if self._deliveries is None:
+            raise RuntimeError("with Comparison(...) as comparison: ...")
+        return self._deliveries
+
+    @property
+    def verdicts(self) -> "dict[str, Verdicts]":
+        """Comparison's name -> what was found, of the workloads that have been worked on."""
+        return {workload.contest.name: workload.verdicts for workload in self.workloads if workload.verdicts}
+
+    @property
+    def seconds(self) -> float:
+        """From the beginning to the last verdicts, without the wait for MLflow, which goes on by itself."""
+        return self._seconds or time.monotonic() - self._began
+
+    @property
+    def result(self) -> Result:
+        """The object that `cnnlab compare --json` prints."""
+        from cnnlab.comparison.report import comparison_result
+
+        return comparison_result(self.verdicts, self.seconds, one=len(self.questions) == 1)
+
+    def check(self) -> None:
+        """Name the studies and find whatever is wrong; writes nothing but the data cache.
+
+        Raises:
+            BadInput: workloads with different arms, or the same workload twice; whatever is wrong with an arm's sweep.
+        """
+        from cnnlab.search.studies import check_same
+        from cnnlab.search.trials import check_on_data, layout
+
+        contests = [self._contest(number) for number in range(len(self.questions))]
+        _check_workloads(contests)
+        for contest in contests:
+            for plan in contest.plans.values():
+                check_same(plan)
+                check_on_data(plan)
+        place = contests[0].config.place
+        self._layout = layout(self._workers, place.device, place.threads)
+        self.workloads = [Workload(contest, self) for contest in contests]
+
+    def __iter__(self) -> "Iterator[SweepState]":
+        """Work on all workloads until all is trained or `stop` is called; each state is an arm's sweep as it stands."""
+        with self._entered():
+            if not self.workloads:
+                self.check()
+            for workload in self.workloads:
+                if not self.stopped:
+                    yield from workload
+                    workload.conclude()
+            self.conclude()
+
+    def conclude(self) -> Path | None:
+        """Draw the performance profile over several workloads beside the first one's report; its path."""
+        from cnnlab.comparison.workloads import write_profile
+
+        self._seconds = time.monotonic() - self._began
+        if len(self.questions) == 1:
+            return None
+        return write_profile(list(self.verdicts.values()), self.workloads[0].folder)
+
+    def stop(self) -> None:
+        """End the iteration as soon as checkpoints are sealed. For signal handlers."""
+        self.stopped = True
+
+    def deliver(self) -> str | None:
+        """Wait until MLflow has all of it; returns why it has not, in words, or None if it has."""
+        self.undelivered = self.deliveries.wait()
+        return self.undelivered
+
+    def __enter__(self) -> "Comparison":
+        self._began = time.monotonic()
+        if self._workers != 1:
+            forkserver.start()
+        self._deliveries = Deliveries(self.tracking_uri).__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            for workload in self.workloads:
+                workload.close()
+            if kind is None:
+                self.deliver()
+        finally:
+            self.deliveries.__exit__()
+            self._deliveries = None
+
+    def _entered(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._deliveries else self
+
+    def _contest(self, number: int) -> "Contest":
+        from cnnlab.comparison.contests import make_contest
+
+        question = self.questions[number]
+        alone = self.study is None or len(self.questions) == 1
+        return make_contest(
+            question.config,
+            question.differs,
+            question.arms,
+            trials=self.trials,
+            seeds=self.seeds,
+            sampler=self.sampler,
+            name=self.study if alone else f"{self.study}-{number + 1}",
+            storage=self.storage,
+            experiment=self.experiment_name,
+            tracking_uri=self.tracking_uri,
+        )
+
+
+@dataclass
+class Workload:
+    """One experiment of a comparison. Iterate over it to train what is left of it, then `conclude`."""
+
+    contest: "Contest"
+    comparison: Comparison
+    verdicts: "Verdicts | None" = None
+    _run: RunDir | None = None
+    _journal: Journal | None = None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def folder(self) -> Path:
+        """Where its report is."""
+        from cnnlab.comparison.journal import folder_of
+
+        return folder_of(self.contest.name) / "report"
+
+    def __iter__(self) -> "Iterator[SweepState]":
+        """Tune one arm after the other; each state is the arm's sweep as it stands.
+
+        Raises:
+            InUse: a live process has this comparison, and it is not joined by its name.
+        """
+        from cnnlab.comparison.journal import open_comparison
+
+        whole = self.comparison
+        self._run, self._journal = self._open.enter_context(
+            open_comparison(self.contest, whole.experiment_name, whole.tracking_uri, joining=whole.study is not None)
+        )
+        whole.deliveries.add(self._run)
+        for arm in self.contest.plans:
+            if not whole.stopped:
+                yield from self._tune(arm)
+
+    def conclude(self) -> "Verdicts":
+        """Judge what there is, leave the report and the arms' mean curves, and write the comparison's last word."""
+        from cnnlab.comparison.contests import is_done
+        from cnnlab.comparison.journal import last_word, write_mean_curves
+        from cnnlab.comparison.report import write_report
+
+        assert self._run is not None
+        found = self.judge()
+        done = all(is_done(plan) for plan in self.contest.plans.values())
+        if not done:
+            found = replace(found, warnings=(NOT_ALL,))
+        if self._journal:
+            if done or not self.comparison.stopped:
+                write_report(found, self.folder)
+            for curve in write_mean_curves(found, self.contest, self._run) if done else []:
+                self.comparison.deliveries.add(curve)
+            self._journal.write(last_word(found, "" if done else NOT_ALL))
+        self.verdicts = found
+        self.close()
+        return found
+
+    def judge(self) -> "Verdicts":
+        """What has been found by now."""
+        from cnnlab.comparison.contests import arm_result, caveats
+        from cnnlab.comparison.verdicts import judge
+
+        return judge(
+            self.contest.question,
+            [arm_result(plan, name) for name, plan in self.contest.plans.items()],
+            margin=self.comparison.margin / 100,
+            target=self.comparison.target,
+            caveats=caveats(self.contest, str(self.comparison.layout)),
+            contains=contains,
+        )
+
+    def progress(self) -> list[str]:
+        """How far each arm has got: `sgd 4 of 4 trials`."""
+        from cnnlab.comparison.contests import arm_result
+
+        return [
+            f"{name} {len(arm_result(plan, name).tried)} of {plan.trials} trials"
+            for name, plan in self.contest.plans.items()
+        ]
+
+    def close(self) -> None:
+        """Let go of the comparison's run."""
+        self._open.close()
+
+    def _tune(self, arm: str) -> "Iterator[SweepState]":
+        from cnnlab.search.studies import open_sweep
+        from cnnlab.search.trials import Search, slots_of
+
+        assert self._run is not None
+        whole = self.comparison
+        plan, journal = open_sweep(replace(self.contest.plans[arm], above=self._run.run_id))
+        with journal:
+            yield from work_on(journal, plan, whole.layout, whole.deliveries, interrupted=lambda: whole.stopped)
+            journal.end(slots_of(Search(plan)))
+
+
+def _question(
+    config: RunConfig,
+    optimizers: str | Sequence[str] | Mapping[str, Any] | None,
+    over: str | Mapping[str, Sequence[Any]] | None,
+    trials: int,
+) -> Question:
+    if isinstance(optimizers, Mapping):
+        config, optimizers = config.model_copy(update={"compare": dict(optimizers)}), None
+    elif optimizers is not None and not isinstance(optimizers, str):
+        optimizers = ",".join(optimizers)
+    if isinstance(over, Mapping):
+        over = ";".join(f"{path}={','.join(map(json.dumps, values))}" for path, values in over.items())
+    return Question(config, *read_arms(config, optimizers, over, trials))
+
+
+def _check_workloads(contests: "Sequence[Contest]") -> None:
+    arms = {tuple(contest.plans) for contest in contests}
+    if len(arms) > 1:
+        raise BadInput(f"--workload: the same is compared on each, but got {' and '.join(map(str, sorted(arms)))}")
+    if len({contest.name for contest in contests}) < len(contests):
+        raise BadInput("--workload: two of them are the same experiment")

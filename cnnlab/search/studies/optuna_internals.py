@@ -1,0 +1,87 @@
+"""All that cnnlab uses of Optuna beyond its public interface; looked through for each new major version."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
+from optuna.storages._rdb import models
+from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial
+
+__all__ = [
+    "PARAMS",
+    "REPORTS",
+    "STUDIES",
+    "SYSTEM",
+    "TRIALS",
+    "USER",
+    "VALUES",
+    "BaseJournalFileLock",
+    "CachedDatabase",
+    "id_of",
+    "public_trial",
+    "report_columns",
+    "storage_of",
+    "study_id_of",
+    "value_columns",
+]
+
+STUDIES, TRIALS = models.StudyModel.__table__, models.TrialModel.__table__
+PARAMS = models.TrialParamModel.__table__
+VALUES, REPORTS = models.TrialValueModel.__table__, models.TrialIntermediateValueModel.__table__
+USER, SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttributeModel.__table__
+"""Optuna's tables."""
+
+
+def storage_of(study: Study) -> BaseStorage:
+    """Where a study is kept, as this process has it open."""
+    return study._storage
+
+
+def study_id_of(study: Study) -> int:
+    """A study's number in its storage."""
+    return study._study_id
+
+
+def id_of(trial: Trial | FrozenTrial) -> int:
+    """A trial's number in its storage, which holds the trials of many studies."""
+    return trial._trial_id
+
+
+def public_trial(study: Study, trial: FrozenTrial) -> Trial:
+    """A trial that runs already, as one to suggest parameters, to report and to be told."""
+    return Trial(study, id_of(trial))
+
+
+def report_columns(value: float) -> Mapping[str, Any]:
+    """A value after an epoch as REPORTS has it."""
+    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return {"intermediate_value": stored, "intermediate_value_type": kind}
+
+
+def value_columns(value: float) -> Mapping[str, Any]:
+    """A trial's value as VALUES has it."""
+    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+    return {"value": stored, "value_type": kind}
+
+
+class CachedDatabase(_CachedStorage):
+    """Optuna's storage in a database, with its cache of the trials that have ended."""
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
+        super().__init__(RDBStorage(url, engine_kwargs))
+
+    @property
+    def engine(self) -> sa.Engine:
+        return self._backend.engine
+
+    def remember(self, study_id: int, trial: FrozenTrial) -> None:
+        """Put a trial that this process knows better than the database into the cache."""
+        with self._lock:
+            known = self._studies.setdefault(study_id, _StudyInfo())
+            self._add_trials_to_cache(study_id, [trial])
+            if not trial.state.is_finished():
+                known.unfinished_trial_ids.add(id_of(trial))
