@@ -1,4 +1,4 @@
-"""The courier's own process, `python -m cnnlab.courier`, and the same delivery for `cnnlab sync`.
+"""The courier's own process, and the same delivery for `cnnlab sync`.
 
 Tracking knows neither networks nor figures; here it is handed both.
 """
@@ -11,12 +11,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from cnnlab.tracking import Delivery, Order, RunDir, follow_all, import_mlflow, lower_priority
+from cnnlab.tracking import Delivery, Order, RunDir, follow_all, import_mlflow
 
 
 def main() -> None:
     """Import MLflow, read from stdin which runs to follow, a line each, and follow them; end when there are no more."""
-    lower_priority()
     orders: SimpleQueue[Order | None] = SimpleQueue()
     threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
     import_mlflow()
@@ -25,12 +24,15 @@ def main() -> None:
 
 def _read_orders(orders: "SimpleQueue[Order | None]") -> None:
     """stdin -> orders; the first run's folder takes whatever is printed."""
-    for number, line in enumerate(sys.stdin):
+    told = 0
+    for told, line in enumerate(sys.stdin, start=1):
         values = json.loads(line)
         run = RunDir(Path(values["run_dir"]))
-        if number == 0:
+        if told == 1:
             _write_to(run.courier_log)
         orders.put((run, values["uri"]))
+    if told == 0:  # the command ended before its run began: nobody needs MLflow any more
+        os._exit(0)
     orders.put(None)
 
 

@@ -1,12 +1,12 @@
 """What is delivered to MLflow while training goes on: the courier's process, and the runs that it was told of."""
 
-import sys
 import time
 from pathlib import Path
 
+from cnnlab.process import command_of
 from cnnlab.tracking import Courier, RunDir
 
-COMMAND = (sys.executable, "-m", "cnnlab.courier")
+COMMAND = command_of("cnnlab.courier")
 """The courier, which tracking starts without knowing what it is."""
 WAIT_SECONDS = 60.0
 """How long a command that is done waits until MLflow has everything."""

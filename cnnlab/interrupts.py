@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from cnnlab.errors import Interrupted
+from cnnlab.process import end_at_once
 
 
 @dataclass
@@ -30,31 +31,48 @@ def catch_interrupts(stop: Callable[[], None]) -> Iterator[Interrupt]:
 
 
 @contextmanager
+def at_once_when_interrupted(message: str) -> Iterator[None]:
+    """Within it the first signal ends the process, with this line: for imports, and as long as nothing was written."""
+    end = end_at_once(message)
+    with _first_signal(lambda number: end(number, None)):
+        yield
+
+
+@contextmanager
 def end_when_interrupted(message: str) -> Iterator[None]:
-    """Within it the first signal ends what goes on. Raises Interrupted with this message."""
+    """Within it the first signal ends what goes on, in good order.
+
+    Raises:
+        Interrupted: with this message; at the latest at the end, if a library caught the exception on its way.
+    """
+    interrupt = Interrupt()
+
+    def stop(number: int) -> None:
+        interrupt.number = number
+        raise _Signalled
+
     try:
-        with _first_signal(_raise):
+        with _first_signal(stop):
             yield
-    except _Signalled as signalled:
-        raise Interrupted(message, signalled.number) from None
+    except BaseException:  # a library may have made another exception of ours
+        if not interrupt.number:
+            raise
+    if interrupt.number:
+        raise Interrupted(message, interrupt.number)
 
 
 class _Signalled(BaseException):
     """No Exception: libraries catch those on the way when they try this and that."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _raise(number: int) -> None:
-    raise _Signalled(number)
-
 
 @contextmanager
 def _first_signal(act: Callable[[int], None]) -> Iterator[None]:
-    """Within it the first SIGINT or SIGTERM is handed to `act`; a second one has its usual effect at once."""
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Within it the first SIGINT or SIGTERM is handed to `act`; a second one has its usual effect at once.
+
+    One that is ignored, as SIGINT is in a shell script's background jobs, stays ignored.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    usual = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
 
     def handle(number: int, frame: FrameType | None) -> None:
         restore()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -24,13 +25,20 @@ class Metric:
     """A value times this is in `unit`."""
     digits: int = 4
     """Behind the point of a value as it is."""
+    unit_digits: int = 2
+    """Behind the point of a value in `unit`."""
     margin: float = 0.001
     """A difference that is too small to matter, if nobody says otherwise."""
 
     @property
+    def short(self) -> str:
+        """The name where there is little room: `acc`."""
+        return short_name(self.name)
+
+    @property
     def words(self) -> str:
         """The name in a sentence: `mean IoU`."""
-        return WORDS.get(self.name, self.name.replace("_", " "))
+        return words_of(self.name)
 
     @property
     def points(self) -> str:
@@ -38,7 +46,7 @@ class Metric:
         return "points" if self.unit == "%" else self.unit or "points"
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["maximize", "minimize"]:
         """Optuna's word."""
         return "maximize" if self.higher_is_better else "minimize"
 
@@ -74,10 +82,51 @@ class Metric:
         """A value, or a difference, in `unit`: percent of a fraction."""
         return value * self.scale
 
+    def table(self, value: float, *, sign: str = "") -> str:
+        """A value, or a difference, in `unit` for a table, as in `98.33`; with "+" as sign, as in `+0.73`."""
+        return f"{self.in_unit(value):{sign}.{self.unit_digits}f}"
+
+    def amount(self, difference: float) -> str:
+        """A difference in a sentence, as in `0.2 points`."""
+        size = self.in_unit(difference)
+        return f"{size:g} {self.points.removesuffix('s') if size == 1 and self.unit == '%' else self.points}"
+
+    @property
+    def in_tables(self) -> str:
+        """The heading of a column of values in `unit`, behind the name of the split: `test, %`."""
+        return f", {self.unit}" if self.unit else ""
+
+    @property
+    def near_best(self) -> float:
+        """By how much a value may miss the best and still be as good for most purposes: a point of accuracy."""
+        return 5 * self.margin
+
+    @property
+    def in_sight(self) -> float:
+        """By how much a value may miss the best and still be shown on the same axis: 10 points of accuracy."""
+        return 50 * self.margin
+
+    def check_target(self, value: float) -> None:
+        """Raises ValueError for a value that no network can reach."""
+        if self.unit == "%" and not 0 < value < 1:
+            raise ValueError(f"out of reach; {self.words} is a fraction between 0 and 1, as 0.9")
+
 
 WORDS = {"mean_iou": "mean IoU", "psnr": "PSNR"}
+SHORT = {"accuracy": "acc", "pixel_accuracy": "px acc", "mean_iou": "mIoU"}
+
+
+def words_of(name: str) -> str:
+    """A metric's name in a sentence."""
+    return WORDS.get(name, name.replace("_", " "))
+
+
+def short_name(name: str) -> str:
+    """A metric's name where there is little room."""
+    return SHORT.get(name, words_of(name))
+
 
 ACCURACY = Metric("accuracy", unit="%", scale=100.0, margin=0.002)
 PIXEL_ACCURACY = Metric("pixel_accuracy", unit="%", scale=100.0, margin=0.002)
 MEAN_IOU = Metric("mean_iou", unit="%", scale=100.0, margin=0.002)
-LOSS = Metric("loss", higher_is_better=False, worst=1e3, unit="nats", margin=0.01)
+LOSS = Metric("loss", higher_is_better=False, worst=1e3, unit="nats", unit_digits=4, margin=0.01)

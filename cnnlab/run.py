@@ -20,7 +20,6 @@ from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded
 from cnnlab.tracking import Journal, RunDir, ensure_store, last, new_run_id, read, runs_root
 from cnnlab.training import (
     Learner,
-    configure_process,
     fit,
     load_latest,
     load_tensors,
@@ -151,7 +150,6 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
         InUse: a live process has the run.
     """
     with run.hold(), Journal(run.journal_file) as journal:
-        configure_process(prepared.learner.operator_threads)
         said = _Said.of(read(run.journal_file)[0])
         start = load_latest(run.checkpoints, up_to_step=said.step)
         records = fit(prepared.config, prepared.dataset, prepared.learner, run.path, start, tested=tested)

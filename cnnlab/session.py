@@ -12,7 +12,7 @@ from cnnlab.errors import InUse
 from cnnlab.reading import run_result
 from cnnlab.records import Record, RunStarted
 from cnnlab.result import Result
-from cnnlab.tracking import RunDir, find_run, resolve
+from cnnlab.tracking import RunDir, find_run, present_store, resolve
 
 if TYPE_CHECKING:
     from cnnlab.run import Prepared
@@ -73,7 +73,7 @@ class Training:
         training = cls(
             as_config(created.config, f"{run.journal_file}: "),
             experiment_name=created.experiment,
-            tracking_uri=created.tracking_uri,
+            tracking_uri=present_store(run),
         )
         training._run = run
         training._place = dict(place or {})
@@ -105,11 +105,13 @@ class Training:
     def __iter__(self) -> Iterator[Record]:
         """Train to the end, or until `stop`; each record when the journal has it."""
         from cnnlab.run import create_run, record_run
+        from cnnlab.training import configure_process
 
         with self._entered():
             if self._prepared is None:
                 self.prepare()
             assert self._prepared is not None
+            configure_process(self._prepared.learner.operator_threads)
             self._run = self._run or create_run(self.config, self.experiment_name, self.tracking_uri, self.run_dir)
             with closing(record_run(self._prepared, self._run)) as records:
                 for record in records:

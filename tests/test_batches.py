@@ -32,6 +32,17 @@ def test_an_epoch_has_every_image_once_and_the_last_batch_is_the_rest() -> None:
 
 
 @pytest.mark.parametrize("residence", ["device", "stream"])
+@pytest.mark.parametrize("first", [0, 6])
+def test_a_last_batch_of_one_is_joined_to_the_one_before_if_asked(residence: str, first: int) -> None:
+    sizes = [len(labels) for _, labels in epoch(batches(batch_size=7, residence=residence, workers=1))]
+    assert sizes == [7] * 7 + [1]
+    joined = batches(batch_size=7, residence=residence, workers=1, join_single=True)
+    assert [len(labels) for _, labels in epoch(joined, 0, first)] == ([7] * 6 + [8])[first:]
+    assert len(joined) == 7
+    assert [len(labels) for _, labels in epoch(batches(batch_size=1, join_single=True))] == [1] * 50, "each is one"
+
+
+@pytest.mark.parametrize("residence", ["device", "stream"])
 @pytest.mark.parametrize("first", [0, 1, 5, 7])
 def test_an_epoch_can_be_entered_anywhere_with_the_same_batches(residence: str, first: int) -> None:
     whole = epoch(batches(augmentations=ALL), 2)

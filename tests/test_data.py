@@ -1,22 +1,20 @@
 """Each dataset from its real files, or from small ones in the exact format; splits, caches, errors."""
 
 import gzip
-import os
 import pickle
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from files import caches, config, picture, pictures, write_idx
 
-from cnnlab.config import DataConfig, read_config
-from cnnlab.data import Dataset, load
-from cnnlab.data.folder import _decode
+from cnnlab.data import Dataset, Split, load
+from cnnlab.data.cache import _write, cached
+from cnnlab.data.dataset import Source
 from cnnlab.data.shapes import CLASSES, shapes_with_masks
 from cnnlab.data.split import hold_out, stratified_order
 from cnnlab.data.torchvision_sets import DEBIAN, IDX_FILES
@@ -25,10 +23,6 @@ from cnnlab.errors import BadInput
 needs_fashion = pytest.mark.skipif(
     not DEBIAN["fashion_mnist"].exists(), reason="needs Debian's package: apt-get install dataset-fashion-mnist"
 )
-
-
-def config(**settings: object) -> DataConfig:
-    return read_config(None, {f"data.{key}": value for key, value in settings.items()})[0].data
 
 
 def same(one: Dataset, two: Dataset) -> bool:
@@ -63,15 +57,6 @@ def test_fashion_mnist_is_the_real_one() -> None:
     everything = torch.cat([dataset.train.inputs, dataset.val.inputs])
     assert everything.float().mean().item() / 255 == pytest.approx(0.2860, abs=5e-5)
     assert torch.bincount(dataset.val.targets).tolist() == [600] * 10
-
-
-def write_idx(path: Path, array: np.ndarray, packed: bool) -> None:  # type: ignore[type-arg]
-    data = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if packed:
-        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(data))
-    else:
-        path.write_bytes(data)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -171,183 +156,6 @@ def test_without_a_network_one_line_says_which_files_to_put_where(name: str, mon
     assert not Path("root").exists()
 
 
-# folders of images
-
-
-def picture(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (20, 30)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
-
-
-def pictures(root: Path, count: int = 10) -> None:
-    for index in range(count):
-        picture(root / "red" / f"{index}.png", (250, 10, 10), (20 + index, 30))
-        picture(root / "blue" / f"{index}.jpg", (10, 10, 250), (64, 40 + index))
-
-
-def test_a_folder_a_class_any_size() -> None:
-    pictures(Path("mine"))
-    dataset = load(config(dataset="folder", root="mine", resize=16, batch_size=4), 0)
-    assert dataset.classes == ("blue", "red")
-    assert dataset.image_shape == (3, 16, 16)
-    assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [14, 2, 4]
-    red = dataset.train.inputs[dataset.train.targets == 1].float().mean((0, 2, 3))
-    assert red.tolist() == pytest.approx([250, 10, 10], abs=2)
-
-
-def test_splits_of_ones_own_are_kept() -> None:
-    for split, count in (("train", 6), ("val", 3), ("test", 2)):
-        pictures(Path("mine", split), count)
-    dataset = load(config(dataset="folder", root="mine", batch_size=4), 0)
-    assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [12, 6, 4]
-    assert dataset.image_shape == (3, 64, 64)
-
-
-def test_sixteen_bits_a_pixel_are_scaled_not_clipped(tmp_path: Path) -> None:
-    Image.fromarray(np.full((8, 8), 0x8000, np.uint16)).save(tmp_path / "deep.png")
-    assert (_decode(tmp_path / "deep.png", 8) == 0x80).all()
-
-
-def test_the_shorter_side_is_scaled_the_centre_kept_and_exif_obeyed() -> None:
-    pictures(Path("mine"))
-    wide = Image.new("RGB", (90, 30), (0, 0, 0))
-    wide.paste((255, 255, 255), (30, 0, 60, 30))
-    wide.paste((255, 0, 0), (30, 0, 60, 15))  # the upper half of the centre is red
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    wide.save("mine/red/wide.png", exif=exif)
-    dataset = load(config(dataset="folder", root="mine", resize=30, batch_size=4), 0)
-    everything = torch.cat([s.inputs for s in (dataset.train, dataset.val, dataset.test)])
-    found = next(image for image in everything if image[0].min() == 255)
-    assert found[1, 2:13].float().mean() > 250  # turned: the red half is below
-    assert found[1, 17:28].float().mean() < 5
-
-
-FOLDERS = {
-    "no root": (lambda: None, {}, "data.root: the dataset folder needs --data-root"),
-    "no such folder": (lambda: None, {"root": "nowhere"}, "nowhere is not a folder"),
-    "one class": (lambda: picture(Path("mine/red/1.png"), (1, 2, 3)), {"root": "mine"}, "has 1 class folders"),
-    "an empty class": (
-        lambda: (pictures(Path("mine")), Path("mine/green").mkdir()),
-        {"root": "mine"},
-        "the class mine/green has no images",
-    ),
-    "a broken file": (
-        lambda: (pictures(Path("mine")), Path("mine/red/broken.png").write_bytes(b"no image")),
-        {"root": "mine"},
-        "mine/red/broken.png is not an image",
-    ),
-    "a truncated file": (
-        lambda: (
-            pictures(Path("mine")),
-            Path("mine/blue/0.jpg").write_bytes(Path("mine/blue/0.jpg").read_bytes()[:400]),
-        ),
-        {"root": "mine"},
-        "mine/blue/0.jpg is not an image",
-    ),
-    "a class missing from a split": (
-        lambda: (
-            pictures(Path("mine/train")),
-            picture(Path("mine/val/red/1.png"), (1, 2, 3)),
-            picture(Path("mine/val/pink/1.png"), (1, 2, 3)),
-        ),
-        {"root": "mine"},
-        "mine/val has no class blue, which mine/train has",
-    ),
-    "an empty name": (lambda: None, {"root": ""}, "data.root: the dataset folder needs --data-root"),
-    "a long name": (lambda: None, {"root": "x" * 300}, "cannot be opened (File name too long)"),
-    "nobody's home": (lambda: None, {"root": "~nobodyx/y"}, "data.root: the home directory in ~nobodyx/y is not known"),
-    "a link to nothing": (
-        lambda: (pictures(Path("mine")), Path("mine/red/link.png").symlink_to("nowhere.png")),
-        {"root": "mine"},
-        "mine/red/link.png is not an image that can be read (it is no file, or a link to nothing)",
-    ),
-    "a class that is a link to nothing": (
-        lambda: (pictures(Path("mine")), Path("mine/green").symlink_to("nowhere")),
-        {"root": "mine"},
-        "data.root: mine/green is a link to nothing",
-    ),
-    "a pipe": (
-        lambda: (pictures(Path("mine")), os.mkfifo("mine/red/pipe.png")),
-        {"root": "mine"},
-        "mine/red/pipe.png is not an image that can be read (it is no file",
-    ),
-    "classes too small to hold anything out": (
-        lambda: pictures(Path("mine"), 2),
-        {"root": "mine"},
-        "data.root: the class blue has 2 of the 3 images that it takes to hold one out for val and test each",
-    ),
-    "classes too small for a test": (
-        lambda: (pictures(Path("mine/train"), 1), pictures(Path("mine/val"), 1)),
-        {"root": "mine"},
-        "data.root: the class blue has 1 of the 2 images that it takes to hold one out for test each",
-    ),
-    "nothing but broken files in a class": (
-        lambda: (pictures(Path("mine")), Path("mine/z").mkdir(), Path("mine/z/1.png").write_bytes(b"no")),
-        {"root": "mine", "skip_broken": True},
-        "the class z of train has no file that is an image",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", FOLDERS)
-def test_a_wrong_folder_is_one_line_that_names_what_is_wrong(case: str) -> None:
-    make, settings, said = FOLDERS[case]
-    make()
-    with pytest.raises(BadInput) as caught:
-        load(config(dataset="folder", batch_size=4, **settings), 0)
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_broken_files_are_skipped_and_counted_if_one_asks() -> None:
-    pictures(Path("mine"))
-    Path("mine/red/broken.png").write_bytes(b"no image")
-    Path("mine/red/link.png").symlink_to("nowhere.png")
-    os.mkfifo("mine/blue/pipe.png")
-    for _ in range(2):  # the second time from the cache
-        dataset = load(config(dataset="folder", root="mine", batch_size=4, skip_broken=True), 0)
-        assert dataset.skipped == 3
-        assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 20
-
-
-@pytest.mark.parametrize("unreadable", ["mine", "mine/red"])
-def test_a_folder_that_cannot_be_read_is_not_called_empty(unreadable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures(Path("mine"))
-
-    def refused(look: Callable[[object], object]) -> Callable[[object], object]:  # root may read everything
-        def looked(path: object) -> object:
-            if str(path) == unreadable:
-                raise PermissionError(13, "Permission denied", unreadable)
-            return look(path)
-
-        return looked
-
-    monkeypatch.setattr(os, "listdir", refused(os.listdir))
-    monkeypatch.setattr(os, "scandir", refused(os.scandir))
-    with pytest.raises(BadInput, match=rf"data\.root: {unreadable} cannot be read \(Permission denied\)"):
-        load(config(dataset="folder", root="mine", batch_size=4), 0)
-
-
-@pytest.mark.skipif(sys.platform == "darwin", reason="its names are text")
-def test_names_that_are_no_text_are_shown_by_their_bytes() -> None:
-    root = os.fsdecode(b"mine\xfe")
-    pictures(Path(root))
-    Path(root, "red").rename(Path(root, os.fsdecode(b"r\xffd")))
-    Path(root, "blue", "0.jpg").rename(Path(root, "blue", os.fsdecode(b"\xe9.jpg")))
-    for _ in range(2):  # the second time from the cache
-        dataset = load(config(dataset="folder", root=root, batch_size=4), 0)
-        assert dataset.classes == ("blue", "r\\xffd")
-        assert dataset.source.endswith("mine\\xfe")
-    assert len(caches()) == 1
-
-
-def test_large_images_are_decoded_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures(Path("mine"))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # Pillow warns, and here a warning is an error
-    assert len(load(config(dataset="folder", root="mine", batch_size=4), 0).train) == 14
-
-
 def test_where_no_home_is_known_one_line_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(uid: int) -> None:
         raise KeyError(uid)
@@ -425,11 +233,134 @@ def test_shapes_have_masks_that_fit_and_a_class_that_colour_does_not_tell() -> N
     assert by_class.std(0).max() < 3 * 74 / 10  # three standard errors of a mean of 100 uniform colours
 
 
+def test_targets_that_are_masks_are_split_without_classes_and_kept_in_the_cache() -> None:
+    images, masks = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1), torch.arange(20, dtype=torch.uint8)
+    masks = masks.view(20, 1, 1).expand(20, 2, 3)
+    source = Source(("ground", "shape"), {"train": Split(images, masks)}, "tests", notes=("a note",))
+    for _ in range(2):  # the second time from the file
+        found, _ = cached(Path("cache"), "masks", "key", lambda: source)
+        train = found.splits["train"]
+        assert torch.equal(train.targets, masks)
+        assert found.notes == ("a note",)
+    stay, out = hold_out(train.targets, 0.25, seed=3)
+    assert (len(stay), len(out)) == (15, 5)
+    assert sorted(torch.cat([stay, out]).tolist()) == list(range(20))
+    assert not torch.equal(out, hold_out(train.targets, 0.25, seed=4)[1])
+    assert sorted(stratified_order(train.targets, 1).tolist()) == list(range(20))
+
+
+DIGESTS = {
+    "digits": "db3d5320a662ae650b5cc58cc6a0a6e7",
+    "shapes": "545509a4bda4b0d1b81bf3b17f7dd0a8",
+}
+"""Of the built-in sets: journals have them, so they may never change."""
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_the_digests_of_the_built_in_sets_never_change(name: str) -> None:
+    assert load(config(dataset=name), 0).digest == DIGESTS[name]
+
+
+# files that are not what they should be
+
+
+def _good(count: int) -> tuple[object, object]:
+    return np.zeros((count, 28, 28)), np.arange(count) % 10
+
+
+IMAGES, LABELS = IDX_FILES[0], IDX_FILES[1]
+WEB_PAGE = b"<!DOCTYPE html><html><title>503</title></html>"
+BAD_IDX: dict[str, tuple[dict[str, object], str]] = {
+    "fewer labels than images": ({LABELS: np.arange(35) % 10}, f"{LABELS} has 35 labels for the 40 images in"),
+    "a label outside": ({LABELS: np.full(40, 17)}, f"{LABELS} has the label 17; mnist has 10 classes"),
+    "four dimensions": ({IMAGES: np.zeros((40, 28, 28, 1))}, f"{IMAGES} has 4 dimensions; images have 3"),
+    "two dimensions": ({LABELS: np.zeros((40, 2))}, f"{LABELS} has 2 dimensions; labels have 1"),
+    "no images": ({IMAGES: np.zeros((0, 28, 28)), LABELS: np.zeros(0)}, f"{IMAGES} has no images"),
+    "a web page": ({f"{IMAGES}.gz": WEB_PAGE}, f"{IMAGES}.gz is a web page, not an idx file"),
+    "a truncated gzip": ({f"{IMAGES}.gz": gzip.compress(bytes(1000))[:-9]}, f"{IMAGES}.gz cannot be read ("),
+    "a broken gzip": (
+        {f"{IMAGES}.gz": gzip.compress(bytes(99))[:12] + b"xxxxxxxxxxx"},
+        f"{IMAGES}.gz cannot be read (",
+    ),
+    "an empty file": ({IMAGES: b""}, f"{IMAGES} is empty, not an idx file"),
+    "a pointer": ({IMAGES: b"version https://git-lfs.github.com/spec/v1\noid"}, "is a pointer of Git LFS"),
+    "four bytes": ({IMAGES: b"\0\0\x08\x03"}, f"{IMAGES} is not a whole idx file"),
+    "truncated": ({IMAGES: b"\0\0\x08\x01\0\0\0\x09abc"}, f"{IMAGES} is not a whole idx file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IDX)
+def test_idx_files_that_do_not_fit_are_named_in_one_line(case: str) -> None:
+    raw = Path("root/MNIST/raw")
+    changes, said = BAD_IDX[case]
+    for file, array in zip(IDX_FILES, (*_good(40), *_good(20)), strict=True):
+        write_idx(raw / file, np.asarray(array))
+    for file, what in changes.items():
+        if file.endswith(".gz"):
+            (raw / file.removesuffix(".gz")).unlink()
+        if isinstance(what, bytes):
+            (raw / file).write_bytes(what)
+        else:
+            write_idx(raw / file, np.asarray(what))
+    with pytest.raises(BadInput) as caught:
+        load(config(dataset="mnist", root="root", batch_size=4), 0)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_named_gz_that_was_unpacked_on_its_way_is_read() -> None:
+    raw = Path("root/MNIST/raw")
+    for file, array in zip(IDX_FILES, (*_good(40), *_good(20)), strict=True):
+        write_idx(raw / file, np.asarray(array))
+        (raw / file).rename(raw / f"{file}.gz")
+    assert len(load(config(dataset="mnist", root="root", batch_size=4), 0).test) == 20
+
+
+@pytest.mark.parametrize(("name", "file"), [("cifar10", "cifar-10-python.tar.gz"), ("svhn", "test_32x32.mat")])
+def test_a_web_page_in_place_of_an_archive_is_called_that(
+    name: str, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    Path("root").mkdir()
+    for one in ("train_32x32.mat", file):
+        Path("root", one).write_bytes(WEB_PAGE)
+    with pytest.raises(BadInput, match=rf"root/{file}.* cannot be read as {name} \(.*is a web page\); remove it"):
+        load(config(dataset=name, root="root", batch_size=4), 0)
+
+
+def test_labels_outside_the_classes_in_an_archive_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision import datasets
+
+    write_cifar(Path("root"), hundred=False)
+    path = Path("root/cifar-10-batches-py/test_batch")
+    batch = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps(batch | {"labels": [11] * 20}))
+    with tarfile.open("root/cifar-10-python.tar.gz", "w:gz") as archive:
+        archive.add(path.parent, path.parent.name)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    monkeypatch.setattr(datasets.CIFAR10, "_check_integrity", lambda self: True)
+    with pytest.raises(BadInput, match=r"root has the label 11 in its test split, but its 10 classes"):
+        load(config(dataset="cifar10", root="root", batch_size=4), 0)
+
+
 # the cache
 
 
-def caches() -> list[Path]:
-    return sorted(Path("data/cache").glob("*.safetensors"))
+@pytest.mark.parametrize("fault", ["a label outside", "fewer labels"])
+def test_a_cache_that_somebody_else_wrote_is_not_trained_on(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    before = load(config(), 0)
+    (path,) = caches()
+    images = torch.zeros(30, 1, 8, 8, dtype=torch.uint8)
+    labels = torch.arange(30) if fault == "a label outside" else torch.zeros(29, dtype=torch.int64)
+    splits = {name: Split(images.clone(), labels.clone()) for name in ("train", "test")}
+    marked = {name: torch.zeros(30, dtype=torch.int64) for name in splits}
+    path.unlink()  # the first dataset is still mapped from it
+    _write(path, Source(tuple("0123456789"), splits, "elsewhere", marks=marked))
+    assert same(load(config(), 0), before)
+    assert "damaged" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "garbled", "empty"])

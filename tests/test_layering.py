@@ -12,15 +12,16 @@ import cnnlab
 
 ROOT = Path(cnnlab.__file__).parent
 
-FLOOR_0 = {"errors", "seeds", "metrics", "records", "config", "result", "wording", "interrupts", ""}
+FLOOR_0 = {"errors", "seeds", "metrics", "records", "config", "process", "result", "wording", "interrupts", ""}
 FLOOR_1 = FLOOR_0 | {"data", "models", "tasks", "tracking"}
 FLOOR_2 = FLOOR_1 | {"training"}
 MAY_IMPORT: dict[str, set[str]] = {
+    "process": set(),
     "errors": set(),
     "seeds": set(),
     "result": set(),
     "wording": set(),
-    "interrupts": {"errors"},
+    "interrupts": {"errors", "process"},
     "metrics": set(),
     "records": {"errors", "metrics"},
     "config": {"errors", "metrics"},
@@ -34,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reading": FLOOR_2 | {"run"},
     "courier": FLOOR_0 | {"tracking", "run", "reading"},
     "deliveries": FLOOR_0 | {"tracking", "courier"},
-    "session": FLOOR_0 | {"tracking", "run", "reading", "deliveries"},
+    "session": FLOOR_0 | {"tracking", "training", "run", "reading", "deliveries"},
     "search": FLOOR_2 | {"run", "deliveries"},
     "comparison": FLOOR_2 | {"run", "deliveries", "search", "reading"},
     "api": FLOOR_2 | {"run", "deliveries", "session", "search", "comparison", "reading"},

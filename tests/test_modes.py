@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import losses_of, small_config
+from runs import losses_of, small_config, small_dataset
 
 from cnnlab.config import RunConfig
 from cnnlab.data import Dataset, load
+from cnnlab.errors import BadInput
 from cnnlab.models import Normalize, build
-from cnnlab.records import Epoch, Record
+from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.seeds import derive
 from cnnlab.training import Learner, fit, load_latest
 
@@ -80,3 +81,31 @@ def test_the_first_epoch_the_one_after_a_validation_and_the_one_after_a_resume_e
     start = load_latest(Path("run/checkpoints"), 10**9)
     rest = list(fit(config, dataset, Learner(config, dataset), Path("run"), start))
     assert losses_of(first) + losses_of(rest) == losses_of(whole)
+
+
+ONE_BY_ONE = {
+    "model__channels": [8],
+    "model__kernel_size": 8,
+    "model__padding": "valid",
+    "model__pool": "none",
+    "model__norm": "batch",
+}
+"""Batch normalisation over 1x1 pixels: it sees as many values per channel as there are images in the batch."""
+
+
+@pytest.mark.parametrize(
+    "batches", [{"data__batch_size": 16}, {"data__batch_size": 8, "training__accumulate": 4}], ids=str
+)
+def test_no_batch_is_so_small_that_batch_normalisation_has_a_single_value(batches: dict[str, object]) -> None:
+    config, dataset = small_config(**ONE_BY_ONE, training__epochs=1, **batches), small_dataset(65)
+    records = list(fit(config, dataset, Learner(config, dataset)))
+    assert isinstance(records[-1], RunEnded)
+    assert records[-1].status == "finished"
+
+
+def test_batches_of_one_are_refused_where_batch_normalisation_would_have_a_single_value() -> None:
+    config, dataset = small_config(**ONE_BY_ONE, data__batch_size=1), small_dataset()
+    with pytest.raises(BadInput, match=r"data\.batch_size: 1 is not allowed for this network"):
+        Learner(config, dataset)
+    larger = small_config(model__norm="batch", data__batch_size=1, training__epochs=1)
+    assert isinstance(list(fit(larger, dataset, Learner(larger, dataset)))[-1], RunEnded), "4x4 pixels are enough"

@@ -1,7 +1,5 @@
 """The command line: a group that imports a command's file only when that command is typed."""
 
-import atexit
-import gc
 import importlib
 import signal
 import sys
@@ -12,7 +10,7 @@ import click
 from cnnlab import __version__
 from cnnlab.cli.messages import complain
 from cnnlab.cli.streams import open_streams
-from cnnlab.errors import CnnlabError, Interrupted
+from cnnlab.errors import CnnlabError, Interrupted, RunFailed
 
 COMMANDS = {
     "train": "Train one network.",
@@ -62,6 +60,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:  # click itself would print an empty line
             raise Interrupted("interrupted", signal.SIGINT) from None
+        except EOFError as error:  # which click takes for Ctrl-C
+            raise RunFailed(f"a file ends too early: {error}") from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,10 +75,16 @@ def cnnlab() -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """The entry point: runs a command and ends the process with the exit code that the design gives each outcome."""
+    """Run a command and end with its exit code."""
+    sys.exit(run(args))
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run a command; the exit code that the design gives its outcome."""
     open_streams()
     try:
         code = cnnlab.main(args=args, prog_name="cnnlab", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         complain(error.format_message())
         code = error.exit_code
@@ -90,5 +96,4 @@ def main(args: list[str] | None = None) -> None:
     except OSError as error:  # a disk that is full, a file that may not be read
         complain(f"{error.filename or 'output'}: {error.strerror or error}")
         code = 1
-    atexit.register(gc.freeze)  # else Python looks through all of torch once more before it ends: 0.8 s
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0

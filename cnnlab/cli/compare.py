@@ -42,12 +42,6 @@ class ForEach(click.ParamType[int]):
         return int(text)
 
 
-def _target(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not 0 < value < 1:
-        raise BadInput(f"--target {value:g}: out of reach; an accuracy is a fraction between 0 and 1, as 0.9")
-    return value
-
-
 @click.command("compare")
 @click.argument("experiment", required=False, type=click.Path(path_type=Path))
 @click.option(
@@ -79,15 +73,12 @@ def _target(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 @click.option(
     "--margin",
     type=click.FloatRange(min=0),
-    default=0.2,
-    show_default=True,
-    help="Points of accuracy too few to matter.",
+    help="A difference too small to matter, in the score's unit. [default: 0.2 points of accuracy or of mean IoU]",
 )
 @click.option(
     "--target",
     type=float,
-    callback=_target,
-    help="Validation accuracy to be reached, as 0.9. [default: the median of the untuned defaults]",
+    help="Validation score to be reached, as 0.9. [default: the median of the untuned defaults]",
 )
 @sampler_option("qmc")
 @workers_option
@@ -111,7 +102,7 @@ def command(
     """Compare optimizers, each tuned with the same budget.
 
     EXPERIMENT is a YAML file or a folder of images. Each optimizer's own settings are tuned on validation data, the
-    best is trained again on fresh seeds, and test accuracies are compared pair by pair. The same command again goes on
+    best is trained again on fresh seeds, and test scores are compared pair by pair. The same command again goes on
     where it stopped.
 
     \b

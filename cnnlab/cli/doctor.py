@@ -28,7 +28,7 @@ def command(tracking_uri: str | None) -> int:
 def _findings(tracking_uri: str | None) -> Iterator[tuple[bool, str]]:
     yield from _torch()
     yield from _runs()
-    yield _store(tracking_uri)
+    yield from _store(tracking_uri)
 
 
 def _torch() -> Iterator[tuple[bool, str]]:
@@ -58,9 +58,15 @@ def _runs() -> Iterator[tuple[bool, str]]:
     yield True, f"{len(runs)} runs and sweeps in mlruns"
 
 
-def _store(tracking_uri: str | None) -> tuple[bool, str]:
-    from cnnlab.tracking import resolve, store_answers
+def _store(tracking_uri: str | None) -> Iterator[tuple[bool, str]]:
+    from cnnlab.tracking import corrections, resolve, store_answers
 
     uri = resolve(tracking_uri)
     error = None if uri == "none" else store_answers(uri)
-    return error is None, f"MLflow store {uri}" + (f": {error}" if error else "")
+    yield error is None, f"MLflow store {uri}" + (f": {error}" if error else "")
+    if error is None and (wrong := corrections(uri)):
+        yield (
+            False,
+            f"this store was moved: {len(wrong)} places of artifacts lead to where it was, as {wrong[0].before}; "
+            "cnnlab sync corrects them",
+        )

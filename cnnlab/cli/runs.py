@@ -8,6 +8,7 @@ import click
 
 from cnnlab.cli.messages import complain
 from cnnlab.errors import CnnlabError
+from cnnlab.metrics import short_name
 
 
 @click.command("runs")
@@ -44,7 +45,10 @@ def _readable() -> Iterator[dict[str, Any]]:
 def _print_table(results: list[dict[str, Any]]) -> None:
     from cnnlab.cli.printing.tables import WHOLE, plain_table, result_console
 
-    numbers = ("epochs", "val acc", "test acc")
+    scores = {result["score"]["name"] for result in results}
+    # of one kind of score its name stands above, of several beside each
+    one = short_name(next(iter(scores))) if len(scores) == 1 else ""
+    numbers = ("epochs", f"val {one}".strip(), f"test {one}".strip())
     table = plain_table("run", "status", "dataset", "model", "optimizer", *numbers, right=numbers)
     for result in results:
         table.add_row(
@@ -54,11 +58,14 @@ def _print_table(results: list[dict[str, Any]]) -> None:
             result["model"],
             result["optimizer"],
             str(result["epochs"]),
-            _accuracy(result["best_val_accuracy"]),
-            _accuracy(result["test_accuracy"]),
+            *(_score(result, split, named=not one) for split in ("val", "test")),
         )
     result_console(in_pipe=WHOLE).print(table)
 
 
-def _accuracy(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _score(result: dict[str, Any], split: str, *, named: bool) -> str:
+    name = result["score"]["name"]
+    value = result["metrics"][split].get(name)
+    if value is None:
+        return ""
+    return f"{value:.4f} {short_name(name)}" if named else f"{value:.4f}"

@@ -34,7 +34,7 @@ def _row(plan: "Plan") -> dict[str, Any]:
     from cnnlab.search.trials import Search, slots_of
 
     slots = slots_of(Search(plan))
-    best = best_first(slots)[:1]
+    best = best_first(slots, plan.score)[:1]
     return {
         "study": plan.study,
         "storage": shown(plan.storage),

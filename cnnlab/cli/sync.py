@@ -20,13 +20,26 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     """
     from cnnlab.cli.messages import complain
     from cnnlab.courier import delivery_of
-    from cnnlab.tracking import find_run, list_runs, list_studies, list_trials, mark_dead, note_error, one_line, resolve
+    from cnnlab.tracking import (
+        correct,
+        find_run,
+        list_runs,
+        list_studies,
+        list_trials,
+        mark_dead,
+        note_error,
+        one_line,
+        present_store,
+        resolve,
+    )
 
     failures = 0
+    if places := correct(resolve(tracking_uri)):
+        click.echo(f"{resolve(tracking_uri)}: was moved; {places} places of artifacts lead to where it is now")
     for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
         try:
             mark_dead(run)
-            intended = run.created.tracking_uri
+            intended = present_store(run)
         except RunFailed as error:  # a journal that cannot be read
             complain(str(error))
             failures += 1

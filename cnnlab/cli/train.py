@@ -12,7 +12,7 @@ from cnnlab.cli.views.run import open_status, open_view
 from cnnlab.config import to_yaml
 from cnnlab.config.moved import is_place
 from cnnlab.errors import BadInput
-from cnnlab.interrupts import catch_interrupts, end_when_interrupted
+from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
 from cnnlab.session import Training
 
 
@@ -75,7 +75,7 @@ def _go_on(training: Training, *, as_json: bool, quiet: bool) -> int:
 def _train(training: Training, before_the_first_step: str, *, as_json: bool, quiet: bool) -> int:
     """Train, print the result, return the exit code."""
     with training:
-        with end_when_interrupted(before_the_first_step):
+        with at_once_when_interrupted(before_the_first_step):
             training.prepare()
         with catch_interrupts(training.stop) as interrupt, open_view(quiet) as view:
             for record in training:

@@ -56,7 +56,7 @@ class Comparison:
         over: str | Mapping[str, Sequence[Any]] | None = None,
         trials: int = 8,
         seeds: int = 10,
-        margin: float = 0.2,
+        margin: float | None = None,
         target: float | None = None,
         sampler: Sampler = "qmc",
         workers: int | None = None,
@@ -73,8 +73,9 @@ class Comparison:
             over: a setting and its values instead: `{"model.activation": ["relu", "tanh"]}`, or as --over has it.
             trials: of each arm's tuning; the first is its defaults.
             seeds: fresh ones, on which the best of each arm and its defaults are trained again.
-            margin: a difference too small to matter, in points of accuracy.
-            target: the validation accuracy to be reached; None for the median of the untuned defaults.
+            margin: a difference too small to matter, in the score's unit (points of accuracy); None for the score's
+                own.
+            target: the validation score to be reached; None for the median of the untuned defaults.
             sampler: draws the trials.
             workers: the number of processes that train; None for one per GPU, or one per core.
             study: its name, to join or to go on with one; None for one made from the experiment.
@@ -87,6 +88,8 @@ class Comparison:
         """
         several = config if isinstance(config, Sequence) and not isinstance(config, str) else [config]
         self.questions = [_question(config_given(one), optimizers, over, trials) for one in several]
+        if target is not None:
+            _check_target(target, self.questions)
         self.trials = trials
         self.seeds = seeds
         self.margin = margin
@@ -284,13 +287,15 @@ class Workload:
         from cnnlab.comparison.contests import arm_result, caveats
         from cnnlab.comparison.verdicts import judge
 
+        score, margin = self.contest.score, self.comparison.margin
         return judge(
             self.contest.question,
             [arm_result(plan, name) for name, plan in self.contest.plans.items()],
-            margin=self.comparison.margin / 100,
+            margin=score.margin if margin is None else margin / score.scale,
             target=self.comparison.target,
             caveats=caveats(self.contest, str(self.comparison.layout)),
             contains=contains,
+            score=score,
         )
 
     def progress(self) -> list[str]:
@@ -316,6 +321,14 @@ class Workload:
         with journal:
             yield from work_on(journal, plan, whole.layout, whole.deliveries, interrupted=lambda: whole.stopped)
             journal.end(slots_of(Search(plan)))
+
+
+def _check_target(target: float, questions: Sequence[Question]) -> None:
+    for question in questions:
+        try:
+            question.config.task.metric.check_target(target)
+        except ValueError as error:
+            raise BadInput(f"--target {target:g}: {error}") from None
 
 
 def _question(

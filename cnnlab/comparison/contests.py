@@ -7,10 +7,11 @@ from cnnlab.comparison.verdicts import ArmResult, Final, Tried
 from cnnlab.config import RunConfig, flat
 from cnnlab.config.arms import Arm
 from cnnlab.config.space import Range
+from cnnlab.metrics import Metric
 from cnnlab.search import Plan
 from cnnlab.search.plan import Sampler, digest_of
 from cnnlab.search.studies import CurvePoint, Slot, best_first, placed
-from cnnlab.search.studies.attributes import HISTORY, TEST_ACCURACY
+from cnnlab.search.studies.attributes import HISTORY, TEST_SCORE
 from cnnlab.search.trials import Search, Stage, confirmation_of, slots_of
 from cnnlab.tracking import as_word
 
@@ -28,6 +29,11 @@ class Contest:
     """The experiment as written."""
     plans: dict[str, Plan]
     """Arm -> its sweep."""
+
+    @property
+    def score(self) -> Metric:
+        """What the arms are compared by."""
+        return self.config.task.metric
 
     @property
     def trials(self) -> int:
@@ -91,7 +97,7 @@ def make_contest(
 def arm_result(plan: Plan, name: str) -> ArmResult:
     """What is known of an arm by now."""
     slots = slots_of(Search(plan))
-    best = next(iter(best_first(slots)), None)
+    best = next(iter(best_first(slots, plan.score)), None)
     finals = _finals(plan)
     return ArmResult(
         name=name,
@@ -126,7 +132,8 @@ def caveats(contest: Contest, where: str) -> list[str]:
         f"Tuned by {contest.trials} trials each, the untuned defaults among them, drawn by {plan.sampler} and not "
         f"pruned: {tuned}",
         f"Fixed for all: {held}" + (f", optimizer.weight_decay {decay:g}" if contest.question == "optimizer" else ""),
-        f"Selected on validation data; scores are test accuracies of {contest.seeds} fresh seeds, the same for each",
+        f"Selected on validation data; scores are the test {contest.score.words} on {contest.seeds} fresh seeds, the "
+        "same for each",
         "A seed is the initial weights, the order of the data and the validation split; the test images are the same "
         "for all, so intervals and tests are over seeds, not over data sets",
         f"Seconds are those of trainings in {where}, one arm after the other: whatever else the machine did shows in "
@@ -155,16 +162,16 @@ def _finals(plan: Plan) -> dict[int, tuple[Final, ...]]:
     for slot in slots_of(again):
         if slot.state in ("complete", "infeasible"):
             number, seed = again.trial_and_seed(slot.number)
-            found.setdefault(number, []).append(_final(slot, seed))
+            found.setdefault(number, []).append(_final(slot, seed, plan.score))
     return {number: tuple(finals) for number, finals in found.items()}
 
 
-def _final(slot: Slot, seed: int) -> Final:
+def _final(slot: Slot, seed: int, score: Metric) -> Final:
     known: dict[str, Any] = slot.trial.user_attrs if slot.trial else {}
     history = tuple(CurvePoint(*point) for point in known.get(HISTORY, ()))
     if slot.state == "infeasible":
-        return Final(seed, 0.0, history, diverged=True)
-    return Final(seed, float(known[TEST_ACCURACY]), history)
+        return Final(seed, score.worst, history, diverged=True)
+    return Final(seed, float(known[TEST_SCORE]), history)
 
 
 def _space_text(plan: Plan) -> str:

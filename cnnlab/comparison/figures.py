@@ -7,26 +7,33 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cnnlab.comparison.statistics import bootstrap_interval, performance_profile
-from cnnlab.comparison.verdicts import NEAR, Final, Verdicts, expected_best_of
+from cnnlab.comparison.verdicts import Final, Verdicts, expected_best_of
+from cnnlab.metrics import Metric
 from cnnlab.reading.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEADINGS = {
-    "curves": "Validation accuracy on fresh seeds: mean and 95 % interval",
-    "sensitivity": "Accuracy over the learning rate",
+    "curves": "Validation {score} on fresh seeds: mean and 95 % interval",
+    "sensitivity": "{Score} over the learning rate",
     "expected_best": "Best of so many trials, as is to be expected",
-    "pairs": "Row less column, in points of accuracy",
+    "pairs": "Row less column, in {points} of {score}",
     "profile": "Share of workloads within a factor of the fastest",
 }
 """A figure's file -> what it shows."""
 
 
+def heading_of(figure: str, score: Metric) -> str:
+    """What a figure shows, in words."""
+    words = score.words
+    return HEADINGS[figure].format(score=words, Score=words[:1].upper() + words[1:], points=score.points)
+
+
 def draw_comparison(found: Verdicts, folder: Path) -> list[Path]:
     """Write the figures for which there are enough trainings as PNG; returns their paths."""
     figures = {"curves": curves_figure(found), "sensitivity": sensitivity_figure(found)}
-    if any(len(arm.random_values) > 1 for arm in found.arms):
+    if any(len(arm.random_values(found.score)) > 1 for arm in found.arms):
         figures["expected_best"] = expected_best_figure(found)
     if found.pairs:
         figures["pairs"] = pairs_figure(found)
@@ -57,8 +64,8 @@ class BandPoint(NamedTuple):
     """Since the training began, the mean."""
     train_loss: float
     """The mean, nats per sample."""
-    accuracy: float
-    """The mean."""
+    val: float
+    """The mean validation score."""
     low: float
     """95 % bootstrap interval of that mean."""
     high: float
@@ -71,14 +78,14 @@ def band(finals: Sequence[Final]) -> list[BandPoint]:
         reached = [final for final in finals if len(final.history) > epoch]
         if 2 * len(reached) <= len(finals):
             break
-        values = [final.accuracies[epoch] for final in reached]
+        values = [final.validation[epoch] for final in reached]
         low, high = bootstrap_interval(values)
         points.append(
             BandPoint(
                 step=reached[0].steps[epoch],
                 seconds=float(np.mean([final.seconds[epoch] for final in reached])),
                 train_loss=float(np.mean([final.history[epoch].train_loss for final in reached])),
-                accuracy=float(np.mean(values)),
+                val=float(np.mean(values)),
                 low=low,
                 high=high,
             )
@@ -91,45 +98,52 @@ def curves_figure(found: Verdicts) -> "Figure":
     figure = new_figure(11, 4)
     by_step, by_second = figure.subplots(1, 2, sharey=True)
     bands = {arm.name: band(arm.finals) for arm in found.arms if any(final.history for final in arm.finals)}
-    best = max((points[-1].accuracy for points in bands.values()), default=0.0)
-    near = [points for points in bands.values() if best - points[-1].accuracy <= NEAR]
+    score = found.score
+    best = score.best(points[-1].val for points in bands.values())
+    near = [
+        points for points in bands.values() if best is not None and score.gain(best, points[-1].val) <= score.in_sight
+    ]
     for number, arm in enumerate(found.arms):
         if arm.name in bands:
             points = bands[arm.name]
             steps, seconds, _, means, lows, highs = zip(*points, strict=True)
-            label = arm.name if points in near else f"{arm.name} (below)"
+            label = arm.name if points in near else f"{arm.name} (out of sight)"
             for axes, x in ((by_step, steps), (by_second, seconds)):
                 axes.plot(x, means, "o-", color=f"C{number}", label=label, markersize=3)
                 axes.fill_between(x, lows, highs, color=f"C{number}", alpha=0.2, linewidth=0)
     if len(near) < len(bands):
-        by_step.set_ylim(bottom=min(point.low for points in near for point in points) - 0.01, top=best + 0.02)
+        shown = [value for points in near for point in points for value in (point.low, point.high)]
+        by_step.set_ylim(min(shown) - score.near_best, max(shown) + score.near_best)
     for axes, label in ((by_step, "step"), (by_second, "seconds of training")):
         if found.target is not None:
             axes.axhline(found.target, color="grey", linewidth=0.8, linestyle="--", label="target")
         axes.set(xlabel=label)
-    by_step.set(ylabel="validation accuracy")
+    by_step.set(ylabel=f"validation {score.words}")
     if by_step.lines:
         by_step.legend()
-    figure.suptitle(HEADINGS["curves"])
+    figure.suptitle(heading_of("curves", score))
     return figure
 
 
 def sensitivity_figure(found: Verdicts) -> "Figure":
-    """Each arm's trials; those that diverged at the bottom."""
+    """Each arm's trials; those that diverged in a line beyond the worst of the others."""
     figure = new_figure(7, 4)
     axes = figure.subplots()
     values = [tried.value for arm in found.arms for tried in arm.tried if tried.value is not None]
-    floor = min(values, default=0.0) - 0.02
+    score = found.score
+    beyond = max(values, key=score.rank, default=0.0) + (-1 if score.higher_is_better else 1) * 10 * score.margin
     for number, arm in enumerate(found.arms):
-        points = sorted((t.lr, floor if t.value is None else t.value) for t in arm.tried if not t.untuned)
+        points = sorted((t.lr, beyond if t.value is None else t.value) for t in arm.tried if not t.untuned)
         colour = f"C{number}"
         axes.plot([x for x, _ in points], [y for _, y in points], "o-", color=colour, label=arm.name, markersize=4)
         for untuned in [tried for tried in arm.tried if tried.untuned]:
-            value = floor if untuned.value is None else untuned.value
+            value = beyond if untuned.value is None else untuned.value
             axes.plot([untuned.lr], [value], "s", color=colour, markersize=7)
-    axes.set(xscale="log", xlabel="learning rate", ylabel="best validation accuracy", title=HEADINGS["sensitivity"])
+    axes.set(xscale="log", xlabel="learning rate", ylabel=f"best validation {score.words}")
+    axes.set(title=heading_of("sensitivity", score))
     if found.arms:
-        axes.legend(title="squares: untuned; lowest line: diverged", title_fontsize=8)
+        line = "lowest" if score.higher_is_better else "highest"
+        axes.legend(title=f"squares: untuned; {line} line: diverged", title_fontsize=8)
     return figure
 
 
@@ -138,9 +152,10 @@ def expected_best_figure(found: Verdicts) -> "Figure":
     figure = new_figure(6, 4)
     axes = figure.subplots()
     for arm in found.arms:
-        values = expected_best_of(arm)
+        values = expected_best_of(arm, found.score)
         axes.plot(range(1, len(values) + 1), values, "o-", label=arm.name, markersize=4)
-    axes.set(xlabel="trials", ylabel="best validation accuracy", title=HEADINGS["expected_best"])
+    axes.set(xlabel="trials", ylabel=f"best validation {found.score.words}")
+    axes.set(title=heading_of("expected_best", found.score))
     axes.legend()
     return figure
 
@@ -154,15 +169,19 @@ def pairs_figure(found: Verdicts) -> "Figure":
     points = np.full((size, size), np.nan)
     for pair in found.pairs:
         i, j = names.index(pair.a), names.index(pair.b)
-        points[i, j], points[j, i] = 100 * pair.difference, -100 * pair.difference
+        points[i, j] = found.score.in_unit(pair.difference)
+        points[j, i] = -points[i, j]
         turned = {"better": "worse", "worse": "better"}.get(pair.verdict, pair.verdict)
         for x, y, sign, verdict in ((j, i, 1, pair.verdict), (i, j, -1, turned)):
-            axes.text(x, y, f"{100 * sign * pair.difference:+.2f}\n{verdict}", ha="center", va="center", fontsize=8)
+            text = f"{found.score.table(sign * pair.difference, sign='+')}\n{verdict}"
+            axes.text(x, y, text, ha="center", va="center", fontsize=8)
     widest = float(np.nanmax(np.abs(points))) or 1.0
-    figure.colorbar(axes.imshow(points, cmap="PuOr", vmin=-1.5 * widest, vmax=1.5 * widest), ax=axes, label="points")
+    figure.colorbar(
+        axes.imshow(points, cmap="PuOr", vmin=-1.5 * widest, vmax=1.5 * widest), ax=axes, label=found.score.points
+    )
     axes.set_xticks(range(size), names, rotation=45, ha="right")
     axes.set_yticks(range(size), names)
-    axes.set(title=HEADINGS["pairs"])
+    axes.set(title=heading_of("pairs", found.score))
     return figure
 
 

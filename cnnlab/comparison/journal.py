@@ -63,6 +63,7 @@ def open_comparison(
                 arms=tuple(contest.plans),
                 trials=contest.trials,
                 seeds=contest.seeds,
+                score=contest.score,
             )
         )
         yield run, journal
@@ -82,6 +83,7 @@ def last_word(found: Verdicts, reason: str) -> ComparisonEnded:
         scores={name: summary.mean for name, summary in found.summaries.items()},
         ranking=tuple(found.ranking),
         verdict=sentence(found),
+        score=found.score.name,
     )
 
 
@@ -111,7 +113,8 @@ def _write_mean_curve(arm: ArmResult, found: Verdicts, contest: Contest, above: 
                     time=now + point.seconds,
                     step=point.step,
                     train_loss=point.train_loss,
-                    val=point.accuracy,
+                    val=point.val,
+                    score=found.score.name,
                     low=point.low,
                     high=point.high,
                 )
@@ -123,7 +126,8 @@ def _write_mean_curve(arm: ArmResult, found: Verdicts, contest: Contest, above: 
                 reason="",
                 step=points[-1].step if points else 0,
                 epoch=len(points),
-                test={"accuracy": found.summaries[arm.name].mean},
+                test={found.score.name: found.summaries[arm.name].mean},
+                score=found.score.name,
             )
         )
     return run

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnnlab.comparison.figures import HEADINGS, draw_comparison
+from cnnlab.comparison.figures import draw_comparison, heading_of
 from cnnlab.comparison.statistics import Pair, Summary, least_p_value
 from cnnlab.comparison.verdicts import ArmResult, ToTarget, Verdicts, sentence
 from cnnlab.comparison.workloads import ranked, scores_over
@@ -35,13 +35,18 @@ def write_report(found: Verdicts, folder: Path) -> list[Path]:
 
 
 def verdicts_json(found: Verdicts) -> dict[str, Any]:
-    """The object in compare.json, and most of what `compare --json` prints. Scores are test accuracies in [0, 1].
+    """The object in compare.json, and most of what `compare --json` prints. Scores are test scores, as `score` says.
 
     `p_value` is what the verdict rests on: the larger of the paired t test's and the exact Wilcoxon test's, both
     corrected by Holm over the pairs; null if there are too few seeds for either. A target that was missed is null.
     """
     return {
         "question": found.question,
+        "score": {
+            "name": found.score.name,
+            "value": found.summaries[found.ranking[0]].mean if found.summaries else None,
+            "higher_is_better": found.score.higher_is_better,
+        },
         "optimizers": [_arm_json(found, arm) for arm in found.arms],
         "pairs": [_pair_json(pair) for pair in found.pairs],
         "ranking": found.ranking,
@@ -85,7 +90,8 @@ def markdown(found: Verdicts) -> str:
 
 
 def arm_rows(found: Verdicts) -> list[list[str]]:
-    """A row per arm, as COLUMNS says. Accuracies in per cent."""
+    """A row per arm, as COLUMNS says. Scores in their unit: accuracies in per cent."""
+    table, near_best = found.score.table, found.score.amount(found.score.near_best)
     rows = []
     for arm in found.arms:
         summary, untuned, to = _known(found, arm)
@@ -96,12 +102,12 @@ def arm_rows(found: Verdicts) -> list[list[str]]:
                 str(len(arm.tried)),
                 str(arm.infeasible),
                 settings_text(arm.best_params),
-                f"{100 * summary.mean:.2f} ± {100 * summary.std:.2f}" if summary else "none",
-                f"{100 * summary.ci_low:.2f} to {100 * summary.ci_high:.2f}" if summary else "",
-                f"{100 * summary.median:.2f}" if summary else "",
-                f"{100 * untuned.mean:.2f} ± {100 * untuned.std:.2f}" if untuned else "",
+                f"{table(summary.mean)} ± {table(summary.std)}" if summary else "none",
+                f"{table(summary.ci_low)} to {table(summary.ci_high)}" if summary else "",
+                table(summary.median) if summary else "",
+                f"{table(untuned.mean)} ± {table(untuned.std)}" if untuned else "",
                 "" if to is None else _never(to.steps, f"{to.steps:.0f} steps, {to.seconds:.1f} s"),
-                "" if near is None else f"{near:.0%} of its range within 1 point",
+                "" if near is None else f"{near:.0%} of its range within {near_best}",
             ]
         )
     return rows
@@ -109,7 +115,9 @@ def arm_rows(found: Verdicts) -> list[list[str]]:
 
 def note_on_pairs(found: Verdicts) -> str:
     """What the pairs' p-values are, and if there are none, why."""
-    note = "differences in points of accuracy; p-values of the paired t and the exact Wilcoxon test, after Holm"
+    score = found.score
+    tests = "p-values of the paired t and the exact Wilcoxon test, after Holm"
+    note = f"differences in {score.points} of {score.words}; {tests}"
     if all(pair.p_value is not None and pair.p_wilcoxon is not None for pair in found.pairs):
         return note
     least = least_p_value(found.seeds)
@@ -117,12 +125,13 @@ def note_on_pairs(found: Verdicts) -> str:
 
 
 def pair_rows(found: Verdicts) -> list[list[str]]:
-    """A row per pair, as PAIR_COLUMNS says. Differences in points of accuracy."""
+    """A row per pair, as PAIR_COLUMNS says. Differences in the score's unit: points of accuracy."""
+    table = found.score.table
     return [
         [
             f"{pair.a} - {pair.b}",
-            f"{100 * pair.difference:+.2f}",
-            f"{100 * pair.ci_low:+.2f} to {100 * pair.ci_high:+.2f}",
+            table(pair.difference, sign="+"),
+            f"{table(pair.ci_low, sign='+')} to {table(pair.ci_high, sign='+')}",
             f"{pair.probability:.2f}",
             _p_value(pair.p_t),
             _p_value(pair.p_wilcoxon),
@@ -198,7 +207,7 @@ def _write_scores(found: Verdicts, path: Path) -> Path:
     """One line per training of the finals."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["arm", "settings", "seed", "test_accuracy", "diverged", "steps", "seconds"])
+        writer.writerow(["arm", "settings", "seed", f"test_{found.score.name}", "diverged", "steps", "seconds"])
         for arm in found.arms:
             for settings, finals in (("tuned", arm.finals), ("untuned", arm.untuned)):
                 for f in finals:
@@ -215,7 +224,7 @@ def _page(found: Verdicts, figures: Sequence[Path]) -> str:
     parts.append("<ul>" + "".join(f"<li>{html.escape(note)}</li>" for note in notes) + "</ul>")
     for path in figures:
         data = base64.b64encode(path.read_bytes()).decode()
-        heading = html.escape(HEADINGS[path.stem])
+        heading = html.escape(heading_of(path.stem, found.score))
         parts.append(f'<h2>{heading}</h2>\n<img alt="{heading}" src="data:image/png;base64,{data}">')
     title = html.escape(f"Comparison over {found.question}")
     style = "body{font-family:sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:left}img{max-width:100%}"

@@ -1,6 +1,6 @@
 """What scores over seeds allow to say: intervals, differences with their tests, verdicts, and how far to trust them.
 
-Scores are fractions in [0, 1], one per seed; higher is better. Both arms of a pair have the same seeds, in one order.
+There is one score per seed. Both arms of a pair have the same seeds, in one order.
 """
 
 import math
@@ -54,7 +54,8 @@ class Pair:
     ci_high: float
     """95 % paired bootstrap interval of the difference."""
     probability: float
-    """P(A > B) over all pairs of scores, ties counted half (Agarwal et al. 2021, arXiv 2108.13264)."""
+    """P(A > B), that a is the better one, over all pairs of scores, ties counted half (Agarwal et al. 2021,
+    arXiv 2108.13264)."""
     p_t: float | None
     """Of the paired t test, corrected over the pairs; None if there are too few seeds to claim anything."""
     p_wilcoxon: float | None
@@ -95,7 +96,9 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
     return float(found.low), float(found.high)
 
 
-def compare_all(scores: Mapping[str, Sequence[float]], margin: float, seed: int = 0) -> list[Pair]:
+def compare_all(
+    scores: Mapping[str, Sequence[float]], margin: float, seed: int = 0, *, higher_is_better: bool = True
+) -> list[Pair]:
     """Every pair of arms, with Holm's correction over the pairs (Holm 1979).
 
     A pair differs if the paired t test says so and, if there are enough seeds for it, the exact Wilcoxon test says so
@@ -103,7 +106,8 @@ def compare_all(scores: Mapping[str, Sequence[float]], margin: float, seed: int 
 
     Args:
         scores: arm -> one score per seed, the same seeds in the same order.
-        margin: a difference of accuracy too small to matter.
+        margin: a difference too small to matter.
+        higher_is_better: which of two scores is the better one.
 
     Raises:
         ValueError: the arms have different numbers of scores.
@@ -117,7 +121,14 @@ def compare_all(scores: Mapping[str, Sequence[float]], margin: float, seed: int 
     if pairs and least_p_value(len(scores[names[0][0]])) * len(pairs) > ALPHA:
         wilcoxon = [None] * len(pairs)
     corrected = [replace(pair, p_t=p, p_wilcoxon=w) for pair, p, w in zip(pairs, t, wilcoxon, strict=True)]
-    return [_judged(pair, scores[pair.a], scores[pair.b], margin, len(pairs)) for pair in corrected]
+    judged = [_judged(pair, scores[pair.a], scores[pair.b], margin, len(pairs)) for pair in corrected]
+    return judged if higher_is_better else [_turned(pair) for pair in judged]
+
+
+def _turned(pair: Pair) -> Pair:
+    """The pair where a lower score is the better one; the difference stays a - b."""
+    turned: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+    return replace(pair, probability=1 - pair.probability, verdict=turned.get(pair.verdict, pair.verdict))
 
 
 def expected_best(values: Sequence[float]) -> list[float]:

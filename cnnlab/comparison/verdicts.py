@@ -16,14 +16,12 @@ from cnnlab.comparison.statistics import (
     share_near_best,
     summarize,
 )
+from cnnlab.metrics import ACCURACY, Metric
 from cnnlab.search.studies import CurvePoint
 from cnnlab.wording import listed
 
 EDGE = 0.05
 """If the best learning rate is this near to an end of its range, as a share of the width, the range was too narrow."""
-NEAR_BEST = 0.01
-NEAR = 0.1
-"""An axis shows the arms that are this near to the best, so that one that failed does not press the others together."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Tried:
     """One trial of an arm's search."""
 
     value: float | None
-    """Best validation accuracy; None if it diverged or failed."""
+    """Best validation score; None if it diverged or failed."""
     lr: float
     position: float | None = None
     """Where in its range the learning rate lies, in [0, 1]; None if it is not tuned."""
@@ -47,7 +45,7 @@ class Final:
     seed: int
     """Its index. Trainings of the same index have the same initial weights and the same order of the data."""
     score: float
-    """Test accuracy; 0 if it diverged."""
+    """On the test split; the worst that there is if it diverged."""
     history: tuple[CurvePoint, ...] = ()
     """After each epoch."""
     diverged: bool = False
@@ -62,13 +60,13 @@ class Final:
         return list(accumulate(point.seconds for point in self.history))
 
     @property
-    def accuracies(self) -> list[float]:
-        """On validation data."""
-        return [point.val_accuracy for point in self.history]
+    def validation(self) -> list[float]:
+        """The validation scores."""
+        return [point.val for point in self.history]
 
-    def reaches(self, target: float) -> int | None:
-        """The index of the first epoch with a validation accuracy of at least the target; None if there is none."""
-        return next((index for index, value in enumerate(self.accuracies) if value >= target), None)
+    def reaches(self, target: float, score: Metric) -> int | None:
+        """The index of the first epoch whose validation score is as good as the target; None if there is none."""
+        return next((index for index, value in enumerate(self.validation) if score.reaches(value, target)), None)
 
 
 @dataclass(frozen=True)
@@ -90,14 +88,18 @@ class ArmResult:
         """Trials and finals that diverged."""
         return sum(tried.diverged for tried in self.tried) + sum(final.diverged for final in self.finals)
 
-    @property
-    def random_values(self) -> list[float]:
-        """The values of the quasi-random trials; 0 for one that diverged."""
-        return [tried.value or 0.0 for tried in self.tried if not tried.untuned]
+    def random_values(self, score: Metric) -> list[float]:
+        """The values of the quasi-random trials; the worst that there is for one that diverged."""
+        return [_or_worst(tried, score) for tried in self.tried if not tried.untuned]
 
-    def best_of_first(self, trials: int) -> float:
+    def best_of_first(self, trials: int, score: Metric) -> float:
         """The value that would have been selected after this number of trials."""
-        return max((tried.value or 0.0 for tried in self.tried[:trials]), default=0.0)
+        best = score.best(_or_worst(tried, score) for tried in self.tried[:trials])
+        return score.worst if best is None else best
+
+
+def _or_worst(tried: Tried, score: Metric) -> float:
+    return score.worst if tried.value is None else tried.value
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Verdicts:
 
     question: str
     """`optimizer`, or the setting that was compared."""
+    score: Metric
+    """What the arms were compared by."""
     arms: tuple[ArmResult, ...]
     """The best mean first; arms without a final last."""
     margin: float
@@ -137,11 +141,13 @@ class Verdicts:
         return len(_common_seeds(self.arms))
 
     def near_best(self, arm: ArmResult) -> float | None:
-        """The share of the learning rate's range that is within a point of the best; None for fewer than 3 rates."""
-        points = [(tried.position, tried.value or 0.0) for tried in arm.tried if tried.position is not None]
+        """The share of the learning rate's range that is near the best (a point of accuracy); None for fewer than 3
+        rates."""
+        score = self.score
+        points = [(t.position, -score.rank(_or_worst(t, score))) for t in arm.tried if t.position is not None]
         if len(points) < 3:
             return None
-        return share_near_best([x for x, _ in points], [y for _, y in points], NEAR_BEST)
+        return share_near_best([x for x, _ in points], [y for _, y in points], score.near_best)
 
 
 def judge(
@@ -151,32 +157,35 @@ def judge(
     target: float | None = None,
     caveats: Sequence[str] = (),
     contains: Callable[[str, str], bool] = lambda general, special: False,
+    score: Metric = ACCURACY,
 ) -> Verdicts:
     """Rank the arms, compare each pair, and warn of what the tuning may have done.
 
     Args:
         question: what the arms differ in.
         arms: each with its finals on the same seeds; a seed that one of them lacks is left out of all pairs.
-        margin: a difference of accuracy too small to matter.
-        target: an accuracy; None for the median of what the untuned defaults reached on validation data.
+        margin: a difference of the score too small to matter.
+        target: a score; None for the median of what the untuned defaults reached on validation data.
         contains: whether the first arm has the second as a special case.
+        score: what they are compared by.
     """
     summaries = {arm.name: summarize([final.score for final in arm.finals]) for arm in arms if arm.finals}
-    ranked = sorted(arms, key=lambda arm: -summaries[arm.name].mean if arm.finals else 1.0)
+    ranked = sorted(arms, key=lambda arm: score.rank(summaries[arm.name].mean if arm.finals else None))
     common = _common_seeds(ranked)
     scores = {arm.name: [final.score for final in arm.finals if final.seed in common] for arm in ranked if arm.finals}
-    pairs = tuple(compare_all(scores, margin)) if common else ()
-    target = _default_target(ranked) if target is None else target
+    pairs = tuple(compare_all(scores, margin, higher_is_better=score.higher_is_better)) if common else ()
+    target = _default_target(ranked, score) if target is None else target
     return Verdicts(
         question=question,
+        score=score,
         arms=tuple(ranked),
         margin=margin,
         target=target,
         summaries=summaries,
         untuned={arm.name: summarize([final.score for final in arm.untuned]) for arm in ranked if arm.untuned},
         pairs=pairs,
-        to_target={} if target is None else {arm.name: _to_target(arm, target) for arm in ranked if arm.finals},
-        warnings=tuple(_warnings(ranked, pairs, margin, target, contains)),
+        to_target={} if target is None else {arm.name: _to_target(arm, target, score) for arm in ranked if arm.finals},
+        warnings=tuple(_warnings(ranked, pairs, margin, target, contains, score)),
         caveats=tuple(caveats),
     )
 
@@ -193,17 +202,24 @@ def sentence(found: Verdicts) -> str:
     mine = [pair for pair in found.pairs if pair.a == best]
     said = []
     if better := [pair for pair in mine if pair.verdict == "better"]:
-        said.append("better than " + listed([f"{p.b} (by {100 * p.difference:.2f} points)" for p in better]))
+        said.append("better than " + listed([f"{p.b} (by {_lead(found.score, p)})" for p in better]))
     if equal := [pair.b for pair in mine if pair.verdict == "equal"]:
-        said.append(f"equal to {listed(equal)} within {100 * found.margin:g} points")
+        said.append(f"equal to {listed(equal)} within {found.score.amount(found.margin)}")
     if undecided := [pair for pair in mine if pair.verdict == "undecided"]:
         said.append("not told apart from " + listed([f"{pair.b} ({_would_decide(pair)})" for pair in undecided]))
     return f"{best} has the best mean; it is {listed(said)}"
 
 
-def expected_best_of(arm: ArmResult) -> list[float]:
+def _lead(score: Metric, pair: Pair) -> str:
+    return f"{score.table(abs(pair.difference))} {score.points}"
+
+
+def expected_best_of(arm: ArmResult, score: Metric) -> list[float]:
     """By the number of quasi-random trials, from 1 on."""
-    return expected_best(arm.random_values)
+    values = arm.random_values(score)
+    if score.higher_is_better:
+        return expected_best(values)
+    return [-value for value in expected_best([-value for value in values])]
 
 
 def _would_decide(pair: Pair) -> str:
@@ -215,13 +231,14 @@ def _common_seeds(arms: Sequence[ArmResult]) -> set[int]:
     return set.intersection(*found) if len(found) > 1 else set()
 
 
-def _default_target(arms: Sequence[ArmResult]) -> float | None:
-    reached = [max(final.accuracies) for arm in arms for final in arm.untuned if final.history]
-    return statistics.median(reached) if reached else None
+def _default_target(arms: Sequence[ArmResult], score: Metric) -> float | None:
+    reached = [score.best(final.validation) for arm in arms for final in arm.untuned if final.history]
+    known = [value for value in reached if value is not None]
+    return statistics.median(known) if known else None
 
 
-def _to_target(arm: ArmResult, target: float) -> ToTarget:
-    at = [(final, final.reaches(target)) for final in arm.finals]
+def _to_target(arm: ArmResult, target: float, score: Metric) -> ToTarget:
+    at = [(final, final.reaches(target, score)) for final in arm.finals]
     steps = [math.inf if index is None else final.steps[index] for final, index in at]
     seconds = [math.inf if index is None else final.seconds[index] for final, index in at]
     return ToTarget(statistics.median(steps), statistics.median(seconds), sum(index is None for _, index in at))
@@ -233,6 +250,7 @@ def _warnings(
     margin: float,
     target: float | None,
     contains: Callable[[str, str], bool],
+    score: Metric,
 ) -> list[str]:
     found = [
         f"{arm.name}: no trial was trained to its end, so it is in no pair and ranked last"
@@ -241,17 +259,17 @@ def _warnings(
     ]
     found += [text for pair in pairs if (text := _under_tuned(pair, margin, contains))]
     found += [text for arm in arms if (text := _edge(arm))]
-    found += _turned(arms, margin)
+    found += _turned(arms, margin, score)
     if missing := [arm.name for arm in arms if arm.finals and {f.seed for f in arm.finals} != _common_seeds(arms)]:
         found.append(f"{listed(missing)}: seeds that not all have were left out of the pairs; the same command goes on")
-    if target is not None and not any(f.reaches(target) is not None for arm in arms for f in arm.finals):
-        found.append(f"the target {target:.4f} was reached by none")
+    if target is not None and not any(f.reaches(target, score) is not None for arm in arms for f in arm.finals):
+        found.append(f"the target {score.show(target)} was reached by none")
     return found
 
 
 def _under_tuned(pair: Pair, margin: float, contains: Callable[[str, str], bool]) -> str:
     """A warning if the optimizer that contains the other came out below it; pairs are in the order of the means."""
-    if not contains(pair.b, pair.a) or pair.difference <= margin:
+    if not contains(pair.b, pair.a) or abs(pair.difference) <= margin:
         return ""
     why = "it is under-tuned" if pair.verdict == "better" else "it is under-tuned, or its seeds were unlucky"
     return f"{pair.b} is below {pair.a}, its special case: {why}; more trials would show"
@@ -266,13 +284,13 @@ def _edge(arm: ArmResult) -> str:
     return f"{arm.name}: its best learning rate, {arm.tried[arm.best_trial].lr:.3g}, lies at the {end} end of its range"
 
 
-def _turned(arms: Sequence[ArmResult], margin: float) -> list[str]:
+def _turned(arms: Sequence[ArmResult], margin: float, score: Metric) -> list[str]:
     """Pairs of arms that would have been ranked the other way round with half the trials."""
     found = []
     for a, b in combinations(arms, 2):
         half = max(len(a.tried), len(b.tried)) // 2
-        before = a.best_of_first(half) - b.best_of_first(half)
-        after = a.best_of_first(2 * half + 1) - b.best_of_first(2 * half + 1)
+        before = a.best_of_first(half, score) - b.best_of_first(half, score)
+        after = a.best_of_first(2 * half + 1, score) - b.best_of_first(2 * half + 1, score)
         if before * after < 0 and max(abs(before), abs(after)) > margin:
             found.append(f"{a.name} and {b.name} would have been ranked the other way round with half the trials")
     return found

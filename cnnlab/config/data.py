@@ -48,9 +48,15 @@ class DataConfig(Section):
     val_fraction: float = Field(0.1, gt=0, lt=1, description="share of the training images held out for validation")
     train_size: PositiveInt | None = Field(None, description="train on this number of images only")
     resize: Annotated[int, Field(ge=1, le=4096)] | None = Field(
-        None, description="side in pixels to which images are resized [default: as they are; folder: 64]"
+        None, description="side in pixels to which images are resized [default: as they are; image files: 64]"
     )
     augment: Annotated[tuple[Annotated[str, NameIn(AUGMENTATIONS)], ...], Field(strict=False)] = Field(
         (), description="random changes of each training image"
     )
     skip_broken: bool = Field(False, description="folder: skip and count files that are no images")
+    depth: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="folder: how many folders down the folders are that each hold a class"
+    )
+    pattern: str | None = Field(
+        None, description="folder: a regular expression whose group is the class in a file's name, as in ([a-z]+)_"
+    )

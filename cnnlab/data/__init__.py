@@ -2,6 +2,7 @@
 
 from cnnlab.data.batches import Batches, placement
 from cnnlab.data.dataset import Dataset, Split
+from cnnlab.data.describe import describe
 from cnnlab.data.load import load
 
-__all__ = ["Batches", "Dataset", "Split", "load", "placement"]
+__all__ = ["Batches", "Dataset", "Split", "describe", "load", "placement"]

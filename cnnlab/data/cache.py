@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors
@@ -12,10 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from cnnlab.data.dataset import Source, Split
+from cnnlab.data.duplicates import marks
+from cnnlab.errors import BadInput
 
 log = logging.getLogger("cnnlab")
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: a new number makes all older files unread."""
 
 
@@ -28,7 +31,10 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
         key: changes whenever what `build` would give changes (see `fingerprint`).
 
     Returns:
-        the dataset, and the digest of its images and labels.
+        the dataset with the marks of its images, and the digest of its images and labels.
+
+    Raises:
+        BadInput: what `build` gave is nothing to train on.
     """
     path = folder / f"{name}-{hashlib.sha256(f'{FORMAT} {key}'.encode()).hexdigest()[:16]}.safetensors"
     try:
@@ -38,6 +44,9 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         log.warning("the cache %s is damaged (%s) and made anew", path, " ".join(str(error).split()))
     source = build()
+    if fault := source.fault():
+        raise BadInput(f"data.root: {source.origin} has {fault}")
+    source = replace(source, marks={split: marks(part.inputs) for split, part in source.splits.items()})
     try:
         _write(path, source)
         return _read(path)
@@ -65,8 +74,15 @@ def _write(path: Path, source: Source) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, split in source.splits.items():
-        tensors[f"{name}.images"], tensors[f"{name}.labels"] = split.inputs, split.targets
-    about = {"classes": source.classes, "origin": source.origin, "skipped": source.skipped, "digest": _digest(source)}
+        tensors[f"{name}.inputs"], tensors[f"{name}.targets"] = split.inputs.contiguous(), split.targets.contiguous()
+        tensors[f"{name}.marks"] = source.marks[name]
+    about = {
+        "classes": source.classes,
+        "origin": source.origin,
+        "skipped": source.skipped,
+        "notes": source.notes,
+        "digest": _digest(source),
+    }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(tensors, temporary, metadata={"about": json.dumps(about)})
     os.replace(temporary, path)
@@ -79,10 +95,18 @@ def _read(path: Path) -> tuple[Source, str]:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
     names = sorted({name.split(".")[0] for name in tensors})
-    splits = {name: Split(tensors[f"{name}.images"], tensors[f"{name}.labels"]) for name in names}
-    source = Source(tuple(about["classes"]), splits, about["origin"], about["skipped"])
+    source = Source(
+        classes=tuple(about["classes"]),
+        splits={name: Split(tensors[f"{name}.inputs"], tensors[f"{name}.targets"]) for name in names},
+        origin=about["origin"],
+        skipped=about["skipped"],
+        notes=tuple(about["notes"]),
+        marks={name: tensors[f"{name}.marks"] for name in names},
+    )
     if _digest(source) != about["digest"]:
         raise ValueError("its digest is not that of its content")
+    if fault := source.fault():  # somebody else wrote it
+        raise ValueError(f"it has {fault}")
     return source, about["digest"]
 
 
@@ -92,5 +116,5 @@ def _digest(source: Source) -> str:
         split = source.splits[name]
         digest.update(f"{name} {list(split.inputs.shape)}".encode())
         digest.update(split.inputs.contiguous().numpy().data)
-        digest.update(split.targets.numpy().data)
+        digest.update(split.targets.contiguous().numpy().data)
     return digest.hexdigest()[:32]

@@ -1,7 +1,8 @@
 """What a dataset is once it is loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -9,7 +10,7 @@ from torch import Tensor
 class Split:
     """Samples: inputs, and what is to be learned of each.
 
-    inputs: (N, C, H, W) uint8; targets: classes (N,) int64.
+    inputs: (N, C, H, W) uint8; targets: classes (N,) int64, or masks (N, H, W) uint8.
     """
 
     inputs: Tensor
@@ -34,6 +35,23 @@ class Source:
     """Where it came from."""
     skipped: int = 0
     """Files that were no images and were skipped."""
+    notes: tuple[str, ...] = ()
+    """What people should know about how it was read, one line each."""
+    marks: dict[str, Tensor] = field(default_factory=dict)
+    """Split -> (N,) int64, a hash of each image's pixels; the cache adds them."""
+
+    def fault(self) -> str | None:
+        """What no run could work with: no images, fewer targets than images, labels outside the classes."""
+        if "train" not in self.splits:
+            return "no training images"
+        for name, split in self.splits.items():
+            if not len(split.inputs):
+                return f"no images in its {name} split"
+            if len(split.inputs) != len(split.targets):
+                return f"{len(split.inputs)} images but {len(split.targets)} labels in its {name} split"
+            if has_classes(split.targets) and (wrong := outside(split.targets, len(self.classes))) is not None:
+                return f"the label {wrong} in its {name} split, but its {len(self.classes)} classes are numbered from 0"
+        return None
 
 
 @dataclass(frozen=True)
@@ -49,9 +67,35 @@ class Dataset:
     """Of all images and labels before the split into training and validation: 32 hex digits."""
     source: str
     skipped: int = 0
+    notes: tuple[str, ...] = ()
+    """What people should know before they trust a result on it, one line each."""
+    held_out: tuple[str, ...] = ()
+    """Which of "val" and "test" were taken from the training images, since none were published."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)"""
         channels, height, width = self.train.inputs.shape[1:]
         return channels, height, width
+
+    @property
+    def counts(self) -> dict[str, tuple[int, ...]]:
+        """Split -> the number of images of each class; empty if targets are no classes."""
+        if not has_classes(self.train.targets):
+            return {}
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {
+            name: tuple(torch.bincount(split.targets, minlength=len(self.classes)).tolist())
+            for name, split in splits.items()
+        }
+
+
+def has_classes(targets: Tensor) -> bool:
+    """Whether each target is a class, rather than a mask or an image."""
+    return targets.dim() == 1 and not targets.is_floating_point()
+
+
+def outside(labels: Tensor, classes: int) -> int | None:
+    """A label that is none of 0 .. classes - 1, if there is one."""
+    values = labels.numpy()
+    return next((int(value) for value in (values.min(), values.max()) if not 0 <= value < classes), None)

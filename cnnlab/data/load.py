@@ -1,7 +1,9 @@
 """A dataset's name -> its training, validation and test images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +11,10 @@ from torch import Tensor
 
 from cnnlab.config import DataConfig
 from cnnlab.data.cache import cached, fingerprint
-from cnnlab.data.dataset import Dataset, Source, Split
+from cnnlab.data.dataset import Dataset, Source, Split, has_classes
 from cnnlab.data.digits import digits
-from cnnlab.data.folder import DEFAULT_SIDE, list_images, read_folder
+from cnnlab.data.duplicates import shared
+from cnnlab.data.layouts import find_layout
 from cnnlab.data.places import data_root, default_root
 from cnnlab.data.shapes import shapes
 from cnnlab.data.split import hold_out, stratified_order
@@ -20,6 +23,8 @@ from cnnlab.errors import BadInput
 
 TEST_FRACTION = 0.2
 """Of a dataset without a test split of its own."""
+FEW = 50
+"""Validation images, of which one is 2 %."""
 
 
 def load(config: DataConfig, seed: int) -> Dataset:
@@ -29,32 +34,86 @@ def load(config: DataConfig, seed: int) -> Dataset:
         BadInput: files are missing or broken, or the training split is too small for what is asked of it.
     """
     source, digest = _READERS.get(config.dataset, _published)(config)
-    train, val, test = source.splits["train"], source.splits.get("val"), source.splits.get("test")
-    if test is None:  # the same images for every seed, so that all runs are measured on the same
-        train, test = _part(train, TEST_FRACTION, seed=0)
-    if val is None:
-        train, val = _part(train, config.val_fraction, seed)
-    _check_held_out(source, len(val), len(test))
-    _check_sizes(config, len(train))
+    parts = {name: _Part(split, source.marks[name]) for name, split in source.splits.items()}
+    if "test" not in parts:  # the same images for every seed, so that all runs are measured on the same
+        parts["train"], parts["test"] = parts["train"].hold_out(TEST_FRACTION, seed=0)
+    if "val" not in parts:
+        parts["train"], parts["val"] = parts["train"].hold_out(config.val_fraction, seed)
+    _check_held_out(source, len(parts["val"].split), len(parts["test"].split))
+    _check_sizes(config, len(parts["train"].split))
     if config.train_size is not None:
-        train = train.take(stratified_order(train.targets, seed)[: config.train_size].sort().values)
-    return Dataset(config.dataset, source.classes, train, val, test, digest, source.origin, source.skipped)
+        order = stratified_order(parts["train"].split.targets, seed)
+        parts["train"] = parts["train"].take(order[: config.train_size].sort().values)
+    return Dataset(
+        name=config.dataset,
+        classes=source.classes,
+        train=parts["train"].split,
+        val=parts["val"].split,
+        test=parts["test"].split,
+        digest=digest,
+        source=source.origin,
+        skipped=source.skipped,
+        notes=(*source.notes, *_doubts(source, parts)),
+        held_out=tuple(name for name in ("val", "test") if name not in source.splits),
+    )
 
 
-def _part(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    stay, out = hold_out(split.targets, fraction, seed)
-    return split.take(stay), split.take(out)
+class _Part(NamedTuple):
+    """A split, and the marks of its images."""
+
+    split: Split
+    marks: Tensor
+
+    def take(self, indices: Tensor) -> "_Part":
+        return _Part(self.split.take(indices), self.marks[indices])
+
+    def hold_out(self, fraction: float, seed: int) -> "tuple[_Part, _Part]":
+        stay, out = hold_out(self.split.targets, fraction, seed)
+        return self.take(stay), self.take(out)
+
+
+def _doubts(source: Source, parts: dict[str, _Part]) -> list[str]:
+    """Why results on these splits may deserve less trust than they seem to."""
+    doubts = []
+    train = parts["train"]
+    if len(parts["val"].split) <= FEW:
+        few = len(parts["val"].split)
+        doubts.append(f"few validation images ({few}): one of them is {100 / few:.1f} % of them")
+    if has_classes(train.split.targets) and len(source.splits) < 3:
+        counts = torch.bincount(source.splits["train"].targets, minlength=len(source.classes)).tolist()
+        alone = [name for name, count in zip(source.classes, counts, strict=True) if count == 1]
+        if alone:
+            named = ", ".join(alone[:5]) + (", ..." if len(alone) > 5 else "")
+            many = f"{len(alone)} classes" if len(alone) > 1 else "1 class"
+            doubts.append(f"{many} with a single image, which is in the training split alone: {named}")
+    alike = [names for names in _alike(source.classes) if len(names) > 1]
+    doubts.extend(f"classes whose names differ in capitals alone: {', '.join(names)}" for names in alike)
+    for name in ("val", "test"):
+        if same := shared(train.marks, parts[name].marks):
+            size = len(parts[name].split)
+            doubts.append(f"{same:,} of the {size:,} {name} images are training images too, pixel for pixel")
+    return doubts
+
+
+def _alike(classes: tuple[str, ...]) -> Iterable[list[str]]:
+    """Names that are one name without their capitals and the spaces around them."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(name.strip().casefold(), []).append(name)
+    return groups.values()
 
 
 def _check_held_out(source: Source, val: int, test: int) -> None:
     """Raises BadInput where the classes are too small to hold out a single image."""
     if val and test:
         return
-    counts = torch.bincount(source.splits["train"].targets).tolist()
-    few, name = min(zip(counts, source.classes, strict=True))
+    targets = source.splits["train"].targets
+    counts = torch.bincount(targets).tolist() if has_classes(targets) else [len(targets)]
+    few, name = min((count, name) for count, name in zip(counts, source.classes, strict=False))
+    what = f"the class {name}" if has_classes(targets) else "the training split"
     without = [split for split in ("val", "test") if split not in source.splits]
     raise BadInput(
-        f"data.root: the class {name} has {few} of the {1 + len(without)} images that it takes to hold one out for "
+        f"data.root: {what} has {few} of the {1 + len(without)} images that it takes to hold one out for "
         f"{' and '.join(without)} each; put in more, or give folders train, val and test"
     )
 
@@ -79,17 +138,11 @@ def _shapes(config: DataConfig) -> tuple[Source, str]:
 
 
 def _folder(config: DataConfig) -> tuple[Source, str]:
-    listing = list_images(config.root)
-    side = config.resize or DEFAULT_SIDE
-    files = [path for classes in listing.values() for paths in classes.values() for path in paths]
-    key = fingerprint(files, side, config.skip_broken)
+    found = find_layout(config)
+    key = fingerprint(found.files, found.layout, config.resize, config.skip_broken, config.depth, config.pattern)
     # not below config.root: those are the user's images
-    return cached(
-        default_root() / "cache",
-        "folder",
-        key,
-        lambda: read_folder(listing, str(config.root), side, config.skip_broken),
-    )
+    source, digest = cached(default_root() / "cache", "folder", key, lambda: _resized(found.read(), config.resize))
+    return replace(source, notes=(*found.notes, *source.notes)), digest
 
 
 def _published(config: DataConfig) -> tuple[Source, str]:
@@ -115,11 +168,13 @@ def _resized(source: Source, side: int | None) -> Source:
     if side is None:
         return source
     splits = {name: Split(_resize(split.inputs, side), split.targets) for name, split in source.splits.items()}
-    return Source(source.classes, splits, source.origin, source.skipped)
+    return replace(source, splits=splits)
 
 
 def _resize(images: Tensor, side: int) -> Tensor:
     """(N, C, H, W) uint8 -> (N, C, side, side) uint8, bilinear and antialiased, in parts to spare memory."""
+    if images.shape[2:] == (side, side):
+        return images
     parts = [
         F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True).round_().clamp_(0, 255).byte()
         for part in torch.split(images, 2048)

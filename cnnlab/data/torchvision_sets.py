@@ -1,15 +1,16 @@
 """The published datasets: read from their files, which torchvision downloads where there is a network."""
 
-import gzip
+import pickle
 import sys
+import tarfile
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from cnnlab.data.dataset import Source, Split
+from cnnlab.data.dataset import Source, Split, outside
+from cnnlab.data.idx import read_idx_pair
+from cnnlab.data.kinds import odd_kind
 from cnnlab.errors import BadInput
 
 IDX_FILES = (
@@ -37,6 +38,10 @@ ARCHIVES = {
     "svhn": ("SVHN", ("train_32x32.mat", "test_32x32.mat"), ""),
 }
 """Name -> torchvision's class, the files that it downloads, and one that it unpacks from them."""
+
+
+_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, tarfile.TarError)
+"""What torchvision raises of files that are not the published ones, inside or by their checksums."""
 
 
 def find_files(name: str, root: Path) -> list[Path]:
@@ -82,30 +87,29 @@ def download(name: str, root: Path) -> None:
 
 def read_idx_set(name: str, files: list[Path]) -> Source:
     """MNIST, Fashion-MNIST or KMNIST from its four files, (N, 1, 28, 28)."""
-    train_images, train_labels, test_images, test_labels = map(read_idx, files)
-    return Source(
-        classes=IDX_CLASSES[name][1],
-        splits={
-            "train": Split(train_images.unsqueeze(1), train_labels.long()),
-            "test": Split(test_images.unsqueeze(1), test_labels.long()),
-        },
-        origin=str(files[0].parent),
-    )
-
-
-def read_idx(path: Path) -> Tensor:
-    """An array in the idx format of LeCun's MNIST page, packed by gzip or not. Raises BadInput for anything else."""
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    # two zero bytes, the type (8: unsigned byte), the number of dimensions, then each size as a big-endian int32
-    dimensions = data[3] if len(data) > 3 else 0
-    shape = np.frombuffer(data, ">i4", dimensions, offset=4) if data[:3] == b"\0\0\x08" else np.array([-1])
-    if len(data) != 4 + 4 * dimensions + shape.prod():
-        raise BadInput(f"data.root: {path} is not a whole idx file; remove it, and it is downloaded again")
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy())
+    classes = IDX_CLASSES[name][1]
+    train, test = read_idx_pair(files[0], files[1]), read_idx_pair(files[2], files[3])
+    for split, path in ((train, files[1]), (test, files[3])):
+        if (wrong := outside(split.targets, len(classes))) is not None:
+            raise BadInput(f"data.root: {path} has the label {wrong}; {name} has {len(classes)} classes, 0 the first")
+    return Source(classes, {"train": train, "test": test}, origin=str(files[0].parent))
 
 
 def read_archive_set(name: str, root: Path) -> Source:
-    """CIFAR-10, CIFAR-100 or SVHN through torchvision, (N, 3, 32, 32)."""
+    """CIFAR-10, CIFAR-100 or SVHN through torchvision, (N, 3, 32, 32). Raises BadInput if files are not those."""
+    try:
+        return _read_archive_set(name, root)
+    except _UNREADABLE as error:
+        files = [root / file for file in ARCHIVES[name][1] if (root / file).exists()]
+        odd = [f"{file} is {kind}" for file in files if (kind := odd_kind(file))]
+        why = odd[0] if odd else " ".join(str(error).split())[:120] or type(error).__name__
+        raise BadInput(
+            f"data.root: {', '.join(map(str, files)) or root} cannot be read as {name} ({why}); "
+            "remove it, and it is downloaded again"
+        ) from None
+
+
+def _read_archive_set(name: str, root: Path) -> Source:
     from torchvision import datasets
 
     with redirect_stdout(sys.stderr):

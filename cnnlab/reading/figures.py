@@ -1,10 +1,12 @@
 """A run's figures as PNG, from its journal: the curves and the confusion matrix."""
 
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnlab.errors import BadInput
+from cnnlab.metrics import Metric
 from cnnlab.records import Epoch, Record, RunEnded, RunStarted, Steps
 from cnnlab.tracking import RunDir, last, read
 
@@ -36,20 +38,26 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
 
 
 def curves_figure(records: Sequence[Record], title: str) -> "Figure":
-    """Loss, accuracy and learning rate against the step."""
+    """Loss, score and learning rate against the step; if the score is the loss, what else is measured."""
     figure = new_figure(12, 3.6)
-    loss, accuracy, rate = figure.subplots(1, 3)
+    loss, score, rate = figure.subplots(1, 3)
     figure.suptitle(title)
     epochs = [record for record in records if isinstance(record, Epoch)]
+    metric = _drawn(last(records, RunStarted))
     steps = [epoch.step for epoch in epochs]
     _draw_losses(loss, records, epochs)
-    accuracy.plot(steps, [epoch.train_accuracy for epoch in epochs], "o-", label="training", markersize=3)
-    accuracy.plot(steps, [epoch.val_accuracy for epoch in epochs], "o-", label="validation", markersize=3)
-    accuracy.set(xlabel="step", ylabel="accuracy")
-    accuracy.legend()
+    score.plot(steps, [epoch.train.get(metric.name, nan) for epoch in epochs], "o-", label="training", markersize=3)
+    score.plot(steps, [epoch.val.get(metric.name, nan) for epoch in epochs], "o-", label="validation", markersize=3)
+    score.set(xlabel="step", ylabel=metric.words)
+    score.legend()
     rate.plot(steps, [epoch.lr for epoch in epochs], "o-", markersize=3)
     rate.set(xlabel="step", ylabel="learning rate")
     return figure
+
+
+def _drawn(started: RunStarted | None) -> Metric:
+    score, measured = (started.score, started.measured) if started else (RunStarted.score, RunStarted.measured)
+    return next((metric for metric in measured if metric.name != "loss"), score) if score.name == "loss" else score
 
 
 def _draw_losses(axes: "Axes", records: Sequence[Record], epochs: Sequence[Epoch]) -> None:
@@ -59,16 +67,16 @@ def _draw_losses(axes: "Axes", records: Sequence[Record], epochs: Sequence[Epoch
     axes.plot(*zip(*points, strict=True), color="C0", alpha=0.3, linewidth=0.7, label="training, each step")
     axes.plot(
         [e.step for e in epochs],
-        [e.train_loss for e in epochs],
+        [e.train["loss"] for e in epochs],
         "o-",
         color="C0",
         markersize=3,
         label="training, epoch",
     )
     axes.plot(
-        [e.step for e in epochs], [e.val_loss for e in epochs], "o-", color="C1", markersize=3, label="validation"
+        [e.step for e in epochs], [e.val["loss"] for e in epochs], "o-", color="C1", markersize=3, label="validation"
     )
-    axes.set(xlabel="step", ylabel="loss (nats a sample)", yscale="log")
+    axes.set(xlabel="step", ylabel="loss (mean per sample)", yscale="log")
     axes.legend()
 
 

@@ -1,6 +1,9 @@
 """What a run came to, from its journal."""
 
-from cnnlab.records import Epoch, RunEnded, RunStarted
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cnnlab.records import Epoch, Record, RunEnded, RunStarted
 from cnnlab.result import Result
 from cnnlab.tracking import RunDir, last, mlflow_run_id, read
 
@@ -8,12 +11,17 @@ from cnnlab.tracking import RunDir, last, mlflow_run_id, read
 def run_result(run: RunDir) -> Result:
     """The object that `train --json` prints; what is not known yet is None.
 
-    Losses are mean nats a sample, accuracies fractions in [0, 1]. Beside the keys that scripts rely on there is
-    `reason`, a sentence where the status is not "finished".
+    Losses are means per sample, accuracies fractions in [0, 1]. `train_...` and `val_...` are of the last epoch,
+    `best_val_...` and all `metrics` of the epoch whose weights are kept, `test_...` and `score` of these weights on the
+    test split. `reason` is a sentence if the status is not "finished".
     """
     records = read(run.journal_file)[0]
     started, epoch, ended = last(records, RunStarted), last(records, Epoch), last(records, RunEnded)
     config = run.created.config
+    names = [metric.name for metric in (started.measured if started else RunStarted.measured) if metric.name != "loss"]
+    val, best, test = (
+        dict(d) for d in (epoch.val if epoch else {}, ended.best if ended else {}, ended.test if ended else {})
+    )
     return Result(
         {
             "run_id": run.run_id,
@@ -26,12 +34,11 @@ def run_result(run: RunDir) -> Result:
             "epochs": epoch.epoch if epoch else 0,
             "steps": ended.step if ended else epoch and epoch.step,
             "best_epoch": ended and ended.best_epoch,
-            "train_loss": epoch and epoch.train_loss,
-            "val_loss": epoch and epoch.val_loss,
-            "val_accuracy": epoch and epoch.val_accuracy,
-            "best_val_accuracy": ended and ended.best_val_accuracy,
-            "test_loss": ended and ended.test_loss,
-            "test_accuracy": ended and ended.test_accuracy,
+            "train_loss": epoch and epoch.train["loss"],
+            "val_loss": val.get("loss"),
+            **{key: value for n in names for key, value in ((f"val_{n}", val.get(n)), (f"best_val_{n}", best.get(n)))},
+            "test_loss": test.get("loss"),
+            **{f"test_{name}": test.get(name) for name in names},
             "fit_seconds": ended and ended.fit_seconds,
             "images_per_second": ended and ended.images_per_second,
             "device": started and started.device,
@@ -40,5 +47,18 @@ def run_result(run: RunDir) -> Result:
             "weights_sha256": ended and ended.weights_sha256,
             "run_dir": str(run.path),
             "reason": ended.reason if ended else "",
+            "score": _score(started, test),
+            "metrics": {"train": _train_metrics(records, ended), "val": best, "test": test},
         }
     )
+
+
+def _score(started: RunStarted | None, test: Mapping[str, float]) -> dict[str, Any]:
+    score = started.score if started else RunStarted.score
+    return {"name": score.name, "value": test.get(score.name), "higher_is_better": score.higher_is_better}
+
+
+def _train_metrics(records: Sequence[Record], ended: RunEnded | None) -> dict[str, float]:
+    """Of the best epoch."""
+    epochs = (record for record in records if isinstance(record, Epoch))
+    return next((dict(epoch.train) for epoch in epochs if ended and epoch.epoch == ended.best_epoch), {})

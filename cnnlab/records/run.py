@@ -95,7 +95,7 @@ class RunStarted(Record):
     counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Split -> how many samples each class has, in the order of `classes`; empty if samples have no class."""
     notes: tuple[str, ...] = ()
-    """What was noticed about the data: what was skipped and why, which folder was taken for which split."""
+    """What is to be known of the data, in lines: the splits, the images per class, what was skipped and why."""
 
     def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
         return named(
@@ -176,11 +176,6 @@ class Epoch(Record):
     def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
         return _split_into(values, {"train": "train_", "val": "val_"})
 
-    train_loss = property(lambda self: self.train["loss"])
-    val_loss = property(lambda self: self.val["loss"])
-    train_accuracy = property(lambda self: self.train.get("accuracy"))
-    val_accuracy = property(lambda self: self.val.get("accuracy"))
-
     def mlflow_metrics(self) -> list[MetricRow]:
         train = {"epoch_loss" if name == "loss" else name: value for name, value in self.train.items()}
         values: dict[str, float | None] = {
@@ -236,10 +231,6 @@ class RunEnded(Ended):
     @classmethod
     def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
         return _split_into(values, {"best": "best_val_", "test": "test_"})
-
-    best_val_accuracy = property(lambda self: self.best.get("accuracy"))
-    test_accuracy = property(lambda self: self.test.get("accuracy"))
-    test_loss = property(lambda self: self.test.get("loss"))
 
     @property
     def best_score(self) -> float | None:

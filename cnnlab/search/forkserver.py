@@ -5,10 +5,43 @@ This module imports nothing heavy, so that the server can be started first and d
 
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def start() -> None:
     """Start it unless it runs; do nothing on a system that has none."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         multiprocessing.get_context("forkserver").set_forkserver_preload(["cnnlab.search.trials.workers"])
-        multiprocessing.forkserver.ensure_running()
+        with _in_a_folder_without_modules():
+            multiprocessing.resource_tracker.ensure_running()  # it would let Ctrl-C through again
+            with _ctrl_c_held_back():
+                multiprocessing.forkserver.ensure_running()
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """What is started within it never sees Ctrl-C, which a terminal sends to all: it ends when this process does."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _in_a_folder_without_modules() -> Iterator[None]:
+    """Python starts the server by `-c`, which searches the current folder first, where the user's `random.py` may be.
+
+    Its workers get the path and the current folder of this process.
+    """
+    here = os.getcwd()
+    os.chdir(os.path.dirname(sys.executable))  # as for the command itself, whose first place is its script's folder
+    try:
+        yield
+    finally:
+        os.chdir(here)

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from cnnlab.config import QUESTIONS, RunConfig, changed, flat
 from cnnlab.config.moved import PLACE, as_first_named
 from cnnlab.config.space import Params, Space
+from cnnlab.metrics import Metric
 from cnnlab.seeds import derive
 from cnnlab.tracking import as_word, studies_root
 
@@ -45,6 +46,11 @@ class Plan:
     """The run id of the sweep itself, known as soon as it has been made."""
     above: str = ""
     """The run id of the comparison that the sweep is a part of."""
+
+    @property
+    def score(self) -> Metric:
+        """What a trial's value is, and which way is better."""
+        return self.config.task.metric
 
     @property
     def folder(self) -> Path:

@@ -50,7 +50,7 @@ PRUNERS: dict[Pruner, Callable[[int], BasePruner]] = {
     "hyperband": lambda epochs: HyperbandPruner(min_resource=1, max_resource=max(2, epochs), reduction_factor=3),
     "patient": lambda epochs: PatientPruner(MedianPruner(n_startup_trials=4), patience=1),
 }
-"""Name -> a pruner for trials of that many epochs; each looks at the validation accuracy after an epoch."""
+"""Name -> a pruner for trials of that many epochs; each looks at the validation score after an epoch."""
 
 
 def check_sampler(name: Sampler, space: Space) -> None:

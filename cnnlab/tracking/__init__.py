@@ -1,8 +1,9 @@
 """The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
 
-from cnnlab.tracking.courier import Order, follow, follow_all, lower_priority, mark_dead, note_error
+from cnnlab.tracking.courier import Order, follow, follow_all, mark_dead, note_error
 from cnnlab.tracking.delivery import Delivery
 from cnnlab.tracking.journal import Journal, last, read
+from cnnlab.tracking.moved import correct, corrections, present_store
 from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id
 from cnnlab.tracking.run_dir import (
     RunDir,
@@ -28,6 +29,8 @@ __all__ = [
     "Order",
     "RunDir",
     "as_word",
+    "correct",
+    "corrections",
     "ensure_store",
     "find_run",
     "follow",
@@ -39,13 +42,13 @@ __all__ = [
     "list_studies",
     "list_trials",
     "load_progress",
-    "lower_priority",
     "mark_dead",
     "mlflow_run_id",
     "new_run_id",
     "note_error",
     "one_line",
     "open_store",
+    "present_store",
     "read",
     "resolve",
     "runs_root",

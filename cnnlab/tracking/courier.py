@@ -5,8 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from cnnlab.errors import InUse
@@ -23,6 +22,10 @@ DELIVERY_SECONDS = 3.0
 PATIENCE_SECONDS = 60.0
 """How long an ended run is tried again while the store does not answer."""
 LONGEST_PAUSE = 30.0
+FIRST_SECONDS = 5.0
+"""How long the first delivery waits, which may have to make the store: a training of a second is over by then."""
+SHARE = 0.03
+"""Of one core: what delivery may take while a training goes on."""
 
 Order: TypeAlias = tuple[RunDir, str]
 """A run and the store that it is to be delivered to."""
@@ -74,25 +77,45 @@ def follow(run: RunDir, uri: str, load_model: LoadModel, draw: Draw, patience: f
 
 
 def follow_all(orders: "SimpleQueue[Order | None]", load_model: LoadModel, draw: Draw) -> None:
-    """Deliver each run that is ordered, all at once, until None says that no more will be and the last one is done."""
+    """Deliver each run that is ordered, all at once, until None says that no more will be and the last one is done.
+
+    Until None comes a training goes on, and delivery keeps out of its way by resting: a process of low priority would
+    get no turn on a busy machine, and could not raise its priority again when somebody waits for it.
+    """
     following: list[Followed] = []
-    more = True
+    more, rest_ends = True, 0.0
     while more or following:
-        for order in _taken(orders, wait=not following):
+        rest = max(0.0, rest_ends - time.monotonic())
+        for order in _taken(orders, rest if following else None):
             if order is None:
-                more = False
-            elif order not in [(followed.run, followed.uri) for followed in following]:
+                more, rest_ends = False, 0.0
+                continue
+            if not rest_ends and more:
+                rest_ends = time.monotonic() + FIRST_SECONDS
+            if order not in [(followed.run, followed.uri) for followed in following]:
                 following.append(Followed(*order, load_model, draw))
+        if time.monotonic() < rest_ends:
+            continue
+        used = time.process_time()
         following = [followed for followed in following if followed.look(PATIENCE_SECONDS) is None]
-        if following:
-            time.sleep(POLL_SECONDS)
+        used = time.process_time() - used
+        rest_ends = time.monotonic() + (_rest(used) if more else POLL_SECONDS)
 
 
-def _taken(orders: "SimpleQueue[Order | None]", wait: bool) -> Iterator[Order | None]:
-    if wait:
-        yield orders.get()
-    while not orders.empty():
-        yield orders.get()
+def _rest(used: float) -> float:
+    """Seconds without work after so many seconds of work, while a training goes on.
+
+    Each delivery takes all there is, and no rest is longer than LONGEST_PAUSE: MLflow is never far behind.
+    """
+    return min(max(POLL_SECONDS, used / SHARE), LONGEST_PAUSE)
+
+
+def _taken(orders: "SimpleQueue[Order | None]", seconds: float | None) -> Iterator[Order | None]:
+    """The orders that are there, or the first that comes within so many seconds; None waits as long as it takes."""
+    with suppress(Empty):
+        yield orders.get(timeout=seconds)
+        while True:
+            yield orders.get_nowait()
 
 
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
@@ -121,13 +144,3 @@ def _death_of(run: RunDir, records: list[Record], at: float) -> Ended:
     """What the last record that knows says of it; the first line of every journal does."""
     deaths = (record.death(records, at, run.word) for record in reversed(records))
     return next(death for death in deaths if death)
-
-
-def lower_priority() -> None:
-    """Take the processor only when training leaves it idle."""
-    os.nice(19)
-    with suppress(OSError):
-        # a session of its own is a scheduling group of its own on Linux, whose share has to be lowered as a whole
-        Path("/proc/self/autogroup").write_text("19")
-    if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from cnnlab import __version__
+from cnnlab.errors import RunFailed
 from cnnlab.records import Ended, Record, RunEnded, RunStarted, milliseconds
 from cnnlab.tracking.journal import last, read
+from cnnlab.tracking.moved import artifact_folder, correct
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
 from cnnlab.tracking.store import import_mlflow, open_store
@@ -56,6 +58,7 @@ class Delivery:
     def client(self) -> "MlflowClient":
         if self._client is None:
             mlflow = import_mlflow()
+            correct(self.uri)
             mlflow.set_tracking_uri(self.uri)
             self._client = mlflow.MlflowClient(self.uri)
         return self._client
@@ -103,11 +106,17 @@ class Delivery:
         if progress.mlflow_run_id is None:
             return None
         try:
-            self.client.get_run(progress.mlflow_run_id)
+            run = self.client.get_run(progress.mlflow_run_id)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
+        if run.info.lifecycle_stage == "deleted":
+            self._refuse_deleted_experiment()
+            raise RunFailed(
+                f"this run was deleted in MLflow; to restore it: MLFLOW_TRACKING_URI={self.uri} mlflow runs restore "
+                f"--run-id {progress.mlflow_run_id}, then cnnlab sync {self.run.word}"
+            )
         return progress.mlflow_run_id
 
     def _find(self) -> str | None:
@@ -146,6 +155,7 @@ class Delivery:
         from mlflow.exceptions import MlflowException
 
         name = self.run.created.experiment
+        self._refuse_deleted_experiment()
         if experiment := self.client.get_experiment_by_name(name):
             return str(experiment.experiment_id)
         try:
@@ -156,13 +166,22 @@ class Delivery:
                 raise
             return str(experiment.experiment_id)
 
+    def _refuse_deleted_experiment(self) -> None:
+        """Raises RunFailed: MLflow keeps its name, and takes nothing for it."""
+        experiment = self.client.get_experiment_by_name(self.run.created.experiment)
+        if experiment is not None and experiment.lifecycle_stage == "deleted":
+            raise RunFailed(
+                f"MLflow's experiment {experiment.name!r} was deleted; to restore it: MLFLOW_TRACKING_URI={self.uri} "
+                f"mlflow experiments restore --experiment-id {experiment.experiment_id}, then cnnlab sync; new runs "
+                "can go elsewhere by --experiment-name"
+            )
+
     def _artifact_location(self, experiment: str) -> str | None:
         """Beside a SQLite database; a server knows its own place."""
         database = sqlite_file(self.uri)
         if database is None:
             return None
-        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in experiment)
-        return (database.parent / "artifacts" / safe).as_uri()
+        return artifact_folder(database, experiment).as_uri()
 
     def _start(self, mlflow_run: str, params: dict[str, str], tags: dict[str, str]) -> None:
         """Parameters and tags; after a resume the run is running again."""

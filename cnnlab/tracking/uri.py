@@ -22,6 +22,8 @@ def resolve(flag: str | None) -> str:
     name = "--tracking-uri" if flag else "MLFLOW_TRACKING_URI"
     if uri.lower() == "none":
         return "none"
+    head, colon, rest = uri.partition(":")
+    uri = head.lower() + colon + rest  # SQLAlchemy knows no "SQLite"
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme == "sqlite":
         path = uri.partition(":///")[2]

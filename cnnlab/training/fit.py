@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cnnlab.config import RunConfig
 from cnnlab.config.tasks import TASKS
-from cnnlab.data import Dataset
+from cnnlab.data import Dataset, describe
 from cnnlab.records import Record, RunStarted
 from cnnlab.training.checkpoint import Checkpoint
 from cnnlab.training.driver import Seat, drive
@@ -41,7 +41,7 @@ def fit(
     if start:
         position = Position.of(start.values["progress"])
         learner.load_state(start.tensors, start.values)
-    ledger = Ledger(config, describe(config, dataset, learner), learner.task.step_metrics, position)
+    ledger = Ledger(config, run_started(config, dataset, learner), learner.task.step_metrics, position)
     seats = {ROW: Seat(ledger, folder, tested)}
     said = drive(learner, seats)
     try:
@@ -51,7 +51,7 @@ def fit(
         said.close()
 
 
-def describe(config: RunConfig, dataset: Dataset, learner: Learner) -> RunStarted:
+def run_started(config: RunConfig, dataset: Dataset, learner: Learner) -> RunStarted:
     """The run as it starts."""
     return RunStarted(
         time=time.time(),
@@ -77,4 +77,6 @@ def describe(config: RunConfig, dataset: Dataset, learner: Learner) -> RunStarte
         score=config.task.metric,
         measured=TASKS[config.task.name].metrics,
         output_shape=learner.task.output_shape,
+        counts=dict(dataset.counts),
+        notes=tuple(describe(dataset)),
     )

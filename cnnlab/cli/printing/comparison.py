@@ -69,9 +69,11 @@ def print_contests(comparison: "Comparison") -> None:
 
 
 def interval_bar(low: float, mean: float, high: float, left: float, right: float) -> str:
-    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `; `◂` of one left of it."""
+    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `; `◂` or `▸` of one beside it."""
     if high < left:
         return "◂"
+    if low > right:
+        return "▸"
     scale = (BAR - 1) / (right - left) if right > left else 0.0
     a, at, b = (max(0, round((value - left) * scale)) for value in (low, mean, high))
     cells = [" "] * BAR
@@ -99,12 +101,11 @@ def _print_tables(found: "Verdicts") -> None:
 
 
 def _arms(found: "Verdicts", room: int | None) -> Any:
-    from cnnlab.comparison.verdicts import NEAR
-
-    columns = [found.question, "test, %", "95 % interval", "untuned", "to target", "diverged", "tuned"]
+    score = found.score
+    columns = [found.question, f"test{score.in_tables}", "95 % interval", "untuned", "to target", "diverged", "tuned"]
     rows: list[list[str]] = []
-    best = max((summary.mean for summary in found.summaries.values()), default=0.0)
-    near = [summary for summary in found.summaries.values() if best - summary.mean <= NEAR]
+    best = score.best(summary.mean for summary in found.summaries.values())
+    near = [s for s in found.summaries.values() if best is not None and score.gain(best, s.mean) <= score.in_sight]
     left, right = min((s.ci_low for s in near), default=0.0), max((s.ci_high for s in near), default=0.0)
     for arm in found.arms:
         summary, untuned = found.summaries.get(arm.name), found.untuned.get(arm.name)
@@ -112,9 +113,9 @@ def _arms(found: "Verdicts", room: int | None) -> Any:
         rows.append(
             [
                 arm.name,
-                f"{100 * summary.mean:.2f} ± {100 * summary.std:.2f}" if summary else "none",
+                f"{score.table(summary.mean)} ± {score.table(summary.std)}" if summary else "none",
                 bar or "",
-                f"{100 * untuned.mean:.2f}" if untuned else "none",
+                score.table(untuned.mean) if untuned else "none",
                 _steps(found, arm),
                 str(arm.infeasible or ""),
                 settings_text(arm.best_params),
@@ -122,7 +123,11 @@ def _arms(found: "Verdicts", room: int | None) -> Any:
         )
     table, kept = _fitted(columns, rows, SPARE, room)
     if found.target is not None:
-        steps = f"; steps to a validation accuracy of {found.target:.4f}, the median" if "to target" in kept else ""
+        steps = (
+            f"; steps to a validation {score.words} of {score.show(found.target)}, the median"
+            if "to target" in kept
+            else ""
+        )
         table.caption, table.caption_justify = f"± over {found.seeds} seeds{steps}", "left"
     return table
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from cnnlab.metrics import words_of
 from cnnlab.tracking import RunDir
 
 
@@ -32,10 +33,13 @@ def _print_panel(result: dict[str, Any]) -> None:
 
 def _lines(result: dict[str, Any]) -> list[tuple[str, str]]:
     lines = []
-    if result["test_accuracy"] is not None:
-        lines.append(("test accuracy", f"{result['test_accuracy']:.4f}  (loss {result['test_loss']:.4f})"))
+    score, metrics = result["score"], result["metrics"]
+    name = words_of(score["name"])
+    if score["value"] is not None:
+        loss = "" if score["name"] == "loss" else f"  (loss {metrics['test']['loss']:.4f})"
+        lines.append((f"test {name}", f"{score['value']:.4f}{loss}"))
     if result["best_epoch"]:
-        best = f"{result['best_epoch']} of {result['epochs']}, validation accuracy {result['best_val_accuracy']:.4f}"
+        best = f"{result['best_epoch']} of {result['epochs']}, validation {name} {metrics['val'][score['name']]:.4f}"
         lines.append(("best epoch", best))
     if result["fit_seconds"]:
         speed = f"{result['images_per_second']:,.0f} images/s on {result['device']} in {result['precision']}"

@@ -75,14 +75,23 @@ def _summary(findings: "Findings", seconds: float) -> Any:
     counts = counted(findings.slots)
     ended = ", ".join(f"{number} {name}" for name, number in counts.items() if name != "total" and number)
     if findings.best:
-        lead = findings.gain
-        against = f", trial 0 (as written) {findings.baseline:.4f}: {lead:+.4f}" if lead is not None else ""
-        table.add_row("validation", f"{findings.best.value:.4f}{against}")
+        table.add_row("validation", _against_the_baseline(findings))
         table.add_row("settings", Text(settings_text(findings.plan.searched(findings.best.config))))
         table.add_row("next", Text(f"cnnlab train mlruns/studies/{findings.plan.study}/best.yaml"))
     table.add_row("trials", f"{counts['total']} of {len(findings.slots)}: {ended or 'none ended'}; {seconds:.0f} s")
     table.add_row("report", Text(f"mlruns/studies/{findings.plan.study}/report/report.html"))
     return table
+
+
+def _against_the_baseline(findings: "Findings") -> str:
+    score, baseline = findings.plan.score, findings.baseline
+    assert findings.best
+    assert findings.best.value is not None
+    shown = score.show(findings.best.value)
+    if baseline is None:
+        return shown
+    lead = findings.best.value - baseline
+    return f"{shown}, trial 0 (as written) {score.show(baseline)}: {lead:+.{score.digits}f}"
 
 
 def _confirmation(findings: "Findings") -> Any:

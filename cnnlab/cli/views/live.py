@@ -47,7 +47,9 @@ class LiveView:
             self.live.update(self._render(self.started), refresh=True)
 
     def _render(self, started: RunStarted) -> RenderableType:
-        parts: list[RenderableType] = [Text(heading(started), style="bold"), self._bar(started)]
+        parts: list[RenderableType] = [Text(heading(started), style="bold")]
+        parts += [Text(line, style="dim") for line in started.notes]
+        parts.append(self._bar(started))
         parts.append(epoch_table(self.records, EPOCH_ROWS))
         parts.append(loss_curve(self.records, min(self.console.width, 100)))
         return Group(*parts)

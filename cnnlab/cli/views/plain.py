@@ -1,28 +1,36 @@
 """The progress of a run in plain lines, for logs."""
 
+from collections.abc import Mapping
+
 import click
 
+from cnnlab.metrics import Metric
 from cnnlab.records import Epoch, Record, RunStarted
 
 
 class PlainView:
-    """One line an epoch, no control codes: for logs."""
+    """One line per epoch, no control codes: for logs."""
 
     def __init__(self) -> None:
         self.epochs = 0
+        self.measured: tuple[Metric, ...] = ()
 
     def show(self, record: Record) -> None:
         if isinstance(record, RunStarted):
-            self.epochs = record.epochs
-            click.echo(heading(record), err=True)
+            self.epochs, self.measured = record.epochs, record.measured
+            for line in (heading(record), *record.notes):
+                click.echo(line, err=True)
         elif isinstance(record, Epoch):
             click.echo(
                 f"epoch {record.epoch}/{self.epochs}"
-                f"  train loss {record.train_loss:.4f} acc {record.train_accuracy:.4f}"
-                f"  val loss {record.val_loss:.4f} acc {record.val_accuracy:.4f}{'*' if record.best else ' '}"
+                f"  train {self._values(record.train)}  val {self._values(record.val)}{'*' if record.best else ' '}"
                 f"  lr {record.lr:.3g}  {record.images_per_second:,.0f} images/s",
                 err=True,
             )
+
+    def _values(self, values: Mapping[str, float]) -> str:
+        known = [metric for metric in self.measured if metric.name in values]
+        return " ".join(f"{metric.short} {values[metric.name]:.{metric.digits}f}" for metric in known)
 
 
 def heading(started: RunStarted) -> str:

@@ -62,7 +62,7 @@ def heading(plan: "Plan", layout: "Layout") -> str:
 
 
 def curve(slot: "Slot") -> str:
-    """The validation accuracies after each epoch in characters, from the lowest to the highest of them."""
+    """The validation scores after each epoch in characters, from the lowest to the highest of them."""
     values = list(slot.trial.intermediate_values.values()) if slot.trial else []
     if not values:
         return ""
@@ -84,7 +84,7 @@ class PlainSweepView:
             if slot.finished and (stage.name, slot.number) not in self.said:
                 self.said.add((stage.name, slot.number))
                 done = sum(name == stage.name for name, _ in self.said)
-                value = f" {slot.value:.4f}" if slot.value is not None else ""
+                value = f" {self.plan.score.show(slot.value)}" if slot.value is not None else ""
                 what = f"{stage.label(slot.number)}: {slot.state}{value}"
                 click.echo(
                     f"{done}/{len(state.slots)}  {what}  {settings_text(self.plan.searched(slot.config))}", err=True
@@ -151,10 +151,13 @@ class LiveSweepView:
         rows = [slot for slot in state.slots if slot.state == "running"]
         return _table("running", self.plan, rows, lambda slot: f"epoch {(slot.trial and slot.trial.last_step) or 0}")
 
+    def _value(self, slot: "Slot") -> str:
+        return "" if slot.value is None else self.plan.score.show(slot.value)
+
     def _best(self, state: "SweepState") -> Any:
         from cnnlab.search.studies import best_first
 
-        return _table("best", self.plan, best_first(state.slots)[:5], lambda slot: f"{slot.value:.4f}")
+        return _table("best", self.plan, best_first(state.slots, self.plan.score)[:5], self._value)
 
 
 def _table(title: str, plan: "Plan", slots: "list[Slot]", what: "Callable[[Slot], str]") -> Any:

@@ -11,6 +11,7 @@ from optuna.study import Study
 from cnnlab.config import changed
 from cnnlab.config.space import Dimension, Params, Range
 from cnnlab.errors import BadInput
+from cnnlab.metrics import Metric
 from cnnlab.records import RunEnded
 from cnnlab.result import Result
 from cnnlab.search.encoding import dimension_named, from_optuna
@@ -81,13 +82,13 @@ class Findings:
         """By how much the best is better than the experiment as written."""
         if self.best is None or self.best.value is None or self.baseline is None:
             return None
-        return self.best.value - self.baseline
+        return self.plan.score.gain(self.best.value, self.baseline)
 
 
 def findings_of(plan: Plan) -> Findings:
     """Read a plan's study."""
     slots = slots_of(Search(plan))
-    best = next(iter(best_first(slots)), None)
+    best = next(iter(best_first(slots, plan.score)), None)
     importances = _importances(plan, slots)
     return Findings(
         plan=plan,
@@ -105,7 +106,7 @@ def params_of(plan: Plan, slot: Slot) -> Params:
 
 
 def sweep_result(findings: Findings, seconds: float) -> Result:
-    """The object that `sweep --json` prints. Values are validation accuracies, fractions in [0, 1].
+    """The object that `sweep --json` prints. Values are validation scores, as `score` says.
 
     Beside the keys that scripts rely on: `baseline`, the value of trial 0; `gain`, the best's lead over it;
     `confirmed`, how the best did on fresh seeds; `importances`.
@@ -126,6 +127,11 @@ def sweep_result(findings: Findings, seconds: float) -> Result:
                 "params": plan.searched(best.config),
                 "run_id": run.run_id if run and run.journal_file.exists() else None,
             },
+            "score": {
+                "name": plan.score.name,
+                "value": best and best.value,
+                "higher_is_better": plan.score.higher_is_better,
+            },
             "seconds": seconds,
             "warnings": [advice.text for advice in findings.warnings],
             "baseline": findings.baseline,
@@ -139,9 +145,9 @@ def sweep_result(findings: Findings, seconds: float) -> Result:
     )
 
 
-def feasible(slots: list[Slot]) -> Study:
+def feasible(slots: list[Slot], score: Metric) -> Study:
     """A study of its own with the trials that were trained to their end or pruned."""
-    study = optuna.create_study(direction="maximize")
+    study = optuna.create_study(direction=score.direction)
     study.add_trials([slot.trial for slot in slots if slot.state in ("complete", "pruned") and slot.trial])
     return study
 
@@ -170,7 +176,7 @@ def _importances(plan: Plan, slots: list[Slot]) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = optuna.importance.get_param_importances(feasible(complete))
+            found = optuna.importance.get_param_importances(feasible(complete, plan.score))
         except (RuntimeError, ValueError):  # no variance, or no parameter that all trials have
             return {}
     return {dimension_named(plan.space, name).name: float(share) for name, share in found.items()}

@@ -15,7 +15,7 @@ from cnnlab.search.studies.claims import claim
 from cnnlab.search.studies.optuna_internals import public_trial
 from cnnlab.search.trials.stages import Search
 from cnnlab.search.trials.workers import Layout, with_threads
-from cnnlab.training import fit
+from cnnlab.training import configure_process, fit
 
 PIECE_SECONDS = 3.0
 
@@ -42,7 +42,7 @@ def preview(plan: Plan, layout: Layout, most: int = 5) -> Preview:
 
 def _first(search: Search, most: int) -> list[dict[str, Any]]:
     """The first trials as the sampler draws them as long as none has ended."""
-    study = optuna.create_study(direction="maximize")
+    study = optuna.create_study(direction=search.plan.score.direction)
     wanted = min(most, search.wanted)
     paths = [dimension.path for dimension in search.plan.space.dimensions]
     found = []
@@ -56,6 +56,7 @@ def _first(search: Search, most: int) -> list[dict[str, Any]]:
 
 def _trial_seconds(config: RunConfig) -> float:
     prepared = prepare(config)
+    configure_process(prepared.learner.operator_threads)
     began, done, steps = time.perf_counter(), 0, 0
     with closing(fit(config, prepared.dataset, prepared.learner)) as records:
         for record in records:

@@ -21,7 +21,7 @@ PLOTS: dict[str, tuple[str, str]] = {
     "slice": ("plot_slice", "Each hyperparameter alone"),
     "parallel": ("plot_parallel_coordinate", "All hyperparameters of each trial"),
     "contour": ("plot_contour", "Hyperparameters two by two"),
-    "curves": ("plot_intermediate_values", "Validation accuracy after each epoch"),
+    "curves": ("plot_intermediate_values", "Validation score after each epoch"),
     "timeline": ("plot_timeline", "Which trial ran when"),
 }
 """File -> the function of optuna.visualization that draws it, and its heading."""
@@ -50,7 +50,7 @@ def write_report(findings: Findings) -> list[Path]:
     files = [_write_trials(findings, folder / "trials.csv")]
     if findings.best:
         files.append(_write_best(findings, findings.plan.folder / "best.yaml"))
-    study = feasible(findings.slots)
+    study = feasible(findings.slots, findings.plan.score)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna's, that its matplotlib plots are experimental
         files += _draw(study, findings, folder)
@@ -61,10 +61,12 @@ def write_report(findings: Findings) -> list[Path]:
 def _write_best(findings: Findings, path: Path) -> Path:
     """The best trial as an experiment that repeats it."""
     assert findings.best
+    assert findings.best.value is not None
+    score = findings.plan.score
     config = RunConfig.model_validate(findings.best.config)
     heading = (
         f"# The best of {len(findings.slots)} trials of the study {findings.plan.study}: trial {findings.best.number}, "
-        f"validation accuracy {findings.best.value:.4f}.\n"
+        f"validation {score.words} {score.show(findings.best.value)}.\n"
     )
     path.write_text(heading + to_yaml(config), encoding="utf-8")
     return path

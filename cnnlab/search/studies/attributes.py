@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
-SLOT, ATTEMPT, CAUSE, RETRY, INFEASIBLE, OWNER, RUN_DIR, CONFIG = (
-    f"cnnlab:{key}" for key in ("slot", "attempt", "cause", "retry", "infeasible", "owner", "run_dir", "config")
+SLOT, ATTEMPT, CAUSE, RETRY, REASON, INFEASIBLE, OWNER, RUN_DIR, CONFIG, SCORES = (
+    f"cnnlab:{key}"
+    for key in ("slot", "attempt", "cause", "retry", "reason", "infeasible", "owner", "run_dir", "config", "scores")
 )
 """Of a trial; CAUSE is why it failed, RETRY whether there is to be another attempt."""
-TEST_ACCURACY, HISTORY = "cnnlab:test_accuracy", "cnnlab:history"
-"""Of a trial of the confirmation: what it reached on the test split, and its CurvePoint after each epoch."""
+TEST_SCORE, HISTORY = "cnnlab:test_accuracy", "cnnlab:history"
+"""Of a trial of the confirmation: its score on the test split, whatever the score is, and its CurvePoint after each
+epoch."""
 
 IDENTITY = "cnnlab:identity"
 """Of a study: what it was made for."""
@@ -24,4 +26,5 @@ class CurvePoint(NamedTuple):
     seconds: float
     """Of that epoch alone."""
     train_loss: float
-    val_accuracy: float
+    val: float
+    """The validation score."""

@@ -1,6 +1,6 @@
 """Processes share the slots of a study: each claims one, works on it, and records how it ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -9,7 +9,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from cnnlab.search.studies.attributes import OWNER, SLOT
+from cnnlab.search.studies.attributes import CAUSE, INFEASIBLE, OWNER, REASON, RETRY, SLOT
 from cnnlab.search.studies.database import Attempt, Database
 from cnnlab.search.studies.optuna_internals import id_of, storage_of, study_id_of
 from cnnlab.search.studies.owners import this_process
@@ -65,23 +65,29 @@ def claim(study: Study, wanted: int, first_params: FirstParams) -> Slot | None:
     return slot
 
 
-def tell(study: Study, trial: Trial, state: TrialState, value: float | None = None, **attrs: Any) -> None:
-    """Record how the trial ended, unless another process has already declared it dead."""
+def tell(
+    study: Study, trial: Trial, state: TrialState, value: float | None = None, noted: Mapping[str, Any] | None = None
+) -> None:
+    """Record how the trial ended, unless another process has already declared it dead.
+
+    Args:
+        noted: user attributes of the trial.
+    """
     with suppress(UpdateFinishedTrialError, ValueError):
-        for key, item in attrs.items():
-            trial.set_user_attr(f"cnnlab:{key}", item)
+        for key, item in (noted or {}).items():
+            trial.set_user_attr(key, item)
         study.tell(trial, value, state)
 
 
-def infeasible(study: Study, trial: Trial, reason: str) -> None:
+def infeasible(study: Study, trial: Trial, reason: str, worst: float) -> None:
     """Tell the sampler the worst value there is, so that it stays away; it is never counted among the results."""
-    tell(study, trial, TrialState.COMPLETE, 0.0, infeasible=reason)
+    tell(study, trial, TrialState.COMPLETE, worst, {INFEASIBLE: reason})
 
 
 def give_back(study: Study, trial: Trial, slot: Slot, cause: str, retries: int, reason: str = "") -> None:
     """Let whoever claims the slot next go on with the trial; if it crashed, at most `retries` times."""
     again = cause != "crashed" or crashes(study_slots(study, slot.number + 1)[slot.number]) < retries
-    tell(study, trial, TrialState.FAIL, None, cause=cause, retry=again, reason=reason)
+    tell(study, trial, TrialState.FAIL, None, {CAUSE: cause, RETRY: again, REASON: reason})
 
 
 def _is_ready(slot: Slot) -> bool:

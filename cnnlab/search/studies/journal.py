@@ -103,6 +103,7 @@ class SweepJournal:
                 pruner=plan.pruner,
                 seeds=plan.seeds,
                 space=plan.space.to_json(),
+                score=plan.score,
             )
         )
 
@@ -118,7 +119,8 @@ class SweepJournal:
                         trial=slot.number,
                         state=slot.state,
                         value=slot.value,
-                        best_value=max(values, default=None),
+                        best_value=self.plan.score.best(values),
+                        score=self.plan.score.name,
                         settings=self.plan.searched(slot.config),
                     )
                 )
@@ -127,7 +129,7 @@ class SweepJournal:
         """Write what the sweep has come to: its last word, until it goes on."""
         done = sum(slot.finished for slot in found)
         status: Status = "finished" if done == len(found) else "interrupted"
-        best = next(iter(best_first(found)), None)
+        best = next(iter(best_first(found, self.plan.score)), None)
         self._write(
             SweepEnded(
                 time=time.time(),

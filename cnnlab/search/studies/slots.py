@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from optuna.trial import FrozenTrial, TrialState
 
+from cnnlab.metrics import Metric
 from cnnlab.search.studies.attributes import ATTEMPT, CAUSE, CONFIG, INFEASIBLE, RETRY, RUN_DIR, SLOT
 
 State: TypeAlias = Literal["waiting", "running", "complete", "pruned", "infeasible", "failed"]
@@ -92,10 +93,10 @@ def crashes(slot: Slot) -> int:
     return sum(trial.user_attrs.get(CAUSE) == "crashed" for trial in slot.attempts)
 
 
-def best_first(found: Iterable[Slot]) -> list[Slot]:
+def best_first(found: Iterable[Slot], score: Metric) -> list[Slot]:
     """The complete trials, best value first; of equals the earlier one."""
     complete = [slot for slot in found if slot.value is not None]
-    return sorted(complete, key=lambda slot: (-(slot.value or 0.0), slot.number))
+    return sorted(complete, key=lambda slot: (score.rank(slot.value), slot.number))
 
 
 def counted(found: Sequence[Slot]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 from cnnlab.config import RunConfig, as_config, flat
 from cnnlab.config.space import Params, Space
 from cnnlab.errors import BadInput
+from cnnlab.metrics import Metric
 from cnnlab.search.encoding import distribution, from_optuna, nearest_inside, optuna_name, to_optuna
 from cnnlab.search.plan import Plan, differences, what_it_is
 from cnnlab.search.samplers import check_sampler
@@ -43,7 +44,7 @@ def enter(plan: Plan) -> tuple[Plan, Study]:
     Raises:
         BadInput: the study was made for another experiment or another space; says what differs.
     """
-    study = open_or_make(plan.study, plan.storage)
+    study = open_or_make(plan.study, plan.storage, plan.score)
     known = study.user_attrs
     if IDENTITY not in known:
         study.set_user_attr(IDENTITY, plan.identity())
@@ -55,10 +56,10 @@ def enter(plan: Plan) -> tuple[Plan, Study]:
     return replace(plan, parent=known.get(PARENT, "")), study
 
 
-def open_or_make(name: str, storage: str) -> Study:
-    """The study of this name in a storage, higher values better."""
+def open_or_make(name: str, storage: str, score: Metric) -> Study:
+    """The study of this name in a storage, made if there is none; which values are better is up to the score."""
     return optuna.create_study(
-        study_name=name, storage=open_storage(storage), direction="maximize", load_if_exists=True
+        study_name=name, storage=open_storage(storage), direction=score.direction, load_if_exists=True
     )
 
 
@@ -94,7 +95,7 @@ def extend(plan: Plan, old: str, storage: str | None) -> None:
     if study.get_trials(deepcopy=False):
         return
     copied = 0  # slot 0 is for the experiment as written, which is still to be trained if it was not
-    for slot in study_slots(open_or_make(old, before.storage), before.trials):
+    for slot in study_slots(open_or_make(old, before.storage, before.score), before.trials):
         if slot.trial is None or slot.state not in ("complete", "pruned", "infeasible"):
             continue
         params = from_optuna(before.space, dict(slot.trial.params))

@@ -51,7 +51,7 @@ class SweepState:
     @property
     def best(self) -> Slot | None:
         """The best complete trial so far."""
-        return next(iter(best_first(self.slots)), None)
+        return next(iter(best_first(self.slots, self.stage.plan.score)), None)
 
     def _count(self, state: str) -> int:
         return sum(slot.state == state for slot in self.slots)
@@ -88,7 +88,7 @@ def run_trials(
 
 def _run(stage: Stage, layout: Layout, stop: Interrupted) -> Iterator[SweepState]:
     stage = with_threads(stage, layout.threads)
-    base = open_or_make(stage.study, stage.plan.storage)
+    base = open_or_make(stage.study, stage.plan.storage, stage.plan.score)
     watch, began = Watch(), time.monotonic()
 
     def look() -> SweepState:

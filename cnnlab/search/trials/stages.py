@@ -183,13 +183,13 @@ def slots_of(stage: Stage) -> list[Slot]:
     """A stage's study as it stands; all slots wait if it has not been made."""
     if not study_exists(stage.study, stage.plan.storage):
         return [Slot(number, ()) for number in range(stage.wanted)]
-    return study_slots(open_or_make(stage.study, stage.plan.storage), stage.wanted)
+    return study_slots(open_or_make(stage.study, stage.plan.storage, stage.plan.score), stage.wanted)
 
 
 def confirmation_of(plan: Plan) -> Confirmation | None:
     """Of the best trials so far and the experiment as written; None if nothing is to be confirmed."""
     found = slots_of(Search(plan))
-    ranked = best_first(found)[: plan.confirm]
+    ranked = best_first(found, plan.score)[: plan.confirm]
     if not ranked:
         return None
     if found[0].state == "complete" and found[0] not in ranked:

@@ -16,10 +16,11 @@ from cnnlab.config import QUESTIONS, DataConfig, RunConfig
 from cnnlab.config.space_reading import corners, fit_to_data
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, CnnlabError
+from cnnlab.metrics import Metric
 from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.run import Stopped, create_run, prepare, record_run
 from cnnlab.search.plan import Plan
-from cnnlab.search.studies.attributes import CONFIG, RUN_DIR, CurvePoint
+from cnnlab.search.studies.attributes import CONFIG, HISTORY, RUN_DIR, SCORES, TEST_SCORE, CurvePoint
 from cnnlab.search.studies.claims import give_back, infeasible, tell
 from cnnlab.search.studies.optuna_internals import public_trial, storage_of
 from cnnlab.search.studies.owners import beating
@@ -27,6 +28,7 @@ from cnnlab.search.studies.slots import Slot
 from cnnlab.search.studies.study import open_study
 from cnnlab.search.trials.stages import Stage, TrialRun
 from cnnlab.tracking import Journal, RunDir, last, read
+from cnnlab.training import configure_process
 
 Interrupted = Callable[[], bool]
 """Whether to stop as soon as a checkpoint is sealed."""
@@ -101,11 +103,11 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
                     score = yield from _train(stage, slot, training, parent, watcher, interrupted)
                     scores.append(score)
             kept = _history(trainings[0]) if stage.name == "confirm" else {}
-            tell(study, trial, TrialState.COMPLETE, statistics.fmean(scores), scores=scores, **kept)
+            tell(study, trial, TrialState.COMPLETE, statistics.fmean(scores), {SCORES: scores, **kept})
         except _Pruned:
             tell(study, trial, TrialState.PRUNED)
         except _Infeasible as error:
-            infeasible(study, trial, str(error))
+            infeasible(study, trial, str(error), stage.plan.score.worst)
         except (_Interrupted, GeneratorExit) as stop:
             give_back(study, trial, slot, "interrupted", stage.plan.retries)
             if isinstance(stop, GeneratorExit):
@@ -119,27 +121,28 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
 def _train(
     stage: Stage, slot: Slot, training: TrialRun, parent: str, trial: Trial | None, interrupted: Interrupted
 ) -> Generator[Record, None, float]:
-    """Train one network to its end, from where an earlier attempt left it; returns its best validation accuracy.
+    """Train one network to its end, from where an earlier attempt left it; returns its best validation score.
 
     Args:
         parent: the run above this one in MLflow.
-        trial: is told the accuracy after each epoch and asked whether to prune; None for the later seeds.
+        trial: is told the score after each epoch and asked whether to prune; None for the later seeds.
     """
     run = _run_of(stage, slot, training.config, training.directory, parent)
     known = _epochs(run)
     for epoch in known:
-        _report(trial, epoch)
+        _report(trial, epoch, stage.plan.score)
     ended = last(read(run.journal_file)[0], RunEnded)
     if ended and ended.status == "finished" and ended.best_score is not None:
         return ended.best_score
     prepared = prepare(training.config, _dataset_of(training.config))
+    configure_process(prepared.learner.operator_threads)
     with closing(record_run(prepared, run, tested=stage.tested)) as records:
         for record in records:
             yield record
             if interrupted():
                 raise _Interrupted
             if isinstance(record, Epoch) and record.epoch > len(known):
-                _report(trial, record)
+                _report(trial, record, stage.plan.score)
                 _prune(trial, record, records)
             if isinstance(record, RunEnded):
                 ended = record
@@ -150,11 +153,12 @@ def _train(
 
 
 def _history(training: TrialRun) -> dict[str, Any]:
-    """What other machines, which have not got the run, have to know of it: its test accuracy and its curve."""
+    """What other machines, which have not got the run, have to know of it: its test score and its curve."""
     run = RunDir(training.directory)
     ended = last(read(run.journal_file)[0], RunEnded)
-    curve = [CurvePoint(e.step, round(e.seconds, 4), round(e.train_loss, 6), e.val_accuracy) for e in _epochs(run)]
-    return {"test_accuracy": ended and ended.test_accuracy, "history": curve}
+    score = training.config.task.metric.name
+    curve = [CurvePoint(e.step, round(e.seconds, 4), round(e.train["loss"], 6), e.val[score]) for e in _epochs(run)]
+    return {TEST_SCORE: ended and ended.test_score, HISTORY: curve}
 
 
 def _dataset_of(config: RunConfig) -> Dataset:
@@ -195,10 +199,10 @@ def _parent_of(stage: Stage, slot: Slot, trainings: list[TrialRun], scores: list
         return
     run = _run_of(stage, slot, trainings[0].config, _folder(trainings), stage.plan.parent, kind=SEEDS)
     with run.hold(), Journal(run.journal_file) as journal:
-        ended = RunEnded(time.time(), "finished", "", 0, 0)
+        ended = RunEnded(time.time(), "finished", "", 0, 0, score=stage.plan.score.name)
         try:
             yield run.run_id
-            ended = replace(ended, best={"accuracy": statistics.fmean(scores)})
+            ended = replace(ended, best={ended.score: statistics.fmean(scores)})
         except _Pruned:
             ended = replace(ended, status="pruned", reason="pruned while its first seed was trained")
             raise
@@ -216,9 +220,9 @@ def _epochs(run: RunDir) -> list[Epoch]:
     return [record for record in read(run.journal_file)[0] if isinstance(record, Epoch)]
 
 
-def _report(trial: Trial | None, epoch: Epoch) -> None:
+def _report(trial: Trial | None, epoch: Epoch, score: Metric) -> None:
     if trial:
-        trial.report(epoch.val_accuracy, epoch.epoch)
+        trial.report(epoch.val[score.name], epoch.epoch)
 
 
 def _prune(trial: Trial | None, epoch: Epoch, records: Generator[Record, None, None]) -> None:

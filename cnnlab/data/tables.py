@@ -1,0 +1,179 @@
+"""Images whose classes are in a table: labels.csv, or train.csv as competitions have it."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from cnnlab.data.listing import Listing, listing
+from cnnlab.data.names import SPLITS, split_named
+from cnnlab.data.pictures import SUFFIXES, on_disk
+from cnnlab.data.tree import Tree
+from cnnlab.errors import BadInput
+
+CLASS_COLUMNS = (
+    *("label", "labels", "class", "classes", "classname", "category", "target", "y"),
+    *("species", "breed", "diagnosis", "dx"),
+)
+"""Headers of the class where a table has more than two columns, without regard to case and punctuation."""
+SPLIT_COLUMNS = ("split", "set", "dataset", "subset", "partition")
+TRIED = 50
+"""Rows by which a column is known to name images."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that lists images."""
+
+    path: Path
+    rows: list[tuple[str, str, str]]
+    """File, class and the split that the row says, if any."""
+
+
+def list_table(tree: Tree, top: Path) -> tuple[Listing, list[Path]] | None:
+    """The images that tables at the top list, and the tables; None if there are none, or the folders say the same.
+
+    Each row is an image, with or without its extension, anywhere below the top. Its split is what a column of that name
+    says, else what the table's name means, else the folder that the image is in if there are such folders, else train.
+    Beside a table `labels.csv` no other is used.
+
+    Raises:
+        BadInput: a table cannot be read, an image is not there or means several files, or two tables list one split.
+    """
+    paths = [path for path in tree.look(top).files if path.suffix.lower() in (".csv", ".tsv")]
+    paths = [path for path in paths if "submission" not in path.name.lower()]
+    paths = [path for path in paths if path.stem.lower() == "labels"] or paths
+    if not paths:
+        return None
+    known = _Files(tree, top)
+    tables = [table for path in paths if (table := _table(tree, known, path))]
+    if all(_as_folders(known, table) for table in tables):
+        return None
+    named = _by_split(top, known, tables)
+    used = {path for some in named.values() for path, _ in some}
+    tree.notes.append(f"classes are those in {', '.join(table.path.name for table in tables)}")
+    tree.pass_over([path for path in known.images if path not in used], "in no table")
+    listed = listing({split: [(on_disk(p), label) for p, label in named[split]] for split in SPLITS if split in named})
+    return listed, [table.path for table in tables]
+
+
+def _as_folders(known: "_Files", table: Table) -> bool:
+    """Whether the class of each image is its folder's name, so that the table says nothing new."""
+    return all((path := known.find(name)) is not None and path.parent.name == label for name, label, _ in table.rows)
+
+
+def _by_split(top: Path, known: "_Files", tables: list[Table]) -> dict[str, list[tuple[Path, str]]]:
+    named: dict[str, list[tuple[Path, str]]] = {}
+    sources: dict[str, Path] = {}
+    for table in tables:
+        found = [_existing(known, table, name) for name, _, _ in table.rows]
+        for path, (_, label, _), split in zip(found, table.rows, _splits(top, table, found), strict=True):
+            if sources.setdefault(split, table.path) != table.path:
+                raise BadInput(
+                    f"data.root: {sources[split]} and {table.path} both list images of {split}; "
+                    "name the one to be used labels.csv"
+                )
+            named.setdefault(split, []).append((path, label))
+    if "train" not in named:
+        raise BadInput(f"data.root: {tables[0].path} lists no training images")
+    return named
+
+
+def _splits(top: Path, table: Table, paths: list[Path]) -> list[str]:
+    if any(said for _, _, said in table.rows):
+        return [split_named(said) or "train" for _, _, said in table.rows]
+    own = split_named(table.path.stem.lower().replace("labels", "").replace("metadata", ""))
+    folders = [split_named(path.relative_to(top).parts[0]) for path in paths]
+    if own or not {"train"} < set(folders) or None in folders:
+        return [own or "train"] * len(paths)
+    return [split or "train" for split in folders]
+
+
+def _existing(known: "_Files", table: Table, name: str) -> Path:
+    path = known.find(name)
+    if path is None:
+        why = "means several files" if known.several(name) else "is not there"
+        raise BadInput(f"data.root: the image {name} in {table.path} {why}")
+    return path
+
+
+class _Files:
+    """The images below a folder by whatever a table may call them."""
+
+    def __init__(self, tree: Tree, top: Path) -> None:
+        self.images = [path for path in tree.files(top) if path.suffix.lower() in SUFFIXES]
+        self._paths: dict[str, set[Path]] = {}
+        for path in self.images:
+            inside = path.relative_to(top)
+            for name in {str(inside), str(inside.with_suffix("")), path.name, path.stem}:
+                self._paths.setdefault(name, set()).add(path)
+
+    def find(self, name: str) -> Path | None:
+        """The one image of this name."""
+        found = self._paths.get(_plain(name), set())
+        return next(iter(found)) if len(found) == 1 else None
+
+    def several(self, name: str) -> bool:
+        """Whether the name means more than one."""
+        return len(self._paths.get(_plain(name), ())) > 1
+
+    def known(self, name: str) -> bool:
+        """Whether the name means any."""
+        return _plain(name) in self._paths
+
+
+def _plain(name: str) -> str:
+    return name.strip().replace("\\", "/").removeprefix("./")
+
+
+def _table(tree: Tree, known: _Files, path: Path) -> Table | None:
+    """None for a table that lists no images, or whose class column is not known, which is noted."""
+    rows = [row for row in _rows(path) if any(cell.strip() for cell in row)]
+    body = rows[1 : TRIED + 1] or rows[:1]
+    columns = range(min((len(row) for row in body), default=0))
+    hits = {column: sum(known.known(row[column]) for row in body) for column in columns}
+    image = max(hits, key=lambda column: hits[column], default=None)
+    if image is None or hits[image] < len(body) / 2 or len(columns) < 2:
+        return None
+    header = [_word(cell) for cell in rows[0]] if not known.known(rows[0][image]) else []
+    others = [column for column in columns if column != image]
+    named = (column for column in others if header[column : column + 1] and header[column] in SPLIT_COLUMNS)
+    split = next((column for column in named if all(split_named(row[column]) for row in body)), None)
+    left = [column for column in others if column != split]
+    label = (
+        left[0]
+        if len(left) == 1
+        else next((header.index(word) for word in CLASS_COLUMNS if word in header and header.index(word) in left), None)
+    )
+    if label is None:
+        tree.notes.append(
+            f"passed over: {path.name} lists images, but none of its {len(columns)} columns is known to be the class; "
+            "call one label, or give a labels.csv with two columns"
+        )
+        return None
+    return Table(path, list(_cells(path, rows, len(header) > 0, image, label, split)))
+
+
+def _cells(
+    path: Path, rows: list[list[str]], header: bool, image: int, label: int, split: int | None
+) -> Iterator[tuple[str, str, str]]:
+    for number, row in enumerate(rows[header:], 1 + header):
+        if len(row) <= max(image, label, split or 0) or not row[label].strip():
+            raise BadInput(f"data.root: {path} has no class in row {number} ({','.join(row)[:60]})")
+        yield row[image], row[label].strip(), "" if split is None else row[split].strip()
+
+
+def _word(cell: str) -> str:
+    return "".join(character for character in cell.lower() if character.isalnum())
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            beginning = list(islice(file, 2))
+            file.seek(0)
+            delimiter = max(",;\t", key=lambda mark: min((line.count(mark) for line in beginning), default=0))
+            return list(csv.reader(file, delimiter=delimiter))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"data.root: {path} cannot be read as a table ({error})") from None

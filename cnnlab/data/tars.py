@@ -1,0 +1,107 @@
+"""Tar archives as WebDataset has them: members `key.jpg` and `key.cls` side by side."""
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from cnnlab.data.dataset import Source
+from cnnlab.data.kinds import odd_kind
+from cnnlab.data.labels import numbered
+from cnnlab.data.listing import Listing, read_pictures
+from cnnlab.data.names import SPLITS, is_junk
+from cnnlab.data.parquet import split_of
+from cnnlab.data.pictures import SUFFIXES, Picture
+from cnnlab.errors import BadInput
+
+ENDINGS = (".tar", ".tar.gz", ".tgz")
+CLASS_ENDINGS = ("cls", "class", "label", "target", "txt")
+JSON_KEYS = ("label", "cls", "class", "target")
+NAMES = "classnames.txt"
+"""Beside the archives: the name of class 0, 1 .., one a line."""
+
+
+def is_tar(path: Path) -> bool:
+    """By its name."""
+    return path.name.lower().endswith(ENDINGS)
+
+
+def read_tars(paths: Sequence[Path], top: Path, side: int, skip_broken: bool, names: Path | None = None) -> Source:
+    """Pictures of (3, side, side), splits by the names of the archives or of their folders.
+
+    Raises:
+        BadInput: naming an archive that is not whole, or a picture in it without a class.
+    """
+    by_split: dict[str, list[tuple[Picture, str]]] = {}
+    for path in paths:
+        by_split.setdefault(split_of(path), []).extend(_samples(path))
+    if not by_split.get("train"):
+        raise BadInput(f"data.root: {top} has no archive of training pictures with classes; unpack plain ones first")
+    found = {split: by_split[split] for split in SPLITS if split in by_split}
+    whole = all(re.fullmatch(r"-?\d+", label) for some in found.values() for _, label in some)
+    labels = {split: np.array([int(label) if whole else label for _, label in some]) for split, some in found.items()}
+    called = names.read_text(encoding="utf-8").splitlines() if names else []
+    classes, numbers = numbered(
+        labels,
+        paths[0],
+        lambda value: called[value] if isinstance(value, int) and 0 <= value < len(called) else str(value),
+    )
+    listed = Listing(classes, {split: ([p for p, _ in some], numbers[split].tolist()) for split, some in found.items()})
+    return read_pictures(listed, top, side, skip_broken)
+
+
+def _samples(path: Path) -> list[tuple[Picture, str]]:
+    """The pictures of an archive with what says their classes."""
+    pictures: dict[str, Picture] = {}
+    labels: dict[str, str] = {}
+    try:
+        with tarfile.open(path) as archive:
+            packed = archive.fileobj is not None and not path.name.lower().endswith(".tar")
+            for member in archive:
+                if not member.isfile() or any(is_junk(part) for part in Path(member.name).parts):
+                    continue
+                folder, _, name = member.name.rpartition("/")
+                stem, _, ending = name.partition(".")
+                key, ending = f"{folder}/{stem}", ending.lower()
+                if f".{ending.rpartition('.')[2]}" in SUFFIXES:
+                    opened = partial(io.BytesIO, _content(archive, member)) if packed else partial(_part, path, member)
+                    pictures[key] = Picture(f"{path}, {member.name}", opened)
+                elif ending in CLASS_ENDINGS:
+                    labels[key] = _content(archive, member).decode().strip()
+                elif ending == "json" and (label := _json_label(_content(archive, member))) is not None:
+                    labels.setdefault(key, label)
+    except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError) as error:
+        why = odd_kind(path) or error
+        raise BadInput(f"data.root: {path} cannot be read as a tar archive ({why}); get it again") from None
+    if without := sorted(pictures.keys() - labels.keys()):
+        raise BadInput(
+            f"data.root: {pictures[without[0]].name} has no class beside it ({without[0].rpartition('/')[2]}.cls); "
+            "unpack archives that are not WebDataset's first"
+        )
+    return [(picture, labels[key]) for key, picture in pictures.items()]
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    return file.read() if file else b""
+
+
+def _part(path: Path, member: tarfile.TarInfo) -> BinaryIO:
+    with path.open("rb") as file:
+        file.seek(member.offset_data)
+        return io.BytesIO(file.read(member.size))
+
+
+def _json_label(text: bytes) -> str | None:
+    try:
+        about = json.loads(text)
+    except ValueError:
+        return None
+    found = [about[key] for key in JSON_KEYS if key in about] if isinstance(about, dict) else []
+    return str(found[0]) if found and isinstance(found[0], int | str) else None

@@ -1,0 +1,74 @@
+"""What every process of ours obeys: signals before its work begins, where its modules come from, how it ends.
+
+Imports only small parts of the standard library, so that it can be the first thing that a process does.
+"""
+
+import atexit
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+"""The folder that holds the package."""
+SHOW_CURSOR = "\x1b[?25h"
+"""To a terminal on which a progress display has hidden it."""
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+def obey_signals(message: str = "interrupted") -> None:
+    """From now on SIGINT and SIGTERM end this process at once, with this line and the exit code 130 or 143.
+
+    A signal that is ignored, as in a shell script's background job, stays ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end_at_once(message))
+
+
+def end_at_once(message: str) -> Handler:
+    """A handler that prints one line and ends the process, raising nothing.
+
+    An exception in the middle of an import may be caught by the library that imports, or turn into another one.
+    The courier and the server of worker processes notice that this process is gone, and end too.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        cursor = SHOW_CURSOR if os.isatty(2) else ""
+        with suppress(OSError):
+            os.write(2, f"{cursor}cnnlab: {message}\n".encode())
+        os._exit(128 + number)
+
+    return handle
+
+
+def command_of(module: str) -> list[str]:
+    """The command that runs `main` of one of our modules in a process of its own.
+
+    As `python -m` would, but without the current folder ("" in the path); `python -P` exists only since Python 3.11.
+    PYTHONPATH is obeyed.
+    """
+    path = f"[*filter(None, sys.path), {PACKAGE_ROOT!r}]"
+    return [sys.executable, "-c", f"import sys; sys.path[:] = {path}; from {module} import main; main()"]
+
+
+class Ending:
+    """Ends this process with `code` when everything registered with `atexit` after it has run.
+
+    Python itself would first search all of torch for garbage and then take it apart, which costs 0.8 s and makes
+    libraries complain (nanobind prints 30 lines once torchvision has imported a compiler).
+    """
+
+    def __init__(self) -> None:
+        self.code = 1
+        """An exception that nobody catches."""
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # full, closed, or not there
+                stream.flush()
+        os._exit(self.code)
