@@ -90,6 +90,8 @@ def test_a_folder_of_images_is_an_experiment(command: str, cli: Cli) -> None:
     short = ("pictures/", "-s", "data.resize=8", "--batch-size", "016", "--epochs", "1", "--dry-run")
     done = cli(command, *short)
     assert (done.exit_code, done.stderr) == (0, "")
+    if command == "sweep":
+        assert "data.batch_size 16, 32\n" in re.sub(r" +", " ", done.stdout).replace(" in ", " "), "58 are trained on"
     if command == "train":
         assert "dataset: folder\n  root: pictures\n  batch_size: 16\n" in done.stdout
 

@@ -87,7 +87,7 @@ def test_a_bad_update_is_never_applied_nor_any_after_it(name: str, bad_loss: flo
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"name": "LBFGS"}, "LBFGS cannot train here: it evaluates the loss several times a step"),
+        ({"name": "LBFGS"}, "LBFGS cannot train here: it evaluates the loss several times per step"),
         ({"name": "Adamaxx"}, "did you mean Adamax?"),
         ({"name": "Adamax", "beta": 1}, "Adamax has no beta; it takes lr, betas"),
         ({"name": "Adamax", "eps": -1}, "torch.optim.Adamax refuses this: Invalid epsilon value: -1"),

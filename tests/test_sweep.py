@@ -137,6 +137,29 @@ def test_a_grid_is_tried_whole_and_the_experiment_beside_it(cli: Cli) -> None:
     assert not any("are few" in warning for warning in found["warnings"]), "there are no more"
 
 
+@pytest.mark.parametrize(("lr", "trials"), [("0.01,0.02,0.03,0.04,0.06", 6), ("0.01,0.02,0.03,0.04,0.05", 5)])
+@pytest.mark.parametrize("asked", [(), ("--trials", "5")])
+def test_a_grid_of_five_values_is_these_and_the_experiment(
+    lr: str, trials: int, asked: tuple[str, ...], cli: Cli
+) -> None:
+    found = swept(cli("sweep", "--sampler", "grid", "--search", f"lr={lr}", *asked, *HERE, "--epochs", "1"))
+    assert found["trials"]["total"] == found["trials"]["complete"] + found["trials"]["pruned"] == trials
+    assert not any("trials" in warning for warning in found["warnings"])
+    assert {run.created.config["optimizer"]["lr"] for run in list_trials()} == {0.05, *map(float, lr.split(","))}
+
+
+def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
+    from cnnlab.cli.printing.sweep import _again
+
+    typed = ["sweep", "--search", "lr=1:2", "--search=dropout=0:0.5", "--study", "a", "--trials", "3"]
+    assert _again(typed, "--extend a --search optimizer.lr=1:3") == (
+        "cnnlab sweep --search dropout=0:0.5 --trials 3 --extend a --search optimizer.lr=1:3"
+    )
+    assert _again(typed, "--trials 20") == (
+        "cnnlab sweep --search lr=1:2 --search dropout=0:0.5 --study a --trials 3 --trials 20"
+    )
+
+
 def test_what_is_suggested_is_not_refused(process: Process) -> None:
     """Twice the epochs are another experiment, so another study."""
     words = ("sweep", "--study", "mine", "--trials", "2", "--confirm", "0", "--workers", "1", "--tracking-uri", "none")
@@ -232,7 +255,7 @@ def test_the_patient_pruner_waits_for_a_fall() -> None:
 def test_a_pruned_trial_has_its_curve_up_to_where_it_was_pruned(pruner: str, cli: Cli) -> None:
     learns = ("-s", "data.train_size=1000", "-s", "data.batch_size=16", "--epochs", "4")
     learns_or_not = "lr=0.03,0.04,0.05,1e-6,1e-7"  # an accuracy at chance stays below that of most
-    words = ("--search", learns_or_not, "--sampler", "random", "--trials", "12", *HERE, *learns)
+    words = ("--search", learns_or_not, "--only", "--sampler", "random", "--trials", "12", *HERE, *learns)
     found = swept(cli("sweep", "--pruner", pruner, *words))
     assert found["trials"]["pruned"] > 0
     assert found["trials"]["pruned"] + found["trials"]["complete"] == 12
@@ -258,26 +281,15 @@ def test_a_diverged_trial_is_infeasible_and_the_sweep_goes_on_and_says_so(cli: C
 
 def test_the_best_at_the_end_of_its_range_is_warned_of_with_the_command_that_widens_it(cli: Cli) -> None:
     learns = ("-s", "data.train_size=1000", "-s", "data.batch_size=16", "--lr", "1e-3")
-    words = [word for word in HERE if word != "--json"] + [*learns, "--search", "lr=1e-5:1e-3:log", "--pruner", "none"]
-    printed = cli("sweep", "--trials", "8", *words).stdout
+    words = [*(word for word in HERE if word != "--json"), *learns, "--only", "--pruner", "none"]
+    printed = cli("sweep", "--trials", "8", *words, "--search", "lr=1e-5:1e-3:log").stdout
     assert "upper end" in printed
     command = next(line for line in printed.splitlines() if "--extend" in line)
     found = command.split("--search ")[-1]
     assert found == "optimizer.lr=1e-05:0.01:log"
     (old,) = list_studies()
-    wider = swept(
-        cli(
-            "sweep",
-            "--trials",
-            "10",
-            *words,
-            "--json",
-            "--extend",
-            old.path.name,
-            "--search",
-            found,
-        )
-    )
+    widened = ["--extend", old.path.name, "--search", found]
+    wider = swept(cli("sweep", "--trials", "10", *words, "--json", *widened))
     assert wider["study"] != old.path.name
     assert wider["trials"]["total"] == 10
     trained = [run for run in list_trials() if wider["study"] in str(run.path)]
@@ -525,7 +537,7 @@ def test_another_experiment_or_space_in_the_same_study_is_refused_with_the_diffe
     other = cli("sweep", *words, "-s", "model.channels=[8]")
     assert other.exit_code == 2
     assert "config.model.channels: [16, 32] there, [8] here" in other.stderr
-    wider = cli("sweep", *words, "--search", "lr=0.01:1")
+    wider = cli("sweep", *[word.replace("0.1", "1") if word.startswith("lr=") else word for word in words])
     assert wider.exit_code == 2
     assert "space.optimizer.lr.domain.high: 0.1 there, 1.0 here" in wider.stderr
     assert len(study().trials) == 2

@@ -65,7 +65,7 @@ def place_options(command: F) -> F:
 
 
 def folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
-    """An option's folder. Raises BadInput for an empty name, which to Python is the present folder."""
+    """An option's folder. Raises BadInput for an empty name, which Python would take for the present folder."""
     if value == "":
         raise BadInput(f"{param.opts[0]}: '' is not allowed; it must be the name of a folder")
     return None if value is None else Path(value)

@@ -24,10 +24,14 @@ from cnnlab.search.plan import Pruner
     "--search",
     multiple=True,
     metavar="RANGE",
-    help="What may be tried: lr=1e-4:1:log, dropout=0:0.6, batch_size=16,32,64, optimizer=sgd,adam.",
+    help="What may be tried beside the default ranges, or beside `search:` of the experiment: lr=1e-4:1:log, "
+    "dropout=0:0.6, batch_size=16,32,64, optimizer=sgd,adam.",
 )
+@click.option("--only", is_flag=True, help="Search nothing but what --search names.")
 @click.option(
-    "--trials", type=click.IntRange(1, 1_000_000), default=Plan.trials, show_default=True, help="The number in all."
+    "--trials",
+    type=click.IntRange(1, 1_000_000),
+    help=f"The number in all. [default: {Plan.trials}; of a grid all points]",
 )
 @sampler_option(Plan.sampler)
 @click.option(
@@ -87,8 +91,8 @@ def command(
 ) -> int:
     """Search hyperparameters.
 
-    EXPERIMENT is a YAML file whose `search:` says what may be tried; --search adds to it. Without either, learning
-    rate, momentum, weight decay, batch size and dropout are searched. Trial 0 is the experiment as written. The same
+    EXPERIMENT is a YAML file, or a folder of images. If its `search:` says nothing, learning rate, momentum, weight
+    decay, batch size and dropout are searched. --search adds to that. Trial 0 is the experiment as written. The same
     command again goes on where it stopped.
 
     \b

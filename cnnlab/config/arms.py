@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnlab.config.flags import FLAGS
+from cnnlab.config.flags import FLAGS, path_of
 from cnnlab.config.messages import check_name, nearest, no_such_setting
 from cnnlab.config.moved import is_place
 from cnnlab.config.optimizers import OPTIMIZERS, ArmEntry
@@ -19,10 +19,10 @@ from cnnlab.errors import BadInput
 
 DEFAULT = ("sgd", "momentum", "adam")
 OPTIMIZER = "optimizer"
-"""The question where --over asks no other."""
+"""The question if --over asks no other."""
 
 BUDGET = ("trials", "seeds", "epochs", "train_size", "training.epochs", "data.train_size", "training.patience")
-"""What has to be the same for each arm."""
+"""The settings that have to be the same for each arm."""
 
 NOT_COMPARED = {
     "task.name": "scores of different tasks cannot be compared",
@@ -37,9 +37,9 @@ NOT_COMPARED = {
 """Setting -> why --over cannot ask for it."""
 
 SECOND_TIER = 10
-"""Trials from which on a second setting is tuned beside the learning rate."""
+"""From this number of trials on, a second setting is tuned beside the learning rate."""
 THIRD_TIER = 25
-"""Trials from which on all of an optimizer's own settings are tuned."""
+"""From this number of trials on, all of an optimizer's own settings are tuned."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Shipped:
     own: ArmEntry = field(default_factory=ArmEntry)
 
     def tuned(self, trials: int) -> Ranges:
-        """What of it so many trials tune."""
+        """The settings of it that this number of trials tunes, each with its range or choices."""
         second = self.own.second if trials >= SECOND_TIER else {}
         third = self.own.third if trials >= THIRD_TIER else {}
         return {"lr": OPTIMIZERS[tag_of(OPTIMIZERS, self.optimizer)].lr, **second, **third}
@@ -67,16 +67,16 @@ class Arm:
 
     name: str
     config: RunConfig
-    """As it is without tuning."""
+    """The experiment with this arm's settings, before anything is tuned."""
     space: Space
-    """What is tuned for it."""
+    """The settings that are tuned for it."""
 
 
 def read_arms(config: RunConfig, optimizers: str | None, over: str | None, trials: int) -> tuple[str, list[Arm]]:
     """The question and its arms, two at least.
 
     Args:
-        config: the experiment as written; its `compare` says what is compared where the command line does not.
+        config: the experiment as written; its `compare` says what is compared if the command line does not.
         optimizers: NAME,NAME,...
         over: PATH=VALUE,VALUE,...; PATH is a flag's or a whole dotted path.
         trials: for each arm; says how many of its settings are tuned.
@@ -100,13 +100,13 @@ def read_arms(config: RunConfig, optimizers: str | None, over: str | None, trial
 
 
 def contains(general: str, special: str) -> bool:
-    """Whether one shipped optimizer has another as a special case, by however many steps."""
+    """Whether one shipped optimizer has another as a special case, directly or through others."""
     inner = SHIPPED[general].own.special_case if general in SHIPPED else None
     return inner is not None and (inner == special or contains(inner, special))
 
 
 def _named(asked: Any, where: str) -> dict[str, Ranges]:
-    """Arm -> what is said of it."""
+    """Arm -> the settings and ranges that were given for it."""
     if isinstance(asked, list):
         words = [str(name) for name in asked]
         if repeated := [name for index, name in enumerate(words) if name in words[:index]]:
@@ -137,7 +137,7 @@ def _optimizer_arm(config: RunConfig, name: str, own: Ranges, trials: int, where
 
 
 def _brought_inside(config: RunConfig, space: Space) -> RunConfig:
-    """The defaults, each as near as its range lets it be."""
+    """The config with each tuned setting moved into its range: the value nearest to what it was."""
     settings = flat(config)
     moved = {}
     for dimension in space.dimensions:
@@ -156,7 +156,7 @@ def _space(config: RunConfig, ranges: Ranges, where: str, name: str) -> Space:
 
 
 def _by_class(name: str, own: Ranges, where: str) -> Shipped:
-    """An optimizer of the user's own naming."""
+    """An optimizer that the user names by its class, or under a name of the user's own."""
     optimizer = own.get("name", name)
     if optimizer in SHIPPED:
         return SHIPPED[optimizer]
@@ -169,14 +169,14 @@ def _by_class(name: str, own: Ranges, where: str) -> Shipped:
 
 
 def _kept(config: RunConfig) -> Ranges:
-    """What of the experiment's own optimizer holds for every arm."""
+    """The settings of the experiment's own optimizer that hold for every arm."""
     return {
         key: getattr(config.optimizer, key) for key in ("weight_decay",) if key in config.optimizer.model_fields_set
     }
 
 
 def _is_domain(key: str, value: Any) -> bool:
-    """A range, or choices, which of a pair of betas are a list of lists."""
+    """Whether it is a range, or choices; choices of a pair of betas are a list of lists."""
     one_pair = key == "betas" and isinstance(value, list) and not any(isinstance(v, list) for v in value)
     return isinstance(value, dict | list) and not one_pair
 
@@ -185,7 +185,7 @@ def _over(config: RunConfig, over: str) -> tuple[str, list[Arm]]:
     name, equals, text = over.partition("=")
     if not (name and equals and text):
         raise BadInput(f"--over {over}: a question is NAME=VALUE,VALUE, as in model.activation=relu,tanh")
-    path = FLAGS.get(name.replace("-", "_"), name)
+    path = path_of(name)
     _same_budget({path: None}, "--over ")
     if is_place(path):
         raise BadInput(f"--over {name}: {path} cannot be compared: it is where a network is trained, not what it is")

@@ -35,7 +35,7 @@ DATASETS = {
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
 
 BATCH_SIZES = (16, 32, 64, 128, 256)
-"""Those that a sweep tries if nobody said which."""
+"""The batch sizes that a sweep tries if nobody said which."""
 
 
 class DataConfig(Section):
@@ -44,9 +44,9 @@ class DataConfig(Section):
         None,
         description="folder of the data; for `folder` the images themselves [default: $CNNLAB_DATA or ~/.cache/cnnlab]",
     )
-    batch_size: PositiveInt | Literal["full"] = Field(64, description="images a step, or full for the whole split")
+    batch_size: PositiveInt | Literal["full"] = Field(64, description="images per step, or full for the whole split")
     val_fraction: float = Field(0.1, gt=0, lt=1, description="share of the training images held out for validation")
-    train_size: PositiveInt | None = Field(None, description="train on so many images only")
+    train_size: PositiveInt | None = Field(None, description="train on this number of images only")
     resize: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None, description="side in pixels to which images are resized [default: as they are; image files: 64]"
     )

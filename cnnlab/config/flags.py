@@ -1,5 +1,7 @@
 """The short names of the settings that people turn often: flags, and words in a search space."""
 
+from cnnlab.config.moved import MOVED
+
 FLAGS = {
     "dataset": "data.dataset",
     "data_root": "data.root",
@@ -18,3 +20,9 @@ FLAGS = {
     "checkpoint_every": "training.checkpoint_every",
 }
 """Flag -> the setting that it sets."""
+
+
+def path_of(name: str) -> str:
+    """The dotted path of a setting that is named by its path, by one that it had before, or by its flag."""
+    path = FLAGS.get(name.replace("-", "_"), name)
+    return MOVED.get(path, path)

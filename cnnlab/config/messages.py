@@ -47,12 +47,12 @@ def explain(error: ValidationError, values: dict[str, Any]) -> str:
 
 
 def no_such_setting(name: str, known: list[str]) -> str:
-    """The end of a line about a setting that there is not."""
-    return f"there is no such setting{nearest(name, known) or '; cnnlab train --dry-run prints those that there are'}"
+    """The end of a line about a setting that does not exist."""
+    return f"there is no such setting{nearest(name, known) or '; cnnlab train --dry-run prints all that there are'}"
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """ "; did you mean X?" where a known name is near, else nothing."""
+    """Returns "; did you mean X?" if a known name is near, else nothing."""
     close = get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -31,8 +31,8 @@ def moved(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-LATER = {"task.name": "classification", "task.score": None}
-"""A setting that there was not when studies were first named -> its default then, unsaid."""
+LATER = {"task.name": "classification", "task.score": None, "data.depth": 1, "data.pattern": None}
+"""A setting that was added after studies were first named -> its default, which is left out of the name."""
 
 
 def as_first_named(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A `RunConfig` from a YAML file and settings given on the command line, and back to YAML."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,18 @@ from cnnlab.errors import BadInput
 
 
 def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig, list[str]]:
-    """The config of `file` (all defaults where None) with `settings` (dotted path -> value) laid over it.
+    """The config of `file` (all defaults if None) with `settings` (dotted path -> value) laid over it.
 
-    A setting that names another kind of model, optimizer or schedule than the file leaves out what the file says of
-    the first kind and the other has not got; each such key is in the list of notes that comes with the config.
+    A folder in place of a file is one of images.
+
+    If a setting names another kind of model, optimizer, schedule or loss than the file does, those of the file's
+    settings that the new kind does not have are left out; the notes that come with the config name each of them.
 
     Raises:
         BadInput: naming the field, the value and what is allowed.
     """
+    if file and os.path.isdir(file):  # unlike Path.is_dir, not an error for a name that is too long
+        settings, file = _of_folder(file, settings), None
     values = moved(read_yaml_mapping(file)) if file else {}
     if file:
         as_config(values, f"{file}: ")
@@ -34,9 +39,9 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
 
 
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
-    """`config` with `settings` (dotted path -> value) laid over it; what it asks of many runs is left out.
+    """`config` with `settings` (dotted path -> value) laid over it, without its `search` and `compare`.
 
-    What was set for another kind of model, optimizer or schedule is left out, as by `read_config`.
+    What was set for another kind of model, optimizer, schedule or loss is left out, as by `read_config`.
 
     Raises:
         BadInput: naming the field, the value and what is allowed.
@@ -59,7 +64,7 @@ def to_yaml(config: RunConfig) -> str:
 
 
 def flat(config: RunConfig) -> dict[str, Any]:
-    """Dotted path -> value, one entry a setting; lists stay lists. QUESTIONS are no settings of a run."""
+    """Dotted path -> value, one entry per setting; lists stay lists. QUESTIONS are no settings of a run."""
     return flatten(config.model_dump(mode="json"))
 
 
@@ -77,12 +82,23 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_config(values: dict[str, Any], where: str = "") -> RunConfig:
-    """The config that plain values are. Raises BadInput, beginning with `where`, for values that are none."""
+    """Plain values as a config. Raises BadInput, beginning with `where`, if one of them is not allowed."""
     values = moved(values)
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise BadInput(where + explain(error, values)) from None
+
+
+def _of_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings for images in `folder`, which was given in place of an experiment."""
+    dataset = str(settings.get("data.dataset", "folder"))
+    if "data.root" in settings or (dataset in DATASETS and DATASETS[dataset].root != "own"):
+        raise BadInput(
+            f"{folder}: a folder in place of an experiment means --dataset folder --data-root {folder}; leave out the "
+            f"{'--data-root' if 'data.root' in settings else f'--dataset {dataset}'} that was given too"
+        )
+    return {**settings, "data.dataset": dataset, "data.root": str(folder)}
 
 
 def _leave_out_foreign(values: dict[str, Any], settings: dict[str, Any]) -> list[str]:

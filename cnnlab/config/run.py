@@ -15,25 +15,25 @@ from cnnlab.config.section import Entry, OneOf, Section, tag_of
 from cnnlab.config.tasks import TASKS, TaskConfig
 
 QUESTIONS = ("search", "compare")
-"""Sections that ask for many runs; they are no setting of one."""
+"""Sections that ask for many runs; they are no settings of one run."""
 
 
 class TrainingConfig(Section):
     epochs: PositiveInt = Field(10, description="passes over the training images")
     seed: int = Field(0, ge=0, lt=2**63, description="of everything random")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto is bf16 where the device computes it natively, else fp32"
+        "auto", description="auto is bf16 if the device computes it natively, else fp32"
     )
     clip_norm: float | None = Field(None, gt=0, allow_inf_nan=False, description="largest norm of the gradient")
     accumulate: int = Field(1, ge=1, le=65536, description="batches whose gradients are averaged into one step")
-    patience: PositiveInt | None = Field(None, description="stop after so many epochs without a better validation")
+    patience: PositiveInt | None = Field(None, description="stop after N epochs without a better validation")
     checkpoint_every: PositiveInt | None = Field(
-        None, description="seal a checkpoint every so many steps too, not only at the end of an epoch"
+        None, description="seal a checkpoint after every N steps too, not only at the end of an epoch"
     )
 
 
 class PlaceConfig(Section):
-    """Where a run happens, which is no part of what it is."""
+    """Where a run happens. It is no part of what the run is."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
@@ -96,7 +96,7 @@ class RunConfig(Section):
 
     @property
     def label(self) -> str:
-        """What it is called where nobody gave it a name: its data and its model."""
+        """Its name, or its data and its model if it has none."""
         return self.name or f"{self.data.dataset}-{self.model.name.split('/')[-1]}"
 
     @model_validator(mode="after")
@@ -120,7 +120,7 @@ class RunConfig(Section):
 
 
 def _value(values: Any, section: str, key: str) -> Any:
-    """What values that are not validated yet say of a setting; None if they say nothing."""
+    """A setting in values that are not validated yet; None if it is not given."""
     given = values.get(section) if isinstance(values, dict) else None
     return given.get(key) if isinstance(given, dict) else getattr(given, key, None)
 

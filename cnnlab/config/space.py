@@ -1,13 +1,17 @@
-"""What a search may try: ranges and choices of settings, some of them only where another choice was made."""
+"""What a search may try: ranges and choices of settings, some of them only if another choice was made."""
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeGuard
 
 Params: TypeAlias = dict[str, Any]
 """A point of a space: a dimension's name -> the value of its setting."""
+
+MOST_POINTS = 100_000
+"""Of a grid."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Range:
         return round(value) if self.integer else value
 
     def nearest(self, value: Any) -> float | None:
-        """The value itself, or the end that it lies beyond; None of what is no number."""
+        """The value itself, or the end that it lies beyond; None if it is no number."""
         return min(max(value, self.low), self.high) if _is_number(value) else None
 
     def to_json(self) -> dict[str, Any]:
@@ -64,7 +68,7 @@ class Choices:
         return value in self.values
 
     def nearest(self, value: Any) -> Any | None:
-        """The value itself, or the number nearest to it; None where there is neither."""
+        """The value itself, or the number nearest to it; None if there is neither."""
         if value in self.values:
             return value
         numbers = [choice for choice in self.values if _is_number(choice) and _is_number(value)]
@@ -79,7 +83,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Condition:
-    """Only where the setting `path` has one of these values."""
+    """Only if the setting `path` has one of these values."""
 
     path: str
     values: tuple[str, ...]
@@ -94,16 +98,18 @@ class Dimension:
     path: str
     domain: Range | Choices
     only: Condition | None = None
+    offered: bool = field(default=False, compare=False)
+    """Whether it is a default that nobody asked for, so that it may be cut to what the data allows."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Dimensions; what a condition asks for comes before what depends on it."""
+    """Dimensions; a setting that a condition asks about comes before those that depend on it."""
 
     dimensions: tuple[Dimension, ...]
 
     def choose(self, pick: Callable[[Dimension], Any]) -> Params:
-        """A point: `pick` is asked for every dimension that applies, given what was picked before."""
+        """A point: `pick` is called for every dimension that applies, given what was picked before."""
         params: Params = {}
         for dimension in self.dimensions:
             if self._applies(dimension, params):
@@ -113,16 +119,6 @@ class Space:
     def settings(self, params: Params) -> dict[str, Any]:
         """A point as settings: dotted path -> value."""
         return {self[name].path: value for name, value in params.items()}
-
-    def inside(self, settings: dict[str, Any]) -> Params:
-        """What a space knows of a configuration (dotted path -> value): each setting that lies in its domain."""
-        return {
-            dimension.name: settings[dimension.path]
-            for dimension in self.dimensions
-            if (dimension.only is None or settings.get(dimension.only.path) in dimension.only.values)
-            and dimension.path in settings
-            and settings[dimension.path] in dimension.domain
-        }
 
     def contains(self, params: Params) -> bool:
         """Whether a point of another space, by names, is one of this space."""
@@ -147,8 +143,15 @@ class Space:
             )
         yield from open_points
 
+    @property
+    def size(self) -> int | None:
+        """The number of points, at most MOST_POINTS; None if there is a range, which has any number."""
+        if not all(isinstance(dimension.domain, Choices) for dimension in self.dimensions):
+            return None
+        return sum(1 for _ in itertools.islice(self.points(), MOST_POINTS))
+
     def to_json(self) -> dict[str, Any]:
-        """As plain data: two spaces are equal where this is."""
+        """As plain data: two spaces are equal if this is."""
         return {
             dimension.name: {
                 "path": dimension.path,
@@ -174,6 +177,11 @@ class Space:
 
     def _applies(self, dimension: Dimension, params: Params) -> bool:
         return dimension.only is None or params.get(dimension.only.path) in dimension.only.values
+
+
+def is_finite(value: Any) -> TypeGuard[float]:
+    """Whether it is a number that a range can end at; True and False are none."""
+    return _is_number(value) and abs(value) <= sys.float_info.max
 
 
 def _is_number(value: Any) -> bool:

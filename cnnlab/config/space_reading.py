@@ -1,12 +1,13 @@
 """A search space from YAML and flags, checked against the bounds of the settings that it searches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
 from cnnlab.config.data import BATCH_SIZES
-from cnnlab.config.flags import FLAGS
+from cnnlab.config.flags import FLAGS, path_of
 from cnnlab.config.messages import nearest, no_such_setting
 from cnnlab.config.models import MODELS
 from cnnlab.config.moved import is_place
@@ -14,7 +15,7 @@ from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.reading import changed, flat
 from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
 from cnnlab.config.section import Ranges, Section, names_of, tag_of
-from cnnlab.config.space import Choices, Condition, Dimension, Range, Space
+from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
 from cnnlab.config.yaml_file import parse_yaml
 from cnnlab.errors import BadInput
 
@@ -29,23 +30,46 @@ NOT_SEARCHED = {
 }
 """Setting -> why it is no hyperparameter."""
 
+BATCH_SIZE = "data.batch_size"
 WRITE = "write {low: 0.001, high: 1, log: true} or a list of choices"
 
 
-def read_space(config: RunConfig, words: tuple[str, ...] = ()) -> Space:
-    """The space of `config.search` with the command line's `words` over it; a default one where neither says a thing.
+def read_space(
+    config: RunConfig, search: Mapping[str, Any] | Sequence[str] = (), *, only: bool = False, offer: bool = True
+) -> Space:
+    """What may be tried: `search` over `config.search`, or over the default ranges if the config says nothing.
 
     Args:
         config: the experiment as written; every range and choice has to be allowed in it.
-        words: each NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE,...; NAME is a flag's or a whole dotted path.
+        search: a name -> a range or choices, as YAML has it; or words, each NAME=LOW:HIGH, NAME=LOW:HIGH:log or
+            NAME=VALUE,VALUE,.... A name is a flag's or a whole dotted path.
+        only: nothing but `search`.
+        offer: whether there are default ranges beside what is named.
 
     Raises:
         BadInput: naming the setting, what was asked and what is allowed.
     """
-    asked = {_path(name): domain for name, domain in {**(config.search or {}), **_from_words(words)}.items()}
-    space = Space(tuple(_ordered(config, asked or _default(config))))
+    named = _by_path(search.items()) if isinstance(search, Mapping) else _by_path(map(_read_word, search))
+    if only and not named:
+        raise BadInput("--only searches nothing but what --search names, and that is nothing; add --search NAME=RANGE")
+    own = {} if only else _by_path((config.search or {}).items())
+    default = _default(config, named) if not own and not only and (offer or not named) else {}
+    space = Space(tuple(_ordered(config, {**default, **own, **named}, set(default) - set(named))))
     _check_bounds(config, space)
     return space
+
+
+def fit_to_data(space: Space, images: int) -> Space:
+    """The space without the default batch sizes that are larger than a training split of `images` images."""
+    fitting = []
+    for dimension in space.dimensions:
+        if dimension.offered and dimension.path == BATCH_SIZE and isinstance(dimension.domain, Choices):
+            sizes = tuple(size for size in dimension.domain.values if size <= images)
+            if len(sizes) > 1:
+                fitting.append(replace(dimension, domain=Choices(sizes)))
+        else:
+            fitting.append(dimension)
+    return Space(tuple(fitting))
 
 
 def corners(config: RunConfig, space: Space) -> Iterator[tuple[Dimension, Any, RunConfig]]:
@@ -70,15 +94,23 @@ def _check_bounds(config: RunConfig, space: Space) -> None:
         pass
 
 
-def _from_words(words: tuple[str, ...]) -> dict[str, Any]:
-    """--search's words as YAML would have them."""
-    asked = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not (name and equals and text):
-            raise BadInput(f"--search {word}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE")
-        asked[name] = _domain_of_word(word, text)
-    return asked
+def _by_path(asked: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Dotted path -> domain."""
+    found: dict[str, Any] = {}
+    for name, domain in asked:
+        path = _path(name)
+        if path in found:
+            raise BadInput(f"search.{name}: {path} is given twice; give one range or one list for it")
+        found[path] = domain
+    return found
+
+
+def _read_word(word: str) -> tuple[str, Any]:
+    """A word of --search as YAML would have it: name, range or choices."""
+    name, equals, text = word.partition("=")
+    if not (name and equals and text):
+        raise BadInput(f"--search {word}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE")
+    return name, _domain_of_word(word, text)
 
 
 def _domain_of_word(word: str, text: str) -> Any:
@@ -94,8 +126,8 @@ def _domain_of_word(word: str, text: str) -> Any:
 
 
 def _path(name: str) -> str:
-    """The dotted path of a setting or of a flag's name."""
-    path = FLAGS.get(name.replace("-", "_"), name)
+    """The dotted path of a setting or of a flag's name. Raises BadInput for what is not searched."""
+    path = path_of(name)
     if is_place(path):
         raise BadInput(f"search.{name}: {path} cannot be searched: it is where a trial runs, not what it is")
     if path in NOT_SEARCHED:
@@ -104,7 +136,7 @@ def _path(name: str) -> str:
     if key and any(key in kind.model_fields for kind in classes_of(section)):
         return path
     if section == "optimizer" and key:
-        return path  # perhaps a parameter of a class of torch.optim; the bounds' check asks it
+        return path  # perhaps a parameter of a class of torch.optim; the check of the bounds asks the class
     raise BadInput(f"search.{name}: {no_such_setting(name, [*FLAGS, *_settings()])}")
 
 
@@ -117,8 +149,12 @@ def _settings() -> list[str]:
     ]
 
 
-def _ordered(config: RunConfig, asked: dict[str, Any]) -> Iterator[Dimension]:
-    """The dimensions; the kinds of a section come before its other settings."""
+def _ordered(config: RunConfig, asked: dict[str, Any], offered: set[str]) -> Iterator[Dimension]:
+    """The dimensions; the kinds of a section come before its other settings.
+
+    Args:
+        offered: those of `asked` that nobody asked for.
+    """
     asked = dict(asked)
     for section in REGISTRIES:
         if f"{section}.name" in asked:
@@ -127,7 +163,7 @@ def _ordered(config: RunConfig, asked: dict[str, Any]) -> Iterator[Dimension]:
         section, _, key = path.partition(".")
         kinds = {getattr(config, section).name: type(getattr(config, section))} if section in REGISTRIES else {}
         _check_some_kind_has(path, key, kinds)
-        yield Dimension(path, path, _domain(path, domain))
+        yield Dimension(path, path, _domain(path, domain), offered=path in offered)
 
 
 def _section(section: str, asked: dict[str, Any]) -> Iterator[Dimension]:
@@ -210,10 +246,8 @@ def _range(path: str, asked: dict[str, Any]) -> Range:
     if unknown := set(asked) - {"low", "high", "log"}:
         raise BadInput(f"search.{path}: {sorted(unknown)[0]} is not part of a range; {WRITE}")
     low, high, log = asked.get("low"), asked.get("high"), asked.get("log", False)
-    if not (_is_number(low) and _is_number(high) and isinstance(log, bool)):
-        raise BadInput(f"search.{path}: a range needs two numbers, but got {asked}; {WRITE}")
-    assert isinstance(low, int | float)
-    assert isinstance(high, int | float)
+    if not (is_finite(low) and is_finite(high) and isinstance(log, bool)):
+        raise BadInput(f"search.{path}: a range goes from a number to a number, but got {low} and {high}; {WRITE}")
     if not low < high:
         raise BadInput(f"search.{path}: low < high must hold, but got low={low:g}, high={high:g}")
     field = _field(path)
@@ -232,10 +266,6 @@ def _range(path: str, asked: dict[str, Any]) -> Range:
     return Range(int(low), int(high), log, integer=True)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
 def _field(path: str) -> FieldInfo:
     section, _, key = path.partition(".")
     found = (kind.model_fields[key] for kind in classes_of(section) if key in kind.model_fields)
@@ -247,15 +277,26 @@ def _types(annotation: Any) -> set[Any]:
     return {annotation} if not parts else set().union(*(_types(part) for part in parts if not isinstance(part, str)))
 
 
-def _default(config: RunConfig) -> Ranges:
-    """Learning rate, momentum and weight decay as the optimizer's own space has them, batch size, dropout."""
-    asked = {f"optimizer.{key}": domain for key, domain in ranges_of(config.optimizer.name).items()}
+def _default(config: RunConfig, named: Mapping[str, Any]) -> Ranges:
+    """What is searched beside `named`: learning rate, momentum and weight decay as the optimizer's entry has them,
+    batch size, and what the model's entry has.
+
+    An optimizer that is itself searched brings its own ranges, and a model's ranges are those of all that are named.
+    """
+    optimizer = {} if "optimizer.name" in named else ranges_of(config.optimizer.name)
+    asked: Ranges = {f"optimizer.{key}": domain for key, domain in optimizer.items()}
     largest = config.data.train_size or max(BATCH_SIZES)
-    asked["data.batch_size"] = [size for size in BATCH_SIZES if size <= largest]
-    model = MODELS[tag_of(MODELS, config.model.name)].search
-    return asked | {f"model.{key}": domain for key, domain in model.items() if _has_effect(config, key)}
+    sizes = [size for size in BATCH_SIZES if size <= largest]
+    if len(sizes) > 1:
+        asked[BATCH_SIZE] = sizes
+    if "model.name" not in named:
+        own = MODELS[tag_of(MODELS, config.model.name)].search
+        return asked | {f"model.{key}": domain for key, domain in own.items() if _has_effect(config, key)}
+    names = named["model.name"] if isinstance(named["model.name"], list | dict) else []
+    models = [MODELS[tag_of(MODELS, str(name))] for name in names if tag_of(MODELS, str(name)) in MODELS]
+    return asked | {f"model.{key}": domain for model in models for key, domain in model.search.items()}
 
 
 def _has_effect(config: RunConfig, key: str) -> bool:
-    """Dropout is after hidden layers, which there may be none of."""
+    """Whether a range has an effect on this experiment: dropout has none without hidden layers."""
     return key != "dropout" or bool(flat(config).get("model.hidden"))

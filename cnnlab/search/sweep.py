@@ -34,7 +34,8 @@ class Sweep:
         config: Given = None,
         search: Mapping[str, Any] | Sequence[str] = (),
         *,
-        trials: int = Plan.trials,
+        only: bool = False,
+        trials: int | None = None,
         sampler: Sampler = Plan.sampler,
         pruner: Pruner = Plan.pruner,
         seeds: int = Plan.seeds,
@@ -53,8 +54,11 @@ class Sweep:
 
         Args:
             config: the experiment as written; a `RunConfig`, plain values, or a YAML file.
-            search: what may be tried beside the config's own `search`: as YAML has it, or as --search's words.
-            trials, sampler, pruner, seeds, confirm, confirm_seeds, retries: as `Plan` has them.
+            search: what may be tried beside the config's own `search`, or beside the default ranges: as YAML has it, or
+                as --search's words.
+            only: whether nothing but `search` is tried.
+            trials: the number in all; None for 20, or for all the points of a grid.
+            sampler, pruner, seeds, confirm, confirm_seeds, retries: as `Plan` has them.
             workers: the number of processes that train; None for one per GPU, or one per core.
             study: its name, to join or to go on with one; None for one made from the experiment.
             storage: a database that machines share, or a file; None for a file of the study's own.
@@ -67,13 +71,11 @@ class Sweep:
             BadInput: the config is none; a range that is not allowed; MLflow takes no such URI.
         """
         config = config_given(config)
-        if isinstance(search, Mapping):
-            config = config.model_copy(update={"search": {**(config.search or {}), **search}})
-            search = ()
+        space = read_space(config, search, only=only, offer=sampler != "grid")
         self.plan = Plan(
             config=config,
-            space=read_space(config, tuple(search)),
-            trials=trials,
+            space=space,
+            trials=trials or (space.size if sampler == "grid" else None) or Plan.trials,
             sampler=sampler,
             pruner=pruner,
             seeds=seeds,
@@ -134,9 +136,9 @@ class Sweep:
                 something else, a range with an end that cannot be trained on this data.
         """
         from cnnlab.search.studies import check_same, placed
-        from cnnlab.search.trials import check_on_data, layout
+        from cnnlab.search.trials import check_on_data, fitted, layout
 
-        self.plan = placed(self.plan)
+        self.plan = placed(fitted(self.plan))
         check_same(self.plan)
         place = self.plan.config.place
         self._layout = layout(self._workers, place.device, place.threads)

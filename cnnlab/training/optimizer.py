@@ -33,10 +33,10 @@ FUSED_ON = {
     torch.optim.Adagrad: ("cpu",),
     MuonWithAdamW: ("cpu", "cuda"),
 }
-"""Which have one kernel for the whole update (muon: of its AdamW), and on which devices."""
+"""The classes with one kernel for the whole update (muon: for its AdamW) -> the devices that have it."""
 
 UNUSABLE = {
-    "LBFGS": "it evaluates the loss several times a step; use sgd or adam",
+    "LBFGS": "it evaluates the loss several times per step; use sgd or adam",
     "SparseAdam": "it takes sparse gradients only; use sgd or adam",
     "Optimizer": "it is the base class of the others; use sgd or adam",
     "Muon": "it takes matrices only; use muon, which has AdamW for the rest",
@@ -44,7 +44,7 @@ UNUSABLE = {
 
 
 def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> Optimizer:
-    """The optimizer, with its fused kernel where there is one for the parameters' device.
+    """The optimizer, with its fused kernel if there is one for the parameters' device.
 
     Raises:
         BadInput: torch.optim has no such class, or the class has no such parameter, or refuses its value;
@@ -66,7 +66,7 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> 
 def _spare_dynamo() -> None:
     """Keep an optimizer from importing torch._dynamo, which takes 5 s, only to ask it not to look.
 
-    Each of the wrapped methods looks first for the answer of an earlier call, under this name; where a version of
+    Each of the wrapped methods first looks for the answer of an earlier call, under this name. If a version of
     PyTorch does not, nothing changes.
     """
     if "torch._dynamo" not in sys.modules:

@@ -24,10 +24,10 @@ def learning_rate(config: ScheduleConfig, peak: float, step: int, steps_per_epoc
 
     During the W steps of warm-up it rises linearly, (step + 1)/(W + 1) of what the schedule begins with. What follows
     equals torch.optim.lr_scheduler's StepLR, CosineAnnealingLR (with T_max the steps after the warm-up) and
-    OneCycleLR (with cycle_momentum=False), each stepped once a step. `step` cuts at whole epochs counted from the
+    OneCycleLR (with cycle_momentum=False), each stepped once per step. `step` cuts at whole epochs counted from the
     start of training, warm-up included.
 
-    It is defined for every config and position, also where PyTorch's divides by zero: if the warm-up is all of the
+    It is defined for every config and position, even if PyTorch's would divide by zero: if the warm-up is all of the
     training, it rises to where the schedule begins; if OneCycle has no step to rise in, it begins at the peak.
     """
     warmup = _warmup_steps(config, steps_per_epoch)

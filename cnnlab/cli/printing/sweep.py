@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cnnlab.cli.messages import typed
+from cnnlab.config.flags import path_of
 from cnnlab.wording import settings_text
 
 if TYPE_CHECKING:
@@ -118,11 +120,26 @@ def _importances(importances: dict[str, float]) -> Any:
 
 
 def _again(command: Sequence[str], action: str) -> str:
-    """The command with the action's words at its end; a --study of its own goes where the action makes a new one."""
-    words = list(command)
-    if not words:
+    """The command with the action's words at its end, without what they take the place of.
+
+    That is a range of the same setting and, if the action makes a new study, a --study.
+    """
+    if not command:
         return f"by {action}"
-    if not action.startswith("--trials") and "--study" in words:
-        at = words.index("--study")
-        del words[at : at + 2]
-    return f"{typed(words)} {action}"
+    searched = {path_of(word.partition("=")[0]) for word in _words_of("--search", action.split())}
+    new_study = not action.startswith("--trials")
+    kept: list[str] = []
+    words = iter(command)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option not in ("--study", "--search"):
+            kept.append(word)
+            continue
+        value = value if equals else next(words, "")
+        replaced = new_study if option == "--study" else path_of(value.partition("=")[0]) in searched
+        kept += [] if replaced else [option, value]
+    return f"{typed(kept)} {action}"
+
+
+def _words_of(option: str, words: Sequence[str]) -> list[str]:
+    return [value for name, value in pairwise(words) if name == option]

@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import Trial
 
 from cnnlab.config import RunConfig, flat
-from cnnlab.config.space import Choices
+from cnnlab.config.space import MOST_POINTS, Choices
 from cnnlab.search.encoding import from_optuna, nearest_inside, suggest, suggest_one, to_optuna
 from cnnlab.search.plan import Plan
 from cnnlab.search.samplers import make_pruner, make_sampler
@@ -66,8 +66,11 @@ class Search:
 
     @property
     def wanted(self) -> int:
-        """As many trials as asked for; a grid may have fewer."""
-        return min(self.plan.trials, 1 + len(self._grid())) if self.plan.sampler == "grid" else self.plan.trials
+        """As many trials as asked for. A grid ends with its last point; the experiment, if it is none, is beside it."""
+        plan = self.plan
+        if plan.sampler != "grid" or plan.trials < (plan.space.size or 0):
+            return plan.trials
+        return 1 + len(self._grid())
 
     @property
     def tested(self) -> bool:
@@ -118,7 +121,7 @@ class Search:
         here = nearest_inside(space, settings)
         if any(settings.get(space[name].path) != value for name, value in here.items()):
             here = {}  # the experiment is no point of the grid, so all of the grid is still to be tried
-        points = [to_optuna(space, point) for point in itertools.islice(space.points(), 100_000) if point != here]
+        points = [to_optuna(space, point) for point in itertools.islice(space.points(), MOST_POINTS) if point != here]
         random.Random(self.plan.sampler_seed(0)).shuffle(points)
         return points
 

@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from cnnlab.config import QUESTIONS, DataConfig, RunConfig
-from cnnlab.config.space_reading import corners
+from cnnlab.config.space_reading import corners, fit_to_data
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, CnnlabError
 from cnnlab.metrics import Metric
@@ -51,6 +51,17 @@ class _Infeasible(Exception):
 
 class _Failed(Exception):
     """A training ended without a score."""
+
+
+def fitted(plan: Plan) -> Plan:
+    """The plan with those of the default ranges that nobody asked for cut to what this machine's data allows.
+
+    Raises:
+        BadInput, RunFailed: as `prepare`.
+    """
+    if not any(dimension.offered for dimension in plan.space.dimensions):
+        return plan
+    return replace(plan, space=fit_to_data(plan.space, len(prepare(plan.config).dataset.train)))
 
 
 def check_on_data(plan: Plan) -> None:
