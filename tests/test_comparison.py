@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from cnnlab.comparison.report import markdown, verdicts_json, write_report
 from cnnlab.comparison.verdicts import ArmResult, Final, ToTarget, Tried, judge, sentence
 from cnnlab.comparison.workloads import scores_over
 from cnnlab.config.arms import contains
+from cnnlab.metrics import ACCURACY
 from cnnlab.search.studies import CurvePoint
 
 MARGIN = 0.002
+judged = partial(judge, score=ACCURACY)
 CURVE = (CurvePoint(10, 0.5, 1.0, 0.5), CurvePoint(20, 0.5, 0.5, 0.8), CurvePoint(30, 0.5, 0.3, 0.9))
 
 
@@ -33,16 +36,16 @@ def spread(one: ArmResult, by: float) -> ArmResult:
 
 
 def test_arms_are_ranked_by_their_mean_and_told_apart() -> None:
-    found = judge("optimizer", [arm("sgd", 0.88), spread(arm("adam", 0.9), 0.002)], MARGIN)
+    found = judged("optimizer", [arm("sgd", 0.88), spread(arm("adam", 0.9), 0.002)], MARGIN)
     assert found.ranking == ["adam", "sgd"]
     assert [(pair.a, pair.b, pair.verdict) for pair in found.pairs] == [("adam", "sgd", "better")]
     assert sentence(found) == "adam has the best mean; it is better than sgd (by 2.00 points)"
 
 
 def test_a_general_optimizer_below_its_special_case_is_under_tuned() -> None:
-    found = judge("optimizer", [arm("momentum", 0.9), spread(arm("adam", 0.88), 0.002)], MARGIN, contains=contains)
+    found = judged("optimizer", [arm("momentum", 0.9), spread(arm("adam", 0.88), 0.002)], MARGIN, contains=contains)
     assert any("adam is below momentum, its special case: it is under-tuned" in text for text in found.warnings)
-    right = judge("optimizer", [arm("momentum", 0.88), spread(arm("adam", 0.9), 0.002)], MARGIN, contains=contains)
+    right = judged("optimizer", [arm("momentum", 0.88), spread(arm("adam", 0.9), 0.002)], MARGIN, contains=contains)
     assert not any("special case" in text for text in right.warnings)
 
 
@@ -56,7 +59,7 @@ def test_which_optimizer_contains_which() -> None:
 
 def test_a_best_rate_at_the_edge_is_warned_of() -> None:
     values = (0.7, 0.8, 0.6, 0.9, 0.85, 0.95)
-    found = judge("optimizer", [arm("sgd", 0.88, best=5, values=values), arm("adam", 0.9)], MARGIN)
+    found = judged("optimizer", [arm("sgd", 0.88, best=5, values=values), arm("adam", 0.9)], MARGIN)
     assert [text for text in found.warnings if "end of its range" in text] == [
         "sgd: its best learning rate, 10, lies at the upper end of its range"
     ]
@@ -64,9 +67,9 @@ def test_a_best_rate_at_the_edge_is_warned_of() -> None:
 
 def test_ranks_that_turn_with_half_the_budget_are_warned_of() -> None:
     early, late = (0.5, 0.9, 0.5, 0.5, 0.5, 0.5), (0.5, 0.6, 0.5, 0.5, 0.5, 0.95)
-    found = judge("optimizer", [arm("sgd", 0.88, best=1, values=early), arm("adam", 0.9, best=5, values=late)], MARGIN)
+    found = judged("optimizer", [arm("sgd", 0.88, best=1, values=early), arm("adam", 0.9, best=5, values=late)], MARGIN)
     assert any("the other way round with half the trials" in text for text in found.warnings)
-    same = judge("optimizer", [arm("sgd", 0.88, values=early), arm("adam", 0.9, values=early)], MARGIN)
+    same = judged("optimizer", [arm("sgd", 0.88, values=early), arm("adam", 0.9, values=early)], MARGIN)
     assert not any("half the trials" in text for text in same.warnings)
 
 
@@ -74,12 +77,12 @@ def test_diverged_trials_and_finals_are_counted() -> None:
     bad = arm("sgd", 0.88, values=(0.7, None, None, 0.9))
     bad = replace(bad, finals=(Final(0, 0.0, diverged=True), *bad.finals[1:]))
     assert bad.infeasible == 3
-    assert judge("optimizer", [bad, arm("adam", 0.9)], MARGIN).summaries["sgd"].mean < 0.8
+    assert judged("optimizer", [bad, arm("adam", 0.9)], MARGIN).summaries["sgd"].mean < 0.8
 
 
 def test_an_arm_without_a_final_is_ranked_last_and_in_no_pair() -> None:
     nothing = ArmResult("sgd", (Tried(None, 0.1, None, untuned=True, diverged=True),), None, {}, (), ())
-    found = judge("optimizer", [nothing, arm("adam", 0.9), arm("nadam", 0.8)], MARGIN)
+    found = judged("optimizer", [nothing, arm("adam", 0.9), arm("nadam", 0.8)], MARGIN)
     assert found.ranking == ["adam", "nadam", "sgd"]
     assert len(found.pairs) == 1
     assert any(text.startswith("sgd: no trial was trained to its end") for text in found.warnings)
@@ -88,14 +91,14 @@ def test_an_arm_without_a_final_is_ranked_last_and_in_no_pair() -> None:
 
 def test_seeds_that_one_arm_lacks_are_left_out_of_the_pairs() -> None:
     short = arm("sgd", 0.88)
-    found = judge("optimizer", [replace(short, finals=short.finals[2:]), arm("adam", 0.9)], MARGIN)
+    found = judged("optimizer", [replace(short, finals=short.finals[2:]), arm("adam", 0.9)], MARGIN)
     assert found.seeds == 8
     assert any("left out of the pairs" in text for text in found.warnings)
 
 
 def test_a_missed_target_counts_as_infinite() -> None:
     flat = replace(arm("sgd", 0.88), finals=tuple(Final(seed, 0.88, CURVE[:2]) for seed in range(10)))
-    found = judge("optimizer", [flat, arm("adam", 0.9)], MARGIN, target=0.85)
+    found = judged("optimizer", [flat, arm("adam", 0.9)], MARGIN, target=0.85)
     assert found.to_target["adam"] == ToTarget(30, 1.5, 0)
     assert found.to_target["sgd"] == ToTarget(math.inf, math.inf, 10)
     assert verdicts_json(found)["optimizers"][1]["steps_to_target"] is None
@@ -103,14 +106,14 @@ def test_a_missed_target_counts_as_infinite() -> None:
 
 
 def test_the_target_is_the_median_of_the_untuned_defaults() -> None:
-    assert judge("optimizer", [arm("sgd", 0.88), arm("adam", 0.9)], MARGIN).target == 0.9
-    out_of_reach = judge("optimizer", [arm("sgd", 0.88), arm("adam", 0.9)], MARGIN, target=0.99)
+    assert judged("optimizer", [arm("sgd", 0.88), arm("adam", 0.9)], MARGIN).target == 0.9
+    out_of_reach = judged("optimizer", [arm("sgd", 0.88), arm("adam", 0.9)], MARGIN, target=0.99)
     assert "the target 0.9900 was reached by none" in out_of_reach.warnings
 
 
 def test_too_few_seeds_are_said_to_be_too_few() -> None:
     few = [replace(a, finals=a.finals[:3]) for a in (arm("sgd", 0.88), arm("adam", 0.9))]
-    assert "3 seeds are too few to claim anything" in sentence(judge("optimizer", few, MARGIN))
+    assert "3 seeds are too few to claim anything" in sentence(judged("optimizer", few, MARGIN))
 
 
 def test_the_score_over_workloads() -> None:
@@ -118,14 +121,14 @@ def test_the_score_over_workloads() -> None:
         arm("sgd", 0.88),
         finals=tuple(Final(s, 0.88, tuple(CurvePoint(2 * a, 2 * b, c, d) for a, b, c, d in CURVE)) for s in range(10)),
     )
-    both = [judge("optimizer", [slow, arm("adam", 0.9)], MARGIN, target=0.9)] * 2
+    both = [judged("optimizer", [slow, arm("adam", 0.9)], MARGIN, target=0.9)] * 2
     scores = scores_over(both)
     assert scores["adam"].steps == 1
     assert scores["sgd"].steps == pytest.approx(2 / 3)  # a ratio of 2 leaves (4 - 2) / (4 - 1)
 
 
 def test_the_report_needs_no_network(tmp_path: Path) -> None:
-    found = judge("optimizer", [arm("sgd", 0.88), spread(arm("adam", 0.9), 0.002)], MARGIN, caveats=["Fixed: <much>"])
+    found = judged("optimizer", [arm("sgd", 0.88), spread(arm("adam", 0.9), 0.002)], MARGIN, caveats=["Fixed: <much>"])
     names = {path.name for path in write_report(found, tmp_path)}
     assert names == {
         "compare.json",

@@ -122,7 +122,7 @@ def test_a_study_in_sqlite() -> None:
     study = open_or_make("two", f"sqlite:///{Path('study.db').absolute()}", ACCURACY)
     running(study)
     assert [slot.state for slot in study_slots(study, 1)] == ["running"]
-    assert optuna.get_all_study_names(f"sqlite:///{Path('study.db').absolute()}", ACCURACY) == ["two"]
+    assert optuna.get_all_study_names(f"sqlite:///{Path('study.db').absolute()}") == ["two"]
 
 
 def test_a_database_whose_tables_another_process_is_making_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_a_database_whose_tables_another_process_is_making_is_tried_again(monkey
         return true(*words)
 
     monkeypatch.setattr(storage, "Database", busy)
-    assert isinstance(open_storage(f"sqlite:///{Path('again.db').absolute()}", ACCURACY), Database)
+    assert isinstance(open_storage(f"sqlite:///{Path('again.db').absolute()}"), Database)
     assert len(tried) == 2
 
 
@@ -148,5 +148,5 @@ def test_a_database_that_does_not_answer_is_tried_once(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(storage, "Database", gone)
     with pytest.raises(BadInput, match="cannot be opened: connection timed out"):
-        open_storage(f"sqlite:///{Path('gone.db').absolute()}", ACCURACY)
+        open_storage(f"sqlite:///{Path('gone.db').absolute()}")
     assert len(tried) == 1

@@ -543,6 +543,13 @@ def test_a_store_that_does_not_answer_stops_nothing_and_gets_it_later(
     assert len(step_losses()) == 6
 
 
+def test_a_run_whose_folder_was_removed_is_followed_no_more(uri: str) -> None:
+    run = make_run(FIRST_EPOCH)
+    shutil.rmtree(run.path)
+    assert not follow(run, uri, patience=60)
+    assert not run.path.exists()
+
+
 @pytest.mark.parametrize(
     ("does", "said"),
     [("input()", "the courier stopped"), ("import time; input(); time.sleep(3)", "it takes longer than 1 s")],

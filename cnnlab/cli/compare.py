@@ -73,7 +73,7 @@ class ForEach(click.ParamType[int]):
 @click.option(
     "--margin",
     type=click.FloatRange(min=0),
-    help="A difference too small to matter, in the score's unit. [default: 0.2 points of accuracy or of mean IoU]",
+    help="A difference too small to matter, in the score's unit. [default: the score's own, 0.2 points of a fraction]",
 )
 @click.option(
     "--target",

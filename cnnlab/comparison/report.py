@@ -125,7 +125,7 @@ def note_on_pairs(found: Verdicts) -> str:
 
 
 def pair_rows(found: Verdicts) -> list[list[str]]:
-    """A row per pair, as PAIR_COLUMNS says. Differences in the score's unit: points of accuracy."""
+    """A row per pair, as PAIR_COLUMNS says. Differences in the unit of the score."""
     table = found.score.table
     return [
         [

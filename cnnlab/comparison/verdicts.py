@@ -16,7 +16,7 @@ from cnnlab.comparison.statistics import (
     share_near_best,
     summarize,
 )
-from cnnlab.metrics import ACCURACY, Metric
+from cnnlab.metrics import Metric
 from cnnlab.search.studies import CurvePoint
 from cnnlab.wording import listed
 
@@ -141,7 +141,7 @@ class Verdicts:
         return len(_common_seeds(self.arms))
 
     def near_best(self, arm: ArmResult) -> float | None:
-        """The share of the learning rate's range that is near the best (a point of accuracy); None for fewer than 3
+        """The share of the learning rate's range that is near the best; None for fewer than 3
         rates."""
         score = self.score
         points = [(t.position, -score.rank(_or_worst(t, score))) for t in arm.tried if t.position is not None]
@@ -157,7 +157,8 @@ def judge(
     target: float | None = None,
     caveats: Sequence[str] = (),
     contains: Callable[[str, str], bool] = lambda general, special: False,
-    score: Metric = ACCURACY,
+    *,
+    score: Metric,
 ) -> Verdicts:
     """Rank the arms, compare each pair, and warn of what the tuning may have done.
 

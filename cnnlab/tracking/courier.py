@@ -45,13 +45,15 @@ class Followed:
         """Deliver what is new, unless it is too early to try again.
 
         True when all of a run that has ended is there, False when the store did not answer for `patience` seconds
-        after its end, else None. While the run lives, an unreachable store is tried again for ever, at growing
+        after its end or the run's folder is gone, else None. While the run lives, an unreachable store is tried again for ever, at growing
         intervals.
         """
         alive = self.run.is_held()  # before the journal is read, so that nothing said before the end is missed
         if time.monotonic() < self._due and (alive or self._failed):
             return None
         if not alive:
+            if not self.run.has_begun():  # its folder was removed
+                return False
             mark_dead(self.run)
             self._ended_at = self._ended_at or time.monotonic()
         try:
