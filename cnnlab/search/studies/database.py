@@ -98,7 +98,7 @@ class Database(CachedDatabase):
     """Optuna's storage in a database, whose trials are claimed and written in few statements.
 
     Raises:
-        StorageInternalError: from any method, where the database does not answer.
+        StorageInternalError: from any method, if the database does not answer.
     """
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
-"""The budget of a study, exact whatever is killed: so many slots, each with a chain of attempts of which one counts.
+"""The budget of a study, exact whatever is killed: a number of slots, each with attempts of which the last one counts.
 
-`--trials 50` is 50 slots. An attempt is a trial of Optuna's that carries its slot and its number in the chain; the next
-attempt exists only where the one before failed (its process died, it was interrupted, it crashed). Should two processes
-make the same attempt at the same moment, the one with the lower trial number counts and the other is never run. So
-the state of a study follows from its trials alone, and three operations that storages make atomic are all it takes:
-adding a trial, waiting -> running, running -> finished.
+`--trials 50` is 50 slots. An attempt is a trial of Optuna's that carries the number of its slot and its own number
+there. There is a next attempt only if the one before failed (its process died, it was interrupted, it crashed). If two
+processes make the same attempt at the same moment, the one with the lower trial number counts and the other is never
+run. So the state of a study follows from its trials alone, and all it takes is three operations that storages make
+atomic: adding a trial, waiting -> running, running -> finished.
 """
 
 from collections import defaultdict

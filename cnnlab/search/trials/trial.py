@@ -1,4 +1,4 @@
-"""One trial: its trainings, each a recorded run; what they say is reported, and how it ended is told."""
+"""One trial: its trainings, each a recorded run, are reported to the study, and then how the trial ended."""
 
 import statistics
 import time
