@@ -10,7 +10,7 @@ from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.comparison import Comparison
-from cnnlab.config.given import Given
+from cnnlab.config import Given
 from cnnlab.interrupts import Interrupt, catch_interrupts
 from cnnlab.result import Result
 from cnnlab.search import Sweep

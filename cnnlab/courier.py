@@ -1,4 +1,4 @@
-"""The courier's own process, and the same delivery for `cnnlab sync`.
+"""The courier from both its ends: the process that delivers, and the command that tells it what.
 
 Tracking knows neither networks nor figures; here it is handed both.
 """
@@ -7,11 +7,64 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from cnnlab.tracking import Delivery, Order, RunDir, follow_all, import_mlflow
+from cnnlab.process import command_of
+from cnnlab.tracking import Courier, Delivery, Order, RunDir, follow_all, import_mlflow
+
+WAIT_SECONDS = 60.0
+"""How long a command that is done waits until MLflow has everything."""
+
+
+class Deliveries:
+    """What a command has delivered while it works: the courier's process, and the runs that it was told of.
+
+    Started before PyTorch is imported, so that the courier's own imports take no time of the training.
+
+    A context manager: on leaving it, a courier that was told of no run is ended, any other goes on by itself.
+    """
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._courier = Courier(tracking_uri, command_of(__name__))
+        self._runs: dict[tuple[Path, int], RunDir] = {}
+        self._waited = False
+        self._why: str | None = None
+
+    def has(self, run: RunDir, attempt: int = 0) -> bool:
+        """Whether the courier was told of this attempt at a run."""
+        return (run.path, attempt) in self._runs
+
+    def add(self, run: RunDir, attempt: int = 0) -> None:
+        """Tell the courier of a run, once per attempt at it; its process has to hold the run's lock already."""
+        if not self.has(run, attempt):
+            self._runs[run.path, attempt] = run
+            self._courier.follow(run)
+
+    def wait(self) -> str | None:
+        """Wait until MLflow has all of the runs; returns why it has not, in words, or None if it has.
+
+        After this nothing can be added, and nobody waits a second time.
+        """
+        if not self._waited:
+            self._waited, self._why = True, self._wait()
+        return self._why
+
+    def _wait(self) -> str | None:
+        deadline = time.monotonic() + WAIT_SECONDS
+        for run in self._runs.values():
+            if why := self._courier.wait(run, max(0.1, deadline - time.monotonic())):
+                return why
+        return None
+
+    def __enter__(self) -> "Deliveries":
+        self._courier.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._courier.__exit__(None, None, None)
 
 
 def main() -> None:
@@ -60,7 +113,3 @@ def _write_to(log: Path) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
-
-
-if __name__ == "__main__":
-    main()

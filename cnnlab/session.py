@@ -5,9 +5,8 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnlab.config import as_config
-from cnnlab.config.given import Given, config_given
-from cnnlab.deliveries import Deliveries
+from cnnlab.config import Given, as_config, config_given
+from cnnlab.courier import Deliveries
 from cnnlab.errors import InUse
 from cnnlab.reading import run_result
 from cnnlab.records import Record, RunStarted

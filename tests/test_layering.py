@@ -35,11 +35,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": FLOOR_2 | {"provenance"},
     "reading": FLOOR_2 | {"run"},
     "courier": FLOOR_0 | {"tracking", "run", "reading"},
-    "deliveries": FLOOR_0 | {"tracking", "courier"},
-    "session": FLOOR_0 | {"tracking", "training", "run", "reading", "deliveries"},
-    "search": FLOOR_2 | {"run", "deliveries"},
-    "comparison": FLOOR_2 | {"run", "deliveries", "search", "reading"},
-    "api": FLOOR_2 | {"run", "deliveries", "session", "search", "comparison", "reading"},
+    "session": FLOOR_0 | {"tracking", "training", "run", "reading", "courier"},
+    "search": FLOOR_2 | {"run", "courier"},
+    "comparison": FLOOR_2 | {"run", "courier", "search", "reading"},
+    "api": FLOOR_2 | {"run", "courier", "session", "search", "comparison", "reading"},
     "cli": FLOOR_2 | {"run", "courier", "session", "search", "comparison", "reading", "api"},
 }
 """Room -> the rooms of cnnlab that it may import beside itself; "" is the package's own face."""

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from cnnlab.search.studies.attributes import ATTEMPT, SLOT
 from cnnlab.search.studies.claims import claim, fill, give_back, infeasible, study_slots, tell
-from cnnlab.search.studies.slots import Slot, counted
+from cnnlab.search.studies.slots import ATTEMPT, SLOT, Slot, counted
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -15,10 +15,10 @@ from optuna.trial import Trial, TrialState
 from cnnlab.errors import BadInput
 from cnnlab.metrics import ACCURACY
 from cnnlab.search.studies import owners, storage
-from cnnlab.search.studies.attributes import CAUSE, OWNER
 from cnnlab.search.studies.claims import claim, fill, study_slots
 from cnnlab.search.studies.database import Database
 from cnnlab.search.studies.owners import Watch, beating
+from cnnlab.search.studies.slots import CAUSE, OWNER
 from cnnlab.search.studies.storage import open_storage, shown, storage_url
 from cnnlab.search.studies.study import open_or_make
 

@@ -6,11 +6,21 @@ from typing import Any
 
 import click
 
-from cnnlab.cli.inputs import read_experiment, taken_flags
 from cnnlab.cli.messages import complain, typed
-from cnnlab.cli.options import experiment_name_option, output_options, setting_options, settings_of, tracking_uri_option
+from cnnlab.cli.options import (
+    experiment_name_option,
+    output_options,
+    read_experiment,
+    sampler_option,
+    setting_options,
+    settings_of,
+    storage_option,
+    study_option,
+    taken_flags,
+    tracking_uri_option,
+    workers_option,
+)
 from cnnlab.cli.printing.comparison import print_comparison, print_contests
-from cnnlab.cli.search_options import sampler_option, storage_option, study_option, workers_option
 from cnnlab.cli.views.run import open_status
 from cnnlab.cli.views.sweep import EachSweepsView
 from cnnlab.comparison import Comparison

@@ -8,11 +8,14 @@ import click
 from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
-from cnnlab.config import RunConfig, parse_value
+from cnnlab.cli.messages import complain
+from cnnlab.config import RunConfig, parse_value, read_config
 from cnnlab.config.flags import FLAGS
+from cnnlab.config.messages import check_name
 from cnnlab.config.run import REGISTRIES, classes_of
 from cnnlab.config.section import NameIn, Section, names_of
 from cnnlab.errors import BadInput
+from cnnlab.search.plan import Sampler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,6 +47,23 @@ def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> d
             raise BadInput(f"--set {assignment}: {path} is no path; it is made of names with a dot between two of them")
         settings[path] = _value(path, text)
     return settings
+
+
+def taken_flags(options: dict[str, Any]) -> dict[str, str | None]:
+    """Take the flags of settings out of all that Click has read."""
+    return {flag: options.pop(flag) for flag in FLAGS}
+
+
+def read_experiment(experiment: Path | None, settings: dict[str, Any]) -> RunConfig:
+    """The config of a file, or of a folder of images, with `settings` over it; what is left out is said on stderr.
+
+    Raises:
+        BadInput: naming the field, the value and what is allowed.
+    """
+    config, notes = read_config(experiment, settings)
+    for note in notes:
+        complain(note)
+    return config
 
 
 def place_options(command: F) -> F:
@@ -97,6 +117,51 @@ tracking_uri_option = click.option(
     "--tracking-uri",
     metavar="URI",
     help="MLflow's, or none to deliver nothing until a sync. [default: $MLFLOW_TRACKING_URI or mlruns/mlflow.db]",
+)
+
+
+class Workers(click.ParamType[int | None]):
+    """A number, or auto."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or value == "auto":
+            return None
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if not 1 <= number <= 1024:
+            self.fail(f"{value!r} is neither a number from 1 to 1024 nor auto", param, ctx)
+        return number
+
+
+def _study(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The name of a study, which is the name of a folder too."""
+    if value is not None:
+        check_name(value, f"--study {value!r}")
+    return value
+
+
+def sampler_option(default: Sampler) -> Callable[[F], F]:
+    """--sampler."""
+    return click.option(
+        "--sampler", type=click.Choice(get_args(Sampler)), default=default, show_default=True, help="Draws the trials."
+    )
+
+
+workers_option = click.option(
+    "--workers", type=Workers(), default="auto", show_default=True, help="Processes that train."
+)
+study_option = click.option(
+    "--study",
+    metavar="NAME",
+    callback=_study,
+    help="Join or go on with this study. [default: made from the experiment]",
+)
+storage_option = click.option(
+    "--storage", metavar="URL", help="A database that machines share, or a file. [default: mlruns/studies/STUDY]"
 )
 
 

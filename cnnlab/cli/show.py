@@ -56,7 +56,7 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
 
 
 def _show_comparison(report: Path, as_json: bool) -> None:
-    """What a comparison found, as it left it."""
+    """What a comparison found, from the report that it left."""
     text = (report / ("compare.json" if as_json else "compare.md")).read_text(encoding="utf-8")
     click.echo(json.dumps(json.loads(text)) if as_json else text.rstrip())
 
@@ -72,9 +72,7 @@ def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
     started, ended = last(records, SweepStarted), last(records, SweepEnded)
     plan = stored_plan(study, storage_url(storage, study)) if started else None
     if plan is None or started is None:
-        raise BadInput(
-            f"{study}: its study is not in {storage or 'its folder'}; where it is in a database, add --storage"
-        )
+        raise BadInput(f"{study}: its study is not in {storage or 'its folder'}; if it is in a database, add --storage")
     seconds = ended.time - started.time if ended else time.time() - started.time
     command = shlex.split(RunDir(studies_root() / study).created.tags.get("command", ""))[1:]
     print_findings(findings_of(plan), seconds, command if command[:1] == ["sweep"] else [], as_json=as_json)

@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr as a user may leave them: closed, full, or read by nobody any more."""
+"""stdin, stdout and stderr as a user may leave them: closed, full, or no longer read by anyone."""
 
 import os
 import sys
@@ -8,10 +8,10 @@ from typing import Any, TextIO, cast
 
 
 def open_streams() -> None:
-    """Make them such that nobody else has to think of it.
+    """Replace them by streams that any code can write to without a check.
 
-    A stream that is closed becomes /dev/null. A stdout whose reader has gone takes whatever comes: he has read enough.
-    On stderr no error counts at all, for progress may never end a run.
+    A stream that is closed becomes /dev/null. A stdout whose reader has gone accepts whatever is written.
+    On stderr every error is passed over, because progress may never end a run.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # in this order each gets its own number, which else a journal might get
@@ -23,7 +23,7 @@ def open_streams() -> None:
 
 
 class _Forgiving:
-    """A stream that lets go what it cannot write."""
+    """A stream that drops what it cannot write."""
 
     def __init__(self, stream: TextIO, *forgiven: type[Exception]) -> None:
         self._stream = stream

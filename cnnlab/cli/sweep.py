@@ -6,11 +6,21 @@ from typing import Any, get_args
 
 import click
 
-from cnnlab.cli.inputs import read_experiment, taken_flags
 from cnnlab.cli.messages import complain
-from cnnlab.cli.options import experiment_name_option, output_options, setting_options, settings_of, tracking_uri_option
+from cnnlab.cli.options import (
+    experiment_name_option,
+    output_options,
+    read_experiment,
+    sampler_option,
+    setting_options,
+    settings_of,
+    storage_option,
+    study_option,
+    taken_flags,
+    tracking_uri_option,
+    workers_option,
+)
 from cnnlab.cli.printing.sweep import print_findings, print_preview
-from cnnlab.cli.search_options import sampler_option, storage_option, study_option, workers_option
 from cnnlab.cli.views.run import open_status
 from cnnlab.cli.views.sweep import open_sweep_view
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted

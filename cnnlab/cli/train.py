@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from cnnlab.cli.inputs import read_experiment
 from cnnlab.cli.messages import complain
-from cnnlab.cli.options import output_options, place_options, setting_options, settings_of
+from cnnlab.cli.options import output_options, place_options, read_experiment, setting_options, settings_of
 from cnnlab.cli.printing.run import print_result
 from cnnlab.cli.views.run import open_status, open_view
 from cnnlab.config import to_yaml

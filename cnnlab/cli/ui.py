@@ -29,12 +29,12 @@ def command(tracking_uri: str | None, port: int) -> None:
     if uri == "none":
         raise BadInput("--tracking-uri none: there is no store to show; leave it out, or name a database")
     open_store(uri)
-    page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"  # else it opens on language models
+    page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"  # not the one of language models
     click.echo(f"MLflow's UI on {uri}, in some seconds (Ctrl-C ends it): {page}", err=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
     environment = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
     artifacts = os.path.abspath("mlartifacts")  # MLflow's own default, for whoever logs through this server
     os.chdir(FOLDER_WITHOUT_MODULES)  # MLflow and its server look for modules in the current folder first
     command += ["--host", "127.0.0.1", "--port", str(port), "--artifacts-destination", artifacts]
-    # in our place, not as a child of ours: whoever ends this process ends the server
+    # in place of this process, not as its child, so that whoever ends this process ends the server
     os.execve(sys.executable, command, environment)

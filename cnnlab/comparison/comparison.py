@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnlab.config import RunConfig
+from cnnlab.config import Given, RunConfig, config_given
 from cnnlab.config.arms import Arm, contains, read_arms
-from cnnlab.config.given import Given, config_given
-from cnnlab.deliveries import Deliveries
+from cnnlab.courier import Deliveries
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
 from cnnlab.search import forkserver

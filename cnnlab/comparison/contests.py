@@ -11,7 +11,7 @@ from cnnlab.metrics import Metric
 from cnnlab.search import Plan
 from cnnlab.search.plan import Sampler, digest_of
 from cnnlab.search.studies import CurvePoint, Slot, best_first, placed
-from cnnlab.search.studies.attributes import HISTORY, TEST_SCORE
+from cnnlab.search.studies.slots import HISTORY, TEST_SCORE
 from cnnlab.search.trials import Search, Stage, confirmation_of, slots_of
 from cnnlab.tracking import as_word
 

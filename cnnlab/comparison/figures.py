@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HEADINGS = {
     "curves": "Validation {score} on fresh seeds: mean and 95 % interval",
     "sensitivity": "{Score} over the learning rate",
-    "expected_best": "Best of so many trials, as is to be expected",
+    "expected_best": "Best value to be expected, by the number of trials",
     "pairs": "Row less column, in {points} of {score}",
     "profile": "Share of workloads within a factor of the fastest",
 }

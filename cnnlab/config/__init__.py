@@ -2,18 +2,30 @@
 
 from cnnlab.config.data import DataConfig
 from cnnlab.config.losses import LossConfig
-from cnnlab.config.reading import as_config, changed, flat, flatten, parse_value, read_config, to_yaml
+from cnnlab.config.reading import (
+    Given,
+    as_config,
+    changed,
+    config_given,
+    flat,
+    flatten,
+    parse_value,
+    read_config,
+    to_yaml,
+)
 from cnnlab.config.run import QUESTIONS, PlaceConfig, RunConfig, TrainingConfig
 
 __all__ = [
     "QUESTIONS",
     "DataConfig",
+    "Given",
     "LossConfig",
     "PlaceConfig",
     "RunConfig",
     "TrainingConfig",
     "as_config",
     "changed",
+    "config_given",
     "flat",
     "flatten",
     "parse_value",

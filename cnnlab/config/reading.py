@@ -1,8 +1,9 @@
-"""A `RunConfig` from a YAML file and settings given on the command line, and back to YAML."""
+"""A `RunConfig` from a YAML file, settings of the command line or values of Python, and back to YAML."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
@@ -12,6 +13,12 @@ from cnnlab.config.moved import MOVED, moved
 from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig
 from cnnlab.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from cnnlab.errors import BadInput
+
+Given: TypeAlias = RunConfig | Mapping[str, Any] | str | Path | None
+"""A config as Python code gives it: whole, as values, as a YAML file or a folder of images; None is all defaults.
+
+Values are nested as in YAML, or have dotted paths: `{"optimizer.lr": 0.1}`.
+"""
 
 
 def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig, list[str]]:
@@ -36,6 +43,15 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     config = as_config(values)
     _check_root_is_read(config.data)
     return config, notes
+
+
+def config_given(config: Given) -> RunConfig:
+    """The config that Python code means. Raises BadInput naming the field, the value and what is allowed."""
+    if isinstance(config, RunConfig):
+        return config
+    if isinstance(config, str | Path):
+        return read_config(Path(config), {})[0]
+    return read_config(None, dict(config or {}))[0]
 
 
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:

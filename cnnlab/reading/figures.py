@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def draw(run_dir: Path, into: Path) -> list[Path]:
-    """Write curves.png, and confusion.png where the test split was measured, into a folder; returns their paths.
+    """Write curves.png, and confusion.png if the test split was measured, into a folder; returns their paths.
 
-    A run without a single step leaves nothing to draw. Raises BadInput where the folder cannot be made.
+    A run without a single step leaves nothing to draw. Raises BadInput if the folder cannot be made.
     """
     run = RunDir(run_dir)
     records = read(run.journal_file)[0]
@@ -81,7 +81,7 @@ def _draw_losses(axes: "Axes", records: Sequence[Record], epochs: Sequence[Epoch
 
 
 def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> "Figure":
-    """Test images by true class (rows) and predicted class (columns); counts are written in where there is room."""
+    """Test images by true class (rows) and predicted class (columns); counts are written in if there is room."""
     size = len(classes)
     side = min(4 + 0.35 * size, 16)
     figure = new_figure(side + 1, side)

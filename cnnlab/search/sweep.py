@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnlab.config.given import Given, config_given
+from cnnlab.config import Given, config_given
 from cnnlab.config.space_reading import read_space
-from cnnlab.deliveries import Deliveries
+from cnnlab.courier import Deliveries
 from cnnlab.errors import InUse
 from cnnlab.records import RunStarted
 from cnnlab.result import Result

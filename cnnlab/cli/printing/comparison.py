@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 BAR = 24
 """Characters of an interval's bar."""
 PROBABILITY = "P(A > B)"
-"""A column for which a terminal has no room."""
+"""A column that a terminal has no room for."""
 SPARE = (("95 % interval",), ("diverged",), ("to target",), ("untuned",))
-"""Columns of the arms that a narrow terminal is spared, the first first."""
+"""Columns of the arms that are left out on a narrow terminal, in this order."""
 SPARE_OF_PAIRS = (("t", "Wilcoxon"), ("95 % interval",))
 WRAPPED = 20
-"""Characters to which the last column may be wrapped before another one is left out."""
+"""The last column may be wrapped to this number of characters before another column is left out."""
 
 
 def print_comparison(comparison: "Comparison", profile: Path | None, *, as_json: bool) -> None:
@@ -146,7 +146,7 @@ def _pairs(found: "Verdicts", room: int | None) -> Any:
 def _fitted(
     columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[Sequence[str]], room: int | None
 ) -> tuple[Any, list[str]]:
-    """A table in `room` characters and its columns, without as many of `spare` as it takes; None: all of them."""
+    """A table and its columns. To fit into `room` characters, columns of `spare` are left out; None for any room."""
     kept = list(columns)
     if room is not None:
         widths = {name: max(map(len, (name, *cells))) + 2 for name, *cells in zip(columns, *rows, strict=True)}

@@ -1,4 +1,4 @@
-"""The progress of a run on stderr: live on a terminal, else one plain line an epoch."""
+"""The progress of a run on stderr: live on a terminal, else one plain line per epoch."""
 
 import sys
 from contextlib import AbstractContextManager, nullcontext

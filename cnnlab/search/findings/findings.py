@@ -1,4 +1,4 @@
-"""What a sweep found: the best against where it began, how it held on fresh seeds, what mattered, what to do next."""
+"""What a sweep found: the best against trial 0, how it did on fresh seeds, what mattered, what to do next."""
 
 import statistics
 import warnings
@@ -48,7 +48,7 @@ class Confirmed:
 
     @property
     def std(self) -> float | None:
-        """The sample standard deviation over the seeds; None of one seed."""
+        """The sample standard deviation over the seeds; None for one seed."""
         return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
 

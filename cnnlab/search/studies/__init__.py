@@ -1,8 +1,7 @@
 """Where the trials of a sweep are kept, and how processes share them."""
 
-from cnnlab.search.studies.attributes import CurvePoint
 from cnnlab.search.studies.journal import SweepJournal, find_or_make_run, open_sweep
-from cnnlab.search.studies.slots import Slot, best_first, counted
+from cnnlab.search.studies.slots import CurvePoint, Slot, best_first, counted
 from cnnlab.search.studies.storage import shown, storage_url
 from cnnlab.search.studies.study import check_same, extend, list_plans, placed, stored_plan
 

@@ -9,11 +9,21 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from cnnlab.search.studies.attributes import CAUSE, INFEASIBLE, OWNER, REASON, RETRY, SLOT
 from cnnlab.search.studies.database import Attempt, Database
 from cnnlab.search.studies.optuna_internals import id_of, storage_of, study_id_of
 from cnnlab.search.studies.owners import this_process
-from cnnlab.search.studies.slots import Slot, crashes, next_attempt, slots
+from cnnlab.search.studies.slots import (
+    CAUSE,
+    INFEASIBLE,
+    OWNER,
+    REASON,
+    RETRY,
+    SLOT,
+    Slot,
+    crashes,
+    next_attempt,
+    slots,
+)
 from cnnlab.search.studies.storage import JournalFile
 
 BATCH = 32

@@ -21,7 +21,6 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from cnnlab.search.studies.attributes import ATTEMPT, OWNER, RETRY, SLOT
 from cnnlab.search.studies.optuna_internals import (
     PARAMS,
     REPORTS,
@@ -35,6 +34,7 @@ from cnnlab.search.studies.optuna_internals import (
     report_columns,
     value_columns,
 )
+from cnnlab.search.studies.slots import ATTEMPT, OWNER, RETRY, SLOT
 
 GATHER_SECONDS = 1.0
 """Parameters and attributes that are noted within this time after the last write wait for the next report."""
@@ -98,7 +98,7 @@ class Database(CachedDatabase):
     """Optuna's storage in a database, whose trials are claimed and written in few statements.
 
     Raises:
-        StorageInternalError: from any method, where the database does not answer.
+        StorageInternalError: from any method, if the database does not answer.
     """
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:

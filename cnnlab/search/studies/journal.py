@@ -12,8 +12,7 @@ from cnnlab.errors import BadInput, InUse
 from cnnlab.records import Record, Status, SweepEnded, SweepStarted, TrialEnded
 from cnnlab.run import create_run
 from cnnlab.search.plan import Plan
-from cnnlab.search.studies.attributes import PARENT
-from cnnlab.search.studies.slots import Slot, best_first
+from cnnlab.search.studies.slots import PARENT, Slot, best_first
 from cnnlab.search.studies.storage import shown
 from cnnlab.search.studies.study import enter
 from cnnlab.tracking import Journal, RunDir, read

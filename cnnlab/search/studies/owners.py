@@ -14,9 +14,8 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from cnnlab.search.studies.attributes import CAUSE, OWNER, RETRY
 from cnnlab.search.studies.optuna_internals import id_of, storage_of
-from cnnlab.search.studies.slots import Slot
+from cnnlab.search.studies.slots import CAUSE, OWNER, RETRY, Slot
 
 FIRST_BEAT_SECONDS = 1.5
 """Soon, so that a database gets what has been noted of a trial before its first report."""

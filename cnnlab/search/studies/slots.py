@@ -1,21 +1,20 @@
-"""The budget of a study, exact whatever is killed: so many slots, each with a chain of attempts of which one counts.
+"""The budget of a study, exact whatever is killed: a number of slots, each with attempts of which the last one counts.
 
-`--trials 50` is 50 slots. An attempt is a trial of Optuna's that carries its slot and its number in the chain; the next
-attempt exists only where the one before failed (its process died, it was interrupted, it crashed). Should two processes
-make the same attempt at the same moment, the one with the lower trial number counts and the other is never run. So
-the state of a study follows from its trials alone, and three operations that storages make atomic are all it takes:
-adding a trial, waiting -> running, running -> finished.
+`--trials 50` is 50 slots. An attempt is a trial of Optuna's that carries the number of its slot and its own number
+there. There is a next attempt only if the one before failed (its process died, it was interrupted, it crashed). If two
+processes make the same attempt at the same moment, the one with the lower trial number counts and the other is never
+run. So the state of a study follows from its trials alone, and all it takes is three operations that storages make
+atomic: adding a trial, waiting -> running, running -> finished.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from optuna.trial import FrozenTrial, TrialState
 
 from cnnlab.metrics import Metric
-from cnnlab.search.studies.attributes import ATTEMPT, CAUSE, CONFIG, INFEASIBLE, RETRY, RUN_DIR, SLOT
 
 State: TypeAlias = Literal["waiting", "running", "complete", "pruned", "infeasible", "failed"]
 
@@ -24,6 +23,36 @@ _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
 }
+
+SLOT, ATTEMPT, CAUSE, RETRY, REASON, INFEASIBLE, OWNER, RUN_DIR, CONFIG, SCORES = (
+    f"cnnlab:{key}"
+    for key in ("slot", "attempt", "cause", "retry", "reason", "infeasible", "owner", "run_dir", "config", "scores")
+)
+"""User attributes of a trial; CAUSE is why it failed, RETRY whether there is to be another attempt.
+
+Studies that exist have these and the following names, so they never change.
+"""
+TEST_SCORE, HISTORY = "cnnlab:test_accuracy", "cnnlab:history"
+"""Of a trial of the confirmation: its score on the test split, whatever the score is, and its CurvePoint after each
+epoch."""
+
+IDENTITY = "cnnlab:identity"
+"""Of a study: what it was made for."""
+PARENT = "cnnlab:parent_run_id"
+"""Of a study: the sweep's own run."""
+ASKED = "cnnlab:asked"
+"""Of a study: what a plan asks for beside its identity, as it was asked for last."""
+
+
+class CurvePoint(NamedTuple):
+    """Where a training was after an epoch. Kept as a list of four numbers."""
+
+    step: int
+    seconds: float
+    """Of that epoch alone."""
+    train_loss: float
+    val: float
+    """The validation score."""
 
 
 @dataclass(frozen=True)

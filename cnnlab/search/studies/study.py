@@ -17,9 +17,8 @@ from cnnlab.metrics import Metric
 from cnnlab.search.encoding import distribution, from_optuna, nearest_inside, optuna_name, to_optuna
 from cnnlab.search.plan import Plan, differences, what_it_is
 from cnnlab.search.samplers import check_sampler
-from cnnlab.search.studies.attributes import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT
 from cnnlab.search.studies.claims import study_slots
-from cnnlab.search.studies.slots import Slot
+from cnnlab.search.studies.slots import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT, Slot
 from cnnlab.search.studies.storage import open_storage, storage_url
 from cnnlab.tracking import studies_root
 

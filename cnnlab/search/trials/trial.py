@@ -1,4 +1,4 @@
-"""One trial: its trainings, each a recorded run; what they say is reported, and how it ended is told."""
+"""One trial: its trainings, each a recorded run, are reported to the study, and then how the trial ended."""
 
 import statistics
 import time
@@ -20,11 +20,10 @@ from cnnlab.metrics import Metric
 from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.run import Stopped, create_run, prepare, record_run
 from cnnlab.search.plan import Plan
-from cnnlab.search.studies.attributes import CONFIG, HISTORY, RUN_DIR, SCORES, TEST_SCORE, CurvePoint
 from cnnlab.search.studies.claims import give_back, infeasible, tell
 from cnnlab.search.studies.optuna_internals import public_trial, storage_of
 from cnnlab.search.studies.owners import beating
-from cnnlab.search.studies.slots import Slot
+from cnnlab.search.studies.slots import CONFIG, HISTORY, RUN_DIR, SCORES, TEST_SCORE, CurvePoint, Slot
 from cnnlab.search.studies.study import open_study
 from cnnlab.search.trials.stages import Stage, TrialRun
 from cnnlab.tracking import Journal, RunDir, last, read

@@ -1,4 +1,4 @@
-"""Where trials run: in this process, or in worker processes, one a GPU or one a core."""
+"""Where trials run: in this process, or in worker processes, one per GPU or one per core."""
 
 import multiprocessing
 import os
