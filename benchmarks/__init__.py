@@ -1,0 +1,1 @@
+"""cnnlab beside what people would use instead: speed, overheads, searches."""

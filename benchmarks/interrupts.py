@@ -68,6 +68,7 @@ def interrupt(words: list[str], after: float, number: signal.Signals, *, group: 
             text=True,
             env={**os.environ, MARK: mark},
             start_new_session=group,
+            preexec_fn=_as_from_a_terminal,
         )
         time.sleep(after)
         sent = time.monotonic()
@@ -84,6 +85,11 @@ def interrupt(words: list[str], after: float, number: signal.Signals, *, group: 
         for process in _marked(mark):  # a courier that delivers what a run has left
             os.kill(process, signal.SIGKILL)
         return Try(after, took, outcome, stderr)
+
+
+def _as_from_a_terminal() -> None:
+    """In the background of a script this program, and with it what it starts, has SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _outcome(code: int, right: int, stderr: str, folder: Path) -> str:

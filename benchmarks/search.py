@@ -61,7 +61,7 @@ class Curves:
             record = next((record for record in records if isinstance(record, Epoch)), None)
             if record is None:
                 return None
-            values.append(record.val_accuracy)
+            values.append(record.val["accuracy"])
         return values[epoch - 1]
 
     def images(self, config: Any) -> int:
@@ -110,7 +110,7 @@ def pair(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> Progr
         if pruned:
             tell(study, trial, TrialState.PRUNED)
         elif len(values) < config.training.epochs:
-            infeasible(study, trial, "diverged")
+            infeasible(study, trial, "diverged", worst=0.0)
         else:
             tell(study, trial, TrialState.COMPLETE, max(values))
             best = max(best, *values)

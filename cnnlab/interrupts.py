@@ -67,12 +67,8 @@ class _Signalled(BaseException):
 
 @contextmanager
 def _first_signal(act: Callable[[int], None]) -> Iterator[None]:
-    """Within it the first SIGINT or SIGTERM is handed to `act`; a second one has its usual effect at once.
-
-    One that is ignored, as SIGINT is in a shell script's background jobs, stays ignored.
-    """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    usual = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
+    """Within it the first SIGINT or SIGTERM is handed to `act`; a second one has its usual effect at once."""
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, frame: FrameType | None) -> None:
         restore()

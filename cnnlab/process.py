@@ -13,6 +13,8 @@ from types import FrameType
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """The folder that holds the package."""
+FOLDER_WITHOUT_MODULES = os.path.dirname(os.path.abspath(sys.executable))
+"""For programs that search the current folder for modules; it is where the command `cnnlab` itself searches first."""
 SHOW_CURSOR = "\x1b[?25h"
 """To a terminal on which a progress display has hidden it."""
 
@@ -22,11 +24,10 @@ Handler = Callable[[int, FrameType | None], None]
 def obey_signals(message: str = "interrupted") -> None:
     """From now on SIGINT and SIGTERM end this process at once, with this line and the exit code 130 or 143.
 
-    A signal that is ignored, as in a shell script's background job, stays ignored.
+    Also where SIGINT is ignored, as in a shell script's background jobs: whoever sends it means it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, end_at_once(message))
+        signal.signal(number, end_at_once(message))
 
 
 def end_at_once(message: str) -> Handler:

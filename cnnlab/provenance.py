@@ -23,7 +23,7 @@ def provenance() -> dict[str, str]:
         "mlflow.source.name": "cnnlab",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": _git_commit(),
-        "command": without_passwords(shlex.join(["cnnlab", *sys.argv[1:]])),
+        "command": without_passwords(shlex.join([_program(), *sys.argv[1:]])),
         "host": socket.gethostname(),
         "cpu": _cpu(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
@@ -33,6 +33,12 @@ def provenance() -> dict[str, str]:
         "version.torch": torch.__version__,
     }
     return {name: value for name, value in tags.items() if value}
+
+
+def _program() -> str:
+    """cnnlab, or the script that called it from Python."""
+    name = Path(sys.argv[0]).name
+    return name if name.endswith(".py") and name != "__main__.py" else "cnnlab"
 
 
 @cache

@@ -6,8 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 from click.testing import CliRunner, Result
+
+# a machine under load makes no test fail
+hypothesis.settings.register_profile("cnnlab", deadline=None)
+hypothesis.settings.load_profile("cnnlab")
 
 # one thread a process, before torch is imported: test processes run side by side
 os.environ["OMP_NUM_THREADS"] = "1"

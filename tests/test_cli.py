@@ -527,6 +527,8 @@ def test_the_ui_serves_the_runs_on_loopback(process: Process) -> None:
     import urllib.request
 
     process("train", *QUICK[2:], "-q")
+    for shadow in ("random.py", "mlflow.py"):
+        Path(shadow).write_text("raise RuntimeError('a file of the user was imported')")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

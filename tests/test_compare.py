@@ -245,9 +245,9 @@ def test_finals_are_paired_by_fresh_seeds_and_scored_on_the_test_split(cli: Cli)
         if stage == "confirm":
             ended = last(read(run.journal_file)[0], RunEnded)
             assert ended is not None
-            assert ended.test_accuracy is not None
+            assert ended.test_score is not None
             seeds.setdefault(study, set()).add(seed)
-            tested.setdefault(study, []).append(ended.test_accuracy)
+            tested.setdefault(study, []).append(ended.test_score)
     first, second = seeds.values()
     assert first == second
     assert len(first) == 2

@@ -79,23 +79,23 @@ def test_an_epochs_training_loss_is_the_mean_over_its_images() -> None:
     records = records_of(config)
     a, b, c = losses(records)
     epoch = next(r for r in records if isinstance(r, Epoch))
-    assert epoch.train_loss == pytest.approx((24 * a + 24 * b + 16 * c) / 64)
+    assert epoch.train["loss"] == pytest.approx((24 * a + 24 * b + 16 * c) / 64)
 
 
 def test_the_test_split_is_measured_with_the_best_epochs_weights() -> None:
     config, dataset = small_config(optimizer__lr=0.5, training__epochs=6), small_dataset()
     records = records_of(config, dataset, Path("run"))
-    best = max((r for r in records if isinstance(r, Epoch)), key=lambda e: (e.val_accuracy, -e.val_loss))
+    best = max((r for r in records if isinstance(r, Epoch)), key=lambda e: (e.val["accuracy"], -e.val["loss"]))
     ended = end(records)
-    assert (ended.best_epoch, ended.best_val_accuracy) == (best.epoch, best.val_accuracy)
+    assert (ended.best_epoch, ended.best_score) == (best.epoch, best.val["accuracy"])
     learner = Learner(config, dataset)
     from safetensors.torch import load_file
 
     learner.load_weights(load_file("run/checkpoints/best.safetensors"))
     with torch.no_grad():
         logits = learner.model.eval()(dataset.test.inputs)
-    assert ended.test_loss == pytest.approx(F.cross_entropy(logits, dataset.test.targets).item(), rel=1e-5)
-    assert ended.test_accuracy == (logits.argmax(1) == dataset.test.targets).float().mean().item()
+    assert ended.test["loss"] == pytest.approx(F.cross_entropy(logits, dataset.test.targets).item(), rel=1e-5)
+    assert ended.test_score == (logits.argmax(1) == dataset.test.targets).float().mean().item()
     assert ended.confusion is not None
     assert sum(map(sum, ended.confusion)) == len(dataset.test)
     for true, row in enumerate(ended.confusion):
@@ -134,10 +134,10 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(case: str, s
     assert end(rest).weights_sha256 == end(whole).weights_sha256
     epochs = [r for r in [*first, *rest] if isinstance(r, Epoch)]
     for ours, expected in zip(epochs, [r for r in whole if isinstance(r, Epoch)], strict=True):
-        assert ours.train_loss == pytest.approx(expected.train_loss, rel=1e-12)
-        assert (ours.train_accuracy, ours.val_loss, ours.lr) == (
-            expected.train_accuracy,
-            expected.val_loss,
+        assert ours.train["loss"] == pytest.approx(expected.train["loss"], rel=1e-12)
+        assert (ours.train["accuracy"], ours.val, ours.lr) == (
+            expected.train["accuracy"],
+            expected.val,
             expected.lr,
         )
 

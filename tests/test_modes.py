@@ -59,7 +59,7 @@ def plain(config: RunConfig, dataset: Dataset) -> tuple[list[float], list[float]
 
 
 def validated(records: list[Record]) -> list[float]:
-    return [record.val_loss for record in records if isinstance(record, Epoch)]
+    return [record.val["loss"] for record in records if isinstance(record, Epoch)]
 
 
 @pytest.mark.parametrize("case", NETWORKS)

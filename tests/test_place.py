@@ -76,7 +76,7 @@ def test_a_study_of_an_earlier_version_is_joined() -> None:
     from cnnlab.search.studies.study import enter, open_or_make, stored_plan
 
     mine = replace(plan(**ELSEWHERE), study="old", storage=str(Path("old.journal").absolute()))
-    open_or_make("old", mine.storage, mine.config.task.metric).set_user_attr(IDENTITY, BEFORE)
+    open_or_make("old", mine.storage, mine.score).set_user_attr(IDENTITY, BEFORE)
     assert enter(mine)[0].study == "old"
     assert stored_plan("old", mine.storage) is not None
     with pytest.raises(BadInput, match=r"made for something else: config.optimizer.lr: 0.05 there, 0.1 here"):

@@ -103,7 +103,7 @@ def test_an_infeasible_trial_is_counted_apart_and_is_never_the_best() -> None:
     fill(study, 1, no_params, ahead=9)
     slot = claim(study, 1, no_params)
     assert slot is not None
-    infeasible(study, trial_of(study, slot), "diverged")
+    infeasible(study, trial_of(study, slot), "diverged", worst=0.0)
     (slot,) = study_slots(study, 1)
     assert (slot.state, slot.value) == ("infeasible", None)
     assert counted([slot]) == {"total": 1, "complete": 0, "pruned": 0, "infeasible": 1, "failed": 0}

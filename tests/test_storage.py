@@ -13,6 +13,7 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from cnnlab.errors import BadInput
+from cnnlab.metrics import ACCURACY
 from cnnlab.search.studies import owners, storage
 from cnnlab.search.studies.attributes import CAUSE, OWNER
 from cnnlab.search.studies.claims import claim, fill, study_slots
@@ -23,7 +24,7 @@ from cnnlab.search.studies.study import open_or_make
 
 
 def new_study(name: str = "one") -> Study:
-    return open_or_make(name, str(Path("study.journal").absolute()))
+    return open_or_make(name, str(Path("study.journal").absolute()), ACCURACY)
 
 
 def running(study: Study) -> Trial:
@@ -118,10 +119,10 @@ def test_a_storage_is_named_by_a_file_or_a_url() -> None:
 
 
 def test_a_study_in_sqlite() -> None:
-    study = open_or_make("two", f"sqlite:///{Path('study.db').absolute()}")
+    study = open_or_make("two", f"sqlite:///{Path('study.db').absolute()}", ACCURACY)
     running(study)
     assert [slot.state for slot in study_slots(study, 1)] == ["running"]
-    assert optuna.get_all_study_names(f"sqlite:///{Path('study.db').absolute()}") == ["two"]
+    assert optuna.get_all_study_names(f"sqlite:///{Path('study.db').absolute()}", ACCURACY) == ["two"]
 
 
 def test_a_database_whose_tables_another_process_is_making_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +135,7 @@ def test_a_database_whose_tables_another_process_is_making_is_tried_again(monkey
         return true(*words)
 
     monkeypatch.setattr(storage, "Database", busy)
-    assert isinstance(open_storage(f"sqlite:///{Path('again.db').absolute()}"), Database)
+    assert isinstance(open_storage(f"sqlite:///{Path('again.db').absolute()}", ACCURACY), Database)
     assert len(tried) == 2
 
 
@@ -147,5 +148,5 @@ def test_a_database_that_does_not_answer_is_tried_once(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(storage, "Database", gone)
     with pytest.raises(BadInput, match="cannot be opened: connection timed out"):
-        open_storage(f"sqlite:///{Path('gone.db').absolute()}")
+        open_storage(f"sqlite:///{Path('gone.db').absolute()}", ACCURACY)
     assert len(tried) == 1

@@ -43,7 +43,7 @@ def study() -> optuna.Study:
     assert plan is not None
     from cnnlab.search.studies.study import open_or_make
 
-    return open_or_make(plan.study, plan.storage)
+    return open_or_make(plan.study, plan.storage, plan.score)
 
 
 def values() -> dict[int, tuple[dict[str, Any], Any]]:
@@ -195,7 +195,7 @@ def test_seeds_are_averaged_and_confirmation_uses_fresh_ones(cli: Cli) -> None:
         seeds[stage].add(run.created.config["training"]["seed"])
         ended = last(read(run.journal_file)[0], RunEnded)
         assert ended is not None
-        assert (ended.test_accuracy is None) == (stage == "trials"), "a search does not look at the test split"
+        assert (ended.test_score is None) == (stage == "trials"), "a search does not look at the test split"
     assert seeds["trials"] == {0, 1}
     assert len(seeds["confirm"]) == 2
     assert not seeds["trials"] & seeds["confirm"]
@@ -207,7 +207,7 @@ def test_seeds_are_averaged_and_confirmation_uses_fresh_ones(cli: Cli) -> None:
             assert created.parent == runs[path.parent].run_id, "the seeds are below their trial"
             ended = last(read(path.parent / "journal.jsonl")[0], RunEnded)
             assert ended is not None
-            assert ended.best_val_accuracy is not None
+            assert ended.best_score is not None
 
 
 def test_a_grid_tries_every_point_once(cli: Cli) -> None:
@@ -262,7 +262,7 @@ def test_a_pruned_trial_has_its_curve_up_to_where_it_was_pruned(pruner: str, cli
     assert study().trials[0].state == optuna.trial.TrialState.COMPLETE
     for trial in study().trials:
         records = read(RunDir(Path(trial.user_attrs["cnnlab:run_dir"])).journal_file)[0]
-        curve = {record.epoch: record.val_accuracy for record in records if isinstance(record, Epoch)}
+        curve = {record.epoch: record.val["accuracy"] for record in records if isinstance(record, Epoch)}
         assert trial.intermediate_values == curve
         ended = last(records, RunEnded)
         assert ended is not None

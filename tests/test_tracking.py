@@ -38,7 +38,6 @@ from cnnlab.tracking import (
     Journal,
     RunDir,
     find_run,
-    follow,
     is_delivered,
     list_runs,
     load_progress,
@@ -50,6 +49,7 @@ from cnnlab.tracking import (
     resolve,
     runs_root,
 )
+from cnnlab.tracking.courier import Followed
 from cnnlab.tracking.progress import Progress
 
 START = 1_700_000_000.0
@@ -334,6 +334,14 @@ def draw(path: Path, into: Path) -> list[Path]:
     return [into / "curves.png"]
 
 
+def follow(run: RunDir, uri: str, patience: float = 60.0) -> bool:
+    """Deliver one run until all of it is there (True) or the store did not answer for too long (False)."""
+    followed = Followed(run, uri, load_model, draw)
+    while (done := followed.look(patience)) is None:
+        time.sleep(0.2)
+    return done
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh MLflow database, made once: its migrations take seconds."""
@@ -482,8 +490,8 @@ def test_the_courier_follows_a_live_run_to_its_end(uri: str) -> None:
     run = make_run(FIRST_EPOCH)
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3]);"
-        "from cnnlab.tracking import RunDir, follow; from test_tracking import load_model, draw;"
-        "print(follow(RunDir(Path(sys.argv[1])), sys.argv[2], load_model, draw))"
+        "from cnnlab.tracking import RunDir; from test_tracking import follow;"
+        "print(follow(RunDir(Path(sys.argv[1])), sys.argv[2]))"
     )
     with run.hold():
         courier = subprocess.Popen(
@@ -527,7 +535,7 @@ def test_a_store_that_does_not_answer_stops_nothing_and_gets_it_later(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     run = make_run(WHOLE)
     nowhere = "http://127.0.0.1:9"
-    assert not follow(run, nowhere, load_model, draw, patience=0.5)
+    assert not follow(run, nowhere, patience=0.5)
     error = load_progress(run, nowhere).error
     assert error is not None
     assert "\n" not in error

@@ -37,7 +37,7 @@ def run(job: Job) -> Outcome:
     prepared = prepare(config)
     records = list(record_run(prepared, create_run(config, "benchmark", "none", Path(job.scratch, "run"))))
     seconds = time.perf_counter() - start
-    accuracy = [record.val_accuracy for record in records if isinstance(record, Epoch)][-1]
+    accuracy = [record.val["accuracy"] for record in records if isinstance(record, Epoch)][-1]
     return Outcome(seconds, job.epochs * len(prepared.dataset.train), accuracy)
 
 

@@ -39,7 +39,7 @@ def run(asked: Sixteen) -> Found:
         config = records[0].config
         epochs = [record for record in records if isinstance(record, Epoch)]
         key = json.dumps([config["optimizer"]["lr"], config["optimizer"]["momentum"], config["data"]["batch_size"]])
-        accuracies[key] = epochs[-1].val_accuracy
+        accuracies[key] = epochs[-1].val["accuracy"]
         images += len(epochs) * asked.train_size
     found = [accuracies[json.dumps(list(config.values()))] for config in CONFIGS]
     return Found(found, images, rows_in_all_runs(Path(asked.scratch, "mlflow.db"), "train/loss"))

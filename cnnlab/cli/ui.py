@@ -7,6 +7,7 @@ import click
 
 from cnnlab.cli.options import tracking_uri_option
 from cnnlab.errors import BadInput
+from cnnlab.process import FOLDER_WITHOUT_MODULES
 
 
 @click.command("ui")
@@ -32,5 +33,8 @@ def command(tracking_uri: str | None, port: int) -> None:
     click.echo(f"MLflow's UI on {uri}, in some seconds (Ctrl-C ends it): {page}", err=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
     environment = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    artifacts = os.path.abspath("mlartifacts")  # MLflow's own default, for whoever logs through this server
+    os.chdir(FOLDER_WITHOUT_MODULES)  # MLflow and its server look for modules in the current folder first
+    command += ["--host", "127.0.0.1", "--port", str(port), "--artifacts-destination", artifacts]
     # in our place, not as a child of ours: whoever ends this process ends the server
-    os.execve(sys.executable, [*command, "--host", "127.0.0.1", "--port", str(port)], environment)
+    os.execve(sys.executable, command, environment)

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.duplicates import marks
 from cnnlab.errors import BadInput
+from cnnlab.files import written_whole
 
 log = logging.getLogger("cnnlab")
 
@@ -83,9 +84,8 @@ def _write(path: Path, source: Source) -> None:
         "notes": source.notes,
         "digest": _digest(source),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary, metadata={"about": json.dumps(about)})
-    os.replace(temporary, path)
+    with written_whole(path) as file:
+        save_file(tensors, file, metadata={"about": json.dumps(about)})
 
 
 def _read(path: Path) -> tuple[Source, str]:

@@ -8,9 +8,10 @@ import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from cnnlab.process import FOLDER_WITHOUT_MODULES
 
 
 def start() -> None:
@@ -40,7 +41,7 @@ def _in_a_folder_without_modules() -> Iterator[None]:
     Its workers get the path and the current folder of this process.
     """
     here = os.getcwd()
-    os.chdir(os.path.dirname(sys.executable))  # as for the command itself, whose first place is its script's folder
+    os.chdir(FOLDER_WITHOUT_MODULES)
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
 """The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
 
-from cnnlab.tracking.courier import Order, follow, follow_all, mark_dead, note_error
+from cnnlab.tracking.courier import Order, follow_all, mark_dead, note_error
 from cnnlab.tracking.delivery import Delivery
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.moved import correct, corrections, present_store
@@ -33,7 +33,6 @@ __all__ = [
     "corrections",
     "ensure_store",
     "find_run",
-    "follow",
     "follow_all",
     "import_mlflow",
     "is_delivered",

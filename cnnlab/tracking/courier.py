@@ -68,14 +68,6 @@ class Followed:
         return None
 
 
-def follow(run: RunDir, uri: str, load_model: LoadModel, draw: Draw, patience: float = PATIENCE_SECONDS) -> bool:
-    """Deliver one run until all of it is there (True) or the store did not answer for too long (False)."""
-    followed = Followed(run, uri, load_model, draw)
-    while (done := followed.look(patience)) is None:
-        time.sleep(POLL_SECONDS)
-    return done
-
-
 def follow_all(orders: "SimpleQueue[Order | None]", load_model: LoadModel, draw: Draw) -> None:
     """Deliver each run that is ordered, all at once, until None says that no more will be and the last one is done.
 

@@ -1,12 +1,12 @@
 """How far a run has been delivered, kept beside its journal: `delivery.json`."""
 
 import json
-import os
 from dataclasses import asdict
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from cnnlab.files import written_whole
 from cnnlab.tracking.run_dir import RunDir
 from cnnlab.tracking.store import stamp
 
@@ -42,10 +42,9 @@ def load_progress(run: RunDir, uri: str) -> Progress:
 
 def save_progress(run: RunDir, uri: str, progress: Progress) -> None:
     """Keep it, atomically."""
-    temporary = run.delivery_file.with_name(f".delivery.{os.getpid()}")
     known = {**_all(run), uri: progress}
-    temporary.write_text(json.dumps({name: asdict(one) for name, one in known.items()}, indent=1))
-    os.replace(temporary, run.delivery_file)
+    with written_whole(run.delivery_file) as file:
+        file.write_text(json.dumps({name: asdict(one) for name, one in known.items()}, indent=1))
 
 
 def mlflow_run_id(run: RunDir) -> str | None:

@@ -14,7 +14,8 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from cnnlab.training.weights import load_tensors, save_tensors, seal_file
+from cnnlab.files import written_whole
+from cnnlab.training.weights import load_tensors, save_tensors
 
 log = logging.getLogger("cnnlab")
 
@@ -35,9 +36,8 @@ def seal(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     path = folder / f"step-{step:08d}.json"
     tensor_file = path.with_suffix(".safetensors")
     save_tensors(checkpoint.tensors, tensor_file)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps({"sha256": _digest(tensor_file), "values": checkpoint.values}))
-    seal_file(temporary, path)
+    with written_whole(path, synced=True) as file:
+        file.write_text(json.dumps({"sha256": _digest(tensor_file), "values": checkpoint.values}))
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)

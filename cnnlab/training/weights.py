@@ -1,7 +1,6 @@
 """A model's weights as a file, and their digest."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,24 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cnnlab.files import written_whole
+
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write to a temporary name, sync, rename: whoever reads `path` finds all of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-    seal_file(temporary, path)
-
-
-def seal_file(temporary: Path, path: Path) -> None:
-    """Sync a finished file to disk and give it its name."""
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Write a file that is there whole and synced, or not at all."""
+    with written_whole(path, synced=True) as file:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
