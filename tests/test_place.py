@@ -20,10 +20,10 @@ ELSEWHERE = {"place.device": "cpu", "place.threads": 2, "place.workers": 1, "pla
 
 
 def plan(**settings: Any) -> Any:
-    from cnnlab.search.studies.plan import Plan
+    from cnnlab.search.plan import Plan
 
     config, _ = read_config(None, {key.replace("__", "."): value for key, value in settings.items()})
-    return Plan(config, read_space(config), 20, "tpe", "asha")
+    return Plan(config=config, space=read_space(config))
 
 
 def test_the_old_names_are_read_in_files_in_journals_and_on_the_command_line() -> None:
@@ -59,7 +59,7 @@ def test_a_place_is_neither_searched_nor_compared(path: str) -> None:
 
 
 def test_two_places_are_one_study_which_is_named_as_ever() -> None:
-    from cnnlab.comparison.contests import contest_of
+    from cnnlab.comparison.contests import make_contest
 
     assert plan(**ELSEWHERE).identity() == plan().identity()
     assert plan(training__epochs=11).identity() != plan().identity()
@@ -67,17 +67,18 @@ def test_two_places_are_one_study_which_is_named_as_ever() -> None:
     assert plan(optimizer__name="adam", model__name="mlp").default_study() == NAMES["mlp"]
     question, arms = read_arms(RunConfig(), None, None, 8)
     options = {"sampler": "qmc", "name": None, "storage": None, "experiment": "e", "tracking_uri": "none"}
-    contest = contest_of(RunConfig(), question, arms, trials=8, seeds=5, **options)  # type: ignore[arg-type]
+    contest = make_contest(RunConfig(), question, arms, trials=8, seeds=5, **options)  # type: ignore[arg-type]
     assert contest.name == NAMES["compare"]
 
 
 def test_a_study_of_an_earlier_version_is_joined() -> None:
-    from cnnlab.search.studies.study import IDENTITY, enter, open_or_make, plan_of
+    from cnnlab.search.studies.attributes import IDENTITY
+    from cnnlab.search.studies.study import enter, open_or_make, stored_plan
 
     mine = replace(plan(**ELSEWHERE), study="old", storage=str(Path("old.journal").absolute()))
     open_or_make("old", mine.storage, mine.score).set_user_attr(IDENTITY, BEFORE)
     assert enter(mine)[0].study == "old"
-    assert plan_of("old", mine.storage) is not None
+    assert stored_plan("old", mine.storage) is not None
     with pytest.raises(BadInput, match=r"made for something else: config.optimizer.lr: 0.05 there, 0.1 here"):
         enter(replace(mine, config=plan(optimizer__lr=0.1).config))
 
