@@ -116,7 +116,7 @@ class Learner:
             self.config.training.seed,
             data.augment,
             device=self.device,
-            residence=placement(place.residence, train.inputs.nbytes, self.device),
+            residence=placement(place.residence, train.nbytes, self.device),
             workers=place.workers,
             join_single=has_batch_norm(self.model),
         )
