@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "tracking": GROUND,
     "training": GROUND | {"data", "models", "tasks"},
     "provenance": GROUND,
-    "run": GROUND | {"data", "models", "tracking", "training", "provenance"},
+    "run": GROUND | {"data", "models", "tasks", "tracking", "training", "provenance"},
     "search": GROUND | {"data", "models", "tracking", "training", "run"},
     "reading": GROUND | {"data", "models", "tracking", "training", "run"},
     "comparison": GROUND | {"data", "models", "tracking", "training", "run", "search", "reading"},

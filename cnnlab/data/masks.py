@@ -176,7 +176,8 @@ def _check_labels(every: Sequence[Pair], masks: Masks, classes: tuple[str, ...])
 
 
 def _unused(classes: tuple[str, ...], masks: Masks) -> list[str]:
-    unused = [name for name, used in zip(classes, masks.present.any(0).tolist(), strict=False) if not used]
+    used = set(np.flatnonzero(masks.present.any(0)).tolist())
+    unused = [name for number, name in enumerate(classes) if number not in used]
     if not unused:
         return []
     return [f"classes that no pixel is of ({len(unused)}): {', '.join(unused[:5])}{', ...' if len(unused) > 5 else ''}"]
