@@ -1,5 +1,5 @@
 """What is made of runs that have ended: figures."""
 
-from cnnlab.reading.figures import draw
+from cnnlab.reading.draw import draw
 
 __all__ = ["draw"]
