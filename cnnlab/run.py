@@ -17,6 +17,7 @@ from cnnlab.errors import BadInput, RunFailed
 from cnnlab.models import Normalize, build
 from cnnlab.provenance import provenance
 from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
+from cnnlab.tasks import make_task
 from cnnlab.tracking import Journal, RunDir, ensure_store, last, new_run_id, read, runs_root
 from cnnlab.training import (
     Learner,
@@ -205,14 +206,16 @@ class _Said:
 def load_trained(path: Path) -> nn.Module:
     """A finished run's network with the weights of its best epoch, in evaluation mode.
 
-    It takes (N, C, H, W) uint8 and gives logits (N, classes).
+    It takes (N, C, H, W) uint8 and gives what its task is about: (N, classes) or (N, classes, H, W).
     """
     run = RunDir(path)
     records = read(run.journal_file)[0]
     started, ended = last(records, RunStarted), last(records, RunEnded)
     if started is None or ended is None or ended.weights_file is None:
         raise BadInput(f"{run.run_id}: this run has no trained network; it did not finish")
-    network = build(config_of(run).model, started.image_shape, len(started.classes), seed=0)
+    config = config_of(run)
+    task = make_task(config, started.classes, started.image_shape)
+    network = build(config.model, started.image_shape, task.outputs, seed=0)
     channels = started.image_shape[0]
     model = trained_form(network, Normalize(torch.zeros(channels), torch.ones(channels)))
     model.load_state_dict(load_tensors(path / ended.weights_file))

@@ -1,6 +1,7 @@
 """Augmentation of a whole batch against the same thing done image by image, pixel by pixel."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cnnlab.config.data import VOID
 from cnnlab.data.augment import AUGMENTATIONS, DEGREES, PAD, augment, crop, cutout, draws_needed, flip, rotate
 
 
@@ -101,7 +103,49 @@ def test_about_half_the_images_are_flipped() -> None:
 def test_what_happens_to_an_image_does_not_depend_on_its_neighbours() -> None:
     names = tuple(AUGMENTATIONS)
     before, drawn = images(6), draws(6, draws_needed(names))
-    whole = augment(before, names, drawn)
-    single = torch.cat([augment(before[i : i + 1], names, drawn[i : i + 1]) for i in range(6)])
+    classes = torch.arange(6)
+    whole, targets = augment(before, classes, names, drawn)
+    single = torch.cat([augment(before[[i]], classes[[i]], names, drawn[[i]])[0] for i in range(6)])
     assert torch.equal(whole, single)
+    assert targets is classes
     assert not torch.equal(whole, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"), [("flip", reference_flip), ("crop", reference_crop), ("cutout", reference_cutout)]
+)
+@given(seed=st.integers(0, 10**6), height=st.integers(2, 12), width=st.integers(2, 12))
+def test_a_mask_goes_where_its_image_goes_and_is_void_where_there_is_nothing_to_see(
+    name: str, reference: Callable[[Tensor, Tensor], Tensor], seed: int, height: int, width: int
+) -> None:
+    before, drawn = images(4, height, width, 1), draws(4, AUGMENTATIONS[name].draws, seed)
+    masks = images(4, height, width, 1)[:, 0] % 7
+    after, moved = augment(before, masks, [name], drawn)
+    for index, draw in enumerate(drawn):
+        assert torch.equal(after[index], reference(before[index], draw))
+        # the reference brings in zeros: of the inverse they are void
+        assert torch.equal(moved[index], VOID - reference(VOID - masks[index][None], draw)[0])
+
+
+def test_a_turned_mask_has_the_value_of_the_nearest_pixel() -> None:
+    masks, drawn = images(8, channels=1)[:, 0] % 7, draws(8, 1)
+    _, turned = augment(images(8), masks, ["rotate"], drawn)
+    assert turned.dtype == torch.uint8
+    assert set(turned.unique().tolist()) <= {*range(7), VOID}
+    for mask, draw, ours in zip(masks, drawn, turned, strict=True):
+        assert torch.equal(ours, reference_turned_mask(mask, draw))
+
+
+def reference_turned_mask(mask: Tensor, draw: Tensor) -> Tensor:
+    angle = (2 * draw[0].item() - 1) * math.radians(DEGREES)
+    height, width = mask.shape
+    middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
+    out = torch.full_like(mask, VOID)
+    for row in range(height):
+        for column in range(width):
+            x, y = column - middle_column, row - middle_row
+            from_column = round(math.cos(angle) * x + math.sin(angle) * y + middle_column)
+            from_row = round(-math.sin(angle) * x + math.cos(angle) * y + middle_row)
+            if 0 <= from_row < height and 0 <= from_column < width:
+                out[row, column] = mask[from_row, from_column]
+    return out

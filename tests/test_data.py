@@ -236,7 +236,7 @@ def test_shapes_have_masks_that_fit_and_a_class_that_colour_does_not_tell() -> N
 def test_targets_that_are_masks_are_split_without_classes_and_kept_in_the_cache() -> None:
     images, masks = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1), torch.arange(20, dtype=torch.uint8)
     masks = masks.view(20, 1, 1).expand(20, 2, 3)
-    source = Source(("ground", "shape"), {"train": Split(images, masks)}, "tests", notes=("a note",))
+    source = Source(tuple("abcdefghijklmnopqrst"), {"train": Split(images, masks)}, "tests", notes=("a note",))
     for _ in range(2):  # the second time from the file
         found, _ = cached(Path("cache"), "masks", "key", lambda: source)
         train = found.splits["train"]

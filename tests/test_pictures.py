@@ -160,12 +160,13 @@ def test_masks_keep_their_values() -> None:
     palette = Image.fromarray(values, "P")
     palette.putpalette(list(range(256)) * 3)
     palette.save("palette.png")
-    masks = decode_masks([on_disk(Path("grey.png")), on_disk(Path("palette.png"))], 30)
+    masks, present = decode_masks([on_disk(Path("grey.png")), on_disk(Path("palette.png"))], 30)
+    assert [np.flatnonzero(row).tolist() for row in present] == [[0, 7, 255]] * 2
     assert masks.shape == (2, 30, 30)
     assert np.array_equal(masks[0], masks[1])
     assert set(np.unique(masks).tolist()) == {0, 7, 255}
     assert masks[0, 15, 15] == 7
-    assert np.array_equal(decode_masks([on_disk(Path("grey.png"))], 60)[0], values[:, 15:75])
+    assert np.array_equal(decode_masks([on_disk(Path("grey.png"))], 60).values[0], values[:, 15:75])
 
 
 @pytest.mark.parametrize(
@@ -180,5 +181,8 @@ def test_a_mask_of_other_values_is_refused_by_name(image: Image.Image, said: str
     with pytest.raises(BadInput) as caught:
         decode_masks([on_disk(Path("mask.png"))], 8)
     assert str(caught.value) == f"data.root: mask.png is not a mask that can be read ({said}" + (
-        "; a mask has a class for each pixel)" if "colours" in said else ")"
+        "; a mask has the number of a class for each pixel: save such numbers as a grey or palette PNG, as "
+        "Image.fromarray(numbers.astype('uint8')).save(...) does)"
+        if "colours" in said
+        else ")"
     )

@@ -37,8 +37,12 @@ def test_every_name_has_its_builder() -> None:
 @pytest.mark.parametrize("section", REGISTRIES)
 def test_an_entrys_name_is_its_classs(section: str) -> None:
     for name in named(dict(REGISTRIES[section])):
-        assert getattr(as_config({section: {"name": name}}), section).name == name
-        assert type(getattr(as_config({section: {"name": name}}), section)) is REGISTRIES[section][name].config
+        entry = REGISTRIES[section][name]
+        task = entry.tasks[0] if entry.tasks else "classification"
+        dataset = next(dataset for dataset, about in DATASETS.items() if about.task == task)
+        made = getattr(as_config({"data": {"dataset": dataset}, section: {"name": name}}), section)
+        assert made.name == name
+        assert type(made) is entry.config
 
 
 @pytest.mark.parametrize("name", named(OPTIMIZERS))

@@ -30,7 +30,13 @@ DATASETS = {
     "svhn": DatasetEntry(),
     "folder": DatasetEntry(root="own"),
     "shapes": DatasetEntry(root="unread"),
+    "shapes_masks": DatasetEntry(task="segmentation", root="unread"),
+    "mask_folder": DatasetEntry(task="segmentation", root="own"),
+    "voc2012": DatasetEntry(task="segmentation"),
 }
+
+VOID = 255
+"""In a mask: of a pixel that is of no class and counts for nothing (Everingham et al. 2010, section 3.4)."""
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
 
@@ -42,7 +48,8 @@ class DataConfig(Section):
     dataset: Annotated[str, NameIn(DATASETS)] = Field("digits", description="which images")
     root: str | None = Field(
         None,
-        description="folder of the data; for `folder` the images themselves [default: $CNNLAB_DATA or ~/.cache/cnnlab]",
+        description="folder of the data; for `folder` and `mask_folder` the images themselves "
+        "[default: $CNNLAB_DATA or ~/.cache/cnnlab]",
     )
     batch_size: PositiveInt | Literal["full"] = Field(64, description="images per step, or full for the whole split")
     val_fraction: float = Field(0.1, gt=0, lt=1, description="share of the training images held out for validation")
@@ -53,7 +60,7 @@ class DataConfig(Section):
     augment: Annotated[tuple[Annotated[str, NameIn(AUGMENTATIONS)], ...], Field(strict=False)] = Field(
         (), description="random changes of each training image"
     )
-    skip_broken: bool = Field(False, description="folder: skip and count files that are no images")
+    skip_broken: bool = Field(False, description="image files: skip and count those that are no images")
     depth: Annotated[int, Field(ge=1, le=16)] = Field(
         1, description="folder: how many folders down the folders are that each hold a class"
     )

@@ -1,10 +1,12 @@
 """The losses, one class each, with what can be set of them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cnnlab.config.section import CLASSIFICATION, Entry, Section
+from cnnlab.config.section import CLASSIFICATION, SEGMENTATION, Entry, Section
+
+LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="share of the target spread over all classes")]
 
 
 class LossConfig(Section):
@@ -15,7 +17,7 @@ class LossConfig(Section):
 
 class CrossEntropy(LossConfig):
     name: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    label_smoothing: LabelSmoothing = 0.0
 
 
 class Hinge(LossConfig):
@@ -26,7 +28,23 @@ class Hinge(LossConfig):
     squared: bool = Field(False, description="square what is lacking (L2-SVM)")
 
 
+class Dice(LossConfig):
+    """How little the predicted and the true areas of the classes overlap."""
+
+    name: Literal["dice"] = "dice"
+
+
+class CrossEntropyDice(LossConfig):
+    """Both, weighted."""
+
+    name: Literal["cross_entropy_dice"] = "cross_entropy_dice"
+    label_smoothing: LabelSmoothing = 0.0
+    dice_weight: float = Field(0.5, ge=0, le=1, description="share of the Dice loss; cross-entropy has the rest")
+
+
 LOSSES = {
-    "cross_entropy": Entry(config=CrossEntropy, tasks=CLASSIFICATION),
+    "cross_entropy": Entry(config=CrossEntropy, tasks=CLASSIFICATION + SEGMENTATION),
     "hinge": Entry(config=Hinge, tasks=CLASSIFICATION),
+    "dice": Entry(config=Dice, tasks=SEGMENTATION),
+    "cross_entropy_dice": Entry(config=CrossEntropyDice, tasks=SEGMENTATION),
 }

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from cnnlab.config.section import CLASSIFICATION, Entry, Section
+from cnnlab.config.section import CLASSIFICATION, SEGMENTATION, Entry, Section
 
 Count = Annotated[int, Field(ge=1, le=65536)]
 Counts = Annotated[tuple[Count, ...], Field(strict=False)]
@@ -18,6 +18,7 @@ Hidden = Annotated[Counts, Field(description="sizes of the fully connected layer
 Dropout = Annotated[float, Field(ge=0, lt=1, description="share of activations dropped after each hidden layer")]
 InitField = Annotated[Init, Field(description="how the weights start; default is PyTorch's own")]
 ActivationField = Annotated[Activation, Field(description="the nonlinearity")]
+NormField = Annotated[Norm, Field(description="normalisation after each convolution")]
 
 
 class ModelConfig(Section):
@@ -56,7 +57,7 @@ class CNN(ModelConfig):
     )
     pool: Pool = Field("max", description="how a 2x2 window becomes one value; none keeps the size")
     activation: ActivationField = "relu"
-    norm: Norm = Field("none", description="normalisation after each convolution")
+    norm: NormField = "none"
     init: InitField = "default"
     hidden: Hidden = (128,)
     dropout: Dropout = 0.0
@@ -77,6 +78,37 @@ class ResNet20(ModelConfig):
     init: InitField = "default"
 
 
+class FCN(ModelConfig):
+    name: Literal["fcn"] = "fcn"
+    channels: Annotated[Counts, Field(min_length=1)] = Field(
+        (32, 64, 128), description="output channels of each block; between two blocks the image is halved"
+    )
+    kernel_size: int = Field(3, ge=1, le=4095, description="side of the convolutions' window, an odd number of pixels")
+    skip: bool = Field(True, description="add the scores of every block, not only the last and coarsest one's")
+    activation: ActivationField = "relu"
+    norm: NormField = "batch"
+    init: InitField = "default"
+
+    @field_validator("kernel_size")
+    @classmethod
+    def _the_kernel_has_a_middle(cls, side: int) -> int:
+        if side % 2 == 0:
+            raise ValueError(f"{side} is not allowed; it must be odd, so that the size of the image stays")
+        return side
+
+
+class UNet(ModelConfig):
+    name: Literal["unet"] = "unet"
+    depth: int = Field(3, ge=1, le=8, description="how often the image is halved; 4 in the paper")
+    width: Count = Field(
+        16, description="channels at full size, doubled each time the image is halved; 64 in the paper"
+    )
+    activation: ActivationField = "relu"
+    norm: NormField = "batch"
+    dropout: Annotated[float, Field(ge=0, lt=1, description="share of activations dropped at the coarsest size")] = 0.0
+    init: InitField = "default"
+
+
 class TorchvisionModel(ModelConfig):
     """A classification model of torchvision, with random weights and its first and last layer fitted to the data."""
 
@@ -91,6 +123,8 @@ MODELS = {
     "lenet5": Entry(config=LeNet5, tasks=CLASSIFICATION),
     "cnn": Entry(config=CNN, search=_DROPOUT, tasks=CLASSIFICATION),
     "resnet20": Entry(config=ResNet20, tasks=CLASSIFICATION),
+    "fcn": Entry(config=FCN, tasks=SEGMENTATION),
+    "unet": Entry(config=UNet, tasks=SEGMENTATION),
     "torchvision/NAME": Entry(
         config=TorchvisionModel, family=lambda name: name.startswith("torchvision/"), tasks=CLASSIFICATION
     ),

@@ -18,6 +18,7 @@ Ranges = dict[str, Any]
 """A setting -> what may be tried: {low, high, log} or a list of choices, as in YAML."""
 
 CLASSIFICATION = ("classification",)
+SEGMENTATION = ("segmentation",)
 
 
 @dataclass(frozen=True, kw_only=True)

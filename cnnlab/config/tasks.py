@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from cnnlab.config.section import NameIn, Section
-from cnnlab.metrics import ACCURACY, LOSS, Metric
+from cnnlab.metrics import ACCURACY, LOSS, MEAN_IOU, PIXEL_ACCURACY, Metric
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class TaskEntry:
 
 TASKS = {
     "classification": TaskEntry(model="cnn", loss="cross_entropy", metrics=(LOSS, ACCURACY), score=ACCURACY),
+    "segmentation": TaskEntry(
+        model="unet", loss="cross_entropy", metrics=(LOSS, MEAN_IOU, PIXEL_ACCURACY), score=MEAN_IOU
+    ),
 }
 
 

@@ -1,15 +1,21 @@
 """Random changes of a whole batch at once, with a draw for each image.
 
 Each function takes images (N, C, H, W) uint8 and draws (N, k) uniform in [0, 1), and returns changed images of the same
-shape and type. What happens to an image depends on its own draws alone.
+shape and type. What happens to an image depends on its own draws alone. A mask, as (N, 1, H, W), goes where its image
+goes; its pixels are void where the image's come from outside, or are hidden: there is nothing to tell a class by.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from cnnlab.config.data import VOID
+from cnnlab.data.dataset import has_masks
 
 PAD = 4
 """Pixels of zeros on each side from which `crop` cuts (He et al. 2016, section 4.2)."""
@@ -22,10 +28,10 @@ def flip(images: Tensor, draws: Tensor) -> Tensor:
     return torch.where(draws[:, 0].view(-1, 1, 1, 1) < 0.5, images.flip(3), images)
 
 
-def crop(images: Tensor, draws: Tensor) -> Tensor:
-    """Shifted by up to 4 pixels each way; zeros come in from outside."""
+def crop(images: Tensor, draws: Tensor, outside: int = 0) -> Tensor:
+    """Shifted by up to 4 pixels each way; what comes in from outside is zero."""
     count, channels, height, width = images.shape
-    padded = F.pad(images, (PAD, PAD, PAD, PAD))
+    padded = F.pad(images, (PAD, PAD, PAD, PAD), value=outside)
     top, left = (draws * (2 * PAD + 1)).long().unbind(1)
     rows = top[:, None] + torch.arange(height, device=images.device)
     columns = left[:, None] + torch.arange(width, device=images.device)
@@ -34,7 +40,7 @@ def crop(images: Tensor, draws: Tensor) -> Tensor:
     return padded.flatten(2).gather(2, index).view_as(images)
 
 
-def cutout(images: Tensor, draws: Tensor) -> Tensor:
+def cutout(images: Tensor, draws: Tensor, hidden: int = 0) -> Tensor:
     """A square of half the shorter side is zero, its centre anywhere in the image (DeVries and Taylor 2017)."""
     height, width = images.shape[2:]
     side = min(height, width) // 2
@@ -43,40 +49,62 @@ def cutout(images: Tensor, draws: Tensor) -> Tensor:
     rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
     hidden_rows = (rows >= top) & (rows < top + side)
     hidden_columns = (columns >= left) & (columns < left + side)
-    return images.masked_fill((hidden_rows[:, :, None] & hidden_columns[:, None, :])[:, None], 0)
+    return images.masked_fill((hidden_rows[:, :, None] & hidden_columns[:, None, :])[:, None], hidden)
 
 
 def rotate(images: Tensor, draws: Tensor) -> Tensor:
     """Turned about the centre by up to 15 degrees either way, bilinear; zeros come in from outside."""
+    turned = F.grid_sample(images.float(), _turned_grid(images, draws), align_corners=False)
+    return turned.round_().clamp_(0, 255).byte()
+
+
+def rotate_masks(masks: Tensor, draws: Tensor) -> Tensor:
+    """As `rotate`, each pixel that of the nearest."""
+    inverse = (VOID - masks).float()  # since what comes in from outside is zero
+    turned = F.grid_sample(inverse, _turned_grid(masks, draws), mode="nearest", align_corners=False)
+    return VOID - turned.byte()
+
+
+def _turned_grid(images: Tensor, draws: Tensor) -> Tensor:
     count, _, height, width = images.shape
     angle = (2 * draws[:, 0] - 1) * math.radians(DEGREES)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     # grid_sample's coordinates run from -1 to 1 along either side, so an oblong image needs the ratio of its sides
     ratio = height / width
     matrix = torch.stack([cos, sin * ratio, zero, -sin / ratio, cos, zero], 1).view(count, 2, 3)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    return F.grid_sample(images.float(), grid, align_corners=False).round_().clamp_(0, 255).byte()
+    return F.affine_grid(matrix, list(images.shape), align_corners=False)
 
 
-AUGMENTATIONS: dict[str, tuple[int, Callable[[Tensor, Tensor], Tensor]]] = {
-    "flip": (1, flip),
-    "crop": (2, crop),
-    "cutout": (2, cutout),
-    "rotate": (1, rotate),
+class Change(NamedTuple):
+    """An augmentation."""
+
+    draws: int
+    """How many numbers it needs for an image."""
+    of_images: Callable[[Tensor, Tensor], Tensor]
+    of_masks: Callable[[Tensor, Tensor], Tensor]
+
+
+AUGMENTATIONS = {
+    "flip": Change(1, flip, flip),
+    "crop": Change(2, crop, partial(crop, outside=VOID)),
+    "cutout": Change(2, cutout, partial(cutout, hidden=VOID)),
+    "rotate": Change(1, rotate, rotate_masks),
 }
-"""Name -> draws that it needs for an image, function."""
 
 
 def draws_needed(names: Sequence[str]) -> int:
     """How many uniform numbers an image needs for all of these."""
-    return sum(AUGMENTATIONS[name][0] for name in names)
+    return sum(AUGMENTATIONS[name].draws for name in names)
 
 
-def augment(images: Tensor, names: Sequence[str], draws: Tensor) -> Tensor:
-    """The named changes one after the other; draws: (N, draws_needed(names))."""
+def augment(images: Tensor, targets: Tensor, names: Sequence[str], draws: Tensor) -> tuple[Tensor, Tensor]:
+    """The named changes one after the other, of targets too if they are masks; draws: (N, draws_needed(names))."""
+    masks = targets[:, None] if has_masks(targets) else None
     start = 0
     for name in names:
-        count, change = AUGMENTATIONS[name]
-        images = change(images, draws[:, start : start + count])
-        start += count
-    return images
+        change = AUGMENTATIONS[name]
+        own = draws[:, start : start + change.draws]
+        images = change.of_images(images, own)
+        masks = None if masks is None else change.of_masks(masks, own)
+        start += change.draws
+    return images, targets if masks is None else masks[:, 0]

@@ -17,7 +17,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def placement(wish: Literal["auto", "device", "stream"], size: int, device: torch.device) -> Residence:
-    """Where `size` bytes of images stay: whole on the device where they take at most half of its free memory."""
+    """Where `size` bytes of samples stay: whole on the device where they take at most half of its free memory."""
     if wish != "auto":
         return wish
     if device.type == "cuda":
@@ -78,7 +78,7 @@ class Batches:
         """The batches of an epoch, from the one with index `first` on.
 
         Yields:
-            images (B, C, H, W) uint8 and labels (B,) int64, on the device.
+            inputs (B, C, H, W) uint8 and the targets of these samples, on the device.
         """
         if first >= len(self):
             return
@@ -86,10 +86,10 @@ class Batches:
         order = torch.randperm(self.size, generator=generator)[first * self.batch_size :]
         draws = self._draws(epoch)
         moved = self._from_device(order) if self.residence == "device" else self._streamed(order)
-        for indices, images, labels in moved:
+        for indices, inputs, targets in moved:
             if draws is not None:
-                images = augment(images, self.augmentations, draws[indices])
-            yield images, labels
+                inputs, targets = augment(inputs, targets, self.augmentations, draws[indices])
+            yield inputs, targets
 
     def _draws(self, epoch: int) -> Tensor | None:
         """A row of uniform numbers for each image of the split."""
@@ -113,11 +113,11 @@ class Batches:
                 pin_memory=self.device.type == "cuda",
             )
             batches = iter(loader)
-        for indices, images, labels in batches:
+        for indices, inputs, targets in batches:
             yield (
                 indices.to(self.device, non_blocking=True),
-                images.to(self.device, non_blocking=True),
-                labels.to(self.device, non_blocking=True),
+                inputs.to(self.device, non_blocking=True),
+                targets.to(self.device, non_blocking=True),
             )
 
 

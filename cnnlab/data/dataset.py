@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from cnnlab.config.data import VOID
+
 
 @dataclass(frozen=True)
 class Split:
     """Samples: inputs, and what is to be learned of each.
 
-    inputs: (N, C, H, W) uint8; targets: classes (N,) int64, or masks (N, H, W) uint8.
+    inputs: (N, C, H, W) uint8; targets: classes (N,) int64, or masks (N, H, W) uint8 of the class of each pixel, where
+    255 is void: of no class.
     """
 
     inputs: Tensor
@@ -18,6 +21,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def nbytes(self) -> int:
+        return self.inputs.nbytes + self.targets.nbytes
 
     def take(self, indices: Tensor) -> "Split":
         """The samples at `indices`, (M,) int64."""
@@ -49,7 +56,7 @@ class Source:
                 return f"no images in its {name} split"
             if len(split.inputs) != len(split.targets):
                 return f"{len(split.inputs)} images but {len(split.targets)} labels in its {name} split"
-            if has_classes(split.targets) and (wrong := outside(split.targets, len(self.classes))) is not None:
+            if (wrong := outside(split.targets, len(self.classes))) is not None:
                 return f"the label {wrong} in its {name} split, but its {len(self.classes)} classes are numbered from 0"
         return None
 
@@ -95,7 +102,24 @@ def has_classes(targets: Tensor) -> bool:
     return targets.dim() == 1 and not targets.is_floating_point()
 
 
-def outside(labels: Tensor, classes: int) -> int | None:
-    """A label that is none of 0 .. classes - 1, if there is one."""
-    values = labels.numpy()
+def has_masks(targets: Tensor) -> bool:
+    """Whether each target is a mask: a class for each pixel."""
+    return targets.dim() == 3 and targets.dtype == torch.uint8
+
+
+def count_pixels(masks: Tensor) -> list[int]:
+    """(N, H, W) uint8 -> how many pixels have each of the values 0 .. 255."""
+    # in parts, since counting takes eight bytes for each pixel
+    parts = [torch.bincount(part.flatten(), minlength=256) for part in torch.split(masks, 1024)]
+    return torch.stack(parts).sum(0).tolist()
+
+
+def outside(targets: Tensor, classes: int) -> int | None:
+    """A label that is none of 0 .. classes - 1, nor void in a mask, if there is one; None of other targets."""
+    if has_masks(targets):
+        counts = count_pixels(targets)
+        return next((value for value in range(classes, VOID) if counts[value]), None)
+    if not has_classes(targets):
+        return None
+    values = targets.numpy()
     return next((int(value) for value in (values.min(), values.max()) if not 0 <= value < classes), None)

@@ -1,5 +1,6 @@
 """One's own images in folders: a folder per class, and folders for the splits above or below them."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from cnnlab.config import DataConfig
@@ -25,8 +26,8 @@ def has_split_folders(tree: Tree, top: Path) -> bool:
     return bool(folders) and all(split_named(folder.name) for folder in folders)
 
 
-def split_folders(tree: Tree, top: Path) -> dict[str, Path]:
-    """Split -> its folder; what lies beside them is passed over, and noted.
+def split_folders(tree: Tree, top: Path, used: Collection[str] = ()) -> dict[str, Path]:
+    """Split -> its folder; what lies beside them, other than the files of the names `used`, is passed over and noted.
 
     Raises:
         BadInput: two folders for one split, or none to train on.
@@ -43,7 +44,7 @@ def split_folders(tree: Tree, top: Path) -> dict[str, Path]:
         raise BadInput(f"data.root: {top} has {' and '.join(p.name for p in found.values())} but no folder train")
     others = [folder for folder in content.folders if folder not in found.values()]
     tree.pass_over(others, "neither train, val nor test")
-    tree.pass_over(content.files, "beside the folders")
+    tree.pass_over([path for path in content.files if path.name not in used], "beside the folders")
     return {split: tree.enter(found[split]) for split in SPLITS if split in found}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,14 +12,16 @@ from torch import Tensor
 
 from cnnlab.config import DataConfig
 from cnnlab.data.cache import cached, fingerprint
-from cnnlab.data.dataset import Dataset, Source, Split, has_classes
+from cnnlab.data.dataset import Dataset, Source, Split, has_classes, has_masks
 from cnnlab.data.digits import digits
 from cnnlab.data.duplicates import shared
-from cnnlab.data.layouts import find_layout
+from cnnlab.data.layouts import Found, find_layout
+from cnnlab.data.masks import find_mask_folder
 from cnnlab.data.places import data_root, default_root
-from cnnlab.data.shapes import shapes
+from cnnlab.data.shapes import shapes, shapes_masks
 from cnnlab.data.split import hold_out, stratified_order
 from cnnlab.data.torchvision_sets import IDX_CLASSES, download, find_files, read_archive_set, read_idx_set
+from cnnlab.data.voc import find_voc, voc_is_here
 from cnnlab.errors import BadInput
 
 TEST_FRACTION = 0.2
@@ -78,7 +81,8 @@ def _doubts(source: Source, parts: dict[str, _Part]) -> list[str]:
     train = parts["train"]
     if len(parts["val"].split) <= FEW:
         few = len(parts["val"].split)
-        doubts.append(f"few validation images ({few}): one of them is {100 / few:.1f} % of them")
+        weight = f"one of them is {100 / few:.1f} % of them" if has_classes(train.split.targets) else "each counts"
+        doubts.append(f"few validation images ({few}): {weight}")
     if has_classes(train.split.targets) and len(source.splits) < 3:
         counts = torch.bincount(source.splits["train"].targets, minlength=len(source.classes)).tolist()
         alone = [name for name, count in zip(source.classes, counts, strict=True) if count == 1]
@@ -137,11 +141,24 @@ def _shapes(config: DataConfig) -> tuple[Source, str]:
     return _cached_at(default_root(), config, "made", shapes)
 
 
-def _folder(config: DataConfig) -> tuple[Source, str]:
-    found = find_layout(config)
+def _shapes_masks(config: DataConfig) -> tuple[Source, str]:
+    return _cached_at(default_root(), config, "made", shapes_masks)
+
+
+def _own(config: DataConfig, find: Callable[[DataConfig], Found]) -> tuple[Source, str]:
+    return _found(config, find(config), default_root())  # not below config.root: those are the user's images
+
+
+def _voc(config: DataConfig) -> tuple[Source, str]:
+    root = data_root(config.root) if config.root else default_root()
+    if not voc_is_here(root):
+        download(config.dataset, root)
+    return _found(config, find_voc(config, root), root)
+
+
+def _found(config: DataConfig, found: Found, root: Path) -> tuple[Source, str]:
     key = fingerprint(found.files, found.layout, config.resize, config.skip_broken, config.depth, config.pattern)
-    # not below config.root: those are the user's images
-    source, digest = cached(default_root() / "cache", "folder", key, lambda: _resized(found.read(), config.resize))
+    source, digest = cached(root / "cache", config.dataset, key, lambda: _resized(found.read(), config.resize))
     return replace(source, notes=(*found.notes, *source.notes)), digest
 
 
@@ -167,7 +184,13 @@ def _cached_at(root: Path, config: DataConfig, key: str, read: Callable[[], Sour
 def _resized(source: Source, side: int | None) -> Source:
     if side is None:
         return source
-    splits = {name: Split(_resize(split.inputs, side), split.targets) for name, split in source.splits.items()}
+    splits = {
+        name: Split(
+            _resize(split.inputs, side),
+            _resize_masks(split.targets, side) if has_masks(split.targets) else split.targets,
+        )
+        for name, split in source.splits.items()
+    }
     return replace(source, splits=splits)
 
 
@@ -182,9 +205,17 @@ def _resize(images: Tensor, side: int) -> Tensor:
     return torch.cat(parts)
 
 
+def _resize_masks(masks: Tensor, side: int) -> Tensor:
+    """(N, H, W) uint8 -> (N, side, side) uint8, each pixel that of the nearest: a mean of two classes is none."""
+    return F.interpolate(masks[:, None], (side, side), mode="nearest-exact")[:, 0]
+
+
 _READERS: dict[str, Callable[[DataConfig], tuple[Source, str]]] = {
     "digits": _digits,
     "shapes": _shapes,
-    "folder": _folder,
+    "shapes_masks": _shapes_masks,
+    "folder": partial(_own, find=find_layout),
+    "mask_folder": partial(_own, find=find_mask_folder),
+    "voc2012": _voc,
 }
 """The datasets that are read in a way of their own; the others are published files."""

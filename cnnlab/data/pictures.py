@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -116,19 +116,28 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
     return Decoded(images, good, (*how.notes, *_skipped(pictures, broken)))
 
 
-def decode_masks(pictures: Sequence[Picture], side: int) -> Images:
-    """(N, side, side): the values of palette or grey images as they are, cropped and scaled as images are.
+class Masks(NamedTuple):
+    """Masks as they were decoded, and what the files hold."""
+
+    values: Images
+    """(N, side, side)"""
+    present: np.ndarray[Any, np.dtype[np.bool_]]
+    """(N, 256): whether any pixel of the file has this value, the parts that were cut off included."""
+
+
+def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
+    """The values of palette or grey images as they are, cropped and scaled as images are.
 
     Each pixel is that of the nearest in the file, since a mean of two classes is none of them.
 
     Raises:
         BadInput: naming a file that is no image, or one in colours.
     """
-    masks = np.zeros((len(pictures), side, side), np.uint8)
+    masks = Masks(np.zeros((len(pictures), side, side), np.uint8), np.zeros((len(pictures), 256), bool))
 
     def decode(index: int) -> None:
         try:
-            masks[index] = _decode_mask(pictures[index], side)
+            masks.values[index], masks.present[index] = _decode_mask(pictures[index], side)
         except MemoryError:
             raise
         except Exception as error:
@@ -140,18 +149,29 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> Images:
     return masks
 
 
-def _decode_mask(picture: Picture, side: int) -> Images:
+def _decode_mask(picture: Picture, side: int) -> tuple[Images, Array]:
     from PIL import Image, ImageOps
 
     with _opened(picture) as image:
         upright = _upright(image)
         if upright.mode not in ("1", "L", "P") and not upright.mode.startswith("I"):
-            raise ValueError(f"its pixels are colours ({upright.mode}); a mask has a class for each pixel")
+            raise ValueError(
+                f"its pixels are colours ({upright.mode}); a mask has the number of a class for each pixel: save such "
+                "numbers as a grey or palette PNG, as Image.fromarray(numbers.astype('uint8')).save(...) does"
+            )
         values = np.asarray(upright)
         if values.min() < 0 or values.max() > 255:
             raise ValueError(f"its values go from {values.min()} to {values.max()}; classes go from 0 to 255")
-        square = ImageOps.fit(Image.fromarray(values.astype(np.uint8)), (side, side), Image.Resampling.NEAREST)
-        return np.asarray(square)
+        plain = values.astype(np.uint8)
+        square = ImageOps.fit(Image.fromarray(plain), (side, side), Image.Resampling.NEAREST)
+        return np.asarray(square), np.bincount(plain.reshape(-1), minlength=256) > 0
+
+
+def upright_size(picture: Picture) -> tuple[int, int]:
+    """(height, width) of an image that can be read, turned as its EXIF says."""
+    with _any_size(), _opened(picture) as image:
+        turned = (_orientation(image) or 1) >= 5
+        return (image.width, image.height) if turned else (image.height, image.width)
 
 
 @dataclass(frozen=True)
@@ -321,13 +341,17 @@ TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTAT
 def _upright(image: "PillowImage") -> "PillowImage":
     from PIL import Image
 
+    turn = _orientation(image)
+    return image.transpose(Image.Transpose[TURNS[turn - 2]]) if turn else image
+
+
+def _orientation(image: "PillowImage") -> int | None:
+    """From 2 to 8; None if the image is upright as it is."""
     try:
         turn = image.getexif().get(ORIENTATION)
     except Exception:  # a broken EXIF block, which no viewer minds
-        turn = None
-    if isinstance(turn, int) and 2 <= turn <= 8:
-        return image.transpose(Image.Transpose[TURNS[turn - 2]])
-    return image
+        return None
+    return turn if isinstance(turn, int) and 2 <= turn <= 8 else None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Coloured shapes on noisy ground, made here: the class is the shape, whatever its colour, size and place."""
+"""Coloured shapes on noisy ground, made here: which shape it is, whatever its colour, size and place, and where."""
 
 from typing import Any, TypeAlias
 
@@ -19,9 +19,19 @@ SEED = 20260101
 def shapes() -> Source:
     """6,000 training and 1,200 test images of (3, 32, 32), the same on every machine."""
     images, labels, _ = shapes_with_masks(TRAIN + TEST)
-    everything = Split(images, labels)
+    return _source(CLASSES, Split(images, labels))
+
+
+def shapes_masks() -> Source:
+    """The same images with a mask each: 0 is the ground, 1 .. 6 are the shapes."""
+    images, labels, inside = shapes_with_masks(TRAIN + TEST)
+    masks = inside * (labels + 1).to(torch.uint8)[:, None, None]
+    return _source(("background", *CLASSES), Split(images, masks))
+
+
+def _source(classes: tuple[str, ...], everything: Split) -> Source:
     return Source(
-        classes=CLASSES,
+        classes=classes,
         splits={
             "train": everything.take(torch.arange(TRAIN)),
             "test": everything.take(torch.arange(TRAIN, TRAIN + TEST)),

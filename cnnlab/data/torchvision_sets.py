@@ -36,6 +36,11 @@ ARCHIVES = {
     "cifar10": ("CIFAR10", ("cifar-10-python.tar.gz",), "cifar-10-batches-py/data_batch_1"),
     "cifar100": ("CIFAR100", ("cifar-100-python.tar.gz",), "cifar-100-python/train"),
     "svhn": ("SVHN", ("train_32x32.mat", "test_32x32.mat"), ""),
+    "voc2012": (
+        "VOCSegmentation",
+        ("VOCtrainval_11-May-2012.tar",),
+        "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt",
+    ),
 }
 """Name -> torchvision's class, the files that it downloads, and one that it unpacks from them."""
 

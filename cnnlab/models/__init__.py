@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnlab.config.models import CNN, MLP, LeNet5, ModelConfig, Perceptron, ResNet20, TorchvisionModel
+from cnnlab.config.models import CNN, FCN, MLP, LeNet5, ModelConfig, Perceptron, ResNet20, TorchvisionModel, UNet
 from cnnlab.models.blocks import Normalize, initialise
 from cnnlab.models.classic import lenet5, mlp, perceptron
 from cnnlab.models.cnn import cnn
+from cnnlab.models.fcn import fcn
 from cnnlab.models.resnet import resnet20
 from cnnlab.models.torchvision_model import torchvision_model
+from cnnlab.models.unet import unet
 
 __all__ = ["MODELS", "Normalize", "build"]
 
@@ -21,20 +23,22 @@ MODELS: dict[type, Callable[[Any, tuple[int, int, int], int], nn.Module]] = {
     LeNet5: lenet5,
     CNN: cnn,
     ResNet20: resnet20,
+    FCN: fcn,
+    UNet: unet,
     TorchvisionModel: torchvision_model,
 }
 
 
-def build(config: ModelConfig, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
-    """The network for images of `shape` (C, H, W), answering with logits (N, classes).
+def build(config: ModelConfig, shape: tuple[int, int, int], outputs: int, seed: int) -> nn.Module:
+    """The network for images of `shape` (C, H, W), answering with (N, outputs) or (N, outputs, H, W), by its task.
 
-    The same config, shape, classes and seed give the same weights.
+    The same config, shape, outputs and seed give the same weights.
 
     Raises:
         BadInput: where a layer would come out empty, or torchvision has no such model.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MODELS[type(config)](config, shape, classes)
+        model = MODELS[type(config)](config, shape, outputs)
         initialise(model, getattr(config, "init", "default"))
     return model

@@ -41,7 +41,7 @@ INITS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def initialise(module: nn.Module, name: str) -> None:
-    """Fill the weights of all convolutions and fully connected layers in place, their biases with 0.
+    """Fill the weights of all convolutions (up-convolutions too) and fully connected layers, their biases with 0.
 
     "default" leaves what PyTorch put there. Draws from torch's global generator.
     """
@@ -50,8 +50,27 @@ def initialise(module: nn.Module, name: str) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             INITS[name](layer.weight.data)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.ConvTranspose2d):
+            _initialise_up(layer.weight.data, name)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def _initialise_up(weight: Tensor, name: str) -> None:
+    """Of windows that do not overlap, (inputs, outputs, k, k): each pixel comes of all inputs by weights of its own."""
+    inputs, *others = weight.shape
+    matrix = INITS[name](torch.empty(math.prod(others), inputs))
+    weight.copy_(matrix.T.view_as(weight))
+
+
+def conv_block(inputs: int, outputs: int, kernel_size: int, norm: str, activation: str) -> list[nn.Module]:
+    """Convolution that keeps the size (of an odd kernel), normalisation, activation."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)]
+    if norm != "none":
+        layers.append(NORMS[norm](outputs))
+    return [*layers, ACTIVATIONS[activation]()]
 
 
 class Normalize(nn.Module):

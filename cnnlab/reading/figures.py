@@ -1,40 +1,16 @@
-"""A run's figures as PNG, from its journal: the curves and the confusion matrix."""
+"""The figures that a run's journal alone says: the curves and the confusion matrix."""
 
 from collections.abc import Sequence
 from math import nan
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnlab.errors import BadInput
 from cnnlab.metrics import Metric
-from cnnlab.records import Epoch, Record, RunEnded, RunStarted, Steps
-from cnnlab.tracking import RunDir, last, read
+from cnnlab.records import Epoch, Record, RunStarted, Steps
+from cnnlab.tracking import last
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-def draw(run_dir: Path, into: Path) -> list[Path]:
-    """Write curves.png, and confusion.png if the test split was measured, into a folder; returns their paths.
-
-    A run without a single step leaves nothing to draw. Raises BadInput if the folder cannot be made.
-    """
-    run = RunDir(run_dir)
-    records = read(run.journal_file)[0]
-    figures = {}
-    if any(isinstance(record, Steps) for record in records):
-        figures["curves.png"] = curves_figure(records, run.run_id)
-    started, ended = last(records, RunStarted), last(records, RunEnded)
-    if started and ended and ended.confusion:
-        figures["confusion.png"] = confusion_figure(ended.confusion, started.classes, run.run_id)
-    try:
-        into.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{into}: the figures' folder cannot be made ({error.strerror})") from None
-    for name, figure in figures.items():
-        figure.savefig(into / name, dpi=120)
-    return [into / name for name in figures]
 
 
 def curves_figure(records: Sequence[Record], title: str) -> "Figure":
@@ -81,7 +57,10 @@ def _draw_losses(axes: "Axes", records: Sequence[Record], epochs: Sequence[Epoch
 
 
 def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> "Figure":
-    """Test images by true class (rows) and predicted class (columns); counts are written in if there is room."""
+    """Test images, or their pixels, by true class (rows) and predicted class (columns).
+
+    Counts are written in if there is room; if one is of more than four digits, shares.
+    """
     size = len(classes)
     side = min(4 + 0.35 * size, 16)
     figure = new_figure(side + 1, side)
@@ -92,11 +71,20 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
     axes.set(title=title, xlabel="predicted", ylabel="true")
     axes.set_xticks(range(size), classes, rotation=90)
     axes.set_yticks(range(size), classes)
+    large = max(map(max, counts)) > 9999
     if size <= 20:
         for i, row in enumerate(counts):
             for j, cell in enumerate(row):
                 colour = "white" if shares[i][j] > 0.5 else "black"
-                axes.text(j, i, str(cell), ha="center", va="center", color=colour, fontsize=8)
+                axes.text(
+                    j,
+                    i,
+                    f"{shares[i][j]:.1%}" if large else str(cell),
+                    ha="center",
+                    va="center",
+                    color=colour,
+                    fontsize=8,
+                )
     return figure
 
 

@@ -223,6 +223,8 @@ class RunEnded(Ended):
     weights_sha256: str | None = None
     weights_file: str | None = None
     """The best epoch's weights, relative to the run directory."""
+    examples_file: str | None = None
+    """Test samples with the network's answers, relative to the run directory, if the task's figure shows some."""
     confusion: tuple[tuple[int, ...], ...] | None = None
     """What was counted by [true class][predicted class] on the test split: images, or pixels."""
     diverged: bool = False

@@ -1,11 +1,12 @@
 """Which class an image is of."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
 from cnnlab.tasks.confusion import Counts, accuracy, count_cells, square
-from cnnlab.tasks.losses import Loss
+from cnnlab.tasks.losses import CLASS_LOSSES, Loss, Losses
 
 
 class Classification:
@@ -13,15 +14,20 @@ class Classification:
 
     Args:
         classes: their names, in the order of the targets (N,) int64.
+        image_shape: (C, H, W), of no matter here.
     """
 
-    def __init__(self, loss: Loss, classes: Sequence[str]) -> None:
+    losses: ClassVar[Losses] = CLASS_LOSSES
+    examples = 0
+
+    def __init__(self, loss: Loss, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
         self.loss, self.loss_sum, self.additive = loss.mean, loss.total, loss.additive
         self.outputs = len(classes)
+        self.output_shape = (self.outputs,)
 
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        return (self.outputs,)
+    def answer(self, outputs: Tensor) -> Tensor:
+        """(N,) int64, the class of each image."""
+        return outputs.argmax(1)
 
     def step_sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """() the number of images whose class was predicted."""

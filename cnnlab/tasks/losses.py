@@ -1,6 +1,6 @@
-"""The losses by name, each with the mean that is trained and the sum that is measured."""
+"""Losses over samples that have a class each: the mean that is trained, and the sum that is measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,6 @@ class Loss:
     """The sum over the samples, as it is measured: without label smoothing."""
     additive: bool = True
     """Whether a batch's loss is the mean of its samples' losses."""
-
-
-def make_loss(config: LossConfig) -> Loss:
-    """The loss that a config names."""
-    return LOSSES[type(config)](config)
 
 
 def cross_entropy(config: CrossEntropy) -> Loss:
@@ -53,4 +48,7 @@ def hinge(config: Hinge) -> Loss:
     )
 
 
-LOSSES: dict[type[LossConfig], Callable[[Any], Loss]] = {CrossEntropy: cross_entropy, Hinge: hinge}
+Losses = Mapping[type[LossConfig], Callable[[Any], Loss]]
+"""A loss's config -> what makes the loss, for one kind of targets."""
+
+CLASS_LOSSES: Losses = {CrossEntropy: cross_entropy, Hinge: hinge}

@@ -26,6 +26,13 @@ class Task(Protocol):
         """Whether the loss of a batch is the mean of its samples' losses: micro-batches, CPU parts and data
         parallelism need that."""
 
+    @property
+    def examples(self) -> int:
+        """How many test samples its figure shows with their answers; 0 if it is drawn from the journal alone."""
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        """What the network says of each sample, as targets are given."""
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """() what is trained: the mean over the samples."""
 

@@ -44,9 +44,9 @@ class Followed:
     def look(self, patience: float) -> bool | None:
         """Deliver what is new, unless it is too early to try again.
 
-        True when all of a run that has ended is there, False when the store did not answer for `patience` seconds
-        after its end or the run's folder is gone, else None. While the run lives, an unreachable store is tried again for ever, at growing
-        intervals.
+        True when all of a run that has ended is there; False when the store did not answer for `patience` seconds
+        after the run's end, or its folder is gone; else None. While the run lives, an unreachable store is tried again
+        for ever, at growing intervals.
         """
         alive = self.run.is_held()  # before the journal is read, so that nothing said before the end is missed
         if time.monotonic() < self._due and (alive or self._failed):

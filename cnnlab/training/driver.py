@@ -23,6 +23,7 @@ LOOK_SECONDS = 0.25
 """How often the loop looks at the losses, which on an accelerator means waiting for it."""
 
 WEIGHTS_FILE = "checkpoints/best.safetensors"
+EXAMPLES_FILE = "examples.safetensors"
 
 Said = tuple[int, Record]
 """A row, and what happened to it."""
@@ -42,6 +43,9 @@ class Trainer(Protocol):
 
     def measure(self, rows: Collection[int], split: str) -> Mapping[int, Measured]:
         """Each row's network on the split `val` or `test`."""
+
+    def examples(self, row: int) -> dict[str, Tensor]:
+        """Test samples with the answers of the row's network, for the task's figure; empty if it shows none."""
 
     def keep_best(self, row: int) -> None:
         """The weights as they are now are the row's best."""
@@ -170,10 +174,14 @@ def _seal(trainer: Trainer, row: int, seat: Seat) -> CheckpointSealed | None:
 
 
 def _finish(trainer: Trainer, row: int, seat: Seat) -> RunEnded:
-    """Keep the best epoch's weights, and measure the test split with them, once."""
+    """Keep the best epoch's weights, and measure the test split with them, once, with examples for a figure."""
     trainer.load_best(row)
     weights = trainer.best_weights(row)
     if seat.folder:
         save_tensors(weights, seat.folder / WEIGHTS_FILE)
     test = trainer.measure([row], "test")[row] if seat.tested else None
-    return seat.ledger.finished(test, weights_digest(weights), WEIGHTS_FILE if seat.folder else None)
+    ended = seat.ledger.finished(test, weights_digest(weights), WEIGHTS_FILE if seat.folder else None)
+    if not (seat.tested and seat.folder and (examples := trainer.examples(row))):
+        return ended
+    save_tensors(examples, seat.folder / EXAMPLES_FILE)
+    return replace(ended, examples_file=EXAMPLES_FILE)

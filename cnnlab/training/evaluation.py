@@ -36,6 +36,13 @@ def evaluate(network: Network, split: Split, task: Task, parts: Parts | None = N
     return Measured(metrics, task.confusion(sums))
 
 
+@torch.inference_mode()
+def answers(network: Network, split: Split, task: Task) -> Tensor:
+    """What a network says of each sample, on the CPU."""
+    network.model.eval()
+    return torch.cat([task.answer(network(inputs.to(network.device))).cpu() for inputs, _ in _chunks(split)])
+
+
 class _ChunkResult(NamedTuple):
     loss: Tensor
     """() the sum over the chunk's samples, float32."""

@@ -14,7 +14,7 @@ from cnnlab.models import Normalize, build
 from cnnlab.seeds import derive
 from cnnlab.tasks import make_task
 from cnnlab.training.device import default_generator, resolve_device, resolve_precision
-from cnnlab.training.evaluation import evaluate
+from cnnlab.training.evaluation import answers, evaluate
 from cnnlab.training.gradients import Gradients, InMicroBatches, InParts, has_batch_norm
 from cnnlab.training.guard import FiniteGuard
 from cnnlab.training.ledger import Measured, Order, Position, Taken
@@ -59,7 +59,7 @@ class Learner:
         self.dataset = dataset
         self.device = resolve_device(config.place.device)
         self.generator = default_generator(self.device)
-        self.task = make_task(config, dataset.classes)
+        self.task = make_task(config, dataset.classes, dataset.image_shape)
         self.network = self._make_network()
         self.model = self.network.model
         self.parts = Parts(self._count_parts())
@@ -116,7 +116,7 @@ class Learner:
             self.config.training.seed,
             data.augment,
             device=self.device,
-            residence=placement(place.residence, train.inputs.nbytes, self.device),
+            residence=placement(place.residence, train.nbytes, self.device),
             workers=place.workers,
             join_single=has_batch_norm(self.model),
         )
@@ -169,6 +169,12 @@ class Learner:
     def measure(self, rows: Collection[int], split: str) -> dict[int, Measured]:
         data = {"val": self.dataset.val, "test": self.dataset.test}[split]
         return {ROW: evaluate(self.network, data, self.task, self.parts)}
+
+    def examples(self, row: int) -> dict[str, Tensor]:
+        if not self.task.examples:
+            return {}
+        test = self.dataset.test.take(torch.arange(min(self.task.examples, len(self.dataset.test))))
+        return {"inputs": test.inputs, "targets": test.targets, "answers": answers(self.network, test, self.task)}
 
     def keep_best(self, row: int) -> None:
         self._best = copy_weights(self.model)
