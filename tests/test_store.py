@@ -15,7 +15,7 @@ from test_tracking import FIRST_EPOCH, START, WHOLE, created, deliver, make_run
 
 from cnnlab.errors import RunFailed
 from cnnlab.records import RunEnded
-from cnnlab.tracking import RunDir, is_delivered, load_progress, open_store, store_answers
+from cnnlab.tracking import Delivery, RunDir, is_delivered, load_progress, open_store, store_answers
 from cnnlab.tracking import store as store_module
 from cnnlab.tracking.progress import Progress, save_progress
 
@@ -150,6 +150,29 @@ def test_sixteen_real_commands_begin_one_store(turn: int, path: Path, uri: str) 
     codes = commands_at_once([["sync", run.run_id] for run in runs])
     assert codes == [0] * 16, Path("said.txt").read_text()
     assert_all_there_once(path, runs)
+
+
+@pytest.mark.parametrize(("message", "exit_code", "calls"), [("database is locked", 0, 2), ("disk is full", 1, 1)])
+def test_sync_tries_again_if_the_file_is_locked(
+    message: str,
+    exit_code: int,
+    calls: int,
+    path: Path,
+    uri: str,
+    cli: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed_runs(1, uri)
+    advance, called = Delivery.advance, []
+
+    def fail_first(delivery: Delivery) -> bool:
+        called.append(delivery)
+        if len(called) == 1:
+            raise sqlite3.OperationalError(message)
+        return advance(delivery)
+
+    monkeypatch.setattr(Delivery, "advance", fail_first)
+    assert (cli("sync").exit_code, len(called)) == (exit_code, calls)
 
 
 # left unfinished
