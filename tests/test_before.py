@@ -172,7 +172,7 @@ def test_a_sweep_goes_on_to_its_number_of_trials(name: str, cli: Cli, process: P
     before = journals("studies")
     # a process of its own for the database, whose URL is relative to the folder
     done = (
-        process(*COMMANDS[name], "--json", "-q", timeout=300)
+        process(*COMMANDS[name], "--only", "--json", "-q", timeout=300)  # then --search was all that was searched
         if "database" in name
         else cli(*COMMANDS[name], "--json", "-q")
     )

@@ -167,7 +167,9 @@ def _check_same(plan: Plan, known: dict[str, Any]) -> None:
     known = {**known, "config": what_it_is(as_config(known["config"]))}  # as this version writes it
     if found := differences(known, plan.identity()):
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        without_defaults = known["space"].keys() < plan.space.to_json().keys()
+        do = "search nothing but what --search names by --only" if without_defaults else "name another study"
         raise BadInput(
-            f"--study {plan.study}: it was made for something else: {found[0]}{more}; name another study, or widen its "
-            f"space in a new one by --extend {plan.study}"
+            f"--study {plan.study}: it was made for something else: {found[0]}{more}; {do}, or widen its space in "
+            f"a new one by --extend {plan.study}"
         )
