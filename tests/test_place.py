@@ -72,8 +72,7 @@ def test_two_places_are_one_study_which_is_named_as_ever() -> None:
 
 
 def test_a_study_of_an_earlier_version_is_joined() -> None:
-    from cnnlab.search.studies.attributes import IDENTITY
-
+    from cnnlab.search.studies.slots import IDENTITY
     from cnnlab.search.studies.study import enter, open_or_make, stored_plan
 
     mine = replace(plan(**ELSEWHERE), study="old", storage=str(Path("old.journal").absolute()))

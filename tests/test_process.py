@@ -114,7 +114,7 @@ def test_ctrl_c_ends_a_command_that_starts(after: float) -> None:
 
 def test_what_a_library_makes_of_an_interrupt_ends_the_command_all_the_same() -> None:
     code = (
-        "import os, signal; from cnnlab.cli.interrupts import end_when_interrupted\n"
+        "import os, signal; from cnnlab.interrupts import end_when_interrupted\n"
         "from cnnlab.errors import Interrupted\n"
         "for swallow in (BaseException, None):\n"
         "    try:\n"
@@ -137,7 +137,7 @@ def test_a_background_job_of_a_script_obeys_too() -> None:
 
 
 def test_a_courier_that_is_told_nothing_ends_when_its_command_does() -> None:
-    courier = subprocess.Popen(command_of("cnnlab.cli.courier"), stdin=subprocess.PIPE)
+    courier = subprocess.Popen(command_of("cnnlab.courier"), stdin=subprocess.PIPE)
     assert courier.stdin is not None
     courier.stdin.close()
     assert courier.wait(60) == 0
@@ -220,7 +220,11 @@ def busy_machine() -> Iterator[None]:
 @pytest.mark.usefixtures("busy_machine")
 def test_whoever_waits_for_a_delivery_gets_it_on_a_busy_machine(tmp_path: Path) -> None:
     run = create_run(RunConfig(), "tests", f"sqlite:///{tmp_path}/mlflow.db")
-    with run.hold(), Journal(run.journal_file) as journal, Courier(run.created.tracking_uri) as courier:
+    with (
+        run.hold(),
+        Journal(run.journal_file) as journal,
+        Courier(run.created.tracking_uri, command_of("cnnlab.courier")) as courier,
+    ):
         assert courier._process is not None
         courier.follow(run)
         journal.write(RunEnded(time.time(), "failed", "to be delivered", 0, 0))

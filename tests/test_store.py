@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from test_tracking import FIRST_EPOCH, START, WHOLE, created, deliver, make_run
 
 from cnnlab.errors import RunFailed
 from cnnlab.records import RunEnded
-from cnnlab.tracking import RunDir, is_delivered, load_progress, open_store, store_answers
+from cnnlab.tracking import Delivery, RunDir, is_delivered, load_progress, open_store, store_answers
 from cnnlab.tracking import store as store_module
 from cnnlab.tracking.progress import Progress, save_progress
 
@@ -120,16 +120,25 @@ def test_the_maker_may_be_killed_at_any_moment(path: Path, uri: str, mlflows_own
     assert not list(path.parent.glob("*unfinished*")), "what this version makes is never half made"
 
 
+def commands_at_once(commands: list[list[str]]) -> list[int]:
+    """Real processes of `cnnlab`, started together; their exit codes."""
+    with open("said.txt", "w") as said, ExitStack() as ended:
+        processes = [
+            ended.enter_context(
+                subprocess.Popen([sys.executable, "-m", "cnnlab", *command], stdout=said, stderr=subprocess.STDOUT)
+            )
+            for command in commands
+        ]
+        return [process.wait() for process in processes]
+
+
 def test_trainings_that_begin_at_once_are_all_in_mlflow(path: Path) -> None:
-    command = [sys.executable, "-m", "cnnlab", "train", "--epochs", "1", "-s", "data.train_size=64", "--seed"]
-    trainings = [
-        subprocess.Popen([*command, str(seed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for seed in range(3)
-    ]
-    assert [training.wait(240) for training in trainings] == [0, 0, 0]
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline and not all(is_delivered(RunDir(run)) for run in Path("mlruns/runs").iterdir()):
-        time.sleep(0.5)  # a machine that is busy makes the couriers late
+    train = ["train", "--epochs", "1", "-s", "data.train_size=64", "--seed"]
+    assert commands_at_once([[*train, str(seed)] for seed in range(3)]) == [0, 0, 0]
+    runs = [RunDir(run) for run in Path("mlruns/runs").iterdir()]
+    deadline = time.monotonic() + 600  # a machine that is busy makes the couriers late
+    while time.monotonic() < deadline and not all(is_delivered(run) for run in runs):
+        time.sleep(0.5)
     assert query(path, "SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", 3)]
     assert query(path, "SELECT count(*) FROM logged_models") == [(3,)]
 
@@ -138,18 +147,32 @@ def test_trainings_that_begin_at_once_are_all_in_mlflow(path: Path) -> None:
 @pytest.mark.parametrize("turn", range(10))
 def test_sixteen_real_commands_begin_one_store(turn: int, path: Path, uri: str) -> None:
     runs = failed_runs(16, uri)
-    commands = [
-        subprocess.Popen(
-            [sys.executable, "-m", "cnnlab", "sync", run.run_id],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for run in runs
-    ]
-    said = [command.communicate(timeout=300)[0] for command in commands]
-    assert [command.returncode for command in commands] == [0] * 16, said
+    codes = commands_at_once([["sync", run.run_id] for run in runs])
+    assert codes == [0] * 16, Path("said.txt").read_text()
     assert_all_there_once(path, runs)
+
+
+@pytest.mark.parametrize(("message", "exit_code", "calls"), [("database is locked", 0, 2), ("disk is full", 1, 1)])
+def test_sync_tries_again_if_the_file_is_locked(
+    message: str,
+    exit_code: int,
+    calls: int,
+    path: Path,
+    uri: str,
+    cli: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed_runs(1, uri)
+    advance, called = Delivery.advance, []
+
+    def fail_first(delivery: Delivery) -> bool:
+        called.append(delivery)
+        if len(called) == 1:
+            raise sqlite3.OperationalError(message)
+        return advance(delivery)
+
+    monkeypatch.setattr(Delivery, "advance", fail_first)
+    assert (cli("sync").exit_code, len(called)) == (exit_code, calls)
 
 
 # left unfinished

@@ -46,7 +46,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             continue
         uri = resolve(tracking_uri if tracking_uri or intended == "none" else intended)
         try:
-            complete = delivery_of(run, uri).advance()
+            complete = delivery_of(run, uri).advance_when_free()
         except Exception as error:  # whatever MLflow, its database or the network come up with
             note_error(run, uri, error)
             complain(f"{run.run_id}: {uri} did not take it: {one_line(error)}")

@@ -2,6 +2,7 @@
 
 import inspect
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -33,6 +34,8 @@ STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "FAILED", "interru
 
 BATCH = 1000
 """Metrics that MLflow takes in one call."""
+LOCKED_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between attempts if SQLite's file is locked."""
 TAG = "cnnlab.run_id"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """So that the UI opens an experiment on its training runs, not on language models."""
@@ -86,6 +89,20 @@ class Delivery:
                 self._finish(mlflow_run)
                 save_progress(self.run, self.uri, replace(delivered, offset=end, complete=True))
             return complete
+
+    def advance_when_free(self) -> bool:
+        """`advance`, tried again while other processes have SQLite's file.
+
+        MLflow reads before it writes in one transaction; SQLite ends such a one at once if another is about to write.
+        """
+        for pause in LOCKED_PAUSES:
+            try:
+                return self.advance()
+            except Exception as error:  # MLflow wraps SQLite's in its own, and in SQLAlchemy's
+                if "database is locked" not in str(error):
+                    raise
+                time.sleep(pause)
+        return self.advance()
 
     def _deliver(self, mlflow_run: str, records: Sequence[Record]) -> None:
         from mlflow.entities import Metric

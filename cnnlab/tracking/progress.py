@@ -22,7 +22,7 @@ class Progress:
     """All of a run that has ended is there, with its model and figures."""
     error: str | None = None
     """What went wrong last; None when the last attempt went well."""
-    stamp: int | None = 0
+    stamp: int = 0
     """Of the store that has it; another store at the same place has another, and has nothing of this run."""
 
     def __post_init__(self) -> None:

@@ -57,7 +57,7 @@ def import_mlflow() -> Any:
     return mlflow
 
 
-def open_store(uri: str) -> int | None:
+def open_store(uri: str) -> int:
     """Make sure that MLflow can use a SQLite store; to be called before MLflow is given its URI. Returns its `stamp`.
 
     A file that is not there is made, one of an older MLflow is upgraded, and one that was left unfinished and holds
@@ -74,7 +74,7 @@ def open_store(uri: str) -> int | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
                 _make_current(path)
-    return stamp(uri)
+    return stamp(uri) or 0
 
 
 def stamp(uri: str) -> int | None:

@@ -40,4 +40,5 @@ def resolve(flag: str | None) -> str:
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite store; None if the store is another kind."""
-    return Path(uri.partition(":///")[2]).absolute() if uri.startswith("sqlite") else None
+    path = uri.partition(":///")[2].partition("?")[0]
+    return Path(path).absolute() if uri.startswith("sqlite") else None
