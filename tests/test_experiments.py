@@ -20,7 +20,7 @@ SMALLEST = {"training.epochs": 1, "data.train_size": 64, "data.batch_size": 16, 
 
 
 def test_the_promised_experiments_are_there() -> None:
-    names = {"digits", "fashion_mnist", "cifar10_resnet20", "own_images", "shapes", "sweep", "compare"}
+    names = {"digits", "fashion_mnist", "cifar10_resnet20", "own_images", "shapes", "shapes_masks", "sweep", "compare"}
     assert {path.stem for path in FILES} == names
 
 

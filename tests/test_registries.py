@@ -58,6 +58,7 @@ def test_each_task_has_its_default_model_and_loss() -> None:
     for name, task in TASKS.items():
         assert name in (MODELS[task.model].tasks or TASKS)
         assert name in (LOSSES[task.loss].tasks or TASKS)
+        assert task.optimizer in OPTIMIZERS
     assert {dataset.task for dataset in DATASETS.values()} <= set(TASKS)
 
 

@@ -318,7 +318,9 @@ def test_the_dataset_alone_picks_the_task_its_network_and_its_score() -> None:
     for name in ("shapes_masks", "mask_folder", "voc2012"):
         config = as_config({"data": {"dataset": name}})
         assert (config.task.name, config.model.name, config.loss.name) == ("segmentation", "unet", "cross_entropy")
-        assert config.task.metric.name == "mean_iou"
+        assert (config.task.metric.name, config.optimizer.name, config.optimizer.lr) == ("mean_iou", "adam", 0.001)
+    named = as_config({"data": {"dataset": "shapes_masks"}, "optimizer": {"name": "sgd"}, "model": {"name": "fcn"}})
+    assert (named.optimizer.name, named.model.name) == ("sgd", "fcn")
 
 
 @pytest.mark.parametrize(

@@ -70,12 +70,12 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _choose_by_the_dataset(cls, values: Any) -> Any:
-        """The dataset's entry says the task, and the task's entry the model and the loss, if nobody named them."""
+        """The dataset's entry says the task, and the task's entry the rest, if nobody named it."""
         dataset = DATASETS.get(str(_value(values, "data", "dataset") or "digits"))
         task = TASKS.get(str(_value(values, "task", "name") or (dataset and dataset.task)))
         if dataset is None or task is None:
             return values
-        chosen = {"task": dataset.task, "model": task.model, "loss": task.loss}
+        chosen = {"task": dataset.task, "model": task.model, "loss": task.loss, "optimizer": task.optimizer}
         for section, name in chosen.items():
             given = values.get(section, {})
             if isinstance(given, dict) and "name" not in given and name != cls.model_fields[section].default.name:

@@ -17,6 +17,8 @@ class TaskEntry:
     """The model that is trained if nobody said which."""
     loss: str
     """The loss, likewise."""
+    optimizer: str
+    """The optimizer, likewise."""
     metrics: tuple[Metric, ...]
     """What it measures, the loss first."""
     score: Metric
@@ -24,9 +26,15 @@ class TaskEntry:
 
 
 TASKS = {
-    "classification": TaskEntry(model="cnn", loss="cross_entropy", metrics=(LOSS, ACCURACY), score=ACCURACY),
+    "classification": TaskEntry(
+        model="cnn", loss="cross_entropy", optimizer="sgd", metrics=(LOSS, ACCURACY), score=ACCURACY
+    ),
     "segmentation": TaskEntry(
-        model="unet", loss="cross_entropy", metrics=(LOSS, MEAN_IOU, PIXEL_ACCURACY), score=MEAN_IOU
+        model="unet",
+        loss="cross_entropy",
+        optimizer="adam",
+        metrics=(LOSS, MEAN_IOU, PIXEL_ACCURACY),
+        score=MEAN_IOU,
     ),
 }
 
