@@ -147,6 +147,7 @@ BAD = [
     (("--seeds", "sgd=5,adam=10"), "unequal budgets"),
     (("--trials", "sgd=8,adam=16"), "unequal budgets"),
     (("--trials", "0"), "from 1 on"),
+    (("--trials", "²"), "must be a whole number from 1 on"),
     (("--over", "training.epochs=5,10"), "unequal budgets"),
     (("--over", "data.train_size=100,200"), "unequal budgets"),
     (("--over", "data.dataset=digits,mnist"), "cannot be compared"),

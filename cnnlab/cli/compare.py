@@ -47,7 +47,7 @@ class ForEach(click.ParamType[int]):
         text = str(value)
         if "=" in text or "," in text:
             raise BadInput(f"{option} {text}: unequal budgets cannot be compared; give one number for all")
-        if not text.isdigit() or not self.least <= int(text) <= 1_000_000:
+        if not text.isdecimal() or not self.least <= int(text) <= 1_000_000:
             raise BadInput(f"{option} {text}: it must be a whole number from {self.least} on")
         return int(text)
 
