@@ -54,7 +54,7 @@ KNOW = {
     "tasks": "how they come of what was counted",
     "records": "what journals of older versions meant",
     "training/ledger.py": "what checkpoints of older versions meant",
-    "search/studies/attributes.py": "a name in studies that exist",
+    "search/studies/slots.py": "a name in studies that exist",
 }
 
 

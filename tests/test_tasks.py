@@ -6,17 +6,22 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
-from cnnlab.config.losses import CrossEntropy, Hinge
+from cnnlab.config.losses import CrossEntropy, Hinge, LossConfig
 from cnnlab.data import Split
 from cnnlab.models import Normalize
 from cnnlab.records import RunEnded, Steps
 from cnnlab.tasks import make_task
 from cnnlab.tasks.confusion import accuracy, count_cells, intersection_over_union, square
-from cnnlab.tasks.losses import make_loss
+from cnnlab.tasks.losses import CLASS_LOSSES, Loss
 from cnnlab.training.evaluation import evaluate
 from cnnlab.training.network import Network, trained_form
 from cnnlab.training.threads import Parts
 from tests.runs import records_of, small_config, small_dataset
+
+
+def make_loss(config: LossConfig) -> Loss:
+    return CLASS_LOSSES[type(config)](config)
+
 
 GENERATOR = torch.Generator().manual_seed(3)
 SCORES = torch.randn(40, 5, generator=GENERATOR)
@@ -82,7 +87,7 @@ def test_what_is_not_there_has_no_iou() -> None:
 @pytest.mark.parametrize("parts", [None, Parts(2)])
 def test_a_network_is_measured_without_an_optimizer(parts: Parts | None) -> None:
     dataset = small_dataset(classes=3)
-    task = make_task(small_config(), dataset.classes)
+    task = make_task(small_config(), dataset.classes, dataset.image_shape)
     torch.manual_seed(0)
     inner = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(64, 3))
     network = Network(trained_form(inner, Normalize.of(dataset.train.inputs)), torch.device("cpu"), "fp32")
