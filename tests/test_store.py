@@ -48,7 +48,7 @@ def failed_runs(count: int, uri: str) -> list[RunDir]:
 
 
 def crowd(*words: object) -> None:
-    done = subprocess.run([sys.executable, CROWD, *map(str, words)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, CROWD, *map(str, words)], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
