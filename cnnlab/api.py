@@ -15,6 +15,7 @@ from cnnlab.interrupts import Interrupt, catch_interrupts
 from cnnlab.result import Result
 from cnnlab.search import Sweep
 from cnnlab.session import Training
+from cnnlab.work import Work
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,7 +110,7 @@ def load(run: str | Path | Result) -> "nn.Module":
     return load_trained(find_run(word).path)
 
 
-def _to_the_end(work: Training | Sweep | Comparison) -> Result:
+def _to_the_end(work: Work[object]) -> Result:
     with _interruptible(work.stop) as interrupt, work:
         for _ in work:
             pass

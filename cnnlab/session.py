@@ -1,27 +1,24 @@
 """One run from its config to MLflow: `with Training(config) as training: ...`; PyTorch is imported when it begins."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.config import Given, as_config, config_given
-from cnnlab.courier import Deliveries
 from cnnlab.errors import InUse
 from cnnlab.reading import run_result
 from cnnlab.records import Record, RunStarted
 from cnnlab.result import Result
-from cnnlab.tracking import RunDir, find_run, present_store, resolve
+from cnnlab.tracking import RunDir, find_run, present_store
+from cnnlab.work import Work
 
 if TYPE_CHECKING:
     from cnnlab.run import Prepared
 
 
-class Training:
-    """A run at work. Iterate over it to train; whoever stops iterating has a checkpoint that a resume starts from.
-
-    A context manager: on leaving it, MLflow is waited for. Without one, the iteration waits at its end.
-    """
+class Training(Work[Record]):
+    """A run at work. Iterate over it to train; whoever stops iterating has a checkpoint that a resume starts from."""
 
     def __init__(
         self,
@@ -42,16 +39,13 @@ class Training:
         Raises:
             BadInput: the config is none; MLflow takes no such URI.
         """
+        super().__init__(tracking_uri)
         self.config = config_given(config)
         self.experiment_name = experiment_name
-        self.tracking_uri = resolve(tracking_uri)
         self.run_dir = None if run_dir is None else Path(run_dir)
-        self.undelivered: str | None = None
         self._run: RunDir | None = None
         self._place: dict[str, Any] = {}
         self._prepared: Prepared | None = None
-        self._deliveries: Deliveries | None = None
-        self._stopped = False
 
     @classmethod
     def resumed(cls, word: str, place: Mapping[str, Any] | None = None) -> "Training":
@@ -102,7 +96,7 @@ class Training:
         self._prepared = prepare(config_to_resume(self._run, self._place) if self._run else self.config)
 
     def __iter__(self) -> Iterator[Record]:
-        """Train to the end, or until `stop`; each record when the journal has it."""
+        """Train to the end, or until the record after `stop`; each record when the journal has it."""
         from cnnlab.run import create_run, record_run
         from cnnlab.training import configure_process
 
@@ -114,34 +108,8 @@ class Training:
             self._run = self._run or create_run(self.config, self.experiment_name, self.tracking_uri, self.run_dir)
             with closing(record_run(self._prepared, self._run)) as records:
                 for record in records:
-                    if isinstance(record, RunStarted) and self._deliveries:
-                        self._deliveries.add(self._run)  # not before: now its lock is held, so it is seen to be alive
+                    if isinstance(record, RunStarted):
+                        self.deliveries.add(self._run)  # not before: now its lock is held, so it is seen to be alive
                     yield record
-                    if self._stopped:
+                    if self.stopped:
                         return
-
-    def stop(self) -> None:
-        """End the iteration after the record that comes next; a checkpoint is sealed first. For signal handlers."""
-        self._stopped = True
-
-    def deliver(self) -> str | None:
-        """Wait until MLflow has all of the run; returns why it has not, in words, or None if it has."""
-        assert self._deliveries is not None
-        self.undelivered = self._deliveries.wait()
-        return self.undelivered
-
-    def __enter__(self) -> "Training":
-        self._deliveries = Deliveries(self.tracking_uri).__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        assert self._deliveries is not None
-        try:
-            if kind is None:
-                self.deliver()
-        finally:
-            self._deliveries.__exit__()
-            self._deliveries = None
-
-    def _entered(self) -> AbstractContextManager[object]:
-        return nullcontext() if self._deliveries else self

@@ -35,11 +35,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": FLOOR_2 | {"provenance"},
     "reading": FLOOR_2 | {"run"},
     "courier": FLOOR_0 | {"tracking", "run", "reading"},
-    "session": FLOOR_0 | {"tracking", "training", "run", "reading", "courier"},
-    "search": FLOOR_2 | {"run", "courier"},
-    "comparison": FLOOR_2 | {"run", "courier", "search", "reading"},
-    "api": FLOOR_2 | {"run", "courier", "session", "search", "comparison", "reading"},
-    "cli": FLOOR_2 | {"run", "courier", "session", "search", "comparison", "reading", "api"},
+    "work": FLOOR_0 | {"tracking", "courier"},
+    "session": FLOOR_0 | {"tracking", "training", "run", "reading", "work"},
+    "search": FLOOR_2 | {"run", "courier", "work"},
+    "comparison": FLOOR_2 | {"run", "search", "reading", "work"},
+    "api": FLOOR_2 | {"run", "work", "session", "search", "comparison", "reading"},
+    "cli": FLOOR_2 | {"run", "courier", "work", "session", "search", "comparison", "reading", "api"},
 }
 """Room -> the rooms of cnnlab that it may import beside itself; "" is the package's own face."""
 

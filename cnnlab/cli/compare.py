@@ -21,6 +21,7 @@ from cnnlab.cli.options import (
     workers_option,
 )
 from cnnlab.cli.printing.comparison import print_comparison, print_contests
+from cnnlab.cli.views.delivery import deliver
 from cnnlab.cli.views.run import open_status
 from cnnlab.cli.views.sweep import EachSweepsView
 from cnnlab.comparison import Comparison
@@ -145,12 +146,9 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
                 if interrupt.number:
                     break
         profile = comparison.conclude()
-        with open_status(quiet, "handing the comparison over to MLflow"):
-            undelivered = comparison.deliver()
-        if undelivered:
-            complain(f"MLflow has not got all of this comparison yet ({undelivered}); later: cnnlab sync")
         if as_json or not interrupt.number:  # of a part of the trainings there is nothing to say to people
             print_comparison(comparison, profile, as_json=as_json)
+        deliver(comparison, "cnnlab sync", quiet=quiet)
     if interrupt.number:
         progress = ", ".join(arm for workload in comparison.workloads for arm in workload.progress())
         complain(f"interrupted: {progress}; the same command goes on: {typed(sys.argv[1:])}")

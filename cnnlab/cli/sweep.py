@@ -21,6 +21,7 @@ from cnnlab.cli.options import (
     workers_option,
 )
 from cnnlab.cli.printing.sweep import print_findings, print_preview
+from cnnlab.cli.views.delivery import deliver
 from cnnlab.cli.views.run import open_status
 from cnnlab.cli.views.sweep import open_sweep_view
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
@@ -125,11 +126,8 @@ def _sweep(sweep: Sweep, *, as_json: bool, quiet: bool) -> int:
                 view.show(state)
         with open_status(quiet, "drawing the plots"):
             findings = sweep.conclude()
-        with open_status(quiet, "handing the sweep over to MLflow"):
-            undelivered = sweep.deliver()
-        if undelivered:
-            complain(f"MLflow has not got all of this sweep yet ({undelivered}); later: cnnlab sync")
         print_findings(findings, sweep.seconds, sys.argv[1:], as_json=as_json)
+        deliver(sweep, "cnnlab sync", quiet=quiet)
     if interrupt.number:
         complain(f"interrupted; the same command goes on with {sweep.plan.study}")
         return 128 + interrupt.number

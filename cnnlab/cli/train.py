@@ -7,7 +7,8 @@ import click
 from cnnlab.cli.messages import complain
 from cnnlab.cli.options import output_options, place_options, read_experiment, setting_options, settings_of
 from cnnlab.cli.printing.run import print_result
-from cnnlab.cli.views.run import open_status, open_view
+from cnnlab.cli.views.delivery import deliver
+from cnnlab.cli.views.run import open_view
 from cnnlab.config import to_yaml
 from cnnlab.config.moved import is_place
 from cnnlab.errors import BadInput
@@ -79,12 +80,12 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
         with catch_interrupts(training.stop) as interrupt, open_view(quiet) as view:
             for record in training:
                 view.show(record)
-        with open_status(quiet, "handing the run over to MLflow"):
-            undelivered = training.deliver()
-        if undelivered:
-            complain(f"MLflow has not got all of this run yet ({undelivered}); later: cnnlab sync {training.run.word}")
+        if not as_json:  # as soon as it is known; --json waits for MLflow's id of the run
+            print_result(training.result, as_json=False)
+        deliver(training, f"cnnlab sync {training.run.word}", quiet=quiet)
     result = training.result
-    print_result(result, as_json=as_json)
+    if as_json:
+        print_result(result, as_json=True)
     if result.status == "finished":
         return 0
     complain(result.reason)

@@ -7,20 +7,20 @@ it begins, not before.
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.config import Given, RunConfig, config_given
 from cnnlab.config.arms import Arm, contains, read_arms
-from cnnlab.courier import Deliveries
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
 from cnnlab.search import forkserver
 from cnnlab.search.plan import Sampler
 from cnnlab.search.sweep import work_on
-from cnnlab.tracking import Journal, RunDir, resolve
+from cnnlab.tracking import Journal, RunDir
+from cnnlab.work import Work
 
 if TYPE_CHECKING:
     from cnnlab.comparison.contests import Contest
@@ -41,11 +41,8 @@ class Question:
     arms: list[Arm]
 
 
-class Comparison:
-    """A comparison at work. Iterate over it to tune all arms and train their best again, or over its `workloads`.
-
-    A context manager: on leaving it, MLflow is waited for. Without one, the iteration waits at its end.
-    """
+class Comparison(Work["SweepState"]):
+    """A comparison at work. Iterate over it to tune all arms and train their best again, or over its `workloads`."""
 
     def __init__(
         self,
@@ -85,6 +82,7 @@ class Comparison:
         Raises:
             BadInput: a config is none; what cannot be compared; MLflow takes no such URI.
         """
+        super().__init__(tracking_uri)
         several = config if isinstance(config, Sequence) and not isinstance(config, str) else [config]
         self.questions = [_question(config_given(one), optimizers, over, trials) for one in several]
         if target is not None:
@@ -97,13 +95,9 @@ class Comparison:
         self.study = study
         self.storage = storage
         self.experiment_name = experiment_name
-        self.tracking_uri = resolve(tracking_uri)
-        self.stopped = False
-        self.undelivered: str | None = None
         self.workloads: list[Workload] = []
         self._workers = workers
         self._layout: Layout | None = None
-        self._deliveries: Deliveries | None = None
         self._began = time.monotonic()
         self._seconds = 0.0
 
@@ -113,13 +107,6 @@ class Comparison:
         if self._layout is None:
             raise RuntimeError("where trainings run is known after check()")
         return self._layout
-
-    @property
-    def deliveries(self) -> Deliveries:
-        """What the courier was told of. Raises RuntimeError outside the comparison's `with`."""
-        if self._deliveries is None:
-            raise RuntimeError("with Comparison(...) as comparison: ...")
-        return self._deliveries
 
     @property
     def verdicts(self) -> "dict[str, Verdicts]":
@@ -177,34 +164,14 @@ class Comparison:
             return None
         return write_profile(list(self.verdicts.values()), self.workloads[0].folder)
 
-    def stop(self) -> None:
-        """End the iteration as soon as checkpoints are sealed. For signal handlers."""
-        self.stopped = True
-
-    def deliver(self) -> str | None:
-        """Wait until MLflow has all of it; returns why it has not, in words, or None if it has."""
-        self.undelivered = self.deliveries.wait()
-        return self.undelivered
-
-    def __enter__(self) -> "Comparison":
+    def _begin(self) -> None:
         self._began = time.monotonic()
         if self._workers != 1:
             forkserver.start()
-        self._deliveries = Deliveries(self.tracking_uri).__enter__()
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            for workload in self.workloads:
-                workload.close()
-            if kind is None:
-                self.deliver()
-        finally:
-            self.deliveries.__exit__()
-            self._deliveries = None
-
-    def _entered(self) -> AbstractContextManager[object]:
-        return nullcontext() if self._deliveries else self
+    def _end(self, *, failed: bool) -> None:
+        for workload in self.workloads:
+            workload.close()
 
     def _contest(self, number: int) -> "Contest":
         from cnnlab.comparison.contests import make_contest

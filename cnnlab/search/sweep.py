@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from cnnlab.records import RunStarted
 from cnnlab.result import Result
 from cnnlab.search import forkserver
 from cnnlab.search.plan import Plan, Pruner, Sampler
-from cnnlab.tracking import RunDir, last, read, resolve
+from cnnlab.tracking import RunDir, last, read
+from cnnlab.work import Work
 
 if TYPE_CHECKING:
     from cnnlab.search.findings import Findings, Preview
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
     from cnnlab.search.trials import Layout, SweepState
 
 
-class Sweep:
+class Sweep(Work["SweepState"]):
     """A sweep at work. Iterate over it to run its trials; each state is the sweep as it stands.
 
-    A context manager: on leaving it, what was found is written down and MLflow is waited for. Without one, the
-    iteration does so at its end.
+    On leaving its `with`, or at the iteration's end without one, what was found is written down too.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Sweep:
         Raises:
             BadInput: the config is none; a range that is not allowed; MLflow takes no such URI.
         """
+        super().__init__(tracking_uri)
         config = config_given(config)
         space = read_space(config, search, only=only, offer=sampler != "grid")
         self.plan = Plan(
@@ -85,16 +86,13 @@ class Sweep:
             study=study or "",
             storage=storage or "",
             experiment=experiment_name,
-            tracking_uri=resolve(tracking_uri),
+            tracking_uri=self.tracking_uri,
         )
         self._workers = workers
         self._extend_in = storage
         self._extend = extend
         self._timeout = timeout
         self._joining = study is not None
-        self._stopped = False
-        self.undelivered: str | None = None
-        self._deliveries: Deliveries | None = None
         self._layout: Layout | None = None
         self._journal: SweepJournal | None = None
         self._open = ExitStack()
@@ -177,19 +175,14 @@ class Sweep:
             if self._journal is None:
                 self.begin()
             assert self._journal is not None
-            assert self._deliveries is not None
             yield from work_on(
                 self._journal,
                 self.plan,
                 self.layout,
-                self._deliveries,
-                interrupted=lambda: self._stopped,
+                self.deliveries,
+                interrupted=lambda: self.stopped,
                 timeout=self._timeout,
             )
-
-    def stop(self) -> None:
-        """End the iteration as soon as checkpoints are sealed. For signal handlers."""
-        self._stopped = True
 
     def conclude(self) -> "Findings":
         """Read what was found, leave the report in the study's folder, and write the sweep's last word."""
@@ -203,34 +196,15 @@ class Sweep:
         self._seconds = time.monotonic() - self._began
         return self._findings
 
-    def deliver(self) -> str | None:
-        """Wait until MLflow has all of it; returns why it has not, in words, or None if it has."""
-        assert self._deliveries is not None
-        self.undelivered = self._deliveries.wait()
-        return self.undelivered
-
-    def __enter__(self) -> "Sweep":
+    def _begin(self) -> None:
         self._began = time.monotonic()
         if self._workers != 1:
             forkserver.start()
-        self._deliveries = Deliveries(self.plan.tracking_uri).__enter__()
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        assert self._deliveries is not None
-        try:
-            if kind is None and self._journal and not self._findings:
+    def _end(self, *, failed: bool) -> None:
+        with self._open:
+            if not failed and self._journal and not self._findings:
                 self.conclude()
-            self._open.close()
-            if kind is None:
-                self.deliver()
-        finally:
-            self._open.close()
-            self._deliveries.__exit__()
-            self._deliveries = None
-
-    def _entered(self) -> AbstractContextManager[object]:
-        return nullcontext() if self._deliveries else self
 
 
 def work_on(

@@ -54,7 +54,8 @@ def _from_here(path: str) -> str:
 
 
 def _next_command(result: dict[str, Any]) -> str:
-    run = _from_here(RunDir(Path(result["run_dir"])).word)
+    run_dir = RunDir(Path(result["run_dir"]))
+    run = _from_here(run_dir.word)
     if result["status"] == "finished":
-        return "cnnlab ui" if result["mlflow_run_id"] else f"cnnlab sync {run}"
+        return f"cnnlab sync {run}" if run_dir.created.tracking_uri == "none" else "cnnlab ui"
     return f"cnnlab show {run}" if result["status"] == "failed" else f"cnnlab train --resume {run}"

@@ -1,0 +1,81 @@
+"""What a training, a sweep and a comparison have in common: iterated over, stopped, and delivered to MLflow."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Generic, TypeVar
+
+from cnnlab.courier import Deliveries
+from cnnlab.result import Result
+from cnnlab.tracking import resolve
+
+State = TypeVar("State", covariant=True)
+Itself = TypeVar("Itself", bound="Work[object]")
+
+
+class Work(ABC, Generic[State]):
+    """Work that is recorded. Iterate over it to do it.
+
+    A context manager: on leaving it, MLflow is waited for. Without one, the iteration waits at its end.
+
+    Args:
+        tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
+
+    Raises:
+        BadInput: MLflow takes no such URI.
+    """
+
+    def __init__(self, tracking_uri: str | None) -> None:
+        self.tracking_uri = resolve(tracking_uri)
+        self.undelivered: str | None = None
+        self.stopped = False
+        self._deliveries: Deliveries | None = None
+
+    @property
+    @abstractmethod
+    def result(self) -> Result:
+        """The object that the command prints with --json."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[State]:
+        """Do the work, to its end or until `stop`."""
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """What the courier was told of. Raises RuntimeError outside of `with`."""
+        if self._deliveries is None:
+            raise RuntimeError("there is a courier within `with` only")
+        return self._deliveries
+
+    def stop(self) -> None:
+        """End the iteration soon; checkpoints are sealed first. For signal handlers."""
+        self.stopped = True
+
+    def deliver(self) -> str | None:
+        """Wait until MLflow has all of it; returns why it has not, in words, or None if it has."""
+        self.undelivered = self.deliveries.wait()
+        return self.undelivered
+
+    def __enter__(self: Itself) -> Itself:
+        self._begin()
+        self._deliveries = Deliveries(self.tracking_uri).__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._end(failed=kind is not None)
+            if kind is None:
+                self.deliver()
+        finally:
+            self.deliveries.__exit__()
+            self._deliveries = None
+
+    def _begin(self) -> None:
+        """Before anything else."""
+
+    def _end(self, *, failed: bool) -> None:
+        """Let go of what is held, so that MLflow can have its end."""
+
+    def _entered(self) -> AbstractContextManager[object]:
+        """For iterations without a `with` of the caller's."""
+        return nullcontext() if self._deliveries else self
