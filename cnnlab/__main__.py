@@ -7,9 +7,10 @@ import sys
 def main() -> None:
     """The entry point."""
     _leave_out_the_current_folder()
-    from cnnlab.process import Ending, obey_signals
+    from cnnlab.process import Ending, obey_signals, spin_briefly
 
     obey_signals()
+    spin_briefly()
     ending = Ending()
     from cnnlab.cli import run  # takes 0.2 s, in which a signal may come
 

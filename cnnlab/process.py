@@ -18,7 +18,21 @@ FOLDER_WITHOUT_MODULES = os.path.dirname(os.path.abspath(sys.executable))
 SHOW_CURSOR = "\x1b[?25h"
 """To a terminal on which a progress display has hidden it."""
 
+SPINS = 10_000
+"""About 0.2 ms. GNU OpenMP's own 300,000 are longer than the turn that a process gets on a busy machine."""
+
 Handler = Callable[[int, FrameType | None], None]
+
+
+def spin_briefly() -> None:
+    """Have OpenMP's threads that wait for one another sleep soon; to be called before PyTorch is loaded.
+
+    They wait at the end of each operator. Beside other work the one that is waited for may have no processor, and gets
+    none as long as the others use theirs up for waiting: a training takes up to 200 times as long
+    (docs/performance.md). What the user has set is left alone.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
 def obey_signals(message: str = "interrupted") -> None:

@@ -128,6 +128,21 @@ def test_what_a_library_makes_of_an_interrupt_ends_the_command_all_the_same() ->
     assert (done.stdout, done.stderr) == ("interrupted 130\n" * 2, "")
 
 
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "10000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "passive"}, "0")], ids=str
+)
+def test_threads_that_wait_for_one_another_sleep_soon(
+    given: dict[str, str], spins: str, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As GNU's OpenMP says itself when PyTorch loads it."""
+    for name, value in {"OMP_DISPLAY_ENV": "verbose", **given}.items():
+        monkeypatch.setenv(name, value)
+    done = process("train", *QUICK, "--tracking-uri", "none")
+    if "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("PyTorch has another OpenMP here")
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+
+
 def test_a_background_job_of_a_script_obeys_too() -> None:
     """A shell without job control starts them with SIGINT ignored."""
     ignored = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
