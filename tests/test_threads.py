@@ -1,8 +1,13 @@
 """A batch in parts, a CPU thread a part: the same training as by the whole batch, and the same bits each time."""
 
+from dataclasses import replace
+
 import pytest
 
+from cnnlab.config.losses import CrossEntropy
+from cnnlab.errors import BadInput
 from cnnlab.records import RunEnded, Steps
+from cnnlab.tasks.losses import CLASS_LOSSES, cross_entropy
 from cnnlab.training import Learner
 from cnnlab.training.ledger import Order
 from cnnlab.training.threads import Parts
@@ -73,6 +78,14 @@ WHOLE: list[dict[str, object]] = [
 def test_where_parts_would_not_be_the_same_or_not_pay_the_batch_stays_whole(settings: dict[str, object]) -> None:
     assert learner(2, **settings).parts.count == 1
     assert learner(1).parts.count == 1
+
+
+def test_a_loss_that_is_not_its_samples_mean_sees_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert learner(2).parts.count == 2
+    monkeypatch.setitem(CLASS_LOSSES, CrossEntropy, lambda config: replace(cross_entropy(config), additive=False))
+    assert learner(2).parts.count == 1
+    with pytest.raises(BadInput, match=r"^training\.accumulate: 2 is not allowed with the loss cross_entropy"):
+        learner(2, training__accumulate=2)
 
 
 def test_where_operators_share_the_threads_well_the_batch_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ class Learner:
 
     Raises:
         BadInput: the device is not here, a layer would come out empty, the optimizer refuses a parameter, the
-            network cannot be trained on such batches, or the warm-up leaves no step.
+            network or the loss cannot be trained on such batches, or the warm-up leaves no step.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset) -> None:
@@ -96,6 +96,8 @@ class Learner:
         return Network(model, self.device, resolve_precision(config.training.precision, self.device))
 
     def _count_parts(self) -> int:
+        if not self.task.additive:
+            return 1
         size, side = self._batch_size(), self.dataset.image_shape[1:]
         return count_parts(self.config, self.device, size, side, usable_threads(self.config.place.threads))
 
@@ -106,7 +108,13 @@ class Learner:
     def _make_gradients(self) -> Gradients:
         if self.parts.count > 1:
             return InParts(self.network, self.task, self.weights, self.parts)
-        return InMicroBatches(self.network, self.task, self.weights, self.config.training.accumulate)
+        count = self.config.training.accumulate
+        if count > 1 and not self.task.additive:
+            raise BadInput(
+                f"training.accumulate: {count} is not allowed with the loss {self.config.loss.name}: that of a batch "
+                "is not the mean of its samples'; it must be 1"
+            )
+        return InMicroBatches(self.network, self.task, self.weights, count)
 
     def _make_batches(self) -> Batches:
         data, place, train = self.config.data, self.config.place, self.dataset.train
