@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import tarfile
+from errno import ENOSPC
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,15 @@ import pytest
 import torch
 from files import caches, config, picture, pictures, write_idx
 
+from cnnlab.config import DataConfig
 from cnnlab.data import Dataset, Split, load
 from cnnlab.data.cache import _write, cached
 from cnnlab.data.dataset import Source
+from cnnlab.data.load import _READERS
 from cnnlab.data.shapes import CLASSES, shapes_with_masks
 from cnnlab.data.split import hold_out, stratified_order
 from cnnlab.data.torchvision_sets import DEBIAN, IDX_FILES
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, RunFailed
 
 needs_fashion = pytest.mark.skipif(
     not DEBIAN["fashion_mnist"].exists(), reason="needs Debian's package: apt-get install dataset-fashion-mnist"
@@ -344,6 +347,19 @@ def test_labels_outside_the_classes_in_an_archive_are_refused(monkeypatch: pytes
     monkeypatch.setattr(datasets.CIFAR10, "_check_integrity", lambda self: True)
     with pytest.raises(BadInput, match=r"root has the label 11 in its test split, but its 10 classes"):
         load(config(dataset="cifar10", root="root", batch_size=4), 0)
+
+
+def test_what_a_library_says_of_a_file_is_said_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(config: DataConfig) -> None:
+        raise error
+
+    monkeypatch.setitem(_READERS, "digits", fail)
+    error = OSError("decoder error -2")
+    with pytest.raises(RunFailed, match=r"^data\.root: a file of digits in .* cannot be read \(decoder error -2\)$"):
+        load(config(), 0)
+    error = OSError(ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space left"):
+        load(config(), 0)
 
 
 # the cache

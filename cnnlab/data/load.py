@@ -22,7 +22,7 @@ from cnnlab.data.shapes import shapes, shapes_masks
 from cnnlab.data.split import hold_out, stratified_order
 from cnnlab.data.torchvision_sets import IDX_CLASSES, download, find_files, read_archive_set, read_idx_set
 from cnnlab.data.voc import find_voc, voc_is_here
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, RunFailed
 
 TEST_FRACTION = 0.2
 """Of a dataset without a test split of its own."""
@@ -35,8 +35,9 @@ def load(config: DataConfig, seed: int) -> Dataset:
 
     Raises:
         BadInput: files are missing or broken, or the training split is too small for what is asked of it.
+        RunFailed: a file that its library cannot read.
     """
-    source, digest = _READERS.get(config.dataset, _published)(config)
+    source, digest = _read(config)
     parts = {name: _Part(split, source.marks[name]) for name, split in source.splits.items()}
     if "test" not in parts:  # the same images for every seed, so that all runs are measured on the same
         parts["train"], parts["test"] = parts["train"].hold_out(TEST_FRACTION, seed=0)
@@ -59,6 +60,17 @@ def load(config: DataConfig, seed: int) -> Dataset:
         notes=(*source.notes, *_doubts(source, parts)),
         held_out=tuple(name for name in ("val", "test") if name not in source.splits),
     )
+
+
+def _read(config: DataConfig) -> tuple[Source, str]:
+    """What the dataset's files hold, and a digest of it."""
+    try:
+        return _READERS.get(config.dataset, _published)(config)
+    except OSError as error:
+        if error.errno is not None:  # the system's: a full disk, a file that may not be read
+            raise
+        where = config.root or default_root()  # a library's own, which says nothing of the file
+        raise RunFailed(f"data.root: a file of {config.dataset} in {where} cannot be read ({error})") from None
 
 
 class _Part(NamedTuple):
