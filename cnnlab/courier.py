@@ -13,7 +13,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from cnnlab.process import command_of
-from cnnlab.tracking import Courier, Delivery, Order, RunDir, follow_all, import_mlflow
+from cnnlab.reading import draw
+from cnnlab.tracking import Courier, Delivery, Order, RunDir, follow_all, import_mlflow, import_sqlite_store
 
 WAIT_SECONDS = 60.0
 """How long a command that is done waits until MLflow has everything."""
@@ -72,6 +73,8 @@ def main() -> None:
     orders: SimpleQueue[Order | None] = SimpleQueue()
     threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
     import_mlflow()
+    if orders.empty():  # nothing trains yet
+        import_sqlite_store()
     follow_all(orders, load_model, draw)
 
 
@@ -99,13 +102,6 @@ def load_model(path: Path) -> Any:
     from cnnlab.run import load_trained
 
     return load_trained(path)
-
-
-def draw(path: Path, into: Path) -> list[Path]:
-    """A run's figures."""
-    from cnnlab import reading
-
-    return reading.draw(path, into)
 
 
 def _write_to(log: Path) -> None:
