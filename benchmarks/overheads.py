@@ -110,17 +110,20 @@ def _memory(repeats: int) -> None:
 def _recording(repeats: int) -> None:
     """A run of about a minute with MLflow's courier at work beside it, with the journal alone, with neither."""
     bare = f"""
+from cnnlab.process import spin_briefly
+spin_briefly()
 from cnnlab.config import read_config
 from cnnlab.records import RunEnded
 from cnnlab.run import prepare
-from cnnlab.training import fit
+from cnnlab.training import configure_process, fit
 settings = {{"data.dataset": "fashion_mnist", "schedule.name": "constant", "training.epochs": {EPOCHS}}}
 prepared = prepare(read_config(None, settings)[0])
+configure_process(prepared.learner.operator_threads)
 for record in fit(prepared.config, prepared.dataset, prepared.learner):
     if isinstance(record, RunEnded): print(record.fit_seconds)
 """
     delivered, journal, unrecorded = _in_turn(
-        min(repeats, 3),
+        min(repeats, 5),
         lambda: float(_json([*CNNLAB, "train", *FASHION])["fit_seconds"]),
         lambda: float(_json([*CNNLAB, "train", *FASHION, "--tracking-uri", "none"])["fit_seconds"]),
         lambda: float(subprocess.run([sys.executable, "-c", bare], stdout=subprocess.PIPE, check=True).stdout),

@@ -335,7 +335,7 @@ def test_the_dataset_alone_picks_the_task_its_network_and_its_score() -> None:
         ({"data": {}, "loss": {"name": "dice"}}, "loss.name: 'dice' is not for classification; it must be one of cro"),
         (
             {"task": {"score": "accuracy"}},
-            "task: score: 'accuracy' is not measured by segmentation; it must be one of loss",
+            "task.score: 'accuracy' is not measured by segmentation; it must be one of loss",
         ),
     ],
 )

@@ -148,7 +148,7 @@ def test_a_grid_of_five_values_is_these_and_the_experiment(
     assert {run.created.config["optimizer"]["lr"] for run in list_trials()} == {0.05, *map(float, lr.split(","))}
 
 
-def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
+def test_the_command_that_is_suggested_says_each_thing_once() -> None:
     from cnnlab.cli.printing.sweep import _again
 
     typed = ["sweep", "--search", "lr=1:2", "--search=dropout=0:0.5", "--study", "a", "--trials", "3"]
@@ -156,7 +156,7 @@ def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
         "cnnlab sweep --search dropout=0:0.5 --trials 3 --extend a --search optimizer.lr=1:3"
     )
     assert _again(typed, "--trials 20") == (
-        "cnnlab sweep --search lr=1:2 --search dropout=0:0.5 --study a --trials 3 --trials 20"
+        "cnnlab sweep --search lr=1:2 --search dropout=0:0.5 --study a --trials 20"
     )
 
 
@@ -476,12 +476,15 @@ def test_a_sweep_in_mlflow_is_a_parent_with_its_trials_below_it(process: Process
 def test_studies_and_show_name_what_a_sweep_found(cli: Cli) -> None:
     assert "cnnlab sweep makes one" in cli("studies").stdout
     found = swept(cli("sweep", "--trials", "3", *HERE))
+    journal = Path("mlruns/studies", found["study"], "optuna.journal")
+    written = journal.read_bytes()
     (row,) = json.loads(cli("studies", "--json").stdout)
     assert row["study"] == found["study"]
     assert row["best_value"] == found["best"]["value"]
     assert found["study"] in cli("studies").stdout
     shown = json.loads(cli("show", found["study"], "--json").stdout)
     assert shown["best"] == found["best"]
+    assert journal.read_bytes() == written, "who looks writes nothing"
     assert cli("runs", "--json").stdout == "[]\n"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from cnnlab.config.section import NameIn, Section
 from cnnlab.metrics import ACCURACY, LOSS, MEAN_IOU, PIXEL_ACCURACY, Metric
@@ -47,14 +47,16 @@ class TaskConfig(Section):
         None, description="the metric that the best epoch and the best trial are chosen by [default: the task's own]"
     )
 
-    @model_validator(mode="after")
-    def _the_task_has_the_score(self) -> "TaskConfig":
-        known = [metric.name for metric in TASKS[self.name].metrics]
-        if self.score is not None and self.score not in known:
-            raise ValueError(
-                f"score: {self.score!r} is not measured by {self.name}; it must be one of {', '.join(known)}"
-            )
-        return self
+    @field_validator("score")
+    @classmethod
+    def _the_task_has_it(cls, score: str | None, info: ValidationInfo) -> str | None:
+        if score is not None and "name" in info.data:  # it is not there if it was refused
+            known = [metric.name for metric in TASKS[info.data["name"]].metrics]
+            if score not in known:
+                raise ValueError(
+                    f"{score!r} is not measured by {info.data['name']}; it must be one of {', '.join(known)}"
+                )
+        return score
 
     @property
     def metric(self) -> Metric:

@@ -14,12 +14,13 @@ from cnnlab.records import Epoch, Record, RunStarted, Steps
 
 def epoch_table(records: Sequence[Record], most: int = 1000) -> Table:
     """The last `most` epochs, one per row."""
-    table = Table(box=None, header_style="dim", padding=(0, 1))
     measured = [started.measured for started in records if isinstance(started, RunStarted)][-1:] or [
         RunStarted.measured
     ]
     loss, *others = measured[0]
     names = [metric.short for metric in others]
+    gap = 2 if len(others) < 2 else 1  # so that 80 characters are enough
+    table = Table(box=None, header_style="dim", padding=(0, gap, 0, 0))
     for name in ("epoch", "train loss", *names, "val loss", *names, "", "lr", "images/s", "s"):
         table.add_column(name, justify="right", no_wrap=True)
     for epoch in [record for record in records if isinstance(record, Epoch)][-most:]:

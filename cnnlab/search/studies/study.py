@@ -94,7 +94,7 @@ def extend(plan: Plan, old: str, storage: str | None) -> None:
     if study.get_trials(deepcopy=False):
         return
     copied = 0  # slot 0 is for the experiment as written, which is still to be trained if it was not
-    for slot in study_slots(open_or_make(old, before.storage, before.score), before.trials):
+    for slot in study_slots(open_study(old, open_storage(before.storage)), before.trials):
         if slot.trial is None or slot.state not in ("complete", "pruned", "infeasible"):
             continue
         params = from_optuna(before.space, dict(slot.trial.params))

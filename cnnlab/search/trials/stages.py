@@ -19,7 +19,8 @@ from cnnlab.search.plan import Plan
 from cnnlab.search.samplers import make_pruner, make_sampler
 from cnnlab.search.studies.claims import study_slots
 from cnnlab.search.studies.slots import Slot, best_first
-from cnnlab.search.studies.study import open_or_make, study_exists
+from cnnlab.search.studies.storage import open_storage
+from cnnlab.search.studies.study import open_study, study_exists
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def slots_of(stage: Stage) -> list[Slot]:
     """A stage's study as it stands; all slots wait if it has not been made."""
     if not study_exists(stage.study, stage.plan.storage):
         return [Slot(number, ()) for number in range(stage.wanted)]
-    return study_slots(open_or_make(stage.study, stage.plan.storage, stage.plan.score), stage.wanted)
+    return study_slots(open_study(stage.study, open_storage(stage.plan.storage)), stage.wanted)
 
 
 def confirmation_of(plan: Plan) -> Confirmation | None:
