@@ -54,10 +54,6 @@ class Metric:
         """By how much `value` is better than `over`; negative if it is worse."""
         return value - over if self.higher_is_better else over - value
 
-    def is_better(self, value: float, than: float) -> bool:
-        """Whether `value` is better than `than`; not if they are equal."""
-        return self.gain(value, than) > 0
-
     def rank(self, value: float | None) -> float:
         """A number to sort by, the best first; None and what is no number come last."""
         if value is None or math.isnan(value):

@@ -19,7 +19,7 @@ def epoch_table(records: Sequence[Record], most: int = 1000) -> Table:
     ]
     loss, *others = measured[0]
     names = [metric.short for metric in others]
-    gap = 2 if len(others) < 2 else 1  # so that 80 characters are enough
+    gap, mark = (2, "best") if len(others) < 2 else (1, "*")  # so that 80 characters are enough
     table = Table(box=None, header_style="dim", padding=(0, gap, 0, 0))
     for name in ("epoch", "train loss", *names, "val loss", *names, "", "lr", "images/s", "s"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -27,7 +27,7 @@ def epoch_table(records: Sequence[Record], most: int = 1000) -> Table:
         table.add_row(
             str(epoch.epoch),
             *(_value(metric, values) for values in (epoch.train, epoch.val) for metric in (loss, *others)),
-            Text("best", style="green") if epoch.best else "",
+            Text(mark, style="green") if epoch.best else "",
             f"{epoch.lr:.3g}",
             f"{epoch.images_per_second:,.0f}",
             f"{epoch.seconds:.1f}",

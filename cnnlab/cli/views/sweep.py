@@ -23,8 +23,10 @@ def open_sweep_view(quiet: bool, plan: "Plan", layout: "Layout") -> "AbstractCon
     """The view that suits stderr; on leaving it, the terminal is as it was."""
     if quiet:
         return nullcontext(Silent())
+    if sys.stderr.isatty():
+        return LiveSweepView(plan, heading(plan, layout))
     click.echo(heading(plan, layout), err=True)
-    return LiveSweepView(plan) if sys.stderr.isatty() else nullcontext(PlainSweepView(plan))
+    return nullcontext(PlainSweepView(plan))
 
 
 class EachSweepsView:
@@ -94,12 +96,15 @@ class PlainSweepView:
 class LiveSweepView:
     """Redraws below whatever was on the terminal."""
 
-    def __init__(self, plan: "Plan") -> None:
+    def __init__(self, plan: "Plan", heading: str) -> None:
         from rich.console import Console
         from rich.live import Live
+        from rich.text import Text
 
         self.plan = plan
-        self.live = Live(console=Console(stderr=True), auto_refresh=False)
+        console = Console(stderr=True)
+        console.print(Text(heading))  # which breaks it between words
+        self.live = Live(console=console, auto_refresh=False)
         self.at_first: dict[str, int] = {}
         self.parts: list[Any] = []
 
