@@ -27,7 +27,7 @@ def operator_calls(settings: dict[str, object]) -> Counter[str]:
     learner = Learner(config, dataset)
     images, labels = dataset.train.inputs[:16], dataset.train.targets[:16]
     learner.update(images, labels, Order(0.01, 0))  # what happens once
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
         learner.update(images, labels, Order(0.01, 1))
     return Counter(event.name for event in profiled.events() if event.name.startswith("aten::"))
 

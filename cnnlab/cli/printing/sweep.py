@@ -122,25 +122,21 @@ def _importances(importances: dict[str, float]) -> Any:
 def _again(command: Sequence[str], action: str) -> str:
     """The command with the action's words at its end, without what they take the place of.
 
-    That is a range of the same setting, another value of the same option, and a --study if the action makes a new one.
+    That is a range of the same setting and, if the action makes a new study, a --study.
     """
     if not command:
         return f"by {action}"
-    added = action.split()
-    searched = {path_of(word.partition("=")[0]) for word in _words_of("--search", added)}
-    new_study = "--trials" not in added
+    searched = {path_of(word.partition("=")[0]) for word in _words_of("--search", action.split())}
+    new_study = not action.startswith("--trials")
     kept: list[str] = []
     words = iter(command)
     for word in words:
         option, equals, value = word.partition("=")
-        if option not in ("--study", "--search", "--trials", "--extend", "--epochs"):
+        if option not in ("--study", "--search"):
             kept.append(word)
             continue
         value = value if equals else next(words, "")
-        if option == "--search":
-            replaced = path_of(value.partition("=")[0]) in searched
-        else:
-            replaced = option in added or (option == "--study" and new_study)
+        replaced = new_study if option == "--study" else path_of(value.partition("=")[0]) in searched
         kept += [] if replaced else [option, value]
     return f"{typed(kept)} {action}"
 
