@@ -155,7 +155,9 @@ def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
     assert _again(typed, "--extend a --search optimizer.lr=1:3") == (
         "cnnlab sweep --search dropout=0:0.5 --trials 3 --extend a --search optimizer.lr=1:3"
     )
-    assert _again(typed, "--trials 20") == ("cnnlab sweep --search lr=1:2 --search dropout=0:0.5 --study a --trials 3 --trials 20")
+    assert _again(typed, "--trials 20") == (
+        "cnnlab sweep --search lr=1:2 --search dropout=0:0.5 --study a --trials 3 --trials 20"
+    )
 
 
 def test_what_is_suggested_is_not_refused(process: Process) -> None:

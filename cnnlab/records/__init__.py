@@ -13,8 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cnnlab.records.comparison import ComparisonEnded, ComparisonStarted, MeanOfSeeds
-from cnnlab.records.ended import Ended
-from cnnlab.records.record import MetricRow, Record, Status, milliseconds
+from cnnlab.records.record import Ended, MetricRow, Record, Status, milliseconds
 from cnnlab.records.run import CheckpointSealed, Epoch, RunCreated, RunEnded, RunStarted, Steps
 from cnnlab.records.sweep import SweepEnded, SweepStarted, TrialEnded
 

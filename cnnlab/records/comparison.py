@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic.dataclasses import dataclass
 
 from cnnlab.metrics import ACCURACY, Metric
-from cnnlab.records.ended import Ended
-from cnnlab.records.record import CONFIG, MetricRow, Record, Status, named, rows
+from cnnlab.records.record import CONFIG, Ended, MetricRow, Record, Status, named, rows
 
 
 @dataclass(frozen=True, config=CONFIG)

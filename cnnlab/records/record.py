@@ -1,12 +1,9 @@
 """What every record has in common: a line of the journal, and what it is in MLflow."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict
-
-if TYPE_CHECKING:
-    from cnnlab.records.ended import Ended
 
 Status = Literal["finished", "failed", "interrupted", "died", "pruned"]
 
@@ -64,6 +61,18 @@ class Record:
             word: what the run is called in a command.
         """
         return None
+
+
+class Ended(Record):
+    """A run, a sweep or a comparison has ended, in one way or another: a journal's last word, until its run goes on."""
+
+    time: float
+    status: Status
+    reason: str
+    """One sentence if the status is not "finished"; else empty."""
+
+    leaves_report: ClassVar[bool] = False
+    """Whether it leaves the report of many runs, not the figures and the network of one."""
 
 
 def named(tags: dict[str, str]) -> dict[str, str]:

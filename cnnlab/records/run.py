@@ -12,8 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic.dataclasses import dataclass
 
 from cnnlab.metrics import ACCURACY, LOSS, Metric
-from cnnlab.records.ended import Ended
-from cnnlab.records.record import CONFIG, MetricRow, Record, Status, as_text, milliseconds, named, rows
+from cnnlab.records.record import CONFIG, Ended, MetricRow, Record, Status, as_text, milliseconds, named, rows
 
 QUESTIONS = ("search", "compare")
 """Sections of a config that ask for many runs; they are no parameters of one."""
