@@ -406,6 +406,14 @@ def test_parquet_as_hugging_face_exports_it(form: str) -> None:
     assert "images are in the column image, classes in label" in dataset.notes
 
 
+@pytest.mark.parametrize("form", ["{}/train-00000.parquet", "{}/train/0000.parquet"])
+def test_several_configurations_of_a_data_set_are_not_read_as_one(form: str) -> None:
+    for name in ("fine", "coarse"):
+        write_parquet(Path("mine", form.format(name)), [0, 1] * 6)
+    assert "mine holds several data sets of Parquet files: mine/coarse, mine/fine; name one of these folders" in said()
+    assert len(load_folder("mine/fine").classes) == 2
+
+
 def test_parquet_of_plain_bytes_with_words_for_classes_and_an_unlabelled_test() -> None:
     write_parquet(Path("mine/all.parquet"), ["b", "a"] * 6, struct=False)
     assert load_folder().classes == ("a", "b")

@@ -35,8 +35,9 @@ def read_parquet(paths: Sequence[Path], top: Path, side: int, skip_broken: bool)
     """Pictures of (3, side, side), splits by the names of files or of their folders.
 
     Raises:
-        BadInput: naming a file that is no Parquet file, or has no column of images or of labels.
+        BadInput: naming a file that is no Parquet file, or has no column of images or of labels; several data sets.
     """
+    _check_that_it_is_one(paths, top)
     columns = _columns(paths[0])
     by_split: dict[str, list[Path]] = {}
     for path in paths:
@@ -62,6 +63,17 @@ def read_parquet(paths: Sequence[Path], top: Path, side: int, skip_broken: bool)
     listed = Listing(classes, {split: (some, numbers[split].tolist()) for split, some in pictures.items()})
     source = read_pictures(listed, top, side, skip_broken)
     return Source(source.classes, source.splits, source.origin, source.skipped, (*notes, *source.notes))
+
+
+def _check_that_it_is_one(paths: Sequence[Path], top: Path) -> None:
+    """Raises BadInput if several folders have training files each: what Hugging Face calls configurations."""
+    trained = [path.parent for path in paths if split_of(path) == "train"]
+    folders = sorted({str(folder.parent if split_named(folder.name) else folder) for folder in trained})
+    if len(folders) > 1:
+        raise BadInput(
+            f"data.root: {top} holds several data sets of Parquet files: {', '.join(folders[:5])}"
+            f"{', ...' if len(folders) > 5 else ''}; name one of these folders"
+        )
 
 
 class _Columns(NamedTuple):
