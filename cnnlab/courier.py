@@ -14,7 +14,7 @@ from typing import Any
 
 from cnnlab.process import command_of
 from cnnlab.reading import draw
-from cnnlab.tracking import Courier, Delivery, Order, RunDir, follow_all, import_mlflow, import_sqlite_store
+from cnnlab.tracking import Courier, Delivery, Order, RunDir, follow_all, import_mlflow
 
 WAIT_SECONDS = 60.0
 """How long a command that is done waits until MLflow has everything."""
@@ -73,8 +73,6 @@ def main() -> None:
     orders: SimpleQueue[Order | None] = SimpleQueue()
     threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
     import_mlflow()
-    if orders.empty():  # nothing trains yet
-        import_sqlite_store()
     follow_all(orders, load_model, draw)
 
 

@@ -18,7 +18,7 @@ from cnnlab.tracking.run_dir import (
     studies_root,
 )
 from cnnlab.tracking.start import Courier
-from cnnlab.tracking.store import QUIET, import_mlflow, import_sqlite_store, one_line, open_store, store_answers
+from cnnlab.tracking.store import QUIET, import_mlflow, one_line, open_store, store_answers
 from cnnlab.tracking.uri import resolve
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "find_run",
     "follow_all",
     "import_mlflow",
-    "import_sqlite_store",
     "is_delivered",
     "last",
     "list_runs",

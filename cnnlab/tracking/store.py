@@ -57,13 +57,6 @@ def import_mlflow() -> Any:
     return mlflow
 
 
-def import_sqlite_store() -> None:
-    """What `open_store` needs beside mlflow (0.4 s)."""
-    from mlflow.store.tracking import sqlalchemy_store  # noqa: F401
-
-    _known_revisions()
-
-
 def open_store(uri: str) -> int:
     """Make sure that MLflow can use a SQLite store; to be called before MLflow is given its URI. Returns its `stamp`.
 
@@ -190,8 +183,9 @@ def _initialize(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     SqlAlchemyStore(f"sqlite:///{path}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
-    if not _is_current(path):
-        raise ValueError("tables are missing")
+    with closing(_open(path)) as database:
+        if not _has_all_tables(database):
+            raise ValueError("tables are missing")
 
 
 def _set_aside(path: Path, database: sqlite3.Connection) -> None:
@@ -210,12 +204,17 @@ def _copy(database: sqlite3.Connection, path: Path) -> None:
 
 def _is_current(path: Path) -> bool:
     """Whether MLflow would take the file as it is."""
-    from mlflow.store.db.base_sql_model import Base
-
     if not path.exists():
         return False
     with closing(_open_existing(path)) as database:
-        return _revisions(database) == [_known_revisions()[0]] and _tables(database) >= set(Base.metadata.tables)
+        return _has_all_tables(database) and _revisions(database) == [_known_revisions()[0]]
+
+
+def _has_all_tables(database: sqlite3.Connection) -> bool:
+    from mlflow.store.db import utils  # noqa: F401  # which has all tables declared
+    from mlflow.store.db.base_sql_model import Base
+
+    return _tables(database) >= set(Base.metadata.tables)
 
 
 def _holds_something(database: sqlite3.Connection) -> bool:
