@@ -13,7 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 WORK = re.compile(r"(?:\$ )?(cnnlab (?:train|sweep|compare)(?: [^#]*)?)")
 LINES = [WORK.fullmatch(line.partition("#")[0].strip()) for line in (ROOT / "README.md").read_text().splitlines()]
-COMMANDS = sorted({found[1] for found in LINES if found} - {"cnnlab train --lr 0", "cnnlab train --resume last"})
+COMMANDS = sorted({found[1] for found in LINES if found} - {"cnnlab train --resume last"})
 
 QUICK = ["--epochs", "1", "--tracking-uri", "none", "-q"]
 
