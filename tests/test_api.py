@@ -110,12 +110,23 @@ def test_what_is_wrong_is_said_before_anything_is_written() -> None:
         lambda: cnnlab.train({"optimizer.lr": 0}),
         lambda: cnnlab.train("nothing.yaml"),
         lambda: cnnlab.sweep(SMALL, {"lr": {"low": 1, "high": 0}}),
+        lambda: cnnlab.sweep(SMALL, trials=0),
+        lambda: cnnlab.sweep(SMALL, seeds=2.5),
+        lambda: cnnlab.sweep(SMALL, sampler="best"),
+        lambda: cnnlab.sweep(SMALL, study="../elsewhere"),
         lambda: cnnlab.compare(SMALL, optimizers=["sgd"]),
+        lambda: cnnlab.compare(SMALL, seeds=1),
         lambda: cnnlab.load("nothing"),
     ):
         with pytest.raises(BadInput):
             wrong()
     assert not Path("mlruns").exists()
+
+
+def test_the_callers_values_are_left_as_they_are() -> None:
+    base = {"optimizer": {"lr": 0.1}}
+    assert cnnlab.Training({**base, "optimizer.lr": 0.5}).config.optimizer.lr == 0.5
+    assert base == {"optimizer": {"lr": 0.1}}
 
 
 def test_a_run_that_diverged_says_so() -> None:

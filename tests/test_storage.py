@@ -108,6 +108,8 @@ def test_another_machines_trial_is_dead_when_its_beat_has_stopped(monkeypatch: p
 
 def test_a_storage_is_named_by_a_file_or_a_url() -> None:
     assert storage_url(None, "mine").endswith("mlruns/studies/mine/optuna.journal")
+    with pytest.raises(BadInput, match=r"^--storage postgresql:/h/x: not a storage; it is written postgresql://"):
+        storage_url("postgresql:/h/x", "mine")
     assert storage_url("here.journal", "mine") == str(Path("here.journal").absolute())
     assert storage_url("sqlite:///here.db", "mine") == "sqlite:///here.db"
     assert storage_url("postgresql://me@host/db", "mine") == "postgresql+psycopg://me@host/db"

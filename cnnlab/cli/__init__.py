@@ -85,6 +85,9 @@ def run(args: list[str] | None = None) -> int:
     try:
         code = cnnlab.main(args=args, prog_name="cnnlab", standalone_mode=False)
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
     except click.ClickException as error:
         complain(error.format_message())
         code = error.exit_code

@@ -41,7 +41,7 @@ def _row(plan: "Plan") -> dict[str, Any]:
         "dataset": plan.config.data.dataset,
         "asked": plan.trials,
         "trials": counted(slots),
-        "baseline": slots[0].value,
+        "baseline": slots[0].value if slots else None,
         "best_value": best[0].value if best else None,
         "best_trial": best[0].number if best else None,
     }

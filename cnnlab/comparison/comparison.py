@@ -17,7 +17,7 @@ from cnnlab.config.arms import Arm, contains, read_arms
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
 from cnnlab.search import forkserver
-from cnnlab.search.plan import Sampler
+from cnnlab.search.plan import Sampler, check_asked
 from cnnlab.search.sweep import work_on
 from cnnlab.tracking import Journal, RunDir
 from cnnlab.work import Work
@@ -83,6 +83,7 @@ class Comparison(Work["SweepState"]):
             BadInput: a config is none; what cannot be compared; MLflow takes no such URI.
         """
         super().__init__(tracking_uri)
+        check_asked(study, sampler, "none", {"trials": (trials, 1), "seeds": (seeds, 2), "workers": (workers, 1)})
         several = config if isinstance(config, Sequence) and not isinstance(config, str) else [config]
         self.questions = [_question(config_given(one), optimizers, over, trials) for one in several]
         if target is not None:

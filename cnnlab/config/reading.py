@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,7 +52,7 @@ def config_given(config: Given) -> RunConfig:
         return config
     if isinstance(config, str | Path):
         return read_config(Path(config), {})[0]
-    return read_config(None, dict(config or {}))[0]
+    return read_config(None, deepcopy(dict(config or {})))[0]
 
 
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:

@@ -10,6 +10,8 @@ from cnnlab.data.pictures import on_disk
 from cnnlab.data.tree import Tree
 from cnnlab.errors import BadInput
 
+IMAGES_AND_MASKS = {"images", "masks"}
+"""As `mask_folder` has them."""
 DEEPEST = 16
 """The greatest data.depth."""
 
@@ -58,7 +60,12 @@ def list_splits(tree: Tree, top: Path, config: DataConfig) -> Listing:
 
 
 def list_classes(tree: Tree, top: Path, config: DataConfig) -> Listing:
-    """Folders of classes, of which the splits are drawn."""
+    """Folders of classes, of which the splits are drawn. Raises BadInput for images beside their masks."""
+    if {folder.name.lower() for folder in tree.look(top).folders} == IMAGES_AND_MASKS:
+        raise BadInput(
+            f"data.root: {top} has the folders images and masks, which are no classes; for a class for each pixel: "
+            f"--dataset mask_folder --data-root {top}"
+        )
     classes = classes_in(tree, top, config.depth)
     _check_enough(tree, top, classes)
     return _listed({"train": classes}, {"train": top})

@@ -2,19 +2,42 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from cnnlab.config import QUESTIONS, RunConfig, changed, flat
+from cnnlab.config.messages import check_name
 from cnnlab.config.moved import PLACE, as_first_named
 from cnnlab.config.space import Params, Space
+from cnnlab.errors import BadInput
 from cnnlab.metrics import Metric
 from cnnlab.seeds import derive
 from cnnlab.tracking import as_word, studies_root
 
 Sampler: TypeAlias = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
 Pruner: TypeAlias = Literal["none", "median", "asha", "hyperband", "patient"]
+
+
+def check_asked(study: str | None, sampler: str, pruner: str, numbers: Mapping[str, tuple[int | None, int]]) -> None:
+    """What Python code asks of a sweep or a comparison, as the commands check it.
+
+    Args:
+        study, sampler, pruner: names.
+        numbers: name -> (value, the least that is allowed); None is left to be found.
+
+    Raises:
+        BadInput: naming the first that is not allowed.
+    """
+    if study is not None:
+        check_name(study, f"study {study!r}")
+    for name, value, allowed in (("sampler", sampler, get_args(Sampler)), ("pruner", pruner, get_args(Pruner))):
+        if value not in allowed:
+            raise BadInput(f"{name}: {value!r} is not allowed; it must be one of {', '.join(allowed)}")
+    for name, (number, least) in numbers.items():
+        if number is not None and (type(number) is not int or number < least):
+            raise BadInput(f"{name}: {number!r} is not allowed; it must be a whole number from {least} on")
 
 
 @dataclass(frozen=True, kw_only=True)

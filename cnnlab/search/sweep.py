@@ -13,7 +13,7 @@ from cnnlab.errors import InUse
 from cnnlab.records import RunStarted
 from cnnlab.result import Result
 from cnnlab.search import forkserver
-from cnnlab.search.plan import Plan, Pruner, Sampler
+from cnnlab.search.plan import Plan, Pruner, Sampler, check_asked
 from cnnlab.tracking import RunDir, last, read
 from cnnlab.work import Work
 
@@ -68,9 +68,12 @@ class Sweep(Work["SweepState"]):
             tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
 
         Raises:
-            BadInput: the config is none; a range that is not allowed; MLflow takes no such URI.
+            BadInput: the config is none; a range, a number or a name that is not allowed; MLflow takes no such URI.
         """
         super().__init__(tracking_uri)
+        numbers = {"trials": (trials, 1), "seeds": (seeds, 1), "confirm": (confirm, 0), "workers": (workers, 1)}
+        more = {"confirm_seeds": (confirm_seeds, 1), "retries": (retries, 0)}
+        check_asked(study, sampler, pruner, {**numbers, **more})
         config = config_given(config)
         space = read_space(config, search, only=only, offer=sampler != "grid")
         self.plan = Plan(

@@ -54,6 +54,8 @@ def storage_url(asked: str | None, study: str) -> str:
     scheme = urlsplit(asked).scheme
     if not scheme:
         return str(Path(asked).absolute())
+    if "://" not in asked:
+        raise BadInput(f"--storage {asked}: not a storage; it is written {scheme}://...")
     if scheme in DRIVERS:
         scheme, module = DRIVERS[scheme]
         if find_spec(module) is None:
