@@ -148,6 +148,7 @@ def test_a_server_that_is_gone_costs_a_run_nothing_but_a_line(process: Process) 
     assert done.returncode == 0
     assert result_of(done)["status"] == "finished"
     assert re.search(r"MLflow has not got all of it yet \(.*\); later: cnnlab sync 2", done.stderr)
+    assert re.search(r"next +cnnlab sync 2", process("show", "last").stdout)
     assert process("sync", "--tracking-uri", "sqlite:///here.db").returncode == 0
     with sqlite3.connect("here.db") as database:
         assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]

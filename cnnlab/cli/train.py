@@ -81,7 +81,7 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
             for record in training:
                 view.show(record)
         if not as_json:  # as soon as it is known; --json waits for MLflow's id of the run
-            print_result(training.result, as_json=False)
+            print_result(training.result, as_json=False, on_its_way=training.tracking_uri != "none")
         deliver(training, f"cnnlab sync {training.run.word}", quiet=quiet)
     result = training.result
     if as_json:

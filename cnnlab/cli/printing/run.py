@@ -10,15 +10,19 @@ from cnnlab.metrics import words_of
 from cnnlab.tracking import RunDir
 
 
-def print_result(result: dict[str, Any], *, as_json: bool) -> None:
-    """On stdout."""
+def print_result(result: dict[str, Any], *, as_json: bool, on_its_way: bool = False) -> None:
+    """On stdout.
+
+    Args:
+        on_its_way: whether it is being delivered to MLflow, which may not have it yet.
+    """
     if as_json:
         click.echo(json.dumps(result))
     else:
-        _print_panel(result)
+        _print_panel(result, on_its_way)
 
 
-def _print_panel(result: dict[str, Any]) -> None:
+def _print_panel(result: dict[str, Any], on_its_way: bool) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
@@ -27,6 +31,7 @@ def _print_panel(result: dict[str, Any]) -> None:
     lines = facts_table()
     for name, value in _lines(result):
         lines.add_row(name, value)
+    lines.add_row("next", _next_command(result, on_its_way))
     title = Text(f"{result['run_id']}: {result['status']}")
     result_console().print(Panel(lines, title=title, expand=False))
 
@@ -44,7 +49,7 @@ def _lines(result: dict[str, Any]) -> list[tuple[str, str]]:
     if result["fit_seconds"]:
         speed = f"{result['images_per_second']:,.0f} images/s on {result['device']} in {result['precision']}"
         lines.append(("time", f"{result['fit_seconds']:.1f} s, {speed}"))
-    lines += [("files", _from_here(result["run_dir"])), ("next", _next_command(result))]
+    lines.append(("files", _from_here(result["run_dir"])))
     return lines
 
 
@@ -53,9 +58,8 @@ def _from_here(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
-def _next_command(result: dict[str, Any]) -> str:
-    run_dir = RunDir(Path(result["run_dir"]))
-    run = _from_here(run_dir.word)
+def _next_command(result: dict[str, Any], on_its_way: bool) -> str:
+    run = _from_here(RunDir(Path(result["run_dir"])).word)
     if result["status"] == "finished":
-        return f"cnnlab sync {run}" if run_dir.created.tracking_uri == "none" else "cnnlab ui"
+        return "cnnlab ui" if result["mlflow_run_id"] or on_its_way else f"cnnlab sync {run}"
     return f"cnnlab show {run}" if result["status"] == "failed" else f"cnnlab train --resume {run}"
