@@ -3,6 +3,9 @@
 import os
 import sys
 
+TRAINING = ("train", "sweep", "compare")
+"""The commands that train."""
+
 
 def main() -> None:
     """The entry point."""
@@ -10,7 +13,8 @@ def main() -> None:
     from cnnlab.process import Ending, obey_signals, spin_briefly
 
     obey_signals()
-    spin_briefly()
+    if sys.argv[1:2] and sys.argv[1] in TRAINING:  # it looks around for 15 ms, which --help has not got
+        spin_briefly()
     ending = Ending()
     from cnnlab.cli import run  # takes 0.2 s, in which a signal may come
 
