@@ -9,11 +9,11 @@ from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
 from cnnlab.cli.messages import complain
-from cnnlab.config import RunConfig, parse_value, read_config
+from cnnlab.config import RunConfig, collected, parse_value, read_config
 from cnnlab.config.flags import FLAGS
 from cnnlab.config.messages import check_name
 from cnnlab.config.run import REGISTRIES, classes_of
-from cnnlab.config.section import NameIn, Section, names_of
+from cnnlab.config.section import NameIn, Section
 from cnnlab.errors import BadInput
 from cnnlab.search.plan import Sampler
 
@@ -36,8 +36,16 @@ def setting_options(command: F) -> F:
 
 
 def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> dict[str, Any]:
-    """What was given on the command line, as dotted path -> value. Raises BadInput for what is no assignment."""
-    settings = {FLAGS[flag]: _value(FLAGS[flag], text) for flag, text in flags.items() if text is not None}
+    """What was given on the command line, as dotted path -> value.
+
+    Raises:
+        BadInput: something is no assignment, or a setting is given twice.
+    """
+    given = [
+        (FLAGS[flag], _value(FLAGS[flag], text), f"--{flag.replace('_', '-')} {text}")
+        for flag, text in flags.items()
+        if text is not None
+    ]
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         path = path.strip()
@@ -45,8 +53,8 @@ def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> d
             raise BadInput(f"--set {assignment}: an assignment has the form PATH=VALUE, as in model.channels=[32,64]")
         if not all(path.split(".")):
             raise BadInput(f"--set {assignment}: {path} is no path; it is made of names with a dot between two of them")
-        settings[path] = _value(path, text)
-    return settings
+        given.append((path, _value(path, text), f"-s {assignment}"))
+    return collected(given)
 
 
 def taken_flags(options: dict[str, Any]) -> dict[str, str | None]:
@@ -191,7 +199,7 @@ def _field(section: str, key: str) -> FieldInfo:
 
 def _choices(section: str, key: str, field: FieldInfo) -> list[str]:
     if key == "name":
-        return names_of(REGISTRIES[section])
+        return list(REGISTRIES[section])
     named = [name for mark in field.metadata if isinstance(mark, NameIn) for name in mark.names]
     if named:
         return named
