@@ -95,7 +95,7 @@ def test_ones_own_optimizers_in_yaml_fix_and_tune_what_they_say() -> None:
     own = {
         "sgd": None,
         "mine": {"name": "adam", "betas": [0.8, 0.99], "lr": {"low": 0.001, "high": 0.01, "log": True}},
-        "Rprop": {"lr": [0.01, 0.001]},
+        "torch.optim.Rprop": {"lr": [0.01, 0.001]},
     }
     _, arms = read_arms(RunConfig(compare=own), None, None, 25)
     mine, rprop = arms[1], arms[2]

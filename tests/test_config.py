@@ -107,7 +107,7 @@ def test_a_number_that_people_type_is_decimal(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "muon", "Adamax"]
+    "name", ["sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "muon", "torch.optim.Adamax"]
 )
 def test_the_resolved_yaml_reads_back_as_the_same_config(name: str) -> None:
     config, _ = read_config(None, {"optimizer.name": name, "data.augment": ["flip"], "model.channels": [8]})
@@ -166,7 +166,7 @@ FILES = [
     ("training: {epochs: 1:30}", "training.epochs: '1:30' is not allowed; it must be a valid integer"),
     ("search: &a {lr: *a}", "line 1: a value contains itself"),
     ("search: {lr: &a [*a]}", "line 1: a value contains itself"),
-    ("optimizer: {name: Rprop, etas: !!binary aGk=}", "line 1: no setting takes YAML's binary"),
+    ("optimizer: {name: torch.optim.Rprop, etas: !!binary aGk=}", "line 1: no setting takes YAML's binary"),
     ("search: {lr: [2026-11-23]}", "line 1: no setting takes YAML's timestamp; in quotes it is text"),
     ("search: {lr: !!set {a, b}}", "line 1: no setting takes YAML's set"),
     ("search: {lr: !!omap [a: 1]}", "line 1: no setting takes YAML's omap"),

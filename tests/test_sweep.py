@@ -152,11 +152,25 @@ def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
     from cnnlab.cli.printing.sweep import _again
 
     typed = ["sweep", "--search", "lr=1:2", "--search=dropout=0:0.5", "--study", "a", "--trials", "3"]
-    assert _again(typed, "--extend a --search optimizer.lr=1:3") == (
-        "cnnlab sweep --search dropout=0:0.5 --trials 3 --extend a --search optimizer.lr=1:3"
+    assert _again(typed, ("--extend", "a", "--search", "optimizer.lr=1:3")) == (
+        "cnnlab sweep --search=dropout=0:0.5 --trials 3 --extend a --search optimizer.lr=1:3"
     )
-    assert _again(typed, "--trials 20") == (
-        "cnnlab sweep --search lr=1:2 --search dropout=0:0.5 --study a --trials 3 --trials 20"
+    assert _again(typed, ("--trials", "20")) == (
+        "cnnlab sweep --search lr=1:2 --search=dropout=0:0.5 --study a --trials 20"
+    )
+    assert _again(typed, ("-s", "model.dropout=0.0")) == (
+        "cnnlab sweep --search lr=1:2 --trials 3 -s model.dropout=0.0"
+    )
+
+
+@pytest.mark.parametrize(
+    "typed", ["--epochs 1", "--epochs=1", "-s training.epochs=1", "-straining.epochs=1", "--set=training.epochs=1"]
+)
+def test_the_command_that_is_suggested_gives_no_setting_twice(typed: str) -> None:
+    from cnnlab.cli.printing.sweep import _again
+
+    assert _again(["sweep", "-q", *typed.split(), "--lr", "0.1"], ("--epochs", "2")) == (
+        "cnnlab sweep -q --lr 0.1 --epochs 2"
     )
 
 

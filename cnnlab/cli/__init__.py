@@ -86,9 +86,8 @@ def _option_meant(word: str, command: click.Command) -> str | None:
     from cnnlab.config.flags import FLAGS
     from cnnlab.config.messages import closest, settings
 
-    options = {
-        option.lstrip("-"): option for param in command.params for option in param.opts if option.startswith("--")
-    }
+    known = [word for param in command.params if isinstance(param, click.Option) for word in param.opts]
+    options = {word.lstrip("-"): word for word in known}
     paths = settings() if "set" in options else []
     meant = closest(word.lstrip("-"), [*options, *paths])
     if meant in paths:

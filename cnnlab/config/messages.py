@@ -107,7 +107,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     """
     word, known = word.lower().replace("-", "_"), list(known)
     whole = {name.lower().replace("-", "_"): name for name in reversed(known)}
-    named = {path.rpartition(".")[2]: name for path, name in reversed(whole.items())} | whole
+    named = {path.rpartition(".")[2]: name for path, name in whole.items()} | whole
     meant = SYNONYMS.get(word.rpartition(".")[2], word)
     for guess in (meant, meant.rpartition(".")[2]):
         if guess in named:
