@@ -55,7 +55,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}{hint}")
         name, command, words = super().resolve_command(ctx, args)
         if command and not ctx.resilient_parsing:  # which is the shell's, while the words are being typed
-            _check_options(command, words)
+            _check_options(click.Context(command, parent=ctx), words)
         return name, command, words
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -67,14 +67,14 @@ class LazyGroup(click.Group):
             raise RunFailed(f"a file ends too early: {error}") from error
 
 
-def _check_options(command: click.Command, words: list[str]) -> None:
+def _check_options(ctx: click.Context, words: list[str]) -> None:
     """Raises UsageError for an option that the command does not have, or that is given twice but counts once."""
     try:
-        _, _, given = command.make_parser(click.Context(command)).parse_args(list(words))
+        _, _, given = ctx.command.make_parser(ctx).parse_args(list(words))
     except click.NoSuchOption as error:
         option = error.option_name
-        meant = _option_meant(option, command)
-        hint = f"did you mean {meant}?" if meant else f"cnnlab {command.name} --help lists all"
+        meant = _option_meant(option, ctx.command)
+        hint = f"did you mean {meant}?" if meant else f"cnnlab {ctx.command.name} --help lists all"
         raise click.UsageError(f"there is no option {option}; {hint}") from None
     for param in given:
         if isinstance(param, click.Option) and not (param.multiple or param.is_flag) and given.count(param) > 1:
@@ -96,7 +96,7 @@ def _option_meant(word: str, command: click.Command) -> str | None:
     return options.get(meant) if meant else None
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="cnnlab %(version)s")
 def cnnlab() -> None:
     """Experiments with the hyperparameters of convolutional networks.

@@ -20,6 +20,36 @@ from cnnlab.search.plan import Sampler
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+MOST_IN_COLUMN = 40
+"""Characters of an option's choices; more are listed in its help."""
+
+HELP = {
+    "Data": ("data.",),
+    "Model": ("model.",),
+    "Training": ("optimizer.", "schedule.", "training.", "place.", "assignments"),
+    "Recording": ("experiment_name", "tracking_uri", "run_dir", "study", "storage", "resume", "extend"),
+    "Output": ("dry_run", "as_json", "quiet"),
+}
+"""Section of the help -> its options, or how the settings begin that its options set."""
+
+
+class Command(click.Command):
+    """A command whose help lists its options by section, those that only it has first."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = (self.name or "").capitalize()
+        sections: dict[str, list[tuple[str, str]]] = {own: [], **{section: [] for section in HELP}}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (row := param.get_help_record(ctx)):
+                what = FLAGS.get(param.name or "", param.name or "")
+                section = next((section for section, names in HELP.items() if what.startswith(names)), own)
+                sections["Output" if param.is_eager else section].append(row)  # --help is eager
+        for section, rows in sections.items():
+            if rows:
+                with formatter.section(section):
+                    formatter.write_dl(rows)
+
+
 def setting_options(command: F) -> F:
     """One option for each of FLAGS, and -s/--set for every other setting."""
     command = click.option(
@@ -152,10 +182,13 @@ def _study(ctx: click.Context, param: click.Parameter, value: str | None) -> str
     return value
 
 
-def sampler_option(default: Sampler) -> Callable[[F], F]:
+def sampler_option(default: Sampler | None, shown: str) -> Callable[[F], F]:
     """--sampler."""
     return click.option(
-        "--sampler", type=click.Choice(get_args(Sampler)), default=default, show_default=True, help="Draws the trials."
+        "--sampler",
+        type=click.Choice(get_args(Sampler), case_sensitive=False),
+        default=default,
+        help=f"Draws the trials. [default: {shown}]",
     )
 
 
@@ -177,6 +210,7 @@ def _setting_option(flag: str, path: str) -> Callable[[F], F]:
     section, key = path.split(".")
     field = _field(section, key)
     choices = _choices(section, key, field)
+    joined = "|".join(choices)
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(choice) for choice in choices if choice.startswith(incomplete)]
@@ -184,8 +218,8 @@ def _setting_option(flag: str, path: str) -> Callable[[F], F]:
     return click.option(
         f"--{flag.replace('_', '-')}",
         flag,
-        metavar="|".join(choices) if choices else "VALUE",
-        help=_help(field, path),
+        metavar=joined if 0 < len(joined) < MOST_IN_COLUMN else "NAME" if choices else "VALUE",
+        help=_help(field, path, choices if len(joined) >= MOST_IN_COLUMN else []),
         shell_complete=complete,
     )
 
@@ -206,9 +240,11 @@ def _choices(section: str, key: str, field: FieldInfo) -> list[str]:
     return list(get_args(field.annotation)) if get_origin(field.annotation) is Literal else []
 
 
-def _help(field: FieldInfo, path: str) -> str:
+def _help(field: FieldInfo, path: str, listed: list[str]) -> str:
     text = (field.description or f"{path.split('.')[0]}, by name").strip()
     text = text[0].upper() + text[1:]
+    if listed:
+        text += f": {', '.join(listed)}"
     if "[default:" in text or field.default is None:
         return text
     return f"{text}. [default: {field.default}]"

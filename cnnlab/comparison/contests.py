@@ -43,6 +43,11 @@ class Contest:
     def seeds(self) -> int:
         return next(iter(self.plans.values())).confirm_seeds
 
+    @property
+    def doubts(self) -> list[str]:
+        """Why results on its data deserve less trust than they seem to."""
+        return list(dict.fromkeys(doubt for plan in self.plans.values() for doubt in plan.doubts))
+
 
 def make_contest(
     config: RunConfig,

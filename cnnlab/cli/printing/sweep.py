@@ -53,7 +53,8 @@ def print_findings(findings: "Findings", seconds: float, command: Sequence[str],
 
 def print_preview(found: "Preview", plan: "Plan", layout: "Layout") -> None:
     """The space, the first trials, the time."""
-    click.echo(f"study {plan.study}, {layout}\nspace:")
+    for line in (f"study {plan.study}, {layout}", *plan.remarks, "space:"):
+        click.echo(line)
     for dimension in plan.space.dimensions:
         only = f"   (only {dimension.only.path} {', '.join(dimension.only.values)})" if dimension.only else ""
         click.echo(f"  {dimension.path:24} {dimension.domain}{only}")

@@ -183,7 +183,8 @@ def _importances(plan: Plan, slots: list[Slot]) -> dict[str, float]:
 
 
 def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, importances: dict[str, float]) -> list[Advice]:
-    found = [*_edges(plan, best), *_many_infeasible(plan, slots), *_no_matter(plan, slots, best, importances)]
+    found = [Advice(doubt) for doubt in plan.doubts]
+    found += [*_edges(plan, best), *_many_infeasible(plan, slots), *_no_matter(plan, slots, best, importances)]
     dimensions = len({dimension.path for dimension in plan.space.dimensions})
     if plan.sampler != "grid" and len(slots) < TRIALS_PER_DIMENSION * dimensions:
         found.append(
