@@ -69,6 +69,20 @@ def test_the_help_of_a_flag_is_its_fields(cli: Cli) -> None:
 # dry run
 
 
+@pytest.mark.parametrize("command", ["train", "sweep", "compare"])
+def test_the_help_lists_the_options_by_section(command: str, cli: Cli) -> None:
+    sections = re.split(r"\n(\w+):\n", cli(command, "--help").stdout)
+    titles, options = sections[1::2], [re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.M) for text in sections[2::2]]
+    own = [] if command == "train" else [command.capitalize()]
+    assert titles == [*own, "Data", "Model", "Training", "Recording", "Output"]
+    found = dict(zip(titles, options, strict=True))
+    assert found["Data"] == ["--dataset", "--data-root", "--batch-size"]
+    assert {"--optimizer", "--lr", "--schedule", "--epochs", "--device", "--set"} <= set(found["Training"])
+    assert {"--tracking-uri", "--experiment-name"} <= set(found["Recording"])
+    assert {"--json", "--help"} <= set(found["Output"])
+    assert not any("sampler" in option for title in titles[len(own) :] for option in found[title])
+
+
 def test_a_dry_run_prints_a_config_that_runs_again_as_it_is(cli: Cli) -> None:
     done = cli(
         "train", "--dry-run", "--optimizer", "adam", "--lr", "1e-3", "-s", "model.channels=[8]", "--dropout", "0.2"
@@ -471,6 +485,17 @@ BAD = [
     (["--resume", "last"], "last: there are no runs"),
     (["--resume", "2026"], "2026: no run begins so"),
     (["--resume", "last", "--lr", "0.1"], "--resume goes on with the run's own settings"),
+    (["--learning-rate", "0.1"], "there is no option --learning-rate; did you mean --lr?"),
+    (["--warmup", "1"], "did you mean -s schedule.warmup_epochs=?"),
+    (["--hidden", "64"], "did you mean -s model.hidden=?"),
+    (["--batchsize", "64"], "did you mean --batch-size?"),
+    (["--trackinguri", "none"], "did you mean --tracking-uri?"),
+    (["folders"], "folders: there is no such file or folder; did you mean folder?"),
+    (["--lr", "0.1", "-s", "optimizer.lr=0.2"], "optimizer.lr is given twice, by --lr 0.1 and by -s optimizer.lr=0.2"),
+    (["--device", "cpu", "-s", "training.device=cpu"], "place.device is given twice"),
+    (["-s", "optimizer.lr=1", "-s", "optimizer={lr: 2}"], "optimizer.lr is given twice"),
+    (["--lr", "0.1", "--lr=0.2"], "--lr is given twice; keep one"),
+    (["--run-dir", "a", "--run-dir", "b"], "--run-dir is given twice; keep one"),
     (["--unheard-of", "0.1"], "there is no option --unheard-of; cnnlab train --help lists all"),
     (["a.yaml", "b.yaml"], "Got unexpected extra argument"),
     (["--run-dir", "file/below"], "--run-dir file/below: cannot be made"),

@@ -9,6 +9,7 @@ from cnnlab.config import RunConfig, as_config, to_yaml
 from cnnlab.config.arms import SHIPPED
 from cnnlab.config.data import AUGMENTATIONS, DATASETS, DatasetEntry
 from cnnlab.config.losses import LOSSES
+from cnnlab.config.messages import unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.run import REGISTRIES
@@ -32,6 +33,21 @@ def test_every_name_has_its_builder() -> None:
     assert set(optimizer.OPTIMIZERS) == set(named(OPTIMIZERS))
     assert set(schedule.FACTORS) == {entry.config for entry in SCHEDULES.values()}
     assert set(augment.AUGMENTATIONS) == set(AUGMENTATIONS)
+
+
+def test_a_name_that_only_a_library_has_is_suggested_with_its_prefix() -> None:
+    import torchvision
+    from torch import optim
+
+    from cnnlab.training.optimizer import UNUSABLE
+
+    classes = [name for name, cls in vars(optim).items() if isinstance(cls, type) and issubclass(cls, optim.Optimizer)]
+    optimizers = [name for name in classes if name not in UNUSABLE and name.lower() not in OPTIMIZERS]
+    networks = torchvision.models.list_models(module=torchvision.models)
+    assert optimizers
+    for section, prefix, names in (("optimizer", "torch.optim.", optimizers), ("model", "torchvision/", networks)):
+        for name in names:
+            assert unknown_kind("", section, name).endswith(f"; did you mean {prefix}{name}?")
 
 
 @pytest.mark.parametrize("section", REGISTRIES)

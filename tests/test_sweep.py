@@ -232,6 +232,30 @@ def test_a_grid_tries_every_point_once(cli: Cli) -> None:
     assert len({str(sorted(trial.params.items())) for trial in study().trials}) == 12
 
 
+def test_a_space_of_a_few_points_is_tried_point_by_point(cli: Cli) -> None:
+    words = ("--search", "epochs=1,2,3", "--search", "model.activation=ReLU,tanh", "--only", "--pruner", "none", *HERE)
+    done = cli("sweep", *words)
+    assert "the space has only 6 points; each is tried once" in done.stderr
+    tried = [run.created.config for run in list_trials()]
+    assert sorted((config["training"]["epochs"], config["model"]["activation"]) for config in tried) == [
+        (epochs, activation) for epochs in (1, 2, 3) for activation in ("relu", "tanh")
+    ]
+    assert swept(done)["sampler"] == "grid"
+    again = cli("sweep", *words, "--trials", "30")
+    assert (again.exit_code, swept(again)["trials"]["total"], len(list_studies())) == (0, 6, 1)
+    assert swept(cli("sweep", "--search", "epochs=1,2", "--only", "--sampler", "TPE", *HERE))["sampler"] == "tpe"
+
+
+def test_doubts_about_the_data_are_said_before_and_after(cli: Cli) -> None:
+    few = "few validation images (29): one of them is 3.4 % of them"
+    words = ("sweep", "--trials", "2", *HERE, "-s", "data.val_fraction=0.02")
+    done = cli(*words)
+    assert few in done.stderr.splitlines()
+    found = swept(done)
+    assert few in found["warnings"]
+    assert few in json.loads(cli("show", found["study"], "--json").stdout)["warnings"]
+
+
 @pytest.mark.parametrize("sampler", ["random", "qmc", "gp", "cmaes"])
 def test_every_sampler_draws_a_conditional_space(sampler: str, cli: Cli) -> None:
     if sampler == "cmaes":
@@ -535,6 +559,13 @@ BAD = [
     (("--extend", "nothing"), "no such study"),
     (("--lr", "0"), "optimizer.lr"),
     (("nothing.yaml",), "no such file"),
+    (("--search", "lr=0.1:1", "--search", "optimizer.lr=0.2:1"), "optimizer.lr is given twice"),
+    (("--search", "lr=0.001-0.1"), "did you mean lr=0.001:0.1:log?"),
+    (("--search", "dropout=0-0.5"), "did you mean dropout=0:0.5?"),
+    (("--search", "learning_rate=0.1:1"), "did you mean optimizer.lr?"),
+    (("--search", "optimizer=Adam,adam"), "'adam' is listed twice"),
+    (("--search", "optimizer=sgd,ASGD"), "did you mean torch.optim.ASGD?"),
+    (("--trials", "3", "--trials", "4"), "--trials is given twice"),
 ]
 
 

@@ -34,7 +34,7 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     Raises:
         BadInput: naming the field, the value and what is allowed.
     """
-    settings = {path: name_in(path, value) for path, value in settings.items()}
+    settings = collected((str(path), value, str(path)) for path, value in settings.items())
     if file and os.path.isdir(file):  # unlike Path.is_dir, not an error for a name that is too long
         settings, file = _of_folder(file, settings), None
     values = as_named(moved(read_yaml_mapping(file))) if file else {}
@@ -54,12 +54,11 @@ def config_given(config: Given) -> RunConfig:
         return config
     if isinstance(config, str | Path):
         return read_config(Path(config), {})[0]
-    given = deepcopy(dict(config or {}))
-    return read_config(None, collected((path, value, str(path)) for path, value in given.items()))[0]
+    return read_config(None, deepcopy(dict(config or {})))[0]
 
 
 def collected(given: Iterable[tuple[str, Any, str]]) -> dict[str, Any]:
-    """Settings by their dotted path, a section's one by one.
+    """Settings by their dotted path, a section's one by one, with names in small letters.
 
     Args:
         given: path, value and how it was given, in words.
@@ -75,7 +74,7 @@ def collected(given: Iterable[tuple[str, Any, str]]) -> dict[str, Any]:
             path = MOVED.get(path, path)
             if path in settings:
                 raise BadInput(f"{path} is given twice, by {said[path]} and by {how}; keep one")
-            settings[path], said[path] = part, how
+            settings[path], said[path] = name_in(path, part), how
     return settings
 
 
@@ -175,7 +174,7 @@ def _check_root_is_read(data: DataConfig) -> None:
 
 
 def _set(values: dict[str, Any], path: str, value: Any) -> None:
-    *sections, key = MOVED.get(path, path).split(".")
+    *sections, key = path.split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):

@@ -263,7 +263,7 @@ def _no_matter(plan: Plan, slots: list[Slot], best: Slot | None, importances: di
 
 
 def _last_epoch(plan: Plan, best: Slot | None) -> list[Advice]:
-    if best is None or best.run_dir is None:
+    if best is None or best.run_dir is None or any(d.path == "training.epochs" for d in plan.space.dimensions):
         return []
     ended = last(read(RunDir(Path(best.run_dir)).journal_file)[0], RunEnded)
     epochs = plan.config.training.epochs
