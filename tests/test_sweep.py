@@ -142,7 +142,7 @@ def test_a_grid_is_tried_whole_and_the_experiment_beside_it(cli: Cli) -> None:
 def test_a_grid_of_five_values_is_these_and_the_experiment(
     lr: str, trials: int, asked: tuple[str, ...], cli: Cli
 ) -> None:
-    found = swept(cli("sweep", "--sampler", "grid", "--search", f"lr={lr}", *asked, *HERE, "--epochs", "1"))
+    found = swept(cli("sweep", "--sampler", "grid", "--search", f"lr={lr}", *asked, *HERE))
     assert found["trials"]["total"] == found["trials"]["complete"] + found["trials"]["pruned"] == trials
     assert not any("trials" in warning for warning in found["warnings"])
     assert {run.created.config["optimizer"]["lr"] for run in list_trials()} == {0.05, *map(float, lr.split(","))}
@@ -291,9 +291,9 @@ def test_the_patient_pruner_waits_for_a_fall() -> None:
 
 @pytest.mark.parametrize("pruner", ["median", "asha", "hyperband"])
 def test_a_pruned_trial_has_its_curve_up_to_where_it_was_pruned(pruner: str, cli: Cli) -> None:
-    learns = ("-s", "data.train_size=1000", "-s", "data.batch_size=16", "--epochs", "4")
+    learns = ("-s", "data.train_size=1000", "--batch-size", "16", "--epochs", "4", *QUICK[:2], *QUICK[-3:])
     learns_or_not = "lr=0.03,0.04,0.05,1e-6,1e-7"  # an accuracy at chance stays below that of most
-    words = ("--search", learns_or_not, "--only", "--sampler", "random", "--trials", "12", *HERE, *learns)
+    words = ("--search", learns_or_not, "--only", "--sampler", "random", "--trials", "12", "--workers", "1", *learns)
     found = swept(cli("sweep", "--pruner", pruner, *words))
     assert found["trials"]["pruned"] > 0
     assert found["trials"]["pruned"] + found["trials"]["complete"] == 12
@@ -416,7 +416,7 @@ def test_two_processes_join_one_study(cli: Cli, process: Process) -> None:
 
 
 def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli, process: Process) -> None:
-    words = ("--trials", "1000", "--workers", "1", *QUICK, "--epochs", "20")
+    words = ("--trials", "1000", "--workers", "1", *QUICK)
     first = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -527,14 +527,14 @@ def test_studies_and_show_name_what_a_sweep_found(cli: Cli) -> None:
 
 
 def test_a_dry_run_prints_the_space_and_the_first_trials_and_writes_nothing(cli: Cli) -> None:
-    done = cli("sweep", "--dry-run", "--workers", "1", "--search", "lr=1e-3:1:log", "--epochs", "1")
+    done = cli("sweep", "--dry-run", "--search", "lr=1e-3:1:log", *HERE)
     assert done.exit_code == 0
     assert "0.001 .. 1 (log)" in done.stdout
     assert "time: about" in done.stdout
     assert not Path("mlruns").exists()
     (first, second, *_) = [line for line in done.stdout.splitlines() if "optimizer.lr=" in line]
     assert "0.05" in first
-    swept(cli("sweep", "--trials", "2", "--workers", "1", "--search", "lr=1e-3:1:log", *HERE, "--epochs", "1"))
+    swept(cli("sweep", "--trials", "2", "--search", "lr=1e-3:1:log", *HERE))
     drawn = study().trials[1].params["optimizer.lr"]
     assert f"optimizer.lr={drawn:.4g}" in second
 
