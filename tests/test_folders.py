@@ -104,12 +104,12 @@ FOLDERS = {
     "classes too small to hold anything out": (
         lambda: pictures(Path("mine"), 2),
         {"root": "mine"},
-        "data.root: the class blue has 2 of the 3 images that it takes to hold one out for val and test each",
+        "data.root: class 'blue' has 2 images; at least 3 are needed (1 each for train, val and test); add more",
     ),
     "classes too small for a test": (
         lambda: (pictures(Path("mine/train"), 1), pictures(Path("mine/val"), 1)),
         {"root": "mine"},
-        "data.root: the class blue has 1 of the 2 images that it takes to hold one out for test each",
+        "data.root: class 'blue' has 1 image; at least 2 are needed (1 each for train and test); add more",
     ),
     "nothing but broken files in a class": (
         lambda: (pictures(Path("mine")), Path("mine/z").mkdir(), Path("mine/z/1.png").write_bytes(b"no")),
@@ -276,7 +276,7 @@ AMBIGUOUS = {
     ),
     "two validation folders": (
         lambda: [noise(Path("mine", name), ("cat", "dog"), 5) for name in ("train", "val", "valid")],
-        "mine/val and mine/valid both mean val; remove or rename one",
+        "mine/val and mine/valid both mean val; keep one of them",
     ),
     "nothing to train on": (
         lambda: [noise(Path("mine", name), ("cat", "dog"), 5) for name in ("test", "val")],
@@ -288,7 +288,7 @@ AMBIGUOUS = {
     ),
     "images alone": (
         lambda: noise(Path("."), ("mine",), 4),
-        "mine has 4 images, no other files, no folders at the top, which is none of the layouts known: ",
+        "mine has 4 images, no other files, no folders at the top; arrange it as one of these: ",
     ),
     "a class that test has not got": (
         lambda: (noise(Path("mine/train"), ("cat", "dog"), 5), noise(Path("mine/test"), ("cat",), 5)),

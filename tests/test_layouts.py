@@ -322,7 +322,10 @@ def test_of_several_sets_one_is_chosen_by_data_pattern() -> None:
     Path("mine").mkdir()
     for name in ("pathmnist", "bloodmnist"):
         np.savez(f"mine/{name}.npz", **arrays("train", "test"))  # type: ignore[arg-type]
-    assert "means 2 of the sets in mine: bloodmnist, pathmnist; choose one, as in data.pattern=bloodmnist" in said()
+    assert (
+        "there are 2 datasets in mine (bloodmnist, pathmnist); choose one, as in --set data.pattern=bloodmnist"
+        in said()
+    )
     assert sizes(load_folder(pattern="path"))[2] == 12
 
 
@@ -356,7 +359,7 @@ def test_idx_files_of_ones_own_are_read_as_they_are() -> None:
     assert dataset.classes == tuple(map(str, range(1, 27)))
     assert np.array_equal(dataset.test.inputs[:, 0].numpy(), made["test-images-idx3"])
     emnist("emnist-digits-", 52)
-    assert "means 2 of the sets in mine: " in said()
+    assert "there are 2 datasets in mine (" in said()
     assert load_folder(pattern="emnist-digits").image_shape == (1, 8, 6)
 
 
@@ -497,7 +500,7 @@ def test_a_folder_of_no_layout_says_what_was_seen_and_what_is_known() -> None:
     flat(Path("mine"), 412 // 100)
     Path("mine/notes.doc").write_text("x")
     line = said()
-    assert "mine has 4 images, 1 other file, no folders at the top, which is none of the layouts known: " in line
+    assert "mine has 4 images, 1 other file, no folders at the top; arrange it as one of these: " in line
     for layout in LAYOUTS.values():
         assert layout.means in line
 

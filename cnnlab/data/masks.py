@@ -10,11 +10,12 @@ import torch
 
 from cnnlab.config import DataConfig
 from cnnlab.config.data import VOID
+from cnnlab.config.messages import nearest_path
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.folders import split_folders
 from cnnlab.data.layouts import Found
 from cnnlab.data.listing import DEFAULT_SIDE, shown
-from cnnlab.data.names import split_named
+from cnnlab.data.names import nfc, split_named
 from cnnlab.data.pictures import SUFFIXES, Masks, decode_all, decode_masks, on_disk, upright_size
 from cnnlab.data.places import data_root
 from cnnlab.data.tree import Tree
@@ -48,7 +49,7 @@ def find_mask_folder(config: DataConfig) -> Found:
         raise BadInput(f"data.root: the dataset mask_folder needs --data-root, a folder; {NEEDED}")
     root = data_root(config.root)
     if not root.is_dir():
-        raise BadInput(f"data.root: {config.root} is not a folder; {NEEDED}")
+        raise BadInput(f"data.root: {config.root} is not a folder; {NEEDED}{nearest_path(root)}")
     tree = Tree()
     top = tree.enter(root)
     content = tree.look(top)
@@ -90,7 +91,7 @@ def _by_name(tree: Tree, folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     others = []
     for path in tree.files(folder):
-        name = str(path.relative_to(folder).with_suffix(""))
+        name = nfc(str(path.relative_to(folder).with_suffix("")))
         if path.suffix.lower() not in SUFFIXES:
             others.append(path)
         elif name in found:
