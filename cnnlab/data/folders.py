@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cnnlab.config import DataConfig
 from cnnlab.data.listing import Listing, listing
-from cnnlab.data.names import SPLITS, nfc, split_named, splits_in
+from cnnlab.data.names import SPLITS, nfc, split_in, split_named, splits_in
 from cnnlab.data.pictures import on_disk
 from cnnlab.data.tree import Tree
 from cnnlab.errors import BadInput
@@ -86,7 +86,7 @@ def list_classes(tree: Tree, top: Path, config: DataConfig) -> Listing:
         )
     classes = classes_in(tree, top, config.depth)
     _check_enough(tree, top, classes)
-    tree.notes.extend(f"{name} is read as a class, not as a split" for name in classes if split_named(name))
+    tree.notes.extend(f"{name} is read as a class, not as a split" for name in classes if split_in(name)[0])
     return _listed({"train": classes}, {"train": top})
 
 

@@ -136,7 +136,7 @@ class Tree:
             self.pass_over(sorted(path for path in self._closed if self._closed[path] == why), why)
         if not self._junk:
             return tuple(self.notes)
-        counts = Counter(path.name if not path.name.startswith("._") else "._*" for path in self._junk)
+        counts = Counter(path.name if not path.name.startswith("._") else "._*" for path in sorted(self._junk))
         named = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in counts.most_common(6))
         more = f" and {len(counts) - 6} other names" if len(counts) > 6 else ""
         inside = sum(len(names) for path in self._junk if path.is_dir() for _, _, names in os.walk(path))
