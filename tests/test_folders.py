@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from files import caches, config, load_folder, noise, picture, pictures
@@ -422,12 +421,6 @@ def test_names_in_two_unicode_forms_are_one() -> None:
         dataset = load_folder(root)
         assert dataset.classes == (COMPOSED, "dog")
         assert dataset.counts["train"] == counts
-    for index in range(12):
-        picture(Path("masked/images", f"{COMPOSED} {index}.png"), (index, 0, 0))
-        Path("masked/masks").mkdir(exist_ok=True)
-        values = np.full((30, 20), index % 2, np.uint8)
-        Image.fromarray(values).save(Path("masked/masks", f"{DECOMPOSED} {index}.png"))
-    assert len(load_folder("masked", dataset="mask_folder").test) == 2
 
 
 def test_a_test_folder_without_classes_is_passed_over() -> None:

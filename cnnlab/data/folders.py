@@ -46,7 +46,8 @@ def split_folders(tree: Tree, top: Path, used: Collection[str] = ()) -> dict[str
     """
     content = tree.look(top)
     found: dict[str, Path] = {}
-    for folder, split in find_splits(tree, top).items():
+    whole = {folder: split for folder in content.folders if (split := split_named(folder.name))}
+    for folder, split in (find_splits(tree, top) or whole).items():
         if split in found:
             raise BadInput(
                 f"data.root: {found[split]} and {folder} both mean {split}; keep one of them, "
@@ -54,10 +55,8 @@ def split_folders(tree: Tree, top: Path, used: Collection[str] = ()) -> dict[str
             )
         found[split] = folder
     if "train" not in found:
-        names = " and ".join(path.name for path in found.values())
-        raise BadInput(
-            f"data.root: {top} has {names or 'no splits'} but no folder train; put the training images there"
-        )
+        has = " and ".join(path.name for path in found.values()) or "no split"
+        raise BadInput(f"data.root: {top} has {has} but no folder train; put the training images there")
     others = [folder for folder in content.folders if folder not in found.values()]
     tree.pass_over(others, "neither train, val nor test")
     tree.pass_over([path for path in content.files if path.name not in used], "beside the folders")
@@ -150,12 +149,11 @@ def classes_in(tree: Tree, top: Path, depth: int) -> Classes:
 def _check_enough(tree: Tree, top: Path, classes: Classes) -> None:
     if len(classes) < 2:
         loose = len(tree.look(top).pictures)
-        cure = (
-            "; if the file names hold the class, as in cat_001.jpg, add --set data.pattern='^([a-z]+)'" if loose else ""
-        )
         raise BadInput(
             f"data.root: {top} has {len(classes)} class folders{f' and {loose:,} images' if loose else ''}; "
-            f"at least 2 are needed, one per class{cure}"
+            "at least 2 are needed, one per class"
+            + "; if the file names hold the class, as in cat_001.jpg, add --set data.pattern='^([a-z]+)'"
+            * bool(loose)
         )
 
 

@@ -15,7 +15,7 @@ from cnnlab.data.dataset import Source, Split
 from cnnlab.data.folders import split_folders
 from cnnlab.data.layouts import Found
 from cnnlab.data.listing import DEFAULT_SIDE, shown
-from cnnlab.data.names import nfc, split_named
+from cnnlab.data.names import split_named
 from cnnlab.data.pictures import SUFFIXES, Masks, decode_all, decode_masks, on_disk, upright_size
 from cnnlab.data.places import data_root
 from cnnlab.data.tree import Tree
@@ -91,7 +91,7 @@ def _by_name(tree: Tree, folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     others = []
     for path in tree.files(folder):
-        name = nfc(str(path.relative_to(folder).with_suffix("")))
+        name = str(path.relative_to(folder).with_suffix(""))
         if path.suffix.lower() not in SUFFIXES:
             others.append(path)
         elif name in found:

@@ -1,5 +1,6 @@
 """Names of folders and files that mean something: splits, junk that systems leave behind, cnnlab's own output."""
 
+import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -35,14 +36,13 @@ def nfc(name: str) -> str:
     return normalize("NFC", name)
 
 
-@lru_cache(maxsize=4096)
 def split_in(name: str) -> tuple[str | None, str]:
     """The split that a word of the name means, and its other words: `seg_train` is ("train", "seg").
 
     None if no word means a split, or if two mean different ones; train with val is for training.
     """
     words = _words(name)
-    meant = {word: split for word in words for split in SPLITS if _means(word, split)}
+    meant = {word: split for word in words if (split := split_named(word))}
     splits = set(meant.values())
     split = "train" if splits == {"train", "val"} else splits.pop() if len(splits) == 1 else None
     return split, "_".join(word for word in words if word not in meant and not re.fullmatch(_FILLING, word))
@@ -50,22 +50,22 @@ def split_in(name: str) -> tuple[str | None, str]:
 
 def splits_in(names: Sequence[str]) -> list[tuple[str | None, str]]:
     """`split_in` of each name; `tr`, `va` and `te` count if every name means a split."""
-    long = [split_in("_".join(_SHORT.get(word, word) for word in _words(name))) for name in names]
-    return long if all(split for split, _ in long) else [split_in(name) for name in names]
+    whole = ["_".join(_SHORT.get(word, word) for word in _words(name)) for name in names]
+    return [split_in(name) for name in (whole if all(split_in(name)[0] for name in whole) else names)]
 
 
+@lru_cache(maxsize=4096)
 def split_named(name: str) -> str | None:
     """The split that a whole name means, in any case and spelling: `Training_Set` is "train", `test2017` "test"."""
-    split, rest = split_in(name)
-    return None if rest else split
+    plain = re.sub(r"[\W_]+", "", name.lower())
+    for split, words in _MEANINGS.items():
+        if any(re.fullmatch(word + _FILLING, plain) for word in words):
+            return split
+    return None
 
 
 def _words(name: str) -> list[str]:
-    return re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
-
-
-def _means(word: str, split: str) -> bool:
-    return any(re.fullmatch(meaning + _FILLING, word) for meaning in _MEANINGS[split])
+    return re.split(r"[\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
 def is_junk(name: str) -> bool:
@@ -75,4 +75,4 @@ def is_junk(name: str) -> bool:
 
 def is_output(folder: Path) -> bool:
     """Whether cnnlab or MLflow wrote the folder: `mlruns`, or the directory of a run."""
-    return folder.name in STORES or (folder / JOURNAL).is_file()
+    return folder.name in STORES or os.path.isfile(folder / JOURNAL)

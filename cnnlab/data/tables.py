@@ -59,7 +59,7 @@ def list_table(tree: Tree, top: Path) -> tuple[Listing, list[Path]] | None:
         tables = [table for table in tables if table.split]
     if all(_as_folders(known, table) for table in tables):
         return None
-    named = _by_split(tree, top, known, tables)
+    named = _by_split(known, tables)
     used = {path for some in named.values() for path, _ in some}
     tree.notes.append(f"classes are those in {', '.join(table.path.name for table in tables)}")
     tree.pass_over([path for path in known.images if path not in used], "in no table")
@@ -74,13 +74,12 @@ def _as_folders(known: "_Files", table: Table) -> bool:
     )
 
 
-def _by_split(tree: Tree, top: Path, known: "_Files", tables: list[Table]) -> dict[str, list[tuple[Path, str]]]:
+def _by_split(known: "_Files", tables: list[Table]) -> dict[str, list[tuple[Path, str]]]:
     named: dict[str, list[tuple[Path, str]]] = {}
     sources: dict[str, Path] = {}
-    folders = {folder.name: split for folder, split in find_splits(tree, top).items()}
     for table in tables:
         found = [_existing(known, table, name) for name, _, _ in table.rows]
-        for path, (_, label, _), split in zip(found, table.rows, _splits(top, folders, table, found), strict=True):
+        for path, (_, label, _), split in zip(found, table.rows, _splits(known, table, found), strict=True):
             if sources.setdefault(split, table.path) != table.path:
                 raise BadInput(
                     f"data.root: {sources[split]} and {table.path} both list images of {split}; "
@@ -92,10 +91,10 @@ def _by_split(tree: Tree, top: Path, known: "_Files", tables: list[Table]) -> di
     return named
 
 
-def _splits(top: Path, splits: dict[str, str], table: Table, paths: list[Path]) -> list[str]:
+def _splits(known: "_Files", table: Table, paths: list[Path]) -> list[str]:
     if any(said for _, _, said in table.rows):
         return [split_named(said) or "train" for _, _, said in table.rows]
-    folders = [splits.get(path.relative_to(top).parts[0]) for path in paths]
+    folders = [known.split_of(path) for path in paths]
     if table.split or not {"train"} < set(folders) or None in folders:
         return [table.split or "train"] * len(paths)
     return [split or "train" for split in folders]
@@ -115,10 +114,16 @@ class _Files:
     def __init__(self, tree: Tree, top: Path) -> None:
         self.images = [path for path in tree.files(top) if path.suffix.lower() in SUFFIXES]
         self._paths: dict[str, set[Path]] = {}
+        self._top = top
+        self._splits = {folder.name: split for folder, split in find_splits(tree, top).items()}
         for path in self.images:
             inside = path.relative_to(top)
             for name in {str(inside), str(inside.with_suffix("")), path.name, path.stem}:
                 self._paths.setdefault(nfc(name), set()).add(path)
+
+    def split_of(self, path: Path) -> str | None:
+        """The split whose folder the image is in, if there are such folders."""
+        return self._splits.get(path.relative_to(self._top).parts[0])
 
     def find(self, name: str) -> Path | None:
         """The one image of this name."""
