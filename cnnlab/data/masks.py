@@ -10,6 +10,7 @@ import torch
 
 from cnnlab.config import DataConfig
 from cnnlab.config.data import VOID
+from cnnlab.config.messages import nearest_path
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.folders import split_folders
 from cnnlab.data.layouts import Found
@@ -48,7 +49,7 @@ def find_mask_folder(config: DataConfig) -> Found:
         raise BadInput(f"data.root: the dataset mask_folder needs --data-root, a folder; {NEEDED}")
     root = data_root(config.root)
     if not root.is_dir():
-        raise BadInput(f"data.root: {config.root} is not a folder; {NEEDED}")
+        raise BadInput(f"data.root: {config.root} is not a folder; {NEEDED}{nearest_path(root)}")
     tree = Tree()
     top = tree.enter(root)
     content = tree.look(top)
