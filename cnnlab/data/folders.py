@@ -5,13 +5,11 @@ from pathlib import Path
 
 from cnnlab.config import DataConfig
 from cnnlab.data.listing import Listing, listing
-from cnnlab.data.names import SPLITS, split_named
+from cnnlab.data.names import SPLITS, side_named, split_named
 from cnnlab.data.pictures import on_disk
 from cnnlab.data.tree import Tree
 from cnnlab.errors import BadInput
 
-IMAGES_AND_MASKS = {"images", "masks"}
-"""As `mask_folder` has them."""
 DEEPEST = 16
 """The greatest data.depth."""
 
@@ -43,7 +41,8 @@ def split_folders(tree: Tree, top: Path, used: Collection[str] = ()) -> dict[str
         if split:
             found[split] = folder
     if "train" not in found:
-        raise BadInput(f"data.root: {top} has {' and '.join(p.name for p in found.values())} but no folder train")
+        has = " and ".join(path.name for path in found.values()) or "no split"
+        raise BadInput(f"data.root: {top} has {has} but no folder train")
     others = [folder for folder in content.folders if folder not in found.values()]
     tree.pass_over(others, "neither train, val nor test")
     tree.pass_over([path for path in content.files if path.name not in used], "beside the folders")
@@ -61,10 +60,11 @@ def list_splits(tree: Tree, top: Path, config: DataConfig) -> Listing:
 
 def list_classes(tree: Tree, top: Path, config: DataConfig) -> Listing:
     """Folders of classes, of which the splits are drawn. Raises BadInput for images beside their masks."""
-    if {folder.name.lower() for folder in tree.look(top).folders} == IMAGES_AND_MASKS:
+    names = [folder.name for folder in tree.look(top).folders]
+    if sorted(map(str, map(side_named, names))) == ["images", "masks"]:
         raise BadInput(
-            f"data.root: {top} has the folders images and masks, which are no classes; for a class for each pixel: "
-            f"--dataset mask_folder --data-root {top}"
+            f"data.root: {top} has the folders {' and '.join(names)}, which are no classes; for a class for each "
+            f"pixel: --dataset mask_folder --data-root {top}"
         )
     classes = classes_in(tree, top, config.depth)
     _check_enough(tree, top, classes)

@@ -12,6 +12,11 @@ _MEANINGS = {
 }
 _FILLING = r"(set|data|dataset|images?|imgs?|pictures?|photos?|split|folder)?\d*"
 
+_SIDES = {
+    "images": r"(jpeg)?images?|imgs?|pictures?|photos?",
+    "masks": r"masks?|labels?|annotations?|annots?|gt|groundtruth|seg|segmentations?|segmentationclass",
+}
+
 JUNK = frozenset(
     ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "_ds_store", "@eadir", "#recycle", "lost+found")
 )
@@ -31,3 +36,9 @@ def split_named(name: str) -> str | None:
 def is_junk(name: str) -> bool:
     """Hidden (`.ipynb_checkpoints`, `.DS_Store`, `._1.png`), or left behind by a system."""
     return name.startswith(".") or name.lower() in JUNK
+
+
+def side_named(name: str) -> str | None:
+    """Whether a folder's name, in any case, means the "images" or the "masks" of a segmentation."""
+    plain = re.sub(r"[\W_]+", "", name.lower())
+    return next((side for side, words in _SIDES.items() if re.fullmatch(words, plain)), None)
