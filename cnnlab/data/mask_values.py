@@ -80,11 +80,11 @@ def _by_number(every: list[int], names: tuple[str, ...] | None, top: Path) -> _M
     count = len(every)
     spread = 2 <= count <= MOST_LEVELS and np.abs(np.array(every) - np.linspace(0, VOID, count)).max() <= 1
     if spread and (names is None or len(names) == count):
-        levels = ", ".join(map(str, every))
-        note = f"the values of the masks, {levels}, are grey levels of the classes 0 to {count - 1}; none is void"
+        levels, ranks = ", ".join(map(str, every)), ", ".join(map(str, range(count)))
+        note = f"the grey levels {levels} in the masks are the classes {ranks}; none is void"
         return _Meaning(names or tuple(map(str, range(count))), {v: i for i, v in enumerate(every)}, (note,))
     known = [value for value in every if value != VOID]
-    if names is None and len(known) < 2:
+    if len(known) < 2:
         void = f" and {VOID}, which is void" * (VOID in every)
         raise BadInput(
             f"data.root: the masks in {top} have only {', '.join(map(str, known)) or 'no class'}{void}; "

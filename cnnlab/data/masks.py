@@ -1,4 +1,4 @@
-"""Images with masks: a file beside each image that has the number of a class for each pixel."""
+"""Images with masks: found as pairs of files, and read."""
 
 import re
 import unicodedata
