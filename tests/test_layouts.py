@@ -499,12 +499,12 @@ def test_parquet_files_that_do_not_fit_are_named_in_one_line() -> None:
 
 
 def test_images_beside_their_masks_are_no_classes() -> None:
-    for folder in ("images", "Masks"):
+    for folder in ("images", "labels"):
         for index in range(4):
             path = Path("mine", folder, f"{index}.png")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(index))
-    assert "mine has the folders images and masks, which are no classes; for a class for each pixel" in said()
+    assert "mine has the folders images and labels, which are no classes; for a class for each pixel" in said()
 
 
 # webdataset

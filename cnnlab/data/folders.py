@@ -5,13 +5,11 @@ from pathlib import Path
 
 from cnnlab.config import DataConfig
 from cnnlab.data.listing import Listing, listing
-from cnnlab.data.names import SPLITS, nfc, split_in, split_named, splits_in
+from cnnlab.data.names import SPLITS, nfc, side_named, split_in, split_named, splits_in
 from cnnlab.data.pictures import on_disk
 from cnnlab.data.tree import Tree
 from cnnlab.errors import BadInput
 
-IMAGES_AND_MASKS = {"images", "masks"}
-"""As `mask_folder` has them."""
 DEEPEST = 16
 """The greatest data.depth."""
 
@@ -78,10 +76,11 @@ def list_splits(tree: Tree, top: Path, config: DataConfig) -> Listing:
 
 def list_classes(tree: Tree, top: Path, config: DataConfig) -> Listing:
     """Folders of classes, of which the splits are drawn. Raises BadInput for images beside their masks."""
-    if {folder.name.lower() for folder in tree.look(top).folders} == IMAGES_AND_MASKS:
+    names = [folder.name for folder in tree.look(top).folders]
+    if sorted(map(str, map(side_named, names))) == ["images", "masks"]:
         raise BadInput(
-            f"data.root: {top} has the folders images and masks, which are no classes; for a class for each pixel: "
-            f"--dataset mask_folder --data-root {top}"
+            f"data.root: {top} has the folders {' and '.join(names)}, which are no classes; for a class for each "
+            f"pixel: --dataset mask_folder --data-root {top}"
         )
     classes = classes_in(tree, top, config.depth)
     _check_enough(tree, top, classes)

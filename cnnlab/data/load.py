@@ -169,7 +169,8 @@ def _voc(config: DataConfig) -> tuple[Source, str]:
 
 
 def _found(config: DataConfig, found: Found, root: Path) -> tuple[Source, str]:
-    key = fingerprint(found.files, found.layout, config.resize, config.skip_broken, config.depth, config.pattern)
+    settings = (config.resize, config.skip_broken, config.depth, config.pattern, config.colours)
+    key = fingerprint(found.files, found.layout, *settings)
     source, digest = cached(root / "cache", config.dataset, key, lambda: _resized(found.read(), config.resize))
     return replace(source, notes=(*found.notes, *source.notes)), digest
 

@@ -17,6 +17,11 @@ _MEANINGS = {
 _SHORT = {"tr": "train", "trn": "train", "va": "val", "vl": "val", "te": "test", "ts": "test", "tst": "test"}
 _FILLING = r"(set|data|dataset|images?|imgs?|pictures?|photos?|split|folder)?\d*"
 
+_SIDES = {
+    "images": r"(jpeg)?images?|imgs?|pictures?|photos?",
+    "masks": r"masks?|labels?|annotations?|annots?|gt|groundtruth|seg|segmentations?|segmentationclass",
+}
+
 JUNK = frozenset(
     (
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler", "system volume information"),
@@ -76,3 +81,9 @@ def is_junk(name: str) -> bool:
 def is_output(folder: Path) -> bool:
     """Whether cnnlab or MLflow wrote the folder: `mlruns`, or the directory of a run."""
     return folder.name in STORES or os.path.isfile(folder / JOURNAL)
+
+
+def side_named(name: str) -> str | None:
+    """Whether a folder's name, in any case, means the "images" or the "masks" of a segmentation."""
+    plain = re.sub(r"[\W_]+", "", name.lower())
+    return next((side for side, words in _SIDES.items() if re.fullmatch(words, plain)), None)
