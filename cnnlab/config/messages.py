@@ -1,7 +1,9 @@
 """What is wrong with a config, as one line: the field, the value, what is allowed, and the nearest known name."""
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from re import fullmatch
 from typing import Any
 
@@ -113,6 +115,16 @@ def closest(word: str, known: Iterable[str]) -> str | None:
         if guess in named:
             return named[guess]
     return next((named[close] for close in get_close_matches(word, named, n=1)), None)
+
+
+def nearest_path(path: Path) -> str:
+    """Returns "; did you mean X?" for a path that does not exist, if a near name does."""
+    missing = next((part for part in reversed((path, *path.parents)) if not os.path.exists(part)), path)
+    try:
+        close = get_close_matches(missing.name, os.listdir(missing.parent), n=1)
+    except OSError:
+        close = []
+    return f"; did you mean {missing.with_name(close[0]) / path.relative_to(missing)}?" if close else ""
 
 
 def _path(problem: ErrorDetails, values: Any) -> list[str]:

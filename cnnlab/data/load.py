@@ -128,11 +128,11 @@ def _check_held_out(source: Source, val: int, test: int) -> None:
     targets = source.splits["train"].targets
     counts = torch.bincount(targets).tolist() if has_classes(targets) else [len(targets)]
     few, name = min((count, name) for count, name in zip(counts, source.classes, strict=False))
-    what = f"the class {name}" if has_classes(targets) else "the training split"
-    without = [split for split in ("val", "test") if split not in source.splits]
+    what = f"class {name!r}" if has_classes(targets) else "the training split"
+    needed = [split for split in ("train", "val", "test") if split == "train" or split not in source.splits]
     raise BadInput(
-        f"data.root: {what} has {few} of the {1 + len(without)} images that it takes to hold one out for "
-        f"{' and '.join(without)} each; put in more, or give folders train, val and test"
+        f"data.root: {what} has {few} image{'' if few == 1 else 's'}; at least {len(needed)} are needed "
+        f"(1 each for {', '.join(needed[:-1])} and {needed[-1]}); add more, or give folders train, val and test"
     )
 
 
@@ -171,7 +171,8 @@ def _voc(config: DataConfig) -> tuple[Source, str]:
 
 
 def _found(config: DataConfig, found: Found, root: Path) -> tuple[Source, str]:
-    key = fingerprint(found.files, found.layout, config.resize, config.skip_broken, config.depth, config.pattern)
+    settings = (config.resize, config.skip_broken, config.depth, config.pattern, config.colours)
+    key = fingerprint(found.files, found.layout, *settings)
     source, digest = cached(root / "cache", config.dataset, key, lambda: _resized(found.read(), config.resize))
     return replace(source, notes=(*found.notes, *source.notes)), digest
 
