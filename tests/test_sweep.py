@@ -318,8 +318,8 @@ def test_a_diverged_trial_is_infeasible_and_the_sweep_goes_on_and_says_so(cli: C
 
 
 def test_the_best_at_the_end_of_its_range_is_warned_of_with_the_command_that_widens_it(cli: Cli) -> None:
-    learns = ("-s", "data.train_size=1000", "-s", "data.batch_size=16", "--lr", "1e-3")
-    words = [*(word for word in HERE if word != "--json"), *learns, "--only", "--pruner", "none"]
+    more = [word.replace("train_size=128", "train_size=1000") for word in HERE if word != "--json"]
+    words = [*more, "--batch-size", "16", "--lr", "1e-3", "--only", "--pruner", "none"]
     printed = cli("sweep", "--trials", "8", *words, "--search", "lr=1e-5:1e-3:log").stdout
     assert "upper end" in printed
     command = next(line for line in printed.splitlines() if "--extend" in line)

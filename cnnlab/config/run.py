@@ -66,7 +66,10 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _choose_by_the_dataset(cls, values: Any) -> Any:
-        """The dataset's entry says the task, and the task's entry the rest, if nobody named it."""
+        """The dataset's entry says the task, and the task's entry the rest, if nobody named it.
+
+        All names are put into small letters before.
+        """
         if not isinstance(values, dict):
             return values
         values = as_named(moved(values))
