@@ -105,7 +105,9 @@ class Training(Work[Record]):
                 self.prepare()
             assert self._prepared is not None
             configure_process(self._prepared.learner.operator_threads)
-            self._run = self._run or create_run(self.config, self.experiment_name, self.tracking_uri, self.run_dir)
+            self._run = self._run or create_run(
+                self._prepared.config, self.experiment_name, self.tracking_uri, self.run_dir
+            )
             with closing(record_run(self._prepared, self._run)) as records:
                 for record in records:
                     if isinstance(record, RunStarted):

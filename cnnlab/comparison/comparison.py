@@ -176,13 +176,14 @@ class Comparison(Work["SweepState"]):
 
     def _contest(self, number: int) -> "Contest":
         from cnnlab.comparison.contests import make_contest
+        from cnnlab.run import prepare
 
         question = self.questions[number]
         alone = self.study is None or len(self.questions) == 1
         return make_contest(
-            question.config,
+            prepare(question.config).config,
             question.differs,
-            question.arms,
+            [replace(arm, config=prepare(arm.config).config) for arm in question.arms],
             trials=self.trials,
             seeds=self.seeds,
             sampler=self.sampler,

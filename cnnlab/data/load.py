@@ -138,10 +138,10 @@ def _check_sizes(config: DataConfig, train: int) -> None:
     if config.train_size is not None and config.train_size > train:
         raise BadInput(f"data.train_size: {config.train_size} is not allowed; the training split has {train} images")
     train = config.train_size or train
-    if config.batch_size != "full" and config.batch_size > train:
+    if isinstance(config.batch_size, int) and config.batch_size > train:
         raise BadInput(
             f"data.batch_size: {config.batch_size} is not allowed; it must be from 1 to {train}, "
-            "the size of the training split, or full"
+            "the size of the training split, or full or auto"
         )
 
 

@@ -59,6 +59,7 @@ class Learner:
         self.dataset = dataset
         self.device = resolve_device(config.place.device)
         self.generator = default_generator(self.device)
+        self.batch_size = config.data.images_per_step(len(dataset.train))
         self.task = make_task(config, dataset.classes, dataset.image_shape)
         self.network = self._make_network()
         self.model = self.network.model
@@ -98,12 +99,8 @@ class Learner:
     def _count_parts(self) -> int:
         if not self.task.additive:
             return 1
-        size, side = self._batch_size(), self.dataset.image_shape[1:]
+        size, side = self.batch_size, self.dataset.image_shape[1:]
         return count_parts(self.config, self.device, size, side, usable_threads(self.config.place.threads))
-
-    def _batch_size(self) -> int:
-        size, images = self.config.data.batch_size, len(self.dataset.train)
-        return images if size == "full" else min(size, images)
 
     def _make_gradients(self) -> Gradients:
         if self.parts.count > 1:
@@ -120,7 +117,7 @@ class Learner:
         data, place, train = self.config.data, self.config.place, self.dataset.train
         return Batches(
             train,
-            min(self._batch_size() * self.config.training.accumulate, len(train)),
+            min(self.batch_size * self.config.training.accumulate, len(train)),
             self.config.training.seed,
             data.augment,
             device=self.device,
@@ -131,7 +128,7 @@ class Learner:
 
     def _check_single_samples(self) -> None:
         """Raises BadInput if batches of one sample are asked of a network that takes statistics over a batch."""
-        if self._batch_size() > 1 or not has_batch_norm(self.model):
+        if self.batch_size > 1 or not has_batch_norm(self.model):
             return
         try:
             copy.deepcopy(self.model).train()(self.dataset.train.inputs[:1].to(self.device))
