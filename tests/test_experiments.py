@@ -39,10 +39,10 @@ def test_each_trains_in_its_smallest_form(path: Path) -> None:
     if path.stem in ("fashion_mnist", "sweep", "compare") and not DEBIAN["fashion_mnist"].exists():
         pytest.skip("needs Debian's package: apt-get install dataset-fashion-mnist")
     for index in range(80):  # own_images.yaml looks for a folder of this name
-        for name in ("cats", "dogs"):
+        for green, name in enumerate(("cats", "dogs")):
             picture = Path("pictures", name, f"{index}.png")
             picture.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (20, 20), (index, 0, 0)).save(picture)
+            Image.new("RGB", (20, 20), (index, green, 0)).save(picture)
     config, _ = read_config(path, SMALLEST)
     dataset = load(config.data, 0)
     *_, last = fit(config, dataset, Learner(config, dataset))

@@ -171,6 +171,10 @@ BAD_TABLES: dict[str, tuple[Callable[[list[tuple[str, str]]], None], str]] = {
         ),
         "mine/images/0001.png in test is of the class c, which no training image is",
     ),
+    "a row per box": (
+        lambda rows: write(Path("mine/labels.csv"), *rows, *(("0001", c) for c in "ab"), ("0002", "a")),
+        "labels.csv has 2 images in several rows: 0001.png (b, a, b); 0002.png (a, a); keep one row per image",
+    ),
     "not text": (lambda rows: Path("mine/labels.csv").write_bytes(b"\xff\xfe\x00"), "mine/labels.csv cannot be read"),
 }
 
@@ -302,7 +306,7 @@ def test_arrays_that_do_not_fit_are_named_in_one_line(case: str) -> None:
     assert "all.npz" in line
 
 
-@pytest.mark.parametrize("what", ["a web page", "truncated", "pickled", "other names"])
+@pytest.mark.parametrize("what", ["a web page", "truncated", "damaged", "pickled", "other names"])
 def test_npz_files_that_are_none(what: str) -> None:
     Path("mine").mkdir()
     path = Path("mine/all.npz")
@@ -313,9 +317,19 @@ def test_npz_files_that_are_none(what: str) -> None:
     elif what == "other names":
         np.savez(path, a=np.zeros(3), b=np.zeros(3))
     else:
-        np.savez(path, **arrays("train"))  # type: ignore[arg-type]
-        path.write_bytes(path.read_bytes()[:300])
-    assert f"{path} {'has the arrays a, b' if what == 'other names' else 'cannot be read as an .npz file'}" in said()
+        np.savez_compressed(path, **arrays("train"))  # type: ignore[arg-type]
+        whole = path.read_bytes()
+        path.write_bytes(whole[:300] if what == "truncated" else whole[:200] + b"x" * 100 + whole[300:])
+    reasons = {
+        "a web page": "(a web page)",
+        "truncated": "(it is damaged or not whole: ",
+        "damaged": "(it is damaged or not whole: ",
+        "pickled": "(it has Python objects, as of images of several sizes; save arrays of numbers or words)",
+    }
+    assert (
+        f"{path} " + ("has the arrays a, b" if what == "other names" else "cannot be read as an .npz file ") in said()
+    )
+    assert reasons.get(what, "") in said()
 
 
 def test_of_several_sets_one_is_chosen_by_data_pattern() -> None:
@@ -375,9 +389,7 @@ def png(value: int) -> bytes:
     return file.getvalue()
 
 
-def write_parquet(
-    path: Path, labels: list[Any], names: tuple[str, ...] = (), struct: bool = True, **columns: Any
-) -> None:
+def write_parquet(path: Path, labels: Any, names: tuple[str, ...] = (), struct: bool = True, **columns: Any) -> None:
     """As `datasets` writes it: images {bytes, path}, labels int64, what they are in the schema's metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -424,6 +436,21 @@ def test_parquet_of_plain_bytes_with_words_for_classes_and_an_unlabelled_test() 
     assert dataset.held_out == ("val", "test")
 
 
+@pytest.mark.parametrize("kind", ["bool", "string", "int16"])
+def test_parquet_with_true_and_false_or_a_dictionary_for_classes(kind: str) -> None:
+    import pyarrow as pa
+
+    values = {"bool": [True, False], "string": ["no", "yes"], "int16": [3, 5]}[kind]
+    labels = pa.array(values * 6, kind)
+    write_parquet(Path("mine/all.parquet"), labels if kind == "bool" else labels.dictionary_encode())
+    dataset = load_folder(resize=8)
+    assert dataset.classes == tuple(map(str, sorted(values)))
+    for split in (dataset.train, dataset.val, dataset.test):  # the red of image i is 40 * i % 250, and 6 of them repeat
+        odd = torch.tensor([40 * i % 250 for i in range(1, 12, 2)])
+        second = torch.isin(split.inputs[:, 0, 0, 0], odd.byte())
+        assert torch.equal(split.targets, (second ^ (kind == "bool")).long())
+
+
 def test_parquet_files_that_do_not_fit_are_named_in_one_line() -> None:
     write_parquet(Path("mine/test-0.parquet"), [0, 1] * 6)
     assert "mine has Parquet files for test, but none for train" in said()
@@ -432,8 +459,9 @@ def test_parquet_files_that_do_not_fit_are_named_in_one_line() -> None:
     write_parquet(Path("mine/train-0.parquet"), [0, None] * 6)
     assert "mine/train-0.parquet has 6 rows without a label" in said()
     write_parquet(Path("yours/train.parquet"), [0.5, 0.7] * 6, text=["a", "b"] * 6, more=["a", "b"] * 6)
-    assert "yours/train.parquet has the columns image, label, text, more; needed are one of images' bytes" in said(
-        "yours"
+    assert (
+        "yours/train.parquet has the columns image (struct<bytes: binary, path: string>), label (double), text ("
+        in said("yours")
     )
 
 
@@ -488,6 +516,50 @@ def test_tars_that_do_not_fit_are_named_in_one_line() -> None:
     assert "mine/train.tar cannot be read as a tar archive" in said()
     Path("mine/train.tar").write_bytes(b"<!doctype html>")
     assert "mine/train.tar cannot be read as a tar archive (a web page)" in said()
+
+
+def write_samples(files: dict[str, bytes]) -> None:
+    """Twelve samples of these endings; the first half is of class 0."""
+    Path("mine").mkdir(exist_ok=True)
+    with tarfile.open("mine/train.tar", "w") as archive:
+        for index in range(12):
+            for ending, data in files.items():
+                data = data.replace(b"CLASS", str(index // 6).encode()) or png(20 * index)
+                member = tarfile.TarInfo(f"{index:03}.{ending}")
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_a_samples_files_cls_is_the_class_and_the_image_has_no_second_suffix(order: int) -> None:
+    files = {"png": b"", "cls": b"CLASS", "txt": b"a caption", "seg.png": png(255), "json": b'{"label": "x"}'}
+    write_samples(dict(list(files.items())[::order]))
+    dataset = load_folder(resize=8)
+    assert dataset.classes == ("0", "1")
+    for split in (dataset.train, dataset.val, dataset.test):
+        assert torch.equal(split.targets, (split.inputs[:, 0, 0, 0] >= 120).long())
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            {"png": b"", "txt": b"a caption", "json": b'{"label": CLASS}'},
+            "mine/train.tar has several classes of one sample, 000.txt and 000.json; put the class into 000.cls",
+        ),
+        (
+            {"png": b"", "jpg": b"", "cls": b"CLASS"},
+            "mine/train.tar has several images of one sample, 000.png and 000.jpg; leave one of them without a second",
+        ),
+        (
+            {"in.png": b"", "seg.png": b"", "cls": b"CLASS"},
+            "mine/train.tar has several images of one sample, 000.in.png and 000.seg.png; leave one of them without a",
+        ),
+    ],
+)
+def test_samples_whose_image_or_class_is_not_known_are_refused(files: dict[str, bytes], expected: str) -> None:
+    write_samples(files)
+    assert expected in said()
 
 
 # what is none of them

@@ -64,6 +64,9 @@ class DataConfig(Section):
         (), description="random changes of each training image"
     )
     skip_broken: bool = Field(False, description="image files: skip and count those that are no images")
+    allow_conflicting_labels: bool = Field(
+        False, description="one's own images: train on images that are there under several labels"
+    )
     depth: Annotated[int, Field(ge=1, le=16)] = Field(
         1, description="folder: how many folders down the folders are that each hold a class"
     )

@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
+from cnnlab.data.kinds import BEGINNING, is_text, kind_of
 from cnnlab.errors import BadInput
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ LARGE = 2**26
 """Pixels from which images are decoded one at a time, to spare memory."""
 RANGES = (1, 255, 1023, 4095, 16383, 65535)
 """The greatest values of floats in 0 .. 1 and of 8, 10, 12, 14 and 16 bits."""
+NAMED = 10
+"""Files that cannot be read are named up to this number."""
 OPAQUE = 128
 """Pixels with at least this alpha are what is seen of a drawing."""
 
@@ -54,11 +57,13 @@ class Picture:
     name: str
     """For people."""
     open: Callable[[], BinaryIO]
+    called_image: bool = True
+    """Whether its name says that it is an image; if not, it may be a text that lies beside them."""
 
 
 def on_disk(path: Path) -> Picture:
     """The picture that the file at `path` should be."""
-    return Picture(str(path), partial(_open, path))
+    return Picture(str(path), partial(_open, path), path.suffix.lower() in SUFFIXES)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -74,17 +79,19 @@ class Decoded:
     images: Images
     good: np.ndarray[Any, np.dtype[np.bool_]]
     notes: tuple[str, ...]
+    skipped: int
+    """How many of the others should be images."""
 
 
 def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Decoded:
     """Shorter side scaled, centre kept, turned as its EXIF says, in RGB.
 
     Raises:
-        BadInput: naming a file that is no image (unless skip_broken), or whose values cannot be shown.
+        BadInput: naming the files that are no images (unless skip_broken), or one whose values cannot be shown.
     """
     images = np.zeros((len(pictures), 3, side, side), np.uint8)
     uses: dict[int, Use] = {}
-    broken: dict[int, str] = {}
+    broken: dict[int, str | None] = {}
 
     def decode(index: int, how: "Rendering | None" = None) -> None:
         try:
@@ -92,13 +99,7 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
         except MemoryError:
             raise
         except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-            why = " ".join(str(error).split()) or type(error).__name__
-            if not skip_broken:
-                raise BadInput(
-                    f"data.root: {pictures[index].name} is not an image that can be read ({why}); "
-                    "remove it, or skip such files with --set data.skip_broken=true"
-                ) from None
-            broken[index] = why
+            broken[index] = _why(pictures[index], error)
             return
         if isinstance(found, Use):
             uses[index] = found
@@ -113,7 +114,19 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
         _all(pool.map(partial(decode, how=how), sorted(uses)))
     good = np.ones(len(pictures), bool)
     good[list(broken)] = False
-    return Decoded(images, good, (*how.notes, *_skipped(pictures, broken)))
+    texts = [pictures[index].name for index in sorted(broken) if broken[index] is None]
+    faults = {index: why for index, why in sorted(broken.items()) if why is not None}
+    if faults and not skip_broken:
+        raise BadInput(
+            f"data.root: {_not_read(pictures, faults, 'an image')}; "
+            f"remove {'them' if len(faults) > 1 else 'it'}, or skip such files with --set data.skip_broken=true"
+        )
+    notes = list(how.notes)
+    if faults:
+        notes.append(f"skipped: {_not_read(pictures, faults, 'an image')}")
+    if texts:
+        notes.append(f"passed over, text files ({len(texts):,}): {_first(texts)}")
+    return Decoded(images, good, tuple(notes), len(faults))
 
 
 class Masks(NamedTuple):
@@ -131,8 +144,9 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
     Each pixel is that of the nearest in the file, since a mean of two classes is none of them.
 
     Raises:
-        BadInput: naming a file that is no image, or one in colours.
+        BadInput: naming the files that are no images, or are in colours.
     """
+    broken: dict[int, str] = {}
     masks = Masks(np.zeros((len(pictures), side, side), np.uint8), np.zeros((len(pictures), 256), bool))
 
     def decode(index: int) -> None:
@@ -141,11 +155,12 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
         except MemoryError:
             raise
         except Exception as error:
-            why = " ".join(str(error).split()) or type(error).__name__
-            raise BadInput(f"data.root: {pictures[index].name} is not a mask that can be read ({why})") from None
+            broken[index] = _why(pictures[index], error) or "a text file"
 
     with _any_size(), ThreadPoolExecutor(os.cpu_count()) as pool:
         _all(pool.map(decode, range(len(pictures))))
+    if broken:
+        raise BadInput(f"data.root: {_not_read(pictures, broken, 'a mask')}")
     return masks
 
 
@@ -216,7 +231,7 @@ def rendering(uses: Iterable[Use]) -> Rendering:
     return Rendering(scales.get("whole", (0, 65535)), scales.get("real", (0, 1)), ground, tuple(notes))
 
 
-def _count(some: Sequence[object], what: str) -> str:
+def _count(some: Collection[object], what: str) -> str:
     return f"{len(some):,} {what}{'s' if len(some) > 1 else ''}"
 
 
@@ -252,12 +267,29 @@ def _check_wide(pictures: Sequence[Picture], uses: dict[int, Use]) -> None:
         )
 
 
-def _skipped(pictures: Sequence[Picture], broken: dict[int, str]) -> tuple[str, ...]:
-    if not broken:
-        return ()
-    first = min(broken)
-    many = _count(list(broken), "file")
-    return (f"{many} skipped that cannot be read, {pictures[first].name} ({broken[first]}) first",)
+def _why(picture: Picture, error: Exception) -> str | None:
+    """What is wrong with a file that raised this; None if it is a text that is not called an image."""
+    from PIL import UnidentifiedImageError
+
+    if not isinstance(error, UnidentifiedImageError):
+        return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    with picture.open() as file:
+        beginning = file.read(BEGINNING)
+    if is_text(beginning) and not picture.called_image:
+        return None
+    return kind_of(beginning) or "its format is not known"
+
+
+def _not_read(pictures: Sequence[Picture], faults: Mapping[int, str], what: str) -> str:
+    """That these files are not what they should be: the first of them with the reasons, and their number."""
+    first, *others = sorted(faults)
+    line = f"{pictures[first].name} is not {what} that can be read ({faults[first]})"
+    more = [f"{pictures[index].name} ({faults[index]})" for index in others]
+    return f"{line}, nor are {_first(more, NAMED - 1)}: {len(faults):,} files" if more else line
+
+
+def _first(names: Sequence[str], most: int = NAMED) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _all(results: Iterator[None]) -> None:
