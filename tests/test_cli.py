@@ -96,6 +96,41 @@ def test_a_folder_of_images_is_an_experiment(command: str, cli: Cli) -> None:
         assert "dataset: folder\n  root: pictures\n  batch_size: 16\n" in done.stdout
 
 
+def thirty_pictures() -> None:
+    for index in range(30):
+        picture = Path("pictures", ("dark", "light")[index % 2], f"{index}.png")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 200 * (index % 2) + index).save(picture)
+
+
+def test_a_batch_size_that_nobody_typed_fits_the_data_and_is_recorded(cli: Cli) -> None:
+    thirty_pictures()
+    quick = ("pictures", "-s", "data.resize=8", "--epochs", "1", "--tracking-uri", "none")
+    planned = cli("train", "pictures", "--dry-run")
+    assert "batch_size: auto\n" in planned.stdout
+    Path("planned.yaml").write_text(planned.stdout)
+    done = cli("train", "planned.yaml", *quick[1:], "--json")
+    assert done.exit_code == 0, done.stderr
+    run = find_run("last")
+    assert run.created.config["data"]["batch_size"] == 22
+    assert "batch_size: 22\n" in run.config_file.read_text()
+    assert result_of(done)["steps"] == 1
+    typed = cli("train", *quick, "--batch-size", "64")
+    assert typed.exit_code == 2
+    assert "data.batch_size: 64 is not allowed; it must be from 1 to 22" in typed.stderr
+
+
+def test_a_sweep_and_a_comparison_of_a_few_pictures_have_batches_that_fit(cli: Cli) -> None:
+    thirty_pictures()
+    quick = ("pictures", "-s", "data.resize=8", "--epochs", "1", "--tracking-uri", "none")
+    done = cli("sweep", *quick, "--trials", "2", "--confirm", "0", "--workers", "1", "--json")
+    assert done.exit_code == 0, done.stderr
+    trial = find_run(str(result_of(done)["best"]["run_id"]))  # type: ignore[index]
+    assert trial.created.config["data"]["batch_size"] == 22
+    planned = cli("compare", *quick, "--dry-run")
+    assert (planned.exit_code, planned.stderr) == (0, "")
+
+
 # training
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from files import load_folder, noise, write_idx
+from files import caches, load_folder, noise, write_idx
 from PIL import Image
 
 from cnnlab.data import Dataset
@@ -320,16 +321,14 @@ def test_npz_files_that_are_none(what: str) -> None:
         np.savez_compressed(path, **arrays("train"))  # type: ignore[arg-type]
         whole = path.read_bytes()
         path.write_bytes(whole[:300] if what == "truncated" else whole[:200] + b"x" * 100 + whole[300:])
-    reasons = {
-        "a web page": "(a web page)",
-        "truncated": "(it is damaged or not whole: ",
-        "damaged": "(it is damaged or not whole: ",
-        "pickled": "(it has Python objects, as of images of several sizes; save arrays of numbers or words)",
+    expected = {
+        "a web page": "cannot be read as an .npz file (a web page)",
+        "truncated": "cannot be read as an .npz file (it is damaged or not whole: ",
+        "damaged": "cannot be read as an .npz file (it is damaged or not whole: ",
+        "pickled": "cannot be read as an .npz file (it has Python objects, as of images of several sizes; save",
+        "other names": "has the arrays a, b",
     }
-    assert (
-        f"{path} " + ("has the arrays a, b" if what == "other names" else "cannot be read as an .npz file ") in said()
-    )
-    assert reasons.get(what, "") in said()
+    assert f"{path} {expected[what]}" in said()
 
 
 def test_of_several_sets_one_is_chosen_by_data_pattern() -> None:
@@ -459,10 +458,7 @@ def test_parquet_files_that_do_not_fit_are_named_in_one_line() -> None:
     write_parquet(Path("mine/train-0.parquet"), [0, None] * 6)
     assert "mine/train-0.parquet has 6 rows without a label" in said()
     write_parquet(Path("yours/train.parquet"), [0.5, 0.7] * 6, text=["a", "b"] * 6, more=["a", "b"] * 6)
-    assert (
-        "yours/train.parquet has the columns image (struct<bytes: binary, path: string>), label (double), text ("
-        in said("yours")
-    )
+    assert "train.parquet has the columns image (struct<bytes: binary, path: string>), label (double)," in said("yours")
 
 
 def test_images_beside_their_masks_are_no_classes() -> None:
@@ -560,6 +556,60 @@ def test_of_a_samples_files_cls_is_the_class_and_the_image_has_no_second_suffix(
 def test_samples_whose_image_or_class_is_not_known_are_refused(files: dict[str, bytes], expected: str) -> None:
     write_samples(files)
     assert expected in said()
+
+
+# what the cache of each depends on
+
+
+def write_arrays(archive: bool) -> None:
+    Path("mine").mkdir()
+    if archive:
+        np.savez("mine/all.npz", **arrays("train"))  # type: ignore[arg-type]
+    else:
+        for name, array in arrays("train").items():
+            np.save(f"mine/{name}.npy", array)
+
+
+def write_masks() -> None:
+    for index in range(4):
+        for folder, mode, value in (("images", "RGB", index), ("masks", "L", 1)):
+            path = Path("mine", folder, f"{index}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.new(mode, (8, 8), value)
+            image.putpixel((0, 0), 0)
+            image.save(path)
+    Path("mine/classes.txt").write_text("one\ntwo\n")
+
+
+FILES: dict[str, Callable[[], object]] = {
+    "npz": lambda: write_arrays(archive=True),
+    "npy": lambda: write_arrays(archive=False),
+    "idx": lambda: [
+        write_idx(Path("mine", f"train-{name}"), array)
+        for name, array in (
+            ("images-idx3-ubyte", RANDOM.integers(0, 9, (12, 8, 8))),
+            ("labels-idx1-ubyte", np.arange(12) % 2),
+        )
+    ],
+    "parquet": lambda: [write_parquet(Path("mine", f"train-{part}.parquet"), [0, 1] * 6) for part in "01"],
+    "webdataset": lambda: (write_tar(Path("mine/train.tar")), write(Path("mine/classnames.txt"), ("x",), ("y",))),
+    "table": lambda: write(Path("mine/labels.csv"), *flat(Path("mine"))),
+    "masks": write_masks,
+}
+
+
+@pytest.mark.parametrize("layout", FILES)
+def test_a_cache_is_made_anew_if_any_file_of_a_layout_was_written_again(layout: str) -> None:
+    FILES[layout]()
+    settings = {"dataset": "mask_folder"} if layout == "masks" else {}
+    load_folder(**settings)
+    files = [path for path in Path("mine").rglob("*") if path.is_file()]
+    for count, path in enumerate(files, 2):
+        before = path.stat()
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        load_folder(**settings)
+        assert len(caches()) == count, path
 
 
 # what is none of them
