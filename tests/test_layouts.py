@@ -584,13 +584,10 @@ def write_masks() -> None:
 FILES: dict[str, Callable[[], object]] = {
     "npz": lambda: write_arrays(archive=True),
     "npy": lambda: write_arrays(archive=False),
-    "idx": lambda: [
-        write_idx(Path("mine", f"train-{name}"), array)
-        for name, array in (
-            ("images-idx3-ubyte", RANDOM.integers(0, 9, (12, 8, 8))),
-            ("labels-idx1-ubyte", np.arange(12) % 2),
-        )
-    ],
+    "idx": lambda: (
+        write_idx(Path("mine/train-images-idx3-ubyte"), RANDOM.integers(0, 9, (12, 8, 8))),
+        write_idx(Path("mine/train-labels-idx1-ubyte"), np.arange(12) % 2),
+    ),
     "parquet": lambda: [write_parquet(Path("mine", f"train-{part}.parquet"), [0, 1] * 6) for part in "01"],
     "webdataset": lambda: (write_tar(Path("mine/train.tar")), write(Path("mine/classnames.txt"), ("x",), ("y",))),
     "table": lambda: write(Path("mine/labels.csv"), *flat(Path("mine"))),
