@@ -13,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 CNNLAB = [sys.executable, "-m", "cnnlab"]
 EPOCHS = 16
@@ -22,9 +24,11 @@ EPOCHS = 16
 FASHION = ["--dataset", "fashion_mnist", "--schedule", "constant", "--epochs", str(EPOCHS), "--json", "-q"]
 BESIDE: dict[str, dict[str, object]] = {
     "digits": {"data.dataset": "digits"},
-    "fashion": {"data.dataset": "fashion_mnist", "data.train_size": 12_000, "training.epochs": 1},
+    "fashion": {"data.dataset": "fashion_mnist", "training.epochs": 2},
 }
 """What is trained beside busy neighbours, in fp32."""
+AGAINST: list[str] = []
+"""A checkout of another version of cnnlab that is trained in turn with this one."""
 FLOAT_BYTES = 70_000 * 28 * 28 * 4
 """Fashion-MNIST as float32."""
 
@@ -33,7 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS))
+    parser.add_argument("--against", metavar="FOLDER", help="neighbours: a checkout of another version of cnnlab")
     arguments = parser.parse_args()
+    AGAINST.extend([str(Path(arguments.against).absolute())] if arguments.against else [])
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # for all alike: imports are compiled once, not each time
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -115,10 +121,9 @@ spin_briefly()
 from cnnlab.config import read_config
 from cnnlab.records import RunEnded
 from cnnlab.run import prepare
-from cnnlab.training import configure_process, fit
+from cnnlab.training import fit
 settings = {{"data.dataset": "fashion_mnist", "schedule.name": "constant", "training.epochs": {EPOCHS}}}
 prepared = prepare(read_config(None, settings)[0])
-configure_process(prepared.learner.operator_threads)
 for record in fit(prepared.config, prepared.dataset, prepared.learner):
     if isinstance(record, RunEnded): print(record.fit_seconds)
 """
@@ -161,35 +166,80 @@ for record in record_run(prepared, create_run(config, "benchmark", "none", Path(
 
 
 def _neighbours(repeats: int) -> None:
-    """Seconds of fit alone, and beside as many processes that are always busy as there are cores."""
-    cores = len(os.sched_getaffinity(0))
+    """Images a second alone, beside a process that is busy half of the time, and beside one busy process a core."""
     for name, settings in BESIDE.items():
-        _fit(settings)  # the data are decoded
-        quiet = _beside(0, repeats, settings)
-        busy = _beside(cores, repeats, settings)
-        for index, who in enumerate(("cnnlab", "plain PyTorch")):
-            _say(f"{who} on {name}, alone", quiet[index], "s")
-            _say(f"{who} on {name}, {cores} busy neighbours", busy[index], "s")
-            ratio = statistics.median(busy[index]) / statistics.median(quiet[index])
-            print(f"    ratio {ratio:.2f}" + (" (to reach: at most 3)" if who == "cnnlab" else ""))
-        print()
+        _beside_others(name, settings, repeats)
 
 
-def _beside(neighbours: int, repeats: int, settings: dict[str, object]) -> list[list[float]]:
-    """cnnlab's seconds and a plain loop's, while so many processes are busy."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(neighbours)]
+def _beside_others(name: str, settings: dict[str, object], repeats: int) -> None:
+    train_images = _trained_images(settings)
+    ours: dict[str, Callable[[], float]] = {
+        "cnnlab": lambda: _speed(settings),
+        "cnnlab, nothing delivered": lambda: _speed(settings, "--tracking-uri", "none"),
+    }
+    others: dict[str, Callable[[], float]] = {"plain PyTorch": lambda: train_images / _plain_fit(settings)}
+    if AGAINST:
+        others["the other cnnlab"] = lambda: _speed(settings, checkout=AGAINST[0])
+    cores = len(os.sched_getaffinity(0))
+    half_busy, busy = "beside one half-busy process", f"beside {cores} busy processes"
+    loads = {"alone": [], half_busy: [0.5], busy: [1.0] * cores}
+    found: dict[tuple[str, str], list[float]] = {}
+    for repeat in range(repeats):
+        for load, shares in loads.items():
+            # beside busy processes the others may take minutes: their threads spin through each other's turns
+            contestants = ours if load == busy else ours | others
+            with _busy(shares):
+                for who in contestants if repeat % 2 == 0 else reversed(contestants):
+                    found.setdefault((load, who), []).append(contestants[who]())
+    for load in loads:
+        for who in ours | others:
+            if speeds := found.get((load, who)):
+                _say(f"{name}, {load}: {who}", speeds, "images/s")
+            if speeds and who != "cnnlab":
+                _say("    cnnlab is", [a / b for a, b in zip(found[load, "cnnlab"], speeds, strict=True)], "x")
+    slowest = min(found[busy, "cnnlab"]) / statistics.median(found["alone", "cnnlab"])
+    print(f"    the slowest run {busy}: {slowest:.2f} x the median alone (to reach: 0.25)\n", flush=True)
+
+
+@contextmanager
+def _busy(shares: Sequence[float]) -> Iterator[None]:
+    """Within it one process a share is busy for that share of each 0.1 s."""
+    code = """
+import sys, time
+share = float(sys.argv[1])
+while True:
+    start = time.perf_counter()
+    while time.perf_counter() - start < 0.1 * share: pass
+    if share < 1: time.sleep(0.1 * (1 - share))
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(share)]) for share in shares]
     try:
-        return _in_turn(repeats, lambda: _fit(settings), lambda: _plain_fit(settings))
+        yield
     finally:
         for process in processes:
             process.kill()
             process.wait()
 
 
-def _fit(settings: dict[str, object]) -> float:
+def _trained_images(settings: dict[str, object]) -> int:
+    """By a run, which decodes the data too."""
+    result = _train(settings, "--tracking-uri", "none")
+    return round(result["images_per_second"] * result["fit_seconds"])
+
+
+def _speed(settings: dict[str, object], *more: str, checkout: str | None = None) -> float:
+    return float(_train(settings, *more, checkout=checkout)["images_per_second"])
+
+
+def _train(settings: dict[str, object], *more: str, checkout: str | None = None) -> dict[str, Any]:
+    """Train in fp32, recorded in MLflow; returns what --json prints.
+
+    Args:
+        checkout: a folder with another version of cnnlab.
+    """
     assigned = [word for path, value in settings.items() for word in ("-s", f"{path}={value}")]
-    command = [*CNNLAB, "train", *assigned, "--precision", "fp32", "--json", "-q", "--tracking-uri", "none"]
-    return float(_json(command)["fit_seconds"])
+    command = [*CNNLAB, "train", *assigned, "--precision", "fp32", "--json", "-q", *more]
+    return _json(command, {**os.environ, "PYTHONPATH": checkout} if checkout else None)
 
 
 def _plain_fit(settings: dict[str, object]) -> float:
@@ -232,8 +282,8 @@ def _seconds(command: Sequence[str]) -> float:
     return time.perf_counter() - start
 
 
-def _json(command: Sequence[str]) -> dict[str, str]:
-    return dict(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
+def _json(command: Sequence[str], env: dict[str, str] | None = None) -> dict[str, Any]:
+    return dict(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env=env).stdout))
 
 
 def _peak(command: Sequence[str]) -> int:
@@ -246,7 +296,7 @@ def _peak(command: Sequence[str]) -> int:
 
 def _say(what: str, values: Sequence[float], unit: str) -> None:
     lowest, middle, highest = min(values), statistics.median(values), max(values)
-    print(f"{what:40} {middle:7.2f} {unit}   ({lowest:.2f} to {highest:.2f}, {len(values)} times)", flush=True)
+    print(f"{what:60} {middle:7.2f} {unit}   ({lowest:.2f} to {highest:.2f}, {len(values)} times)", flush=True)
 
 
 PARTS = {

@@ -44,7 +44,13 @@ def _allowed(field: dict[str, Any]) -> str:
         item = field["items"] if "items" in field else field["prefixItems"][0]
         length = f"{len(field['prefixItems'])} of: " if "prefixItems" in field else "list of: "
         return length + _allowed(item)
-    words = {"integer": "whole number", "number": "number", "boolean": "`true`, `false`", "string": "text"}
+    words = {
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "`true`, `false`",
+        "string": "text",
+        "object": "mapping of names to text",
+    }
     bounds = [f"{sign} {field[key]:g}" for key, sign in BOUNDS.items() if key in field and field[key] < 2**31]
     return " ".join([words.get(field["type"], "`null`"), " and ".join(bounds)]).strip()
 

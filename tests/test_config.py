@@ -187,6 +187,9 @@ def test_a_wrong_file_is_one_line_that_names_it(text: str, said: str) -> None:
 def test_a_missing_file_and_one_that_is_no_text() -> None:
     with pytest.raises(BadInput, match="there is no such file"):
         read_config(Path("nowhere.yaml"), {})
+    Path("pictures").mkdir()
+    with pytest.raises(BadInput, match=r"picturs: there is no such file or folder; did you mean pictures[?]$"):
+        read_config(Path("picturs/"), {})
     Path("binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInput, match="cannot be read as text"):
         read_config(Path("binary.yaml"), {})

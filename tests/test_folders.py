@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,11 @@ FOLDERS = {
         {"root": "mine"},
         "mine/val has no class blue, which mine/train has",
     ),
+    "a near name": (
+        lambda: pictures(Path("pictures/mine")),
+        {"root": "pictrues/mine"},
+        "; did you mean pictures/mine?",
+    ),
     "an empty name": (lambda: None, {"root": ""}, "data.root: the dataset folder needs --data-root"),
     "a long name": (lambda: None, {"root": "x" * 300}, "cannot be opened (File name too long)"),
     "nobody's home": (lambda: None, {"root": "~nobodyx/y"}, "data.root: the home directory in ~nobodyx/y is not known"),
@@ -104,12 +110,12 @@ FOLDERS = {
     "classes too small to hold anything out": (
         lambda: pictures(Path("mine"), 2),
         {"root": "mine"},
-        "data.root: the class blue has 2 of the 3 images that it takes to hold one out for val and test each",
+        "data.root: class 'blue' has 2 images; at least 3 are needed (1 each for train, val and test); add more",
     ),
     "classes too small for a test": (
         lambda: (pictures(Path("mine/train"), 1), pictures(Path("mine/val"), 1)),
         {"root": "mine"},
-        "data.root: the class blue has 1 of the 2 images that it takes to hold one out for test each",
+        "data.root: class 'blue' has 1 image; at least 2 are needed (1 each for train and test); add more",
     ),
     "nothing but broken files in a class": (
         lambda: (pictures(Path("mine")), Path("mine/z").mkdir(), Path("mine/z/1.png").write_bytes(b"no")),
@@ -152,7 +158,8 @@ def test_all_files_that_cannot_be_read_are_named_and_texts_are_not_counted() -> 
         Path(f"mine/red/x{index}.bin").write_bytes(b"\0\1\2")
     named = (
         "mine/red/00.jpg is not an image that can be read (a text file), nor are mine/red/01.png (empty), "
-        + "".join(f"mine/red/x{index}.bin (its format is not known), " for index in range(8))
+        "mine/red/x0.bin (its format is not known), "
+        + "".join(f"mine/red/x{index}.bin, " for index in range(1, 8))
         + "...: 12 files"
     )
     with pytest.raises(BadInput) as caught:
@@ -239,40 +246,64 @@ def test_names_of_splits_in_any_case_and_spelling(name: str, split: str | None) 
 
 
 @pytest.mark.parametrize(
-    "names",
+    "named",
     [
-        ("Train", "Test"),
-        ("TRAIN", "TEST"),
-        ("training", "validation"),
-        ("train", "valid"),
-        ("training", "testing"),
-        ("train", "valid", "test"),
-        ("Training_Set", "dev", "Test-Set"),
-        ("training_set/training_set", "test_set/test_set"),
+        {"train": "Train", "test": "Test"},
+        {"train": "TRAIN", "test": "TEST"},
+        {"train": "training", "val": "validation"},
+        {"train": "train", "val": "valid"},
+        {"train": "Training", "test": "Test"},
+        {"train": "train", "val": "valid", "test": "test"},
+        {"train": "Training_Set", "val": "dev", "test": "Test-Set"},
+        {"train": "training_set/training_set", "test": "test_set/test_set"},
+        {"train": "seg_train/seg_train", "test": "seg_test/seg_test"},
+        {"train": "1_train", "val": "2_val", "test": "3_test"},
+        {"train": "tr", "val": "va", "test": "te"},
+        {"train": "train_images", "test": "test_images"},
+        {"train": "pets-train", "val": "pets-val", "test": "pets-test"},
+        {"train": "petsTrain", "test": "petsTest"},
+        {"train": "trainval", "test": "test"},
+        {"train": "train_ours", "test": "test_theirs"},
     ],
-    ids="-".join,
+    ids=lambda named: "-".join(named.values()),
 )
-def test_split_folders_are_recognised_and_which_is_which_is_said(names: tuple[str, ...]) -> None:
-    sizes = dict(zip(names, (10, 4, 3), strict=False))
-    for seed, (name, size) in enumerate(sizes.items()):
-        noise(Path("mine", name), ("cat", "dog"), size, seed)
+@pytest.mark.parametrize("beside", [None, "seg_pred/seg_pred"])
+def test_split_folders_are_recognised_and_which_is_which_is_said(named: dict[str, str], beside: str | None) -> None:
+    sizes = dict(zip(named, (10, 4, 3), strict=False))
+    for seed, (split, size) in enumerate(sizes.items()):
+        noise(Path("mine", named[split]), ("cat", "dog"), size, seed)
+    if beside and named["train"] != "tr":
+        noise(Path("mine"), (beside,), 0)
     dataset = load_folder()
     assert dataset.classes == ("cat", "dog")
-    given = {split_named(name.split("/")[0]): 2 * size for name, size in sizes.items()}
-    for split, size in given.items():
+    for split, size in sizes.items():
         if split != "train":
-            assert len(getattr(dataset, str(split))) == size
-    whole = sum(len(split) for split in (dataset.train, dataset.val, dataset.test))
-    assert whole == sum(given.values())
-    assert dataset.held_out == tuple(split for split in ("val", "test") if split not in given)
-    order = sorted(names, key=lambda name: ("train", "val", "test").index(str(split_named(name.split("/")[0]))))
-    assert ", ".join(f"{split_named(name.split('/')[0])} is {name}" for name in order) in dataset.notes
-    assert ("test 4 (held out of train)" in describe(dataset)[0]) == ("test" not in given)
+            assert len(getattr(dataset, split)) == 2 * size
+    assert sum(len(split) for split in (dataset.train, dataset.val, dataset.test)) == 2 * sum(sizes.values())
+    assert dataset.held_out == tuple(split for split in ("val", "test") if split not in named)
+    assert ", ".join(f"{split} is {name}" for split, name in named.items()) in dataset.notes
+    assert ("test 4 (held out of train)" in describe(dataset)[0]) == ("test" not in named)
 
 
-def test_a_class_may_be_called_train() -> None:
-    noise(Path("mine"), ("bus", "train", "tram"), 5)
-    assert load_folder().classes == ("bus", "train", "tram")
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("bus", "train", "tram"),
+        ("beaker", "flask", "pipette", "test_tube"),
+        ("bullet_train", "steam_train"),
+        ("bus", "car", "ship", "test_tube", "train"),
+        ("de", "fr", "te", "tr"),
+        ("invalid", "valid"),
+    ],
+    ids=" ".join,
+)
+def test_a_class_may_have_the_name_of_a_split(classes: tuple[str, ...]) -> None:
+    noise(Path("mine"), classes, 5)
+    dataset = load_folder()
+    assert dataset.classes == classes
+    notes = {note for note in dataset.notes if "is read as a class" in note}
+    like_splits = [name for name in classes if {"train", "test", "valid"} & {*name.split("_")}]
+    assert notes == {f"{name} is read as a class, not as a split" for name in like_splits}
 
 
 def unpacked_twice() -> None:
@@ -321,7 +352,7 @@ AMBIGUOUS = {
     ),
     "two validation folders": (
         lambda: [noise(Path("mine", name), ("cat", "dog"), 5) for name in ("train", "val", "valid")],
-        "mine/val and mine/valid both mean val; remove or rename one",
+        "mine/val and mine/valid both mean val; keep one of them",
     ),
     "nothing to train on": (
         lambda: [noise(Path("mine", name), ("cat", "dog"), 5) for name in ("test", "val")],
@@ -329,15 +360,40 @@ AMBIGUOUS = {
     ),
     "splits without classes": (
         lambda: noise(Path("mine"), ("train", "test"), 5),
-        "mine/train has 0 class folders and 5 images; at least 2 are needed",
+        "mine/train has 0 class folders and 5 images; at least 2 are needed, one per class; if the file names hold the",
+    ),
+    "splits without classes, beside other folders": (
+        lambda: noise(Path("mine"), ("my_train", "my_test", "scans", "notes", "others"), 5),
+        "mine/my_train has 0 class folders and 5 images",
+    ),
+    "val and test beside the classes": (
+        lambda: noise(Path("mine"), ("cat", "dog", "emu", "test", "val"), 5),
+        "mine has test and val but no folder train; put the training images there",
+    ),
+    "splits of each class": (
+        lambda: noise(Path("mine"), ("cats_train", "cats_test", "dogs_train", "dogs_test"), 5),
+        "mine/cats_test and mine/dogs_test both mean test; keep one of them, or move the folders of all classes into "
+        "one folder test",
+    ),
+    "two folders to train on": (
+        lambda: noise(Path("mine"), ("train_a", "train_b", "test", "extra"), 5),
+        "mine/train_a and mine/train_b both mean train",
+    ),
+    "splits inside one class alone": (
+        lambda: (noise(Path("mine"), ("cat", "dog"), 5), noise(Path("mine/cat"), ("train", "test"), 5)),
+        "mine/cat has folders for splits (test, train); give every class folder such folders",
+    ),
+    "a class whose folder has no test": (
+        lambda: (noise(Path("mine/cat"), ("train", "test"), 5), noise(Path("mine/dog"), ("train",), 5)),
+        "mine/*/test has no class dog, which mine/*/train has; add it, or move mine/*/test away, so that test is held",
     ),
     "images alone": (
         lambda: noise(Path("."), ("mine",), 4),
-        "mine has 4 images, no other files, no folders at the top, which is none of the layouts known: ",
+        "mine has 4 images, no other files, no folders at the top; arrange it as one of these: ",
     ),
     "a class that test has not got": (
         lambda: (noise(Path("mine/train"), ("cat", "dog"), 5), noise(Path("mine/test"), ("cat",), 5)),
-        "mine/test has no class dog, which mine/train has",
+        "mine/test has no class dog, which mine/train has; add it, or move mine/test away, so that test is held out",
     ),
 }
 
@@ -368,8 +424,60 @@ def test_what_systems_and_programs_leave_is_passed_over_everywhere_and_counted()
     (note,) = [note for note in dataset.notes if "left by a system" in note]
     for name in (".ipynb_checkpoints (2)", "@eaDir (2)", "__MACOSX (2)", "Thumbs.db (2)", "with 72 files in them"):
         assert name in note
-    assert is_junk("THUMBS.DB")
+    for name in ("THUMBS.DB", "$RECYCLE.BIN", "System Volume Information", "Picasa.ini"):
+        assert is_junk(name)
     assert not is_junk("thumb.png")
+
+
+def test_what_cnnlab_wrote_is_never_data() -> None:
+    noise(Path("mine"), ("cat", "dog"), 12)
+    run = ["cnnlab", "train", ".", "--epochs", "1", "--batch-size", "4", "--quiet", "--tracking-uri", "none"]
+    environment = {**os.environ, "CNNLAB_DATA": str(Path("data").absolute())}
+    for flags in ([], ["--run-dir", "mine"], ["--run-dir", "cat/first"]):
+        subprocess.run([*run, *flags], cwd="mine", env=environment, check=True)
+    dataset = load_folder()
+    assert dataset.classes == ("cat", "dog")
+    assert sum(map(sum, dataset.counts.values())) == 24
+    assert "passed over, written by cnnlab or MLflow: first, mine, mlruns" in dataset.notes
+
+
+def test_a_link_to_a_folder_is_followed_once() -> None:
+    noise(Path("mine"), ("cat", "dog"), 5)
+    noise(Path("elsewhere"), ("more",), 7, seed=1)
+    Path("mine/cat/link").symlink_to(Path("elsewhere").absolute())
+    Path("mine/cat/again").symlink_to(Path("elsewhere/more").absolute())
+    Path("elsewhere/circle").symlink_to(Path("elsewhere").absolute())
+    Path("mine/dog/upwards").symlink_to("..")
+    Path("mine/everything").symlink_to(Path("mine").absolute())
+    dataset = load_folder()
+    assert dataset.classes == ("cat", "dog")
+    assert [sum(counts) for counts in zip(*dataset.counts.values(), strict=True)] == [12, 5]
+    assert "passed over, a link to a folder that it lies in: circle, upwards, everything" in dataset.notes
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+def test_names_in_two_unicode_forms_are_one() -> None:
+    for form, split in ((COMPOSED, "train"), (DECOMPOSED, "train"), (DECOMPOSED, "test")):
+        noise(Path("mine", split), (form, "dog"), 5, seed=len(form))
+        noise(Path("inside", form), (split,), 5, seed=len(form))
+    noise(Path("inside/dog"), ("train", "test"), 5)
+    for root, counts in (("mine", (9, 4)), ("inside", (9, 4))):
+        dataset = load_folder(root)
+        assert dataset.classes == (COMPOSED, "dog")
+        assert dataset.counts["train"] == counts
+
+
+def test_a_test_folder_without_classes_is_passed_over() -> None:
+    for make, root in ((("mine/test",), "mine"), (("ours/test/unknown",), "ours")):
+        noise(Path(root, "train"), ("cat", "dog"), 10)
+        noise(Path("."), make, 0)
+        Image.new("RGB", (8, 8)).save(Path(make[0], "1.png"))
+        dataset = load_folder(root)
+        assert dataset.classes == ("cat", "dog")
+        assert dataset.held_out == ("val", "test")
+        assert f"passed over, test without classes: {root}/test; test is held out of train" in dataset.notes
 
 
 def test_what_lies_beside_the_classes_is_said() -> None:

@@ -133,6 +133,57 @@ def test_a_table_beside_folders_of_the_same_classes_is_not_needed() -> None:
     assert "passed over, beside the class folders: all.csv" in dataset.notes
 
 
+def test_gtsrb_has_tables_for_train_and_test_and_a_third_of_its_signs() -> None:
+    for number in "ab":
+        flat(Path("mine/Train", number), 6, number)
+    flat(Path("mine/Meta"), 2)
+    rows = flat(Path("mine/Test"), 4)
+    header = ("Width", "Height", "ClassId", "Path")
+    train = [("8", "8", c, f"Train/{c}/{n:04}.png") for c in "ab" for n in range(6)]
+    write(Path("mine/Train.csv"), header, *train)
+    write(Path("mine/Test.csv"), header, *(("8", "8", c, f"Test/{n}.png") for n, c in rows))
+    write(Path("mine/Meta.csv"), ("Path", "ClassId", "Shape"), ("Meta/0000.png", "a", "1"), ("Meta/0001.png", "b", "2"))
+    dataset = load_folder()
+    assert dataset.classes == ("a", "b")
+    assert sizes(dataset)[2] == 4
+    assert right(dataset)
+    assert "passed over, beside a table for train: Meta.csv" in dataset.notes
+
+
+def test_splits_of_a_table_without_a_name_are_folders_with_a_prefix() -> None:
+    rows = [(f"my_train/{n}", c) for n, c in flat(Path("mine/my_train"))]
+    rows += [(f"my_test/{n}", c) for n, c in flat(Path("mine/my_test"), 6)]
+    write(Path("mine/labels.csv"), ("id", "label"), *rows)
+    assert sizes(load_folder())[2] == 6
+
+
+def test_why_a_table_was_not_used_is_said_with_the_error() -> None:
+    rows = flat(Path("mine/train"))
+    write(Path("mine/train.csv"), ("id", "width", "kind"), *((n, "8", c) for n, c in rows))
+    assert (
+        "mine/train has 0 class folders and 12 images; at least 2 are needed, one per class; if the file names hold "
+        "the class, as in cat_001.jpg, add --set data.pattern='^([a-z]+)'; passed over: train.csv lists images, but "
+        "none of its 3 columns is known to be the class; call one label" in said()
+    )
+
+
+@pytest.mark.parametrize("forms", [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
+def test_a_table_and_its_files_may_write_accents_in_two_forms(forms: tuple[str, str]) -> None:
+    rows = flat(Path("mine/images"))
+    for number, _ in rows:
+        Path("mine/images", f"{number}.png").rename(Path("mine/images", f"{forms[0]} {number}.png"))
+    write(Path("mine/labels.csv"), *((f"{forms[1]} {n}", forms[int(n) % 4 // 2] if c == "a" else c) for n, c in rows))
+    assert load_folder().classes == ("b", "caf\u00e9")
+    assert load_folder(pattern=rf"{forms[1]} ..(\d)").classes == ("0", "1")
+
+
+def test_labels_that_are_words_may_write_accents_in_two_forms() -> None:
+    Path("mine").mkdir()
+    labels = np.array(["caf\u00e9", "cafe\u0301", "dog"] * 4)
+    np.savez("mine/all.npz", images=RANDOM.integers(0, 256, (12, 8, 8)).astype(np.uint8), labels=labels)
+    assert load_folder().classes == ("caf\u00e9", "dog")
+
+
 def test_a_table_is_not_taken_for_two_classes_of_folders() -> None:
     rows = [*flat(Path("mine/part_1"), 12, "ab")]
     for path in list(Path("mine/part_1").iterdir())[:6]:
@@ -200,6 +251,13 @@ def test_the_class_is_in_the_name_of_the_file() -> None:
     assert right(dataset)
     assert "passed over, not named as an image: list.txt" in dataset.notes
     Path("mine/test").mkdir()
+    Image.new("RGB", (8, 8)).save("mine/test/1.png")
+    Path("mine/images").rename("mine/train")
+    dataset = load_folder(pattern=r"^([a-z]+?)_")
+    assert dataset.held_out == ("val", "test")
+    assert "passed over, test without classes: mine/test; test is held out of train" in dataset.notes
+    Path("mine/test/1.png").unlink()
+    Path("mine/train").rename("mine/images")
     for path in list(Path("mine/images").glob("*.png"))[:4]:
         path.rename(Path("mine/test", path.name))
     Path("mine/images").rename("mine/Train")
@@ -335,7 +393,10 @@ def test_of_several_sets_one_is_chosen_by_data_pattern() -> None:
     Path("mine").mkdir()
     for name in ("pathmnist", "bloodmnist"):
         np.savez(f"mine/{name}.npz", **arrays("train", "test"))  # type: ignore[arg-type]
-    assert "means 2 of the sets in mine: bloodmnist, pathmnist; choose one, as in data.pattern=bloodmnist" in said()
+    assert (
+        "there are 2 datasets in mine (bloodmnist, pathmnist); choose one, as in --set data.pattern=bloodmnist"
+        in said()
+    )
     assert sizes(load_folder(pattern="path"))[2] == 12
 
 
@@ -369,7 +430,7 @@ def test_idx_files_of_ones_own_are_read_as_they_are() -> None:
     assert dataset.classes == tuple(map(str, range(1, 27)))
     assert np.array_equal(dataset.test.inputs[:, 0].numpy(), made["test-images-idx3"])
     emnist("emnist-digits-", 52)
-    assert "means 2 of the sets in mine: " in said()
+    assert "there are 2 datasets in mine (" in said()
     assert load_folder(pattern="emnist-digits").image_shape == (1, 8, 6)
 
 
@@ -462,12 +523,12 @@ def test_parquet_files_that_do_not_fit_are_named_in_one_line() -> None:
 
 
 def test_images_beside_their_masks_are_no_classes() -> None:
-    for folder in ("images", "Masks"):
+    for folder in ("images", "labels"):
         for index in range(4):
             path = Path("mine", folder, f"{index}.png")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(index))
-    assert "mine has the folders images and masks, which are no classes; for a class for each pixel" in said()
+    assert "mine has the folders images and labels, which are no classes; for a class for each pixel" in said()
 
 
 # webdataset
@@ -616,7 +677,7 @@ def test_a_folder_of_no_layout_says_what_was_seen_and_what_is_known() -> None:
     flat(Path("mine"), 412 // 100)
     Path("mine/notes.doc").write_text("x")
     line = said()
-    assert "mine has 4 images, 1 other file, no folders at the top, which is none of the layouts known: " in line
+    assert "mine has 4 images, 1 other file, no folders at the top; arrange it as one of these: " in line
     for layout in LAYOUTS.values():
         assert layout.means in line
 

@@ -1,20 +1,28 @@
 """Images with masks: folders, PASCAL VOC's files, the shapes' masks; made in the exact formats."""
 
+import io
 import shutil
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from click.testing import Result
 from files import config
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from cnnlab.config import read_config
 from cnnlab.config.data import VOID
 from cnnlab.data import Dataset, describe, load
 from cnnlab.data.shapes import TEST, TRAIN, shapes_masks, shapes_with_masks
 from cnnlab.data.voc import CLASSES
 from cnnlab.errors import BadInput
+from cnnlab.training import Learner
+from cnnlab.training.evaluation import evaluate
+from cnnlab.training.ledger import Order
 
 SIDE = 12
 
@@ -134,11 +142,6 @@ def written(path: str, text: str) -> Callable[[], None]:
             "mine/masks/03.png has 12x9 pixels, but its image mine/images/03.jpg has 12x12; a mask has the size of its",
         ),
         (
-            lambda: Image.new("RGB", (SIDE, SIDE)).save("mine/masks/03.png"),
-            "mine/masks/03.png is not a mask that can be read (its pixels are colours (RGB); a mask has the number of a"
-            " class for each pixel: save such numbers as a grey or palette PNG, as Image.fromarray(numbers.astype('u",
-        ),
-        (
             written("mine/classes.txt", "ground\ncat\n"),
             "mine/masks/01.png has the number 2, but the 2 classes are numbered from 0; only 255 is void",
         ),
@@ -149,20 +152,30 @@ def written(path: str, text: str) -> Callable[[], None]:
         ),
         (lambda: shutil.copy("mine/masks/03.png", "mine/masks/03.bmp"), "mine/masks/03.bmp and mine/masks/03.png have"),
         (
-            lambda: shutil.move("mine/masks/03.png", "mine/masks/03.jpg"),
-            "mine/masks/03.jpg is a JPEG, which changes the numbers of the classes; save masks as PNG",
-        ),
-        (lambda: shutil.rmtree("mine/masks"), "mine has images/; needed are images/ and masks/ side by side, or insi"),
-        (lambda: shutil.rmtree("mine"), "mine is not a folder; needed are images/ and masks/ side by side, or inside"),
-        (
-            lambda: [
-                save_mask(path, np.where(mask(0) == 1, 255, 0).astype(np.uint8)) for path in Path().rglob("*.png")
-            ],
-            "the masks in mine have only 0 and 255, which is void; write another number for the class that",
+            lambda: Image.fromarray(mask(3)).save("mine/masks/03.png", "JPEG"),
+            "mine/masks/03.png is not a mask that can be read (it is a JPEG: masks saved as JPEG or resized with "
+            "smoothing mix the values of the classes; save masks as PNG, resize them with nearest)",
         ),
         (
-            lambda: save_mask(Path("mine/masks/03.png"), np.full((SIDE, SIDE), 300, np.uint16), "I"),
-            "mine/masks/03.png is not a mask that can be read (its values go from 300 to 300; classes go from 0 t",
+            lambda: Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE * 2, 3), np.uint8)).save(
+                "mine/masks/03.png"
+            ),
+            "mine/masks/03.png is not a mask that can be read (it has more than 256 colours: masks saved as JPEG or",
+        ),
+        (lambda: shutil.rmtree("mine/masks"), "mine has images/, but no masks; needed are images/ and masks/ side by"),
+        (
+            lambda: [shutil.rmtree("mine/masks"), Path("mine/masks").mkdir()],
+            "mine/masks has no masks; put in one per image, of the same name",
+        ),
+        (lambda: shutil.rmtree("mine"), "mine is not a folder; needed are images/ and masks/ side by side, or pairs"),
+        (lambda: shutil.copytree("mine/masks", "mine/labels"), "mine/labels and mine/masks both mean masks; remove or"),
+        (
+            lambda: shutil.copy("mine/masks/03.png", "mine/masks/03_mask.png"),
+            "mine/masks/03.png and mine/masks/03_mask.png are both masks of mine/images/03.jpg; remove one",
+        ),
+        (
+            lambda: [save_mask(path, np.minimum(mask(0), 0)) for path in Path().rglob("*.png")],
+            "the masks in mine have only 0; at least 2 classes are needed",
         ),
     ],
 )
@@ -188,6 +201,262 @@ def test_a_label_that_is_cut_off_is_seen_and_a_broken_image_goes_with_its_mask()
     dataset = load_masks(skip_broken=True)
     assert dataset.skipped == 1
     assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 6
+
+
+def discs(count: int = 8, side: int = 48, values: tuple[int, ...] = (0, 1)) -> list[Image.Image]:
+    """Grey masks with a disc and a bar of the other values on the first."""
+    random, made = np.random.default_rng(1), []
+    for index in range(count):
+        image = Image.new("L", (side, side), values[0])
+        x, y, radius = *random.uniform(side / 4, 3 * side / 4, 2), side / 6
+        draw = ImageDraw.Draw(image)
+        draw.rectangle((2, 2, side // 3, side // 4), fill=values[-1])
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=values[1 + index % (len(values) - 1)])
+        made.append(image)
+    return made
+
+
+def save_all(masks: Sequence[Image.Image], top: str = "mine") -> None:
+    for index, image in enumerate(masks):
+        save_image(Path(top, "images", f"{index:02}.jpg"), index, image.height, image.width)
+        Path(top, "masks").mkdir(parents=True, exist_ok=True)
+        image.save(Path(top, "masks", f"{index:02}.png"))
+
+
+def every_mask(dataset: Dataset) -> list[object]:
+    masks = torch.cat([dataset.train.targets, dataset.val.targets, dataset.test.targets])
+    return sorted(masks.tolist())
+
+
+def as_jpeg(image: Image.Image) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG")
+    with Image.open(file) as again:
+        return again.copy()
+
+
+def resized(image: Image.Image) -> Image.Image:
+    return image.resize((100, 100), Image.Resampling.BILINEAR)
+
+
+@pytest.mark.parametrize("values", [(0, 255), (0, 128, 255), (0, 16)])
+@pytest.mark.parametrize("spoil", [as_jpeg, resized])
+def test_masks_whose_values_were_mixed_are_refused(
+    values: tuple[int, ...], spoil: Callable[[Image.Image], Image.Image]
+) -> None:
+    save_all([spoil(image) for image in discs(values=values)])
+    with pytest.raises(
+        BadInput, match=r"^data.root: mine/masks/0\d.png has \d+ values, most of them only at the edges of regions: mas"
+    ):
+        load_masks()
+    save_all([spoil(image.convert("RGB")) for image in discs(values=values)])
+    with pytest.raises(BadInput, match=r"mine/masks/0\d.png has \d+ values, most of them only at the edges of regions"):
+        load_masks()
+
+
+def test_clean_masks_are_not_taken_for_mixed_ones() -> None:
+    noise = np.random.default_rng(0).integers(0, 7, (8, 20, 20), np.uint8)  # no value is in the majority of its squares
+    save_all([Image.fromarray(values) for values in noise], "noise")
+    assert len(load_masks(root="noise").classes) == 7
+    lines = discs(values=(0, 9))
+    for image in lines:
+        for value in range(1, 9):  # many thin objects, and as many wide ones
+            ImageDraw.Draw(image).line((0, 20 + 3 * value, 40, 20 + 3 * value), fill=value, width=1 + value % 2)
+    save_all(lines, "lines")
+    assert len(load_masks(root="lines").classes) == 10
+
+
+@pytest.mark.parametrize(
+    ("levels", "mode"), [((0, 255), "L"), ((0, 255), "1"), ((0, 255), "RGB"), ((0, 127, 255), "L"), ((0, 1), "L")]
+)
+def test_grey_levels_are_classes(levels: tuple[int, ...], mode: str) -> None:
+    numbered = discs(values=tuple(range(len(levels))), side=SIDE)
+    save_all([image.point(lambda value: levels[value] if value < len(levels) else 0) for image in numbered])
+    for path in Path("mine/masks").iterdir():
+        with Image.open(path) as image:
+            image.convert(mode).save(path)
+    dataset = load_masks()
+    assert dataset.classes == tuple("012"[: len(levels)])
+    assert every_mask(dataset) == sorted(np.asarray(image).tolist() for image in numbered)
+    listed = ", ".join(map(str, levels))
+    note = f"the grey levels {listed} in the masks are the classes {', '.join(dataset.classes)}; none is void"
+    assert (note in dataset.notes) == (levels != (0, 1))
+    Path("mine/classes.txt").write_text("\n".join("abc"[: len(levels)]))
+    assert load_masks().classes == tuple("abc"[: len(levels)])
+
+
+ROAD, SKY, EDGE = (128, 64, 128), (70, 130, 180), (0, 0, 0)
+
+
+def save_colours() -> np.ndarray:  # type: ignore[type-arg]
+    """Masks 0 .. 7 with 0 for the edge, 1 for the sky, 2 for the road; the first has only the edge's black."""
+    numbers = np.stack([np.asarray(image) for image in discs(values=(0, 1, 2), side=SIDE)])
+    numbers[0] = 0
+    save_all([Image.fromarray(np.array([EDGE, SKY, ROAD], np.uint8)[values]) for values in numbers])
+    return numbers
+
+
+def test_colours_are_classes_in_the_order_of_their_codes() -> None:
+    numbers = save_colours()
+    dataset = load_masks()
+    assert dataset.classes == ("#000000", "#4682b4", "#804080")
+    assert every_mask(dataset) == sorted(numbers.tolist())
+    assert (
+        "masks in 3 colours, numbered from 0: #000000, #4682b4, #804080; data.colours names them and says which is void"
+    ) in dataset.notes
+    for path in list(Path("mine/masks").iterdir())[:4]:  # some as palette images: each with a palette of its own
+        with Image.open(path) as image:
+            image.quantize(8).save(path)
+    assert every_mask(load_masks()) == sorted(numbers.tolist())
+    for path in Path("mine/masks").iterdir():
+        with Image.open(path) as image:
+            image.convert("RGB").quantize(8).save(path)
+    again = load_masks()
+    assert again.classes == dataset.classes
+    assert every_mask(again) == sorted(numbers.tolist())
+    Path("mine/classes.txt").write_text("edge\nsky\nroad\n")
+    with pytest.raises(
+        BadInput, match=r"are in colours \(#000000, .*\), which classes.txt does not name; remove it and"
+    ):
+        load_masks()
+
+
+def test_colours_are_named_by_a_setting() -> None:
+    numbers = save_colours()
+    named = load_masks(colours={"road": "#804080", "sky": "#4682B4", "void": "#000000"})
+    assert named.classes == ("road", "sky")
+    wanted = np.array([VOID, 1, 0], np.uint8)[numbers[1:]]  # the first is all void
+    assert every_mask(named) == sorted(wanted.tolist())
+    assert named.notes[0] == "left out, as their masks are all void: 1 of 8 images, mine/masks/00.png first"
+    other = load_masks(colours={"road": "#804080", "sky": "#4682b4", "edge": "#000000"})
+    assert other.classes == ("road", "sky", "edge"), "not from the cache of the other colours"
+    with pytest.raises(
+        BadInput, match=r"00.png has the colour #000000, which data.colours does not name; add it, as vo"
+    ):
+        load_masks(colours={"road": "#804080", "sky": "#4682b4"})
+    Path("mine/classes.txt").write_text("road\nsky\n")
+    with pytest.raises(BadInput, match=r"^data.colours: mine/classes.txt names the classes too; remove one of them"):
+        load_masks(colours={"road": "#804080", "sky": "#4682b4"})
+
+
+def test_colours_are_set_in_yaml_and_on_the_command_line(cli: Callable[..., Result]) -> None:
+    given = cli("train", "--dry-run", "-s", 'data.colours={road: "#804080", sky: "#4682b4"}')
+    assert given.exit_code == 0, given.output
+    Path("given.yaml").write_text(given.stdout)
+    assert read_config(Path("given.yaml"), {})[0].data.colours == {"road": "#804080", "sky": "#4682b4"}
+    for colours, said in {
+        "{a: 804080, b: '#000000'}": "data.colours: a: 804080 is not allowed; it must be a colour in quotes, as ",
+        "{a: purple, b: '#000000'}": "data.colours: a: 'purple' is not allowed; it must be a colour in quotes",
+        "[a, b]": "data.colours: ['a', 'b'] is not allowed; it must be a ",
+        "{a: '#00000A', b: '#00000a'}": "data.colours: two names have one colour; give each its own",
+        "{a: '#000000', void: '#ffffff'}": "data.colours: a, void is not enough; name 2 classes or more",
+    }.items():
+        refused = cli("train", "--dry-run", "-s", f"data.colours={colours}")
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+
+
+def move_pairs(images: str, masks: str, ending: str = "") -> None:
+    """From mine/images and mine/masks."""
+    for folder, new, end in (("images", images, ""), ("masks", masks, ending)):
+        for path in Path("mine", folder).iterdir():
+            Path("yours", new).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, Path("yours", new, f"{path.stem}{end}{path.suffix}"))
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "ending"),
+    [
+        ("images", "masks", "_mask"),
+        ("Images", "labels", "-labels"),
+        ("img", "gt", "_gt"),
+        ("JPEGImages", "SegmentationClass", ""),
+        ("imgs", "annotations", "_seg"),
+        ("", "", "_mask"),
+        ("patient 1", "patient 1", "_Mask"),
+        ("train", "train", "_seg"),
+        ("train/image", "train/label", ""),
+        ("images/train", "masks/train", "_mask"),
+    ],
+)
+def test_masks_as_people_name_them(images: str, masks: str, ending: str) -> None:
+    pairs(Path("mine"), 12)
+    move_pairs(images, masks, ending)
+    dataset = load_masks(root="yours")
+    assert every_mask(dataset) == sorted(mask(index).tolist() for index in range(12))
+    assert every_mask(dataset) == every_mask(load_masks())
+
+
+def test_splits_inside_images_and_masks_are_splits() -> None:
+    for index, split in enumerate(("train", "val", "test")):
+        shutil.rmtree("mine", ignore_errors=True)
+        pairs(Path("mine"), 4, first=4 * index)
+        move_pairs(f"images/{split}", f"masks/{split}")
+    Path("yours/classes.txt").write_text("ground\ncat\ndog\n")
+    dataset = load_masks(root="yours")
+    assert dataset.held_out == ()
+    for split, first in ((dataset.train, 0), (dataset.val, 4), (dataset.test, 8)):
+        assert sorted(split.targets.tolist()) == sorted(mask(index).tolist() for index in range(first, first + 4))
+    assert "train is images/train with masks/train, val is images/val with masks/val" in dataset.notes[0]
+    shutil.rmtree("yours/masks/test")
+    assert "passed over, images without masks: test" in load_masks(root="yours").notes
+    shutil.move("yours/images/val", "yours/images/other")
+    with pytest.raises(
+        BadInput, match=r"yours/masks/val has masks of a split that yours/images has not; put in its im"
+    ):
+        load_masks(root="yours")
+    shutil.rmtree("yours/masks/train")
+    with pytest.raises(BadInput, match=r"yours/masks has val but no folder train"):
+        load_masks(root="yours")
+
+
+def test_names_are_compared_in_one_form_of_unicode() -> None:
+    pairs(Path("mine"), 8)
+    for index, name in enumerate(("caf\u00e9", "\u00fcber")):
+        shutil.move(f"mine/images/0{index}.jpg", f"mine/images/{name}.jpg")
+        shutil.move(f"mine/masks/0{index}.png", f"mine/masks/{unicodedata.normalize('NFD', name)}.png")
+    assert every_mask(load_masks()) == sorted(mask(index).tolist() for index in range(8))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "dice"])
+def test_an_image_whose_mask_is_all_void_has_no_part_in_any_mean(loss: str) -> None:
+    for split, first in (("train", 0), ("val", 20), ("test", 40)):
+        pairs(Path("mine", split), 6, first=first)
+        save_mask(Path("mine", split, "masks", f"{first + 2:02}.png"), np.full((SIDE, SIDE), VOID, np.uint8))
+    config = read_config(
+        None,
+        {
+            **{"data.dataset": "mask_folder", "data.root": "mine", "data.resize": SIDE, "data.batch_size": "full"},
+            **{"model.depth": 1, "model.width": 4, "model.norm": "none", "loss.name": loss, "training.epochs": 1},
+            **{"training.precision": "fp32"},
+        },
+    )[0]
+    dataset = load(config.data, 0)
+    assert [len(split) for split in (dataset.train, dataset.val, dataset.test)] == [5, 5, 5]
+    assert "left out, as their masks are all void: 3 of 18 images, mine/train/masks/02.png first" in dataset.notes
+    learner = Learner(config, dataset)
+
+    def plain(split: str) -> float:
+        """Over the images as the files have them."""
+        losses = []
+        for path in sorted(Path("mine", split, "images").iterdir()):
+            wanted = torch.from_numpy(np.array(Image.open(path.parent.parent / "masks" / f"{path.stem}.png"))).long()
+            known = wanted != VOID
+            if known.any():
+                image = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None]
+                scores = learner.model(image)[0].flatten(1)[:, known.flatten()]
+                truth = F.one_hot(wanted[known], 3).T.double()
+                shares, here = scores.softmax(0).double(), truth.sum(1) > 0
+                dice = 2 * (shares * truth).sum(1) / (shares.sum(1) + truth.sum(1))
+                losses.append(1 - dice[here].mean() if loss == "dice" else F.cross_entropy(scores.T, wanted[known]))
+        return float(sum(losses) / len(losses))
+
+    with torch.no_grad():
+        expected = {split: plain(split) for split in ("train", "val")}
+    measured = evaluate(learner.network, dataset.val, learner.task).metrics["loss"]
+    assert measured == pytest.approx(expected["val"], rel=1e-5)
+    trained = learner.update(dataset.train.inputs, dataset.train.targets, Order(lr=0, noise=0)).loss.item()
+    assert trained == pytest.approx(expected["train"], rel=1e-5)
 
 
 def voc(root: Path, train: int = 8, test: int = 3) -> Path:

@@ -160,8 +160,13 @@ def test_masks_keep_their_values() -> None:
     palette = Image.fromarray(values, "P")
     palette.putpalette(list(range(256)) * 3)
     palette.save("palette.png")
-    masks, present = decode_masks([on_disk(Path("grey.png")), on_disk(Path("palette.png"))], 30)
-    assert [np.flatnonzero(row).tolist() for row in present] == [[0, 7, 255]] * 2
+    masks, files = decode_masks([on_disk(Path("grey.png")), on_disk(Path("palette.png"))], 30)
+    for file in files:
+        assert file.number.tolist() == [0, 7, 255]
+        assert file.pixels.tolist() == [60 * 90 - 600, 600 - 50, 50]
+        assert file.blocks.tolist()[2] == 9 * 4
+    assert files[0].colour.tolist() == [0, 0x070707, 0xFFFFFF]
+    assert files[1].colour.tolist() == [0x000102, 0x151617, 0xFDFEFF]
     assert masks.shape == (2, 30, 30)
     assert np.array_equal(masks[0], masks[1])
     assert set(np.unique(masks).tolist()) == {0, 7, 255}
@@ -172,17 +177,20 @@ def test_masks_keep_their_values() -> None:
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (Image.new("RGB", (8, 8)), "its pixels are colours (RGB)"),
-        (Image.fromarray(np.full((8, 8), 300, np.uint16)), "its values go from 300 to 300; classes go from 0 to 255"),
+        (Image.new("CMYK", (8, 8)), "its pixels are of the kind CMYK; save masks as grey, palette or RGB PNG"),
+        (Image.new("RGBA", (8, 8)), "it is transparent in parts; save masks without transparency"),
+        (
+            Image.fromarray(np.full((8, 8), 300, np.uint16)),
+            "its values go from 300 to 300; classes are whole numbers, 0 to 255",
+        ),
+        (
+            Image.fromarray(np.full((8, 8), 0.5, np.float32)),
+            "its values go from 0.5 to 0.5; classes are whole numbers, 0 to 255",
+        ),
     ],
 )
 def test_a_mask_of_other_values_is_refused_by_name(image: Image.Image, said: str) -> None:
-    image.save("mask.png")
+    image.save("mask.tif")
     with pytest.raises(BadInput) as caught:
-        decode_masks([on_disk(Path("mask.png"))], 8)
-    assert str(caught.value) == f"data.root: mask.png is not a mask that can be read ({said}" + (
-        "; a mask has the number of a class for each pixel: save such numbers as a grey or palette PNG, as "
-        "Image.fromarray(numbers.astype('uint8')).save(...) does)"
-        if "colours" in said
-        else ")"
-    )
+        decode_masks([on_disk(Path("mask.tif"))], 8)
+    assert str(caught.value) == f"data.root: mask.tif is not a mask that can be read ({said})"

@@ -1,9 +1,10 @@
 """The datasets and the augmentations by name, and what can be set of the data."""
 
+import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cnnlab.config.section import NameIn, Section
 
@@ -37,6 +38,9 @@ DATASETS = {
 
 VOID = 255
 """In a mask: of a pixel that is of no class and counts for nothing (Everingham et al. 2010, section 3.4)."""
+
+VOID_NAME = "void"
+"""In `data.colours`: the colour of such pixels."""
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
 
@@ -73,6 +77,25 @@ class DataConfig(Section):
     pattern: str | None = Field(
         None, description="folder: a regular expression whose group is the class in a file's name, as in ([a-z]+)_"
     )
+    colours: dict[str, str] | None = Field(
+        None,
+        description='mask_folder: the classes by their colours in the masks, as in `{road: "#804080", sky: "#4682b4"}`;'
+        " `void` names the colour of what is of no class",
+    )
+
+    @field_validator("colours", mode="before")
+    @classmethod
+    def _check_colours(cls, colours: Any) -> Any:
+        if not isinstance(colours, dict):
+            return colours
+        for name, code in colours.items():
+            if not isinstance(code, str) or not re.fullmatch("#[0-9a-fA-F]{6}", code):
+                raise ValueError(f'{name}: {code!r} is not allowed; it must be a colour in quotes, as "#804080"')
+        if len(colours.keys() - {VOID_NAME}) < 2:
+            raise ValueError(f"{', '.join(colours) or 'no class'} is not enough; name 2 classes or more")
+        if len({code.lower() for code in colours.values()}) < len(colours):
+            raise ValueError("two names have one colour; give each its own")
+        return colours
 
     def images_per_step(self, images: int) -> int:
         """The batch size on a training split of this number of images."""

@@ -1,6 +1,8 @@
 """What is wrong with a config, as one line: the field, the value, what is allowed, and the nearest known name."""
 
+import os
 from difflib import get_close_matches
+from pathlib import Path
 from re import fullmatch
 from typing import Any
 
@@ -55,6 +57,16 @@ def nearest(word: str, known: list[str]) -> str:
     """Returns "; did you mean X?" if a known name is near, else nothing."""
     close = get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def nearest_path(path: Path) -> str:
+    """Returns "; did you mean X?" for a path that does not exist, if a near name does."""
+    missing = next((part for part in reversed((path, *path.parents)) if not os.path.exists(part)), path)
+    try:
+        close = get_close_matches(missing.name, os.listdir(missing.parent), n=1)
+    except OSError:
+        close = []
+    return f"; did you mean {missing.with_name(close[0]) / path.relative_to(missing)}?" if close else ""
 
 
 def _path(problem: ErrorDetails, values: Any) -> list[str]:

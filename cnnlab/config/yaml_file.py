@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from cnnlab.config.messages import nearest_path
 from cnnlab.errors import BadInput
 
 INT, FLOAT, BOOL = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool"))
@@ -104,7 +105,7 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     try:
         text = _read(path).decode("utf-8")
     except FileNotFoundError:
-        raise BadInput(f"{path}: there is no such file") from None
+        raise BadInput(f"{path}: there is no such file or folder{nearest_path(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: cannot be read as text ({_one_line(str(error))})") from None
     try:

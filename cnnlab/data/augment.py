@@ -1,8 +1,9 @@
 """Random changes of a whole batch at once, with a draw for each image.
 
 Each function takes images (N, C, H, W) uint8 and draws (N, k) uniform in [0, 1), and returns changed images of the same
-shape and type. What happens to an image depends on its own draws alone. A mask, as (N, 1, H, W), goes where its image
-goes; its pixels are void where the image's come from outside, or are hidden: there is nothing to tell a class by.
+shape and type. What happens to an image depends on its own draws and mask alone. A mask, as (N, 1, H, W), goes where
+its image goes; its pixels are void where the image's come from outside, or are hidden: there is nothing to tell a class
+by.
 """
 
 import math
@@ -98,8 +99,11 @@ def draws_needed(names: Sequence[str]) -> int:
 
 
 def augment(images: Tensor, targets: Tensor, names: Sequence[str], draws: Tensor) -> tuple[Tensor, Tensor]:
-    """The named changes one after the other, of targets too if they are masks; draws: (N, draws_needed(names))."""
-    masks = targets[:, None] if has_masks(targets) else None
+    """The named changes one after the other, of targets too if they are masks; draws: (N, draws_needed(names)).
+
+    An image whose mask would become all void stays as it is: it would teach nothing, yet count in the mean loss.
+    """
+    original, masks = images, targets[:, None] if has_masks(targets) else None
     start = 0
     for name in names:
         change = AUGMENTATIONS[name]
@@ -107,4 +111,7 @@ def augment(images: Tensor, targets: Tensor, names: Sequence[str], draws: Tensor
         images = change.of_images(images, own)
         masks = None if masks is None else change.of_masks(masks, own)
         start += change.draws
-    return images, targets if masks is None else masks[:, 0]
+    if masks is None:
+        return images, targets
+    labelled = (masks != VOID).flatten(1).any(1).view(-1, 1, 1, 1)
+    return torch.where(labelled, images, original), torch.where(labelled[:, 0], masks[:, 0], targets)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnnlab.data.names import nfc
 from cnnlab.errors import BadInput
 
 
@@ -46,4 +47,4 @@ def _flat(values: np.ndarray[Any, Any], where: object) -> np.ndarray[Any, Any]:
         values = values.astype(np.int64)
     if values.dtype.kind not in "iubUS":
         raise BadInput(f"data.root: {where} has labels of the type {values.dtype}; whole numbers or words are needed")
-    return values
+    return np.array([nfc(value) for value in values.tolist()]) if values.dtype.kind == "U" else values

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from cnnlab.config import DataConfig
+from cnnlab.config.messages import nearest_path
 from cnnlab.data.arrays import npy_pairs, read_npy, read_npz
 from cnnlab.data.dataset import Source
-from cnnlab.data.folders import has_split_folders, has_splits_inside, list_classes, list_splits, list_splits_inside
+from cnnlab.data.folders import find_splits, has_splits_inside, list_classes, list_splits, list_splits_inside
 from cnnlab.data.idx import idx_sets, read_idx_files
 from cnnlab.data.listing import DEFAULT_SIDE, Listing, read_pictures, shown
+from cnnlab.data.names import nfc
 from cnnlab.data.parquet import read_parquet
 from cnnlab.data.patterns import compiled, list_by_pattern
 from cnnlab.data.places import data_root
@@ -54,9 +56,20 @@ def find_layout(config: DataConfig) -> Found:
         raise BadInput("data.root: the dataset folder needs --data-root, a folder with one subfolder of images a class")
     root = data_root(config.root)
     if not root.exists():
-        raise BadInput(f"data.root: {config.root} is not a folder; give one with a subfolder of images for each class")
+        raise BadInput(
+            f"data.root: {config.root} is not a folder; give one with a subfolder of images per class"
+            f"{nearest_path(root)}"
+        )
     tree = Tree()
-    top = root if has_split_folders(tree, root) else tree.enter_twins(tree.enter(root))
+    try:
+        return _find(tree, root, config)
+    except BadInput as error:  # a table that was not used may be the reason
+        unused = [note for note in tree.notes if note.startswith("passed over: ")]
+        raise BadInput("; ".join([str(error), *unused])) from None
+
+
+def _find(tree: Tree, root: Path, config: DataConfig) -> Found:
+    top = root if find_splits(tree, root) else tree.enter_twins(tree.enter(root))
     if top != root:
         tree.notes.append(f"{top.relative_to(root)} is what was read, all that lies in {root}")
     for name, layout in LAYOUTS.items():
@@ -70,7 +83,7 @@ def find_layout(config: DataConfig) -> Found:
     }
     counts = ", ".join(f"{number or 'no':} {what}{'' if number == 1 else 's'}" for what, number in seen.items())
     known = "; ".join(layout.means for layout in LAYOUTS.values())
-    raise BadInput(f"data.root: {top} has {counts} at the top, which is none of the layouts known: {known}")
+    raise BadInput(f"data.root: {top} has {counts} at the top; arrange it as one of these: {known}")
 
 
 def _npz(tree: Tree, top: Path, config: DataConfig) -> Found | None:
@@ -117,7 +130,7 @@ def _table(tree: Tree, top: Path, config: DataConfig) -> Found | None:
 
 
 def _splits(tree: Tree, top: Path, config: DataConfig) -> Found | None:
-    return _pictures(list_splits(tree, top, config), top, config) if has_split_folders(tree, top) else None
+    return _pictures(list_splits(tree, top, config), top, config) if find_splits(tree, top) else None
 
 
 def _splits_inside(tree: Tree, top: Path, config: DataConfig) -> Found | None:
@@ -138,14 +151,15 @@ def _side(config: DataConfig) -> int:
 
 
 def _chosen(sets: dict[str, _T], top: Path, config: DataConfig) -> str:
-    """The name of the only set, or of the one that data.pattern means."""
+    """The name of the only set, or of the one that data.pattern matches."""
     pattern = compiled(config.pattern) if config.pattern else re.compile("")
-    named = [name for name in sets if pattern.search(name)]
+    named = [name for name in sets if pattern.search(nfc(name))]
     if len(named) == 1:
         return named[0]
+    matched = f"data.pattern: {config.pattern} matches {len(named)} of" if config.pattern else "data.root: there are"
     raise BadInput(
-        f"data.pattern: {config.pattern or 'nothing'} means {len(named)} of the sets in {top}: {', '.join(sets)}; "
-        f"choose one, as in data.pattern={next(iter(sets))}"
+        f"{matched} {len(sets)} datasets in {top} ({', '.join(sets)}); choose one, as in "
+        f"--set data.pattern={next(iter(sets))}"
     )
 
 
@@ -155,7 +169,7 @@ LAYOUTS = {
     "idx": Layout("idx files train-images-idx3-ubyte and train-labels-idx1-ubyte", _idx),
     "parquet": Layout("Parquet files with columns image and label", _parquet),
     "webdataset": Layout("WebDataset's tar archives", _tars),
-    "pattern": Layout("images whose names hold the class, with data.pattern", _pattern),
+    "pattern": Layout("images whose file names hold the class, with data.pattern", _pattern),
     "table": Layout("images with a table labels.csv", _table),
     "splits": Layout("folders train, val and test of one folder per class", _splits),
     "splits inside": Layout("a folder per class with folders train and test inside", _splits_inside),

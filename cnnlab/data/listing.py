@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cnnlab.data.dataset import Source, Split
+from cnnlab.data.names import nfc
 from cnnlab.data.pictures import Picture, decode_all
 from cnnlab.errors import BadInput
 
@@ -29,6 +30,7 @@ def listing(named: Mapping[str, Sequence[tuple[Picture, str]]], classes: Iterabl
     Raises:
         BadInput: fewer than two classes, or a split has one that the training split has not got.
     """
+    named = {split: [(picture, nfc(name)) for picture, name in some] for split, some in named.items()}
     order = tuple(classes if classes is not None else sorted({name for _, name in named["train"]}, key=by_number))
     if len(order) < 2:
         raise BadInput(f"data.root: all training images are of the class {shown(order[0])}; at least 2 are needed")

@@ -134,11 +134,11 @@ def _check_held_out(source: Source, val: int, test: int) -> None:
     targets = source.splits["train"].targets
     counts = torch.bincount(targets).tolist() if has_classes(targets) else [len(targets)]
     few, name = min((count, name) for count, name in zip(counts, source.classes, strict=False))
-    what = f"the class {name}" if has_classes(targets) else "the training split"
-    without = [split for split in ("val", "test") if split not in source.splits]
+    what = f"class {name!r}" if has_classes(targets) else "the training split"
+    needed = [split for split in ("train", "val", "test") if split == "train" or split not in source.splits]
     raise BadInput(
-        f"data.root: {what} has {few} of the {1 + len(without)} images that it takes to hold one out for "
-        f"{' and '.join(without)} each; put in more, or give folders train, val and test"
+        f"data.root: {what} has {few} image{'' if few == 1 else 's'}; at least {len(needed)} are needed "
+        f"(1 each for {', '.join(needed[:-1])} and {needed[-1]}); add more, or give folders train, val and test"
     )
 
 

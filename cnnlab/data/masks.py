@@ -1,30 +1,34 @@
-"""Images with masks: a file beside each image that has the number of a class for each pixel."""
+"""Images with masks: found as pairs of files, and read."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from cnnlab.config import DataConfig
 from cnnlab.config.data import VOID
+from cnnlab.config.messages import nearest_path
 from cnnlab.data.dataset import Source, Split
-from cnnlab.data.folders import split_folders
+from cnnlab.data.folders import find_splits, split_folders
 from cnnlab.data.layouts import Found
 from cnnlab.data.listing import DEFAULT_SIDE, shown
-from cnnlab.data.names import split_named
-from cnnlab.data.pictures import SUFFIXES, Masks, decode_all, decode_masks, on_disk, upright_size
+from cnnlab.data.mask_values import ClassMasks, as_classes
+from cnnlab.data.names import nfc, side_named, split_named
+from cnnlab.data.pictures import SUFFIXES, decode_all, decode_masks, on_disk, upright_size
 from cnnlab.data.places import data_root
 from cnnlab.data.tree import Tree
 from cnnlab.errors import BadInput
 
 CLASSES_FILE = "classes.txt"
 """Beside the folders: the name of class 0, 1 .., one a line."""
-LOSSY = frozenset((".jpg", ".jpeg", ".jpe", ".jfif"))
-"""Of files that do not keep the values that were written."""
-NEEDED = "needed are images/ and masks/ side by side, or inside train/, val/ and test/"
+MASK_ENDING = re.compile(r"[ _.-](masks?|seg|segmentation|gt|labels?|annotations?)$", re.IGNORECASE)
+"""What the name of a mask may have after that of its image."""
+NEEDED = (
+    "needed are images/ and masks/ side by side, or pairs like a.jpg and a_mask.png, perhaps in train/, val/, test/"
+)
 
 
 class Pair(NamedTuple):
@@ -36,68 +40,105 @@ class Pair(NamedTuple):
 
 Pairs = Mapping[str, Sequence[Pair]]
 """Split -> its pairs."""
+Sides = tuple[Path, Path]
+"""The folder of images and that of masks; twice the same if they lie together."""
 
 
 def find_mask_folder(config: DataConfig) -> Found:
-    """The images and masks of the same names at `config.root`.
+    """The images and masks at `config.root`.
 
     Raises:
-        BadInput: nothing of the kind is there, or a mask has no image.
+        BadInput: nothing of the kind is there, a mask has no image, or a split has no masks.
     """
     if not config.root:
         raise BadInput(f"data.root: the dataset mask_folder needs --data-root, a folder; {NEEDED}")
     root = data_root(config.root)
     if not root.is_dir():
-        raise BadInput(f"data.root: {config.root} is not a folder; {NEEDED}")
+        raise BadInput(f"data.root: {config.root} is not a folder; {NEEDED}{nearest_path(root)}")
     tree = Tree()
     top = tree.enter(root)
-    content = tree.look(top)
-    if any(split_named(folder.name) == "train" for folder in content.folders):
-        folders = split_folders(tree, top, used=(CLASSES_FILE,))
-    else:
-        folders = {"train": top}
-        others = [folder for folder in content.folders if folder.name.lower() not in ("images", "masks")]
-        tree.pass_over(others, "neither images nor masks")
-        tree.pass_over([path for path in content.files if path.name != CLASSES_FILE], "beside the folders")
-    pairs = {split: _pairs(tree, folder) for split, folder in folders.items()}
-    names = [path for path in content.files if path.name == CLASSES_FILE]
+    pairs = {split: _pairs(tree, *sides) for split, sides in _find_sides(tree, top).items()}
+    names = [path for path in tree.look(top).files if path.name == CLASSES_FILE]
+    if names and config.colours:
+        raise BadInput(f"data.colours: {names[0]} names the classes too; remove one of them")
     files = [path for some in pairs.values() for pair in some for path in pair]
     classes = _class_names(*names) if names else None
     read = partial(read_pairs, pairs, classes, top, config)
     return Found([*files, *names], read, "masks", tree.said())
 
 
-def _pairs(tree: Tree, folder: Path) -> list[Pair]:
+def _find_sides(tree: Tree, top: Path) -> dict[str, Sides]:
+    """Split -> where its images and masks are."""
+    content = tree.look(top)
+    splits = {*find_splits(tree, top).values()} | {split_named(folder.name) for folder in content.folders} - {None}
+    sides = _sides(tree, top)
+    if "train" in splits or (splits and not sides):
+        folders = split_folders(tree, top, used=(CLASSES_FILE,))
+        return {split: _sides(tree, folder) or (folder, folder) for split, folder in folders.items()}
+    if not sides:
+        return {"train": (top, top)}
+    tree.pass_over([folder for folder in content.folders if folder not in sides], "neither images nor masks")
+    tree.pass_over([path for path in content.files if path.name != CLASSES_FILE], "beside the folders")
+    if not any(find_splits(tree, side) for side in sides):
+        return {"train": sides}
+    images, masks = (split_folders(tree, side) for side in sides)
+    if extra := masks.keys() - images.keys():
+        raise BadInput(
+            f"data.root: {masks[extra.pop()]} has masks of a split that {sides[0]} has not; put in its images"
+        )
+    tree.pass_over([folder for split, folder in images.items() if split not in masks], "images without masks")
+    tree.notes.append(", ".join(f"{s} is {images[s].relative_to(top)} with {masks[s].relative_to(top)}" for s in masks))
+    return {split: (images[split], folder) for split, folder in masks.items()}
+
+
+def _sides(tree: Tree, folder: Path) -> Sides | None:
+    """The folders of images and of masks in it, if it has both."""
+    inside: dict[str, Path] = {}
+    for inner in tree.look(folder).folders:
+        if side := side_named(inner.name):
+            if side in inside:
+                raise BadInput(f"data.root: {inside[side]} and {inner} both mean {side}; remove or rename one")
+            inside[side] = inner
+    return (inside["images"], inside["masks"]) if len(inside) == 2 else None
+
+
+def _pairs(tree: Tree, image_folder: Path, mask_folder: Path) -> list[Pair]:
     """In the order of their names."""
-    inside = {inner.name.lower(): inner for inner in tree.look(folder).folders}
-    if not {"images", "masks"} <= inside.keys():
-        has = ", ".join(f"{name}/" for name in inside) or "no folder"
-        raise BadInput(f"data.root: {folder} has {has}; {NEEDED}")
-    images, masks = (_by_name(tree, inside[name]) for name in ("images", "masks"))
+    images = _by_name(tree, image_folder)
+    if image_folder == mask_folder:
+        masks = {name: images.pop(name) for name in list(images) if MASK_ENDING.search(name)}
+    else:
+        masks = _by_name(tree, mask_folder)
+    paired: dict[str, Path] = {}
     for name, mask in masks.items():
-        if name not in images:
-            raise BadInput(f"data.root: {mask} has no image of its name in {inside['images']}; put one in or remove it")
-        if mask.suffix.lower() in LOSSY:
-            raise BadInput(f"data.root: {mask} is a JPEG, which changes the numbers of the classes; save masks as PNG")
-    tree.pass_over([path for name, path in images.items() if name not in masks], "images without a mask")
-    if not masks:
-        raise BadInput(f"data.root: {inside['masks']} has no masks; put in one per image, of the same name")
-    return [Pair(images[name], masks[name]) for name in sorted(masks)]
+        image = name if name in images else MASK_ENDING.sub("", name)
+        if image not in images:
+            raise BadInput(f"data.root: {mask} has no image of its name in {image_folder}; put one in or remove it")
+        if image in paired:
+            raise BadInput(f"data.root: {paired[image]} and {mask} are both masks of {images[image]}; remove one")
+        paired[image] = mask
+    tree.pass_over([path for name, path in images.items() if name not in paired], "images without a mask")
+    if not paired and image_folder == mask_folder:
+        has = ", ".join(f"{inner.name}/" for inner in tree.look(image_folder).folders) or f"{len(images)} images"
+        raise BadInput(f"data.root: {image_folder} has {has}, but no masks; {NEEDED}")
+    if not paired:
+        raise BadInput(f"data.root: {mask_folder} has no masks; put in one per image, of the same name")
+    return [Pair(images[name], paired[name]) for name in sorted(paired)]
 
 
 def _by_name(tree: Tree, folder: Path) -> dict[str, Path]:
-    """Path inside the folder, without the extension -> the file, of those that are images by their names."""
+    """Path inside the folder, without the extension, in NFC -> the file, of those that are images by their names."""
     found: dict[str, Path] = {}
     others = []
     for path in tree.files(folder):
-        name = str(path.relative_to(folder).with_suffix(""))
+        name = nfc(str(path.relative_to(folder).with_suffix("")))
         if path.suffix.lower() not in SUFFIXES:
             others.append(path)
         elif name in found:
             raise BadInput(f"data.root: {found[name]} and {path} have one name; remove or rename one")
         else:
             found[name] = path
-    tree.pass_over(others, f"no images, in {folder.name}")
+    tree.pass_over([path for path in others if path.name != CLASSES_FILE], f"no images, in {folder.name}")
     return found
 
 
@@ -116,33 +157,38 @@ def _class_names(path: Path) -> tuple[str, ...]:
 def read_pairs(pairs: Pairs, classes: tuple[str, ...] | None, top: Path, config: DataConfig) -> Source:
     """Decode images to (3, side, side) and masks to (side, side), all splits in one go.
 
+    An image whose mask is all void is left out: it teaches nothing and measures nothing, so no mean may count it.
+
     Args:
         classes: their names; None to number those that the masks have.
 
     Raises:
-        BadInput: naming a file that is no image or no mask, a mask of another size, or one with a class too many.
+        BadInput: naming a file that is no image or no mask, a mask of another size, or one with a value of no class.
     """
     side = config.resize or DEFAULT_SIDE
     every = [pair for some in pairs.values() for pair in some]
     decoded = decode_all([on_disk(pair.image) for pair in every], side, config.skip_broken)
-    masks = decode_masks([on_disk(pair.mask) for pair in every], side)
+    paths = [pair.mask for pair in every]
+    masks = as_classes(decode_masks(list(map(on_disk, paths)), side), paths, classes, config.colours, top)
     for pair, good in zip(every, decoded.good, strict=True):
         if good:
             _check_size(pair)
-    names = classes or _numbered(masks, top)
-    _check_labels(every, masks, names)
+    void = decoded.good & (masks.values == VOID).all((1, 2))
     splits, start = {}, 0
     for split, some in pairs.items():
         part = slice(start, start := start + len(some))
-        good = decoded.good[part]
-        images, values = decoded.images[part][good], masks.values[part][good]
-        splits[split] = Split(torch.from_numpy(images), torch.from_numpy(values))
+        kept = decoded.good[part] & ~void[part]
+        splits[split] = Split(torch.from_numpy(decoded.images[part][kept]), torch.from_numpy(masks.values[part][kept]))
+    notes = [*decoded.notes, *masks.notes, *_unused(masks)]
+    if void.any():
+        first = paths[int(void.argmax())]
+        notes.append(f"left out, as their masks are all void: {void.sum():,} of {len(every):,} images, {first} first")
     return Source(
-        classes=names,
+        classes=masks.classes,
         splits=splits,
         origin=shown(str(top.resolve())),
         skipped=int((~decoded.good).sum()),
-        notes=(*map(shown, decoded.notes), *_unused(names, masks)),
+        notes=tuple(map(shown, notes)),
     )
 
 
@@ -155,29 +201,8 @@ def _check_size(pair: Pair) -> None:
         )
 
 
-def _numbered(masks: Masks, top: Path) -> tuple[str, ...]:
-    """Classes from 0 to the greatest number in any mask."""
-    found = np.flatnonzero(masks.present.any(0)).tolist()
-    classes = [value for value in found if value != VOID]
-    if len(classes) < 2:
-        void = f" and {VOID}, which is void; write another number for the class that {VOID} was to be" * (VOID in found)
-        raise BadInput(f"data.root: the masks in {top} have only {', '.join(map(str, classes)) or 'no class'}{void}")
-    return tuple(str(number) for number in range(classes[-1] + 1))
-
-
-def _check_labels(every: Sequence[Pair], masks: Masks, classes: tuple[str, ...]) -> None:
-    strange = masks.present[:, len(classes) : VOID]
-    if strange.any():
-        index = int(strange.any(1).argmax())
-        raise BadInput(
-            f"data.root: {every[index].mask} has the number {len(classes) + int(strange[index].argmax())}, but the "
-            f"{len(classes)} classes are numbered from 0; only {VOID} is void"
-        )
-
-
-def _unused(classes: tuple[str, ...], masks: Masks) -> list[str]:
-    used = set(np.flatnonzero(masks.present.any(0)).tolist())
-    unused = [name for number, name in enumerate(classes) if number not in used]
+def _unused(masks: ClassMasks) -> list[str]:
+    unused = [name for number, name in enumerate(masks.classes) if number not in masks.used]
     if not unused:
         return []
     return [f"classes that no pixel is of ({len(unused)}): {', '.join(unused[:5])}{', ...' if len(unused) > 5 else ''}"]

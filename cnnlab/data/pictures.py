@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
@@ -44,6 +45,11 @@ RANGES = (1, 255, 1023, 4095, 16383, 65535)
 """The greatest values of floats in 0 .. 1 and of 8, 10, 12, 14 and 16 bits."""
 NAMED = 10
 """Files that cannot be read are named up to this number."""
+SMOOTHED = (
+    "masks saved as JPEG or resized with smoothing mix the values of the classes; save masks as PNG, "
+    "resize them with nearest"
+)
+"""Why a mask has values that are no classes, and what to do."""
 OPAQUE = 128
 """Pixels with at least this alpha are what is seen of a drawing."""
 
@@ -129,57 +135,114 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
     return Decoded(images, good, tuple(notes), len(faults))
 
 
+class MaskFile(NamedTuple):
+    """The K values that a mask's file holds, the parts that are cut off included; each array is (K,)."""
+
+    stored: Array
+    """What stands for the value in the decoded mask."""
+    number: Array
+    """The value of a grey pixel, or the index into a palette; -1 for any other colour."""
+    colour: Array
+    """0xRRGGBB"""
+    pixels: Array
+    """The number of pixels of this value."""
+    blocks: Array
+    """The number of squares of 2x2 pixels that are all of this value."""
+    palette: bool
+
+
 class Masks(NamedTuple):
-    """Masks as they were decoded, and what the files hold."""
+    """Masks as they were decoded, (N, side, side) uint8, and what each of the N files holds."""
 
     values: Images
-    """(N, side, side)"""
-    present: np.ndarray[Any, np.dtype[np.bool_]]
-    """(N, 256): whether any pixel of the file has this value, the parts that were cut off included."""
+    files: list[MaskFile]
 
 
 def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
-    """The values of palette or grey images as they are, cropped and scaled as images are.
+    """Palette, grey or RGB images with their values as they are, cropped and scaled as images are.
 
     Each pixel is that of the nearest in the file, since a mean of two classes is none of them.
 
     Raises:
-        BadInput: naming the files that are no images, or are in colours.
+        BadInput: naming the files that are no images, are JPEGs, are transparent in parts or of more than 256 colours.
     """
     broken: dict[int, str] = {}
-    masks = Masks(np.zeros((len(pictures), side, side), np.uint8), np.zeros((len(pictures), 256), bool))
+    values = np.zeros((len(pictures), side, side), np.uint8)
 
-    def decode(index: int) -> None:
+    def decode(index: int) -> MaskFile | None:
         try:
-            masks.values[index], masks.present[index] = _decode_mask(pictures[index], side)
+            values[index], file = _decode_mask(pictures[index], side)
         except MemoryError:
             raise
         except Exception as error:
             broken[index] = _why(pictures[index], error) or "a text file"
+            return None
+        return file
 
     with _any_size(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        _all(pool.map(decode, range(len(pictures))))
+        files = list(pool.map(decode, range(len(pictures))))
     if broken:
         raise BadInput(f"data.root: {_not_read(pictures, broken, 'a mask')}")
-    return masks
+    return Masks(values, [file for file in files if file])
 
 
-def _decode_mask(picture: Picture, side: int) -> tuple[Images, Array]:
+def _decode_mask(picture: Picture, side: int) -> tuple[Images, MaskFile]:
     from PIL import Image, ImageOps
 
     with _opened(picture) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise ValueError(f"it is a JPEG: {SMOOTHED}")
         upright = _upright(image)
-        if upright.mode not in ("1", "L", "P") and not upright.mode.startswith("I"):
-            raise ValueError(
-                f"its pixels are colours ({upright.mode}); a mask has the number of a class for each pixel: save such "
-                "numbers as a grey or palette PNG, as Image.fromarray(numbers.astype('uint8')).save(...) does"
-            )
-        values = np.asarray(upright)
-        if values.min() < 0 or values.max() > 255:
-            raise ValueError(f"its values go from {values.min()} to {values.max()}; classes go from 0 to 255")
-        plain = values.astype(np.uint8)
-        square = ImageOps.fit(Image.fromarray(plain), (side, side), Image.Resampling.NEAREST)
-        return np.asarray(square), np.bincount(plain.reshape(-1), minlength=256) > 0
+        in_colours = upright.mode in ("RGB", "RGBA", "LA")
+        values, number, colour = _colour_values(upright) if in_colours else _number_values(upright)
+        pixels, blocks = np.bincount(values.reshape(-1), minlength=256), _count_blocks(values)
+        held = np.flatnonzero(pixels)
+        square = ImageOps.fit(Image.fromarray(values), (side, side), Image.Resampling.NEAREST)
+        file = MaskFile(held, number[held], colour[held], pixels[held], blocks[held], upright.mode == "P")
+        return np.asarray(square), file
+
+
+def _number_values(image: "PillowImage") -> tuple[Images, Array, Array]:
+    """(H, W) numbers; the number and the colour of each of the values 0 .. 255."""
+    if image.mode not in ("1", "L", "P", "F") and not image.mode.startswith("I"):
+        raise ValueError(f"its pixels are of the kind {image.mode}; save masks as grey, palette or RGB PNG")
+    values = np.asarray(image.convert("L") if image.mode == "1" else image)
+    plain = values.astype(np.uint8)
+    if (plain != values).any():
+        raise ValueError(f"its values go from {values.min()} to {values.max()}; classes are whole numbers, 0 to 255")
+    colour = np.arange(256) * 0x010101
+    if image.mode == "P":
+        palette = np.array(image.getpalette()).reshape(-1, 3)
+        colour[: len(palette)] = _packed(palette)
+    return plain, np.arange(256), colour
+
+
+def _colour_values(image: "PillowImage") -> tuple[Images, Array, Array]:
+    """(H, W) indices of colours in the order of their codes; the number and the colour of each index."""
+    if "A" in image.mode and image.getchannel("A").getextrema() != (255, 255):
+        raise ValueError("it is transparent in parts; save masks without transparency")
+    rgb = image.convert("RGB")
+    counted = rgb.getcolors(256)
+    if counted is None:
+        raise ValueError(f"it has more than 256 colours: {SMOOTHED}")
+    colour = np.sort(_packed(np.array([channels for _, channels in counted])))
+    index = np.zeros(2**24, np.uint8)
+    index[colour] = np.arange(len(colour))
+    return index[_packed(np.asarray(rgb))], np.where(colour % 0x010101 == 0, colour & 255, -1), colour
+
+
+def _packed(rgb: Array) -> Array:
+    """(..., 3) -> (...) 0xRRGGBB"""
+    red, green, blue = np.moveaxis(rgb.astype(np.int32), -1, 0)
+    packed: Array = (red << 16) | (green << 8) | blue
+    return packed
+
+
+def _count_blocks(values: Images) -> Array:
+    """(256,): how many squares of 2x2 pixels are of one value alone."""
+    same = values[1:] == values[:-1]
+    block = same[:, 1:] & same[:, :-1] & (values[1:, 1:] == values[1:, :-1])
+    return np.bincount(values[1:, 1:][block], minlength=256)
 
 
 def upright_size(picture: Picture) -> tuple[int, int]:
@@ -281,10 +344,16 @@ def _why(picture: Picture, error: Exception) -> str | None:
 
 
 def _not_read(pictures: Sequence[Picture], faults: Mapping[int, str], what: str) -> str:
-    """That these files are not what they should be: the first of them with the reasons, and their number."""
-    first, *others = sorted(faults)
-    line = f"{pictures[first].name} is not {what} that can be read ({faults[first]})"
-    more = [f"{pictures[index].name} ({faults[index]})" for index in others]
+    """That these files are not what they should be: the first of them with their reasons, and their number.
+
+    A reason is given once for files that follow one another.
+    """
+    order = sorted(faults)
+    line = f"{pictures[order[0]].name} is not {what} that can be read ({faults[order[0]]})"
+    more = [
+        pictures[index].name + (f" ({faults[index]})" if faults[index] != faults[before] else "")
+        for before, index in pairwise(order)
+    ]
     return f"{line}, nor are {_first(more, NAMED - 1)}: {len(faults):,} files" if more else line
 
 

@@ -8,14 +8,15 @@ from itertools import islice
 from pathlib import Path
 
 from cnnlab.config import DataConfig
+from cnnlab.data.folders import find_splits
 from cnnlab.data.listing import Listing, listing
-from cnnlab.data.names import SPLITS, split_named
+from cnnlab.data.names import SPLITS, nfc, split_named
 from cnnlab.data.pictures import SUFFIXES, on_disk
 from cnnlab.data.tree import Tree
 from cnnlab.errors import BadInput
 
 CLASS_COLUMNS = (
-    *("label", "labels", "class", "classes", "classname", "category", "target", "y"),
+    *("label", "labels", "class", "classes", "classname", "classid", "category", "target", "y"),
     *("species", "breed", "diagnosis", "dx"),
 )
 """Headers of the class where a table has more than two columns, without regard to case and punctuation."""
@@ -32,13 +33,18 @@ class Table:
     rows: list[tuple[str, str, str]]
     """File, class and the split that the row says, if any."""
 
+    @property
+    def split(self) -> str | None:
+        """The split that the table's name means, if any."""
+        return split_named(self.path.stem.lower().replace("labels", "").replace("metadata", ""))
+
 
 def list_table(tree: Tree, top: Path, config: DataConfig) -> tuple[Listing, list[Path]] | None:
     """The images that tables at the top list, and the tables; None if there are none, or the folders say the same.
 
     Each row is an image, with or without its extension, anywhere below the top. Its split is what a column of that name
     says, else what the table's name means, else the folder that the image is in if there are such folders, else train.
-    Beside a table `labels.csv` no other is used.
+    Beside a table `labels.csv` no other is used; beside `train.csv`, none whose name does not mean a split.
 
     Raises:
         BadInput: a table cannot be read, an image is not there or means several files, two tables list one split, or
@@ -51,9 +57,12 @@ def list_table(tree: Tree, top: Path, config: DataConfig) -> tuple[Listing, list
         return None
     known = _Files(tree, top)
     tables = [table for path in paths if (table := _table(tree, known, path))]
+    if any(table.split == "train" for table in tables):
+        tree.pass_over([table.path for table in tables if not table.split], "beside a table for train")
+        tables = [table for table in tables if table.split]
     if all(_as_folders(known, table) for table in tables):
         return None
-    named = _by_split(top, known, tables)
+    named = _by_split(known, tables)
     if not config.allow_conflicting_labels:
         _check_rows(named, tables)
     used = {path for some in named.values() for path, _ in some}
@@ -65,15 +74,17 @@ def list_table(tree: Tree, top: Path, config: DataConfig) -> tuple[Listing, list
 
 def _as_folders(known: "_Files", table: Table) -> bool:
     """Whether the class of each image is its folder's name, so that the table says nothing new."""
-    return all((path := known.find(name)) is not None and path.parent.name == label for name, label, _ in table.rows)
+    return all(
+        (path := known.find(name)) is not None and nfc(path.parent.name) == nfc(label) for name, label, _ in table.rows
+    )
 
 
-def _by_split(top: Path, known: "_Files", tables: list[Table]) -> dict[str, list[tuple[Path, str]]]:
+def _by_split(known: "_Files", tables: list[Table]) -> dict[str, list[tuple[Path, str]]]:
     named: dict[str, list[tuple[Path, str]]] = {}
     sources: dict[str, Path] = {}
     for table in tables:
         found = [_existing(known, table, name) for name, _, _ in table.rows]
-        for path, (_, label, _), split in zip(found, table.rows, _splits(top, table, found), strict=True):
+        for path, (_, label, _), split in zip(found, table.rows, _splits(known, table, found), strict=True):
             if sources.setdefault(split, table.path) != table.path:
                 raise BadInput(
                     f"data.root: {sources[split]} and {table.path} both list images of {split}; "
@@ -99,13 +110,12 @@ def _check_rows(named: dict[str, list[tuple[Path, str]]], tables: list[Table]) -
             )
 
 
-def _splits(top: Path, table: Table, paths: list[Path]) -> list[str]:
+def _splits(known: "_Files", table: Table, paths: list[Path]) -> list[str]:
     if any(said for _, _, said in table.rows):
         return [split_named(said) or "train" for _, _, said in table.rows]
-    own = split_named(table.path.stem.lower().replace("labels", "").replace("metadata", ""))
-    folders = [split_named(path.relative_to(top).parts[0]) for path in paths]
-    if own or not {"train"} < set(folders) or None in folders:
-        return [own or "train"] * len(paths)
+    folders = [known.split_of(path) for path in paths]
+    if table.split or not {"train"} < set(folders) or None in folders:
+        return [table.split or "train"] * len(paths)
     return [split or "train" for split in folders]
 
 
@@ -123,10 +133,16 @@ class _Files:
     def __init__(self, tree: Tree, top: Path) -> None:
         self.images = [path for path in tree.files(top) if path.suffix.lower() in SUFFIXES]
         self._paths: dict[str, set[Path]] = {}
+        self._top = top
+        self._splits = {folder.name: split for folder, split in find_splits(tree, top).items()}
         for path in self.images:
             inside = path.relative_to(top)
             for name in {str(inside), str(inside.with_suffix("")), path.name, path.stem}:
-                self._paths.setdefault(name, set()).add(path)
+                self._paths.setdefault(nfc(name), set()).add(path)
+
+    def split_of(self, path: Path) -> str | None:
+        """The split whose folder the image is in, if there are such folders."""
+        return self._splits.get(path.relative_to(self._top).parts[0])
 
     def find(self, name: str) -> Path | None:
         """The one image of this name."""
@@ -143,7 +159,7 @@ class _Files:
 
 
 def _plain(name: str) -> str:
-    return name.strip().replace("\\", "/").removeprefix("./")
+    return nfc(name.strip().replace("\\", "/").removeprefix("./"))
 
 
 def _table(tree: Tree, known: _Files, path: Path) -> Table | None:

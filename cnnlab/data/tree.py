@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from cnnlab.data.names import is_junk, split_named
+from cnnlab.data.names import is_junk, is_output, split_named
 from cnnlab.data.pictures import SUFFIXES
 from cnnlab.errors import BadInput
 
@@ -36,6 +36,7 @@ class Tree:
         self._seen: dict[Path, Content] = {}
         self._below: dict[Path, list[Path]] = {}
         self._junk: set[Path] = set()
+        self._closed: dict[Path, str] = {}
         self.notes: list[str] = []
         """What was chosen or passed over, in the order in which it was found."""
 
@@ -49,9 +50,9 @@ class Tree:
                     found = sorted((entry.name, entry.is_dir()) for entry in entries)
             except OSError as error:
                 _refuse(error)
-            self._junk.update(folder / name for name, _ in found if is_junk(name))
-            kept = [(folder / name, is_folder) for name, is_folder in found if not is_junk(name)]
-            self._seen[folder] = Content([path for path, yes in kept if yes], [path for path, yes in kept if not yes])
+            folders = self._kept(folder, [name for name, is_folder in found if is_folder])
+            files = self._kept(folder, [name for name, is_folder in found if not is_folder])
+            self._seen[folder] = Content([path for path in folders if self._is_open(path)], files)
         return self._seen[folder]
 
     def pass_over(self, paths: list[Path], why: str) -> None:
@@ -61,17 +62,40 @@ class Tree:
             self.notes.append(f"passed over, {why}: {named}" + (f" ({len(paths):,})" if len(paths) > 3 else ""))
 
     def files(self, folder: Path) -> list[Path]:
-        """Whatever lies below the folder, at any depth, and is no folder: links to nothing too."""
+        """Whatever lies below the folder, at any depth, and is no folder: links to nothing too.
+
+        A link to a folder is followed, unless the folder was read already or the link lies in it.
+        """
         if folder not in self._below and os.path.isfile(folder):
             self._below[folder] = [folder]
         if folder not in self._below:
             found: list[Path] = []
-            for top, folders, names in os.walk(folder, onerror=_refuse):
-                self._junk.update(Path(top, name) for name in (*folders, *names) if is_junk(name))
-                folders[:] = [name for name in folders if not is_junk(name)]
-                found.extend(Path(top, name) for name in names if not is_junk(name))
+            read: set[str] = set()
+            starts = [folder]
+            for start in starts:  # links are added at the end, so that files have the paths without them
+                for top, folders, names in os.walk(start, onerror=_refuse):
+                    if (real := os.path.realpath(top)) in read:
+                        folders.clear()
+                        continue
+                    read.add(real)
+                    inner = [path for path in self._kept(Path(top), sorted(folders)) if self._is_open(path)]
+                    folders[:] = [path.name for path in inner if not path.is_symlink()]
+                    starts.extend(path for path in inner if path.is_symlink())
+                    found.extend(self._kept(Path(top), names))
             self._below[folder] = sorted(found)
         return self._below[folder]
+
+    def _kept(self, folder: Path, names: list[str]) -> list[Path]:
+        self._junk.update(folder / name for name in names if is_junk(name))
+        return [folder / name for name in names if not is_junk(name)]
+
+    def _is_open(self, folder: Path) -> bool:
+        """Whether the folder may hold data, and no circle."""
+        if is_output(folder):
+            self._closed[folder] = "written by cnnlab or MLflow"
+        elif folder.is_symlink() and Path(os.path.realpath(folder.parent)).is_relative_to(os.path.realpath(folder)):
+            self._closed[folder] = "a link to a folder that it lies in"
+        return folder not in self._closed
 
     def enter(self, folder: Path) -> Path:
         """The folder, or what it holds where that is a single folder of folders, as archives are often unpacked."""
@@ -107,10 +131,12 @@ class Tree:
         )
 
     def said(self) -> tuple[str, ...]:
-        """The notes, and a last one that counts what systems and programs had left there."""
+        """The notes, and what cnnlab, systems and programs had left there."""
+        for why in sorted(set(self._closed.values())):
+            self.pass_over(sorted(path for path in self._closed if self._closed[path] == why), why)
         if not self._junk:
             return tuple(self.notes)
-        counts = Counter(path.name if not path.name.startswith("._") else "._*" for path in self._junk)
+        counts = Counter(path.name if not path.name.startswith("._") else "._*" for path in sorted(self._junk))
         named = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in counts.most_common(6))
         more = f" and {len(counts) - 6} other names" if len(counts) > 6 else ""
         inside = sum(len(names) for path in self._junk if path.is_dir() for _, _, names in os.walk(path))

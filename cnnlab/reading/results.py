@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnnlab.reading.warnings import run_warnings
 from cnnlab.records import Epoch, Record, RunEnded, RunStarted
 from cnnlab.result import Result
 from cnnlab.tracking import RunDir, last, mlflow_run_id, read
@@ -13,7 +14,8 @@ def run_result(run: RunDir) -> Result:
 
     Losses are means per sample, accuracies fractions in [0, 1]. `train_...` and `val_...` are of the last epoch,
     `best_val_...` and all `metrics` of the epoch whose weights are kept, `test_...` and `score` of these weights on the
-    test split. `reason` is a sentence if the status is not "finished".
+    test split. `reason` is a sentence if the status is not "finished"; `warnings` are about one that
+    has finished.
     """
     records = read(run.journal_file)[0]
     started, epoch, ended = last(records, RunStarted), last(records, Epoch), last(records, RunEnded)
@@ -47,6 +49,7 @@ def run_result(run: RunDir) -> Result:
             "weights_sha256": ended and ended.weights_sha256,
             "run_dir": str(run.path),
             "reason": ended.reason if ended else "",
+            "warnings": run_warnings(records),
             "score": _score(started, test),
             "metrics": {"train": _train_metrics(records, ended), "val": best, "test": test},
         }

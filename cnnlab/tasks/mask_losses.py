@@ -1,6 +1,7 @@
 """Losses over samples that have a mask each: of each image over its pixels that are not void, then over the images.
 
-So an image with much void counts as much as another, and a batch's loss is the mean of its images' losses.
+So an image with much void counts as much as another, and a batch's loss is the mean of its images' losses. An image
+that is all void has the loss 0; `cnnlab.data` gives none, as it would make that mean too small.
 """
 
 import torch
@@ -45,7 +46,7 @@ def _over_images(trained: Function, measured: Function) -> Loss:
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """(N,); 0 of an image that is all void."""
+    """(N,)"""
     pixels = F.cross_entropy(outputs, targets.long(), ignore_index=VOID, reduction="none", label_smoothing=smoothing)
     return pixels.flatten(1).sum(1) / (targets != VOID).flatten(1).sum(1).clamp(min=1)
 
