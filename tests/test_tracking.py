@@ -430,12 +430,12 @@ def test_a_finished_run_is_all_there(uri: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_model_comes_back_as_it_was_with_a_signature(uri: str) -> None:
+def test_the_model_comes_back_as_it_was_with_a_signature(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     run = make_run(WHOLE)
     assert deliver(run, uri)
-    mlflow.set_tracking_uri(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     model_uri = f"runs:/{load_progress(run, uri).mlflow_run_id}/model"
     model = mlflow.pytorch.load_model(model_uri)
     images = torch.randint(0, 256, (3, 1, 4, 4)).byte()
