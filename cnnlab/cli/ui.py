@@ -6,7 +6,7 @@ import sys
 import click
 
 from cnnlab.cli.options import store_option
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, RunFailed, without_passwords
 from cnnlab.process import FOLDER_WITHOUT_MODULES
 
 
@@ -21,15 +21,17 @@ def command(tracking_uri: str | None, port: int) -> None:
     \b
     Example: cnnlab ui --port 5001
     """
-    from cnnlab.tracking import QUIET, newest_experiment, open_store, page_of, resolve
+    from cnnlab.tracking import QUIET, newest_experiment, open_store, page_of, resolve, store_answers
 
     uri = resolve(tracking_uri, needed=True)
     if uri.startswith(("http://", "https://")):
         raise BadInput(f"{uri}: this store has a UI of its own; open it in a browser: {page_of(uri)}")
     open_store(uri)
+    if error := store_answers(uri):
+        raise RunFailed(f"{uri}: {error}")
     experiment = newest_experiment(uri)
     page = page_of(f"http://127.0.0.1:{port}", f"/{experiment}/runs" if experiment else "")
-    click.echo(f"MLflow's UI on {uri}, in some seconds (Ctrl-C ends it): {page}", err=True)
+    click.echo(f"MLflow's UI on {without_passwords(uri)}, in some seconds (Ctrl-C ends it): {page}", err=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
     environment = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
     artifacts = os.path.abspath("mlartifacts")  # MLflow's own default, for whoever logs through this server

@@ -32,7 +32,9 @@ def _print_panel(result: dict[str, Any], store: str) -> None:
     lines = facts_table()
     for name, value in _lines(result):
         lines.add_row(name, value)
-    if result["status"] != "failed":  # the reason says what to do
+    if result["reason"]:  # which says what to do too
+        lines.add_row("reason", result["reason"])
+    else:
         lines.add_row("next", _next(result, store))
     title = Text(f"{result['run_id']}: {result['status']}")
     result_console().print(Panel(lines, title=title, expand=False))
@@ -40,7 +42,7 @@ def _print_panel(result: dict[str, Any], store: str) -> None:
 
 def _lines(result: dict[str, Any]) -> list[tuple[str, str]]:
     score, metrics = result["score"], result["metrics"]
-    lines = [("reason", result["reason"])] if result["reason"] else []
+    lines = []
     name = words_of(score["name"])
     if score["value"] is not None:
         loss = "" if score["name"] == "loss" else f"  (loss {metrics['test']['loss']:.4f})"
