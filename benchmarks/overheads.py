@@ -115,10 +115,9 @@ spin_briefly()
 from cnnlab.config import read_config
 from cnnlab.records import RunEnded
 from cnnlab.run import prepare
-from cnnlab.training import configure_process, fit
+from cnnlab.training import fit
 settings = {{"data.dataset": "fashion_mnist", "schedule.name": "constant", "training.epochs": {EPOCHS}}}
 prepared = prepare(read_config(None, settings)[0])
-configure_process(prepared.learner.operator_threads)
 for record in fit(prepared.config, prepared.dataset, prepared.learner):
     if isinstance(record, RunEnded): print(record.fit_seconds)
 """

@@ -3,18 +3,13 @@
 import os
 import sys
 
-TRAINING = ("train", "sweep", "compare")
-"""The commands that train."""
-
 
 def main() -> None:
     """The entry point."""
     _leave_out_the_current_folder()
-    from cnnlab.process import Ending, obey_signals, spin_briefly
+    from cnnlab.process import Ending, obey_signals
 
     obey_signals()
-    if sys.argv[1:2] and sys.argv[1] in TRAINING:  # it looks around for 15 ms, which --help has not got
-        spin_briefly()
     ending = Ending()
     from cnnlab.cli import run  # takes 0.2 s, in which a signal may come
 

@@ -7,7 +7,6 @@ import atexit
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -19,32 +18,21 @@ FOLDER_WITHOUT_MODULES = os.path.dirname(os.path.abspath(sys.executable))
 SHOW_CURSOR = "\x1b[?25h"
 """To a terminal on which a progress display has hidden it."""
 
-SPINS, SPINS_BESIDE_OTHERS = 10_000, 1_000
-"""About 0.2 and 0.02 ms. GNU OpenMP's own 300,000 are longer than the turn that a process gets on a busy machine."""
+SPINS = 150_000
+"""About 3 ms. GNU OpenMP's own 300,000 are longer than the turn that a process gets on a busy machine."""
 
 Handler = Callable[[int, FrameType | None], None]
 
 
 def spin_briefly() -> None:
-    """Have OpenMP's threads that wait for one another sleep soon; to be called before PyTorch is loaded.
+    """Have OpenMP's threads that wait for one another sleep sooner; to be called before PyTorch is loaded.
 
-    They wait at the end of each operator. Beside other work the one that is waited for may have no processor, and gets
-    none as long as the others use theirs up for waiting: a training takes up to 200 times as long
-    (docs/performance.md). What the user has set is left alone. Bits do not depend on it.
+    They wait at the end of each operator. Beside other work the thread that is waited for may have no processor, and
+    gets none while the others spin through its turn: a training takes up to 200 times as long (docs/performance.md).
+    What the user has set is left alone. Bits do not depend on it.
     """
-    if "OMP_WAIT_POLICY" not in os.environ and "GOMP_SPINCOUNT" not in os.environ:
-        others = min(_running() for _ in range(5)) - 1  # what runs for a moment only does not count
-        os.environ["GOMP_SPINCOUNT"] = str(SPINS_BESIDE_OTHERS if others > 0 else SPINS)
-
-
-def _running() -> int:
-    """How many threads of this machine run or want to, a few milliseconds from now; 1, this one, if nobody says so."""
-    time.sleep(0.003)
-    try:
-        with open("/proc/loadavg") as file:
-            return int(file.read().split()[3].partition("/")[0])
-    except (OSError, ValueError, IndexError):
-        return 1
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
 def obey_signals(message: str = "interrupted") -> None:

@@ -97,13 +97,11 @@ class Training(Work[Record]):
     def __iter__(self) -> Iterator[Record]:
         """Train to the end, or until the record after `stop`; each record when the journal has it."""
         from cnnlab.run import create_run, record_run
-        from cnnlab.training import configure_process
 
         with self._entered():
             if self._prepared is None:
                 self.prepare()
             assert self._prepared is not None
-            configure_process(self._prepared.learner.operator_threads)
             self._run = self._run or create_run(self.config, self.experiment_name, self.tracking_uri, self.run_dir)
             with closing(record_run(self._prepared, self._run)) as records:
                 for record in records:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
 from cnnlab.courier import Deliveries
+from cnnlab.process import spin_briefly
 from cnnlab.result import Result
 from cnnlab.tracking import resolve, resolve_experiment
 
@@ -27,6 +28,7 @@ class Work(ABC, Generic[State]):
     """
 
     def __init__(self, experiment_name: str | None, tracking_uri: str | None) -> None:
+        spin_briefly()  # PyTorch is loaded later, unless the caller has loaded it
         self.experiment_name = resolve_experiment(experiment_name)
         self.tracking_uri = resolve(tracking_uri)
         self.undelivered: str | None = None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 import yaml
 from click.testing import Result
 
 import cnnlab
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, InUse
 from cnnlab.records import Epoch, RunEnded
 from cnnlab.tracking import find_run, last, list_runs, list_studies, read
 
@@ -131,7 +133,7 @@ def test_the_callers_values_are_left_as_they_are() -> None:
 
 def test_the_environment_gives_the_experiments_name_and_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def ours() -> dict[str, str]:  # scikit-learn sets others when it is imported
-        return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW", "OMP", "GOMP", "CUDA"))}
+        return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW", "OMP", "CUDA"))}
 
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "unit 3")
     before = ours()
@@ -200,6 +202,42 @@ def test_ctrl_c_in_a_script_seals_a_checkpoint_first() -> None:
     ended = last(read(list_runs()[0].journal_file)[0], RunEnded)
     assert ended is not None
     assert ended.status == "interrupted"
+
+
+def test_the_process_is_left_as_it_was() -> None:
+    def state() -> list[object]:
+        cudnn = torch.backends.cudnn
+        drawn = torch.get_rng_state().tolist(), random.getstate(), numpy.random.get_state()[1].tolist()
+        return [*drawn, torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark, torch.is_grad_enabled()]
+
+    torch.set_num_threads(2)
+    before = state()
+    cnnlab.train({**SMALL, "model": {"name": "cnn", "dropout": 0.5}})
+    assert state() == before
+
+
+def test_a_second_thread_is_refused_while_one_trains() -> None:
+    """Both would draw their dropout from PyTorch's one generator, so that neither had the bits of its own."""
+    config = {**SMALL, "model": {"name": "cnn", "dropout": 0.5}}
+    alone = cnnlab.train(config)
+    trained: list[str] = []
+
+    def another() -> None:
+        with pytest.raises(InUse, match="another thread of this process trains a network"):
+            cnnlab.train(config)
+        with pytest.raises(InUse):
+            cnnlab.load(alone)
+        trained.append("refused")
+
+    with cnnlab.Training(config) as training:
+        for record in training:
+            if isinstance(record, Epoch) and not trained:
+                thread = threading.Thread(target=another)
+                thread.start()
+                thread.join()
+    assert trained == ["refused"]
+    assert training.result["weights_sha256"] == alone["weights_sha256"]
+    assert cnnlab.train(config)["weights_sha256"] == alone["weights_sha256"], "and it is free again"
 
 
 def test_it_works_in_a_thread_that_is_told_of_no_signals() -> None:

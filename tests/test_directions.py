@@ -54,6 +54,17 @@ def test_a_sweep_chooses_prunes_and_ranks_by_either(
 
 
 @pytest.mark.parametrize("score", ["accuracy", "loss"])
+def test_a_trial_whose_last_update_blows_up_is_infeasible(cli: Callable[..., Result], score: str) -> None:
+    """There is one step: its loss and gradient are finite, what is measured after it is not."""
+    asked = ["--search", "lr=0.1,1e30", "--only", "--sampler", "grid", "--confirm", "0", "--workers", "1"]
+    one_step = ["--epochs", "1", "--batch-size", "full", "--lr", "0.1", "--schedule", "constant"]
+    result = cli("sweep", *QUICK, "-s", f"task.score={score}", *one_step, "--trials", "3", *asked)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["trials"]["complete"], found["trials"]["infeasible"]) == (1, 1)
+
+
+@pytest.mark.parametrize("score", ["accuracy", "loss"])
 def test_a_comparison_ranks_and_judges_by_either(cli: Callable[..., Result], score: str) -> None:
     Path("compare.yaml").write_text(
         "compare: {adam: {lr: {low: 0.01, high: 0.03}}, broken: {name: sgd, lr: {low: 1e-12, high: 2e-12}}}\n"

@@ -1,6 +1,9 @@
 """The loop against a dozen lines of plain PyTorch, and what it promises of bits, interruptions and divergence."""
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -245,3 +248,31 @@ def test_on_cuda_two_runs_have_the_same_bits_and_the_cpus_losses(precision: str)
     assert end(one).weights_sha256 == end(two).weights_sha256
     cpu = small_config(place__device="cpu", training__precision="fp32", data__augment=["flip", "crop"])
     assert losses(one) == pytest.approx(losses(records_of(cpu)), rel=0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about glibc's memory")
+def test_in_bf16_taps_that_only_meet_padding_have_no_gradient_rather_than_what_the_memory_held() -> None:
+    """A residual block on 2x2 pixels has a 3x3 convolution of stride 2 whose input is 1x1, as in ResNet-18 on 16x16."""
+    code = """
+import torch
+from tests.runs import small_config, small_dataset
+from cnnlab.training import Learner
+def gradients(precision):
+    dataset = small_dataset(shape=(1, 2, 2))
+    learner = Learner(small_config(model__name="resnet20", training__precision=precision), dataset)
+    learner.model.train()
+    learner.gradients(dataset.train.inputs[:16], dataset.train.targets[:16])
+    return {name: weight.grad for name, weight in learner.model.named_parameters()}
+exact, found = gradients("fp32"), gradients("bf16")
+for name, gradient in exact.items():
+    if gradient.ndim == 4:
+        idle = gradient == 0
+        print(name, bool((found[name][idle] == 0).all()), bool(found[name].isfinite().all()), int(idle.sum()))
+"""
+    env = {**os.environ, "MALLOC_PERTURB_": "128"}  # what malloc gives is full of 3.4e38
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root, env=env)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert len(rows) == 19
+    assert sum(int(row[3]) > 0 for row in rows) > 10
+    assert [row for row in rows if row[1:3] != ["True", "True"]] == []

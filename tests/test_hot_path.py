@@ -49,11 +49,11 @@ def test_a_step_lives_on_the_memory_of_the_one_before() -> None:
     code = """
 import resource
 from tests.runs import small_config, small_dataset
-from cnnlab.training import Learner, configure_process
+from cnnlab.training import Learner, set_for_training
 from cnnlab.training.ledger import Order
 config, dataset = small_config(model__channels=[64, 32]), small_dataset()
 learner = Learner(config, dataset)
-configure_process(learner.operator_threads)
+set_for_training(learner.operator_threads, learner.generator).__enter__()
 def steps(count):
     for number in range(count):
         learner.update(dataset.train.inputs, dataset.train.targets, Order(0.01, number))

@@ -18,7 +18,7 @@ FLOOR_2 = FLOOR_1 | {"training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "process": set(),
     "errors": set(),
-    "seeds": set(),
+    "seeds": {"errors"},
     "result": set(),
     "wording": set(),
     "files": set(),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -104,8 +105,30 @@ def test_a_step_that_was_not_applied_is_named_by_its_number() -> None:
     books.order()
     with pytest.raises(Diverged) as caught:
         books.note(Taken([0.7, float("nan")], [False, True], [6, 4], [0.0]))
-    assert caught.value.step == 4
-    assert caught.value.advice.startswith("diverged at step 4: the loss was not finite")
+    ended = books.diverged(caught.value)
+    assert ended.reason == (
+        "diverged at step 4: the loss was not finite (training loss nan); try a smaller optimizer.lr, "
+        "a warm-up (schedule.warmup_epochs), or training.clip_norm=1"
+    )
+    assert (ended.status, ended.diverged, ended.best_epoch) == ("failed", True, 1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_metric_of_validation_or_test_that_is_not_finite_ends_the_run(value: float) -> None:
+    books = ledger()
+    books.start()
+    train_epoch(books)
+    with pytest.raises(Diverged, match="the validation loss was not finite"):
+        books.end_epoch(Measured({"loss": value, "accuracy": 0.5}))
+    assert books.position.best_epoch is None
+    with pytest.raises(Diverged, match="the test accuracy was not finite"):
+        books.finished(Measured({"loss": 1.0, "accuracy": value}), "sha", None)
+
+
+def test_in_bf16_the_advice_begins_with_the_precision() -> None:
+    books = ledger()
+    books.about = replace(books.about, precision="bf16")
+    assert "; try --precision fp32, a smaller" in books.diverged(Diverged(3, "the gradient was not finite")).reason
 
 
 def test_a_ledger_goes_on_from_its_state() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from cnnlab.config import read_config
 from cnnlab.config.models import Activation
 from cnnlab.errors import BadInput
-from cnnlab.models import Normalize, build
+from cnnlab.models import Normalize, build, sized_layers
 from cnnlab.models.blocks import ACTIVATIONS
 from cnnlab.models.resnet import BasicBlock
 
@@ -172,3 +172,70 @@ def test_torchvision_networks_fit_channels_and_classes(name: str) -> None:
 def test_an_unknown_torchvision_network_suggests_the_nearest() -> None:
     with pytest.raises(BadInput, match=r"did you mean resnet18\?"):
         network(name="torchvision/resnet81")
+
+
+def test_the_statistics_of_the_images_are_exact_and_the_same_on_any_number_of_threads() -> None:
+    images = torch.randint(0, 256, (5000, 3, 9, 7), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    images[:, 1] = 17
+    before = torch.get_num_threads()
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(Normalize.of(images))
+    torch.set_num_threads(before)
+    values = images.numpy().astype("float64").swapaxes(0, 1).reshape(3, -1)
+    for normalize in found:
+        assert torch.equal(normalize.scale, found[0].scale)
+        assert torch.equal(normalize.shift, found[0].shift)
+        std = values.std(1)
+        std[1] = 1.0
+        assert normalize.scale.flatten().numpy() == pytest.approx(1 / std, rel=1e-6)
+        assert normalize.shift.flatten().numpy() == pytest.approx(-values.mean(1) / std, rel=1e-6)
+
+
+MULTIPLY_ADDS = {
+    # 28x28x16x(3x3x1) + 14x14x32x(3x3x16) + 1568x128 + 128x10
+    "cnn": (28 * 28 * 16 * 9 + 14 * 14 * 32 * 9 * 16 + 1568 * 128 + 128 * 10),
+    # LeCun et al. 1998, here on 28x28: 28x28x6x25 + 10x10x16x(25x6) + 400x120 + 120x84 + 84x10
+    "lenet5": (28 * 28 * 6 * 25 + 10 * 10 * 16 * 25 * 6 + 400 * 120 + 120 * 84 + 84 * 10),
+    "mlp": None,
+    "unet": None,
+    "resnet20": None,
+}
+
+
+@pytest.mark.parametrize("name", MULTIPLY_ADDS)
+def test_multiply_adds_are_half_of_the_operations_that_pytorch_counts(name: str) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    dataset = "shapes_masks" if name == "unet" else "digits"
+    config, _ = read_config(None, {"model.name": name, "data.dataset": dataset})
+    model = build(config.model, (1, 28, 28), 10, seed=0)
+    found = sum(sized.multiply_adds for sized in sized_layers(model, (1, 28, 28)))
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 1, 28, 28))
+    assert found == counter.get_total_flops() / 2
+    assert found == (MULTIPLY_ADDS[name] or found)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "idle"),
+    [
+        (1, 3, 2, 1, True),
+        (1, 3, 1, 1, True),
+        (2, 3, 2, 1, True),  # its window stands at -1, 0, 1
+        (2, 3, 1, 1, False),
+        (3, 3, 2, 1, False),
+        (4, 3, 4, 1, True),
+        (2, 5, 1, 2, True),
+        (3, 5, 1, 2, False),
+        (8, 3, 1, 0, False),
+    ],
+)
+def test_idle_taps_have_no_gradient(size: int, kernel: int, stride: int, padding: int, idle: bool) -> None:
+    conv = nn.Conv2d(2, 2, kernel, stride=stride, padding=padding)
+    (sized,) = sized_layers(conv, (2, size, 5))
+    assert sized.has_idle_taps == idle
+    conv(torch.ones(1, 2, size, 5)).sum().backward()
+    assert conv.weight.grad is not None
+    assert bool((conv.weight.grad.abs().sum((0, 1, 3)) == 0).any()) == idle

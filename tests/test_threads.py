@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from cnnlab.config import RunConfig
 from cnnlab.config.losses import CrossEntropy
 from cnnlab.errors import BadInput
 from cnnlab.records import RunEnded, Steps
 from cnnlab.tasks.losses import CLASS_LOSSES, cross_entropy
 from cnnlab.training import Learner
 from cnnlab.training.ledger import Order
-from cnnlab.training.threads import Parts
+from cnnlab.training.process import usable_threads
+from cnnlab.training.threads import SMALL_STEP, Parts, threads_for_step
 from tests.runs import records_of, small_config, small_dataset
 
 IMAGES = {"count": 256, "shape": (1, 28, 28)}
@@ -92,6 +94,17 @@ def test_where_operators_share_the_threads_well_the_batch_stays_whole(monkeypatc
     assert learner(2).parts.count == 2
     monkeypatch.setattr("cnnlab.training.threads._processor", lambda: "AVX512")
     assert learner(2).parts.count == 1
+
+
+def test_small_steps_take_one_thread_and_large_ones_all() -> None:
+    assert threads_for_step(SMALL_STEP, None) == 1
+    assert threads_for_step(SMALL_STEP + 1, None) == usable_threads(None)
+    assert [threads_for_step(size, 3) for size in (1, 10**12)] == [3, 3], "place.threads wins"
+    digits = Learner(RunConfig(), small_dataset(shape=(1, 8, 8)))
+    assert digits.threads == 1
+    assert digits.operator_threads == 1
+    fashion = Learner(RunConfig(), small_dataset(count=64, shape=(1, 28, 28)))
+    assert fashion.threads == usable_threads(None), "the benchmarks' network at batch 64"
 
 
 def test_parts_keep_the_order_of_the_rows() -> None:

@@ -12,10 +12,12 @@ from cnnlab.models.classic import lenet5, mlp, perceptron
 from cnnlab.models.cnn import cnn
 from cnnlab.models.fcn import fcn
 from cnnlab.models.resnet import resnet20
+from cnnlab.models.sizes import SizedLayer, sized_layers
 from cnnlab.models.torchvision_model import torchvision_model
 from cnnlab.models.unet import unet
+from cnnlab.seeds import drawing
 
-__all__ = ["MODELS", "Normalize", "build"]
+__all__ = ["MODELS", "Normalize", "SizedLayer", "build", "sized_layers"]
 
 MODELS: dict[type, Callable[[Any, tuple[int, int, int], int], nn.Module]] = {
     Perceptron: perceptron,
@@ -37,7 +39,7 @@ def build(config: ModelConfig, shape: tuple[int, int, int], outputs: int, seed: 
     Raises:
         BadInput: where a layer would come out empty, or torchvision has no such model.
     """
-    with torch.random.fork_rng(devices=[]):
+    with drawing(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MODELS[type(config)](config, shape, outputs)
         initialise(model, getattr(config, "init", "default"))

@@ -95,12 +95,16 @@ class Normalize(nn.Module):
 
     @classmethod
     def of(cls, images: Tensor) -> "Normalize":
-        """With the statistics of `images`, (N, C, H, W) uint8; a channel without any contrast is only shifted."""
-        # in chunks: the whole split as float32 would be four times its size
-        chunks = torch.split(images, 4096)
-        weights = torch.tensor([len(chunk) for chunk in chunks], dtype=torch.float64) / len(images)
-        statistics = [torch.var_mean(chunk.float(), dim=(0, 2, 3), correction=0) for chunk in chunks]
-        variances, means = (torch.stack(values).double() for values in zip(*statistics, strict=True))
-        mean = weights @ means
-        std = (weights @ (variances + (means - mean) ** 2)).sqrt()
+        """With the statistics of `images`, (N, C, H, W) uint8; a channel without any contrast is only shifted.
+
+        From counts of the 256 values, which are exact: the bits do not depend on the number of threads.
+        """
+        counts = [torch.zeros(256, dtype=torch.int64) for _ in range(images.shape[1])]
+        for chunk in torch.split(images, 4096):  # bincount makes int64 of what it counts
+            for channel, count in enumerate(counts):
+                count += torch.bincount(chunk[:, channel].flatten(), minlength=256)
+        values = torch.arange(256, dtype=torch.float64)
+        shares = torch.stack(counts).double() / (images.numel() / images.shape[1])
+        mean = shares @ values
+        std = ((values - mean[:, None]) ** 2 * shares).sum(1).sqrt()
         return cls(mean.float(), torch.where(std > 0, std, 1.0).float())

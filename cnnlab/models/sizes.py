@@ -1,6 +1,64 @@
-"""How large the output of a layer is, in pixels; an empty one is refused with the arithmetic that shows why."""
+"""How large a layer's input and output are, and how much work it is; an empty output is refused with the arithmetic."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
 
 from cnnlab.errors import BadInput
+
+
+class SizedLayer(NamedTuple):
+    """A layer with weights, and the shapes of its input and output for one sample."""
+
+    layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of the forward pass of one sample, without the bias."""
+        weight = self.layer.weight
+        if isinstance(self.layer, nn.ConvTranspose2d):  # each input pixel meets its whole slice of the weight
+            return math.prod(self.input_shape) * weight[0].numel()
+        return math.prod(self.output_shape) * weight[0].numel()
+
+    @property
+    def has_idle_taps(self) -> bool:
+        """Whether a row or column of a convolution's kernel only ever meets padding, so that its gradient is 0."""
+        if not isinstance(self.layer, nn.Conv2d) or isinstance(self.layer.padding, str):
+            return False
+        conv = self.layer
+        settings = zip(conv.kernel_size, conv.stride, self.layer.padding, conv.dilation, strict=True)
+        sides = zip(self.input_shape[-2:], self.output_shape[-2:], strict=True)
+        return any(
+            all(not 0 <= at * stride - padding + tap * dilation < size for at in range(outputs))
+            for (size, outputs), (kernel, stride, padding, dilation) in zip(sides, settings, strict=True)
+            for tap in range(kernel)
+        )
+
+
+@torch.no_grad()
+def sized_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[SizedLayer]:
+    """The layers with weights in the order of the forward pass; puts the model into evaluation mode.
+
+    Args:
+        model: takes (1, C, H, W) float32, all zeros here.
+        image_shape: (C, H, W)
+    """
+    sized: list[SizedLayer] = []
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+        sized.append(SizedLayer(layer, tuple(inputs[0].shape[1:]), tuple(output.shape[1:])))
+
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    model.eval()(torch.zeros(1, *image_shape))
+    for hook in hooks:
+        hook.remove()
+    return sized
 
 
 def window_output(size: int, kernel: int, padding: int, stride: int, layer: str) -> int:

@@ -5,19 +5,19 @@ from cnnlab.training.device import out_of_memory, resolve_device, resolve_precis
 from cnnlab.training.fit import fit
 from cnnlab.training.learner import Learner
 from cnnlab.training.network import trained_form
-from cnnlab.training.process import configure_process, usable_threads
+from cnnlab.training.process import set_for_training, usable_threads
 from cnnlab.training.weights import load_tensors
 
 __all__ = [
     "Checkpoint",
     "Learner",
-    "configure_process",
     "fit",
     "load_latest",
     "load_tensors",
     "out_of_memory",
     "resolve_device",
     "resolve_precision",
+    "set_for_training",
     "trained_form",
     "usable_threads",
 ]

@@ -115,10 +115,15 @@ def _end_rows(trainer: Trainer, seats: dict[int, Seat], refill: Callable[[int], 
 def _train_epoch(trainer: Trainer, seats: dict[int, Seat]) -> Iterator[Said]:
     yield from _take_steps(trainer, seats)
     measured = trainer.measure(seats, "val") if seats else {}
-    for row, seat in seats.items():
+    for row, seat in list(seats.items()):
         if seat.ledger.stopped:
             continue
-        epoch = seat.ledger.end_epoch(measured[row])
+        try:
+            epoch = seat.ledger.end_epoch(measured[row])
+        except Diverged as diverged:
+            del seats[row]
+            yield row, seat.ledger.diverged(diverged)
+            continue
         if epoch.best:
             trainer.keep_best(row)
         yield row, epoch
@@ -158,7 +163,7 @@ def _look(trainer: Trainer, seats: dict[int, Seat]) -> list[Said]:
             said.append((row, ledger.note(taken)))
         except Diverged as diverged:
             del seats[row]
-            said.append((row, replace(ledger.ended("failed", diverged.advice), diverged=True)))
+            said.append((row, ledger.diverged(diverged)))
     return said
 
 
@@ -180,7 +185,10 @@ def _finish(trainer: Trainer, row: int, seat: Seat) -> RunEnded:
     if seat.folder:
         save_tensors(weights, seat.folder / WEIGHTS_FILE)
     test = trainer.measure([row], "test")[row] if seat.tested else None
-    ended = seat.ledger.finished(test, weights_digest(weights), WEIGHTS_FILE if seat.folder else None)
+    try:
+        ended = seat.ledger.finished(test, weights_digest(weights), WEIGHTS_FILE if seat.folder else None)
+    except Diverged as diverged:
+        return seat.ledger.diverged(diverged)
     if not (seat.tested and seat.folder and (examples := trainer.examples(row))):
         return ended
     save_tensors(examples, seat.folder / EXAMPLES_FILE)

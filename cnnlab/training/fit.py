@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 from cnnlab.config import RunConfig
@@ -12,6 +13,7 @@ from cnnlab.training.checkpoint import Checkpoint
 from cnnlab.training.driver import Seat, drive
 from cnnlab.training.learner import ROW, Learner
 from cnnlab.training.ledger import Ledger, Position
+from cnnlab.training.process import set_for_training
 
 
 def fit(
@@ -36,6 +38,9 @@ def fit(
         folder: the run's directory, for checkpoints and the best weights; None keeps nothing.
         start: a checkpoint to go on from.
         tested: whether the test split is measured at the end.
+
+    Raises:
+        InUse: another thread of this process trains.
     """
     position = None
     if start:
@@ -43,12 +48,9 @@ def fit(
         learner.load_state(start.tensors, start.values)
     ledger = Ledger(config, run_started(config, dataset, learner), learner.task.step_metrics, position)
     seats = {ROW: Seat(ledger, folder, tested)}
-    said = drive(learner, seats)
-    try:
+    with set_for_training(learner.operator_threads, learner.generator), closing(drive(learner, seats)) as said:
         for _, record in said:
             yield record
-    finally:
-        said.close()
 
 
 def run_started(config: RunConfig, dataset: Dataset, learner: Learner) -> RunStarted:

@@ -10,7 +10,7 @@ from torch import Tensor
 from cnnlab.config import RunConfig
 from cnnlab.data import Batches, Dataset, placement
 from cnnlab.errors import BadInput
-from cnnlab.models import Normalize, build
+from cnnlab.models import Normalize, build, sized_layers
 from cnnlab.seeds import derive
 from cnnlab.tasks import make_task
 from cnnlab.training.device import default_generator, resolve_device, resolve_precision
@@ -18,11 +18,10 @@ from cnnlab.training.evaluation import answers, evaluate
 from cnnlab.training.gradients import Gradients, InMicroBatches, InParts, has_batch_norm
 from cnnlab.training.guard import FiniteGuard
 from cnnlab.training.ledger import Measured, Order, Position, Taken
-from cnnlab.training.network import Network, trained_form
+from cnnlab.training.network import Network, keep_in_fp32, trained_form
 from cnnlab.training.optimizer import make_optimizer
-from cnnlab.training.process import usable_threads
 from cnnlab.training.schedule import check_warmup
-from cnnlab.training.threads import Parts, count_parts
+from cnnlab.training.threads import Parts, count_parts, threads_for_step
 from cnnlab.training.weights import copy_weights
 
 ROW = 0
@@ -81,7 +80,7 @@ class Learner:
     @property
     def operator_threads(self) -> int:
         """How many CPU threads share an operator, beside the threads that take parts of a batch."""
-        return max(1, usable_threads(self.config.place.threads) // self.parts.count)
+        return max(1, self.threads // self.parts.count)
 
     @property
     def parameters(self) -> int:
@@ -92,14 +91,19 @@ class Learner:
         config, dataset = self.config, self.dataset
         seed = derive(config.training.seed, "init")
         network = build(config.model, dataset.image_shape, self.task.outputs, seed)
-        model = trained_form(network, Normalize.of(dataset.train.inputs))
-        return Network(model, self.device, resolve_precision(config.training.precision, self.device))
+        layers = sized_layers(network, dataset.image_shape)
+        multiply_adds = self._batch_size() * sum(sized.multiply_adds for sized in layers)
+        self.threads = threads_for_step(multiply_adds, config.place.threads)
+        precision = resolve_precision(config.training.precision, self.device)
+        if precision == "bf16" and self.device.type == "cpu":
+            keep_in_fp32(layers)
+        return Network(trained_form(network, Normalize.of(dataset.train.inputs)), self.device, precision)
 
     def _count_parts(self) -> int:
         if not self.task.additive:
             return 1
         size, side = self._batch_size(), self.dataset.image_shape[1:]
-        return count_parts(self.config, self.device, size, side, usable_threads(self.config.place.threads))
+        return count_parts(self.config, self.device, size, side, self.threads)
 
     def _batch_size(self) -> int:
         size, images = self.config.data.batch_size, len(self.dataset.train)

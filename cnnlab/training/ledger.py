@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cnnlab.config import RunConfig
+from cnnlab.metrics import words_of
 from cnnlab.records import Epoch, RunEnded, RunStarted, Status, Steps
 from cnnlab.seeds import derive
 from cnnlab.training.schedule import learning_rate
@@ -83,20 +84,12 @@ OLD_BEST = {"best_val_loss": "loss", "best_val_accuracy": "accuracy"}
 
 
 class Diverged(Exception):
-    """At this step a loss or gradient was not finite."""
+    """A number was not finite after this many steps; `what` says which, as in "the validation loss was not finite"."""
 
-    def __init__(self, step: int, loss: float) -> None:
-        super().__init__(step, loss)
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(step, what)
         self.step = step
-        self.loss = loss
-
-    @property
-    def advice(self) -> str:
-        what = "the gradient" if math.isfinite(self.loss) else "the loss"
-        return (
-            f"diverged at step {self.step}: {what} was not finite (training loss {self.loss:g}); "
-            "try a smaller optimizer.lr, a warm-up (schedule.warmup_epochs), or training.clip_norm=1"
-        )
+        self.what = what
 
 
 class Ledger:
@@ -166,7 +159,9 @@ class Ledger:
         self._times = []
         if any(taken.bad):
             at = list(taken.bad).index(True)
-            raise Diverged(first + at, taken.losses[at])
+            loss = taken.losses[at]
+            what = "the gradient" if math.isfinite(loss) else "the loss"
+            raise Diverged(first + at, f"{what} was not finite (training loss {loss:g})")
         at_sums = self.position.sums or [0.0] * len(taken.sums)
         self.position.sums = [before + new for before, new in zip(at_sums, taken.sums, strict=True)]
         weighted = (loss * size for loss, size in zip(taken.losses, taken.sizes, strict=True))
@@ -175,7 +170,12 @@ class Ledger:
         return Steps(first, tuple(taken.losses), times)
 
     def end_epoch(self, val: Measured) -> Epoch:
-        """The current epoch is done and the validation split measured."""
+        """The current epoch is done and the validation split measured.
+
+        Raises:
+            Diverged: a metric is not finite.
+        """
+        self._check_finite(val, "validation")
         self.count_seconds()
         at, samples = self.position, self.about.train_size
         best = self._is_best(val.metrics)
@@ -195,6 +195,11 @@ class Ledger:
         )
         at.batch, at.loss_sum, at.sums, at.epoch_seconds = 0, 0.0, [], 0.0
         return epoch
+
+    def _check_finite(self, measured: Measured, split: str) -> None:
+        for name, value in measured.metrics.items():
+            if not math.isfinite(value):
+                raise Diverged(self.position.step, f"the {split} {words_of(name)} was not finite ({value:g})")
 
     def _is_best(self, metrics: Mapping[str, float]) -> bool:
         """By the score; if two are equal, by the loss."""
@@ -229,8 +234,23 @@ class Ledger:
             score=self.about.score.name,
         )
 
+    def diverged(self, error: Diverged) -> RunEnded:
+        """The last word of a run in which a number was not finite."""
+        first = "--precision fp32, " if self.about.precision == "bf16" else ""
+        reason = (
+            f"diverged at step {error.step}: {error.what}; try {first}a smaller optimizer.lr, "
+            "a warm-up (schedule.warmup_epochs), or training.clip_norm=1"
+        )
+        return replace(self.ended("failed", reason), diverged=True)
+
     def finished(self, test: Measured | None, sha256: str, weights_file: str | None) -> RunEnded:
-        """The last word of a run that had all its epochs, with the best epoch's weights measured on the test split."""
+        """The last word of a run that had all its epochs, with the best epoch's weights measured on the test split.
+
+        Raises:
+            Diverged: a metric of the test split is not finite.
+        """
+        if test:
+            self._check_finite(test, "test")
         at = self.position
         return replace(
             self.ended("finished", ""),

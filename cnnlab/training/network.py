@@ -1,9 +1,12 @@
 """A network as it is trained and saved, on its device and in its precision."""
 
+from collections.abc import Iterable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-from cnnlab.models import Normalize
+from cnnlab.models import Normalize, SizedLayer
 
 
 def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:
@@ -33,3 +36,19 @@ class Network:
             return self.model(inputs)  # type: ignore[no-any-return]
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             return self.model(inputs).float()  # type: ignore[no-any-return]
+
+
+def keep_in_fp32(layers: Iterable[SizedLayer]) -> None:
+    """Have convolutions with idle taps compute in fp32 inside bf16 autocast on a CPU.
+
+    Of taps that only ever meet padding, oneDNN's bf16 weight gradient is whatever the memory held before (torch 2.11 to
+    2.15; 3x3 at stride 2 on 1x1 pixels, for example): NaN at worst, and finite but wrong otherwise.
+    """
+    for sized in layers:
+        if sized.has_idle_taps:
+            sized.layer.forward = partial(_forward_in_fp32, sized.layer)  # type: ignore[method-assign]
+
+
+def _forward_in_fp32(layer: nn.Module, inputs: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return type(layer).forward(layer, inputs.float())  # type: ignore[no-any-return]

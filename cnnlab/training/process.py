@@ -1,27 +1,44 @@
-"""What training sets for its whole process: memory, threads, cuDNN. Whoever owns the process calls it, by name."""
+"""What training sets for its whole process: memory, threads, cuDNN, the default generator."""
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
+
+from cnnlab.seeds import drawing
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt(3)."""
 
 
-def configure_process(operator_threads: int) -> None:
-    """Make this process one that trains.
+@contextmanager
+def set_for_training(operator_threads: int, generator: torch.Generator) -> Iterator[None]:
+    """Within it this process is one that trains; at its end it is as it was, but for the memory that is kept.
 
     Args:
         operator_threads: how many threads share an operator on the CPU; another number gives other bits.
+        generator: which the training reseeds.
+
+    Raises:
+        InUse: another thread of this process trains.
     """
-    usable_threads(None)  # what PyTorch took by itself, before it is told another number
-    torch.set_num_threads(operator_threads)
-    keep_freed_memory()
-    # the same bits each time on the same machine: a benchmark among algorithms decides by time
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
+    cudnn = torch.backends.cudnn
+    with drawing(until_trained=True):
+        before = usable_threads(None), torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark
+        state = generator.get_state()
+        torch.set_num_threads(operator_threads)
+        keep_freed_memory()
+        # the same bits each time on the same machine: a benchmark among algorithms decides by time
+        cudnn.deterministic, cudnn.benchmark = True, False
+        try:
+            yield
+        finally:
+            _, threads, cudnn.deterministic, cudnn.benchmark = before
+            torch.set_num_threads(threads)
+            generator.set_state(state)
 
 
 def usable_threads(asked: int | None) -> int:

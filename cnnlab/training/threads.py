@@ -13,6 +13,7 @@ import torch
 
 from cnnlab.config import RunConfig
 from cnnlab.config.models import CNN, LeNet5
+from cnnlab.training.process import usable_threads
 
 T = TypeVar("T")
 
@@ -22,6 +23,21 @@ IMAGES_A_PART = 16
 """A part of fewer is not worth its thread."""
 PIXELS_A_BATCH = 2**14
 """Nor is a batch of fewer pixels: its step is as short as the meeting."""
+
+
+SMALL_STEP = 20_000_000
+"""Multiply-adds; up to so many, threads that share the operators of a step cost more than they give."""
+
+
+def threads_for_step(multiply_adds: int, asked: int | None) -> int:
+    """The number of CPU threads of a training.
+
+    Args:
+        multiply_adds: of a step: of the network's forward pass (convolutions and fully connected layers) over a batch.
+        asked: `place.threads`; None for 1 if the step is small, which is steady beside other processes and whose bits
+            do not depend on the number of cores, else for as many as PyTorch took when this process began.
+    """
+    return usable_threads(asked or (1 if multiply_adds <= SMALL_STEP else None))
 
 
 class Parts:

@@ -15,7 +15,7 @@ from cnnlab.search.studies.claims import claim
 from cnnlab.search.studies.optuna_internals import public_trial
 from cnnlab.search.trials.stages import Search
 from cnnlab.search.trials.workers import Layout, with_threads
-from cnnlab.training import configure_process, fit
+from cnnlab.training import fit
 
 PIECE_SECONDS = 3.0
 
@@ -56,7 +56,6 @@ def _first(search: Search, most: int) -> list[dict[str, Any]]:
 
 def _trial_seconds(config: RunConfig) -> float:
     prepared = prepare(config)
-    configure_process(prepared.learner.operator_threads)
     began, done, steps = time.perf_counter(), 0, 0
     with closing(fit(config, prepared.dataset, prepared.learner)) as records:
         for record in records:

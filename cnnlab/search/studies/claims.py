@@ -83,10 +83,10 @@ def tell(
     Args:
         noted: user attributes of the trial.
     """
-    with suppress(UpdateFinishedTrialError, ValueError):
+    with suppress(UpdateFinishedTrialError):
         for key, item in (noted or {}).items():
             trial.set_user_attr(key, item)
-        study.tell(trial, value, state)
+        study.tell(trial, value, state, skip_if_finished=True)
 
 
 def infeasible(study: Study, trial: Trial, reason: str, worst: float) -> None:

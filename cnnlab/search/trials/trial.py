@@ -27,7 +27,6 @@ from cnnlab.search.studies.slots import CONFIG, HISTORY, RUN_DIR, SCORES, TEST_S
 from cnnlab.search.studies.study import open_study
 from cnnlab.search.trials.stages import Stage, TrialRun
 from cnnlab.tracking import Journal, RunDir, last, read
-from cnnlab.training import configure_process
 
 Interrupted = Callable[[], bool]
 """Whether to stop as soon as a checkpoint is sealed."""
@@ -134,7 +133,6 @@ def _train(
     if ended and ended.status == "finished" and ended.best_score is not None:
         return ended.best_score
     prepared = prepare(training.config, _dataset_of(training.config))
-    configure_process(prepared.learner.operator_threads)
     with closing(record_run(prepared, run, tested=stage.tested)) as records:
         for record in records:
             yield record
