@@ -107,10 +107,9 @@ def create_run(
     """
     now = datetime.now().astimezone()
     run_id = new_run_id(config.label, now)
-    run = RunDir.create(directory or runs_root() / run_id)
-    ensure_store()
-    run.config_file.write_text(to_yaml(config), encoding="utf-8")
-    with run.hold(), Journal(run.journal_file) as journal:
+    with RunDir.create(directory or runs_root() / run_id) as run, Journal(run.journal_file) as journal:
+        ensure_store()
+        run.config_file.write_text(to_yaml(config), encoding="utf-8")
         journal.write(
             RunCreated(
                 run_id=run_id,

@@ -131,6 +131,23 @@ def test_the_callers_values_are_left_as_they_are() -> None:
     assert base == {"optimizer": {"lr": 0.1}}
 
 
+def test_the_environment_gives_the_experiments_name_and_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ours() -> dict[str, str]:  # scikit-learn sets others when it is imported
+        return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW", "OMP", "CUDA"))}
+
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "unit 3")
+    before = ours()
+    cnnlab.train(SMALL)
+    cnnlab.sweep(SMALL, ["lr=0.01,0.05"], trials=1, confirm=0)
+    assert [run.created.experiment for run in (*list_runs(), *list_studies())] == ["unit 3", "unit 3"]
+    assert cnnlab.Comparison(SMALL).experiment_name == "unit 3"
+    assert cnnlab.Comparison(SMALL, experiment_name="unit 4").experiment_name == "unit 4"
+    assert ours() == before
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", " ")
+    with pytest.raises(BadInput, match="MLFLOW_EXPERIMENT_NAME: ' ' is not allowed"):
+        cnnlab.train(SMALL)
+
+
 def test_a_run_that_diverged_says_so() -> None:
     result = cnnlab.train({**DOTTED, "optimizer.lr": 1e18})
     assert result.status == "failed"

@@ -11,9 +11,10 @@ from cnnlab.cli.views.delivery import deliver
 from cnnlab.cli.views.run import open_view
 from cnnlab.config import to_yaml
 from cnnlab.config.moved import is_place
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, without_passwords
 from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
 from cnnlab.session import Training
+from cnnlab.tracking import run_page
 
 
 @click.command("train")
@@ -30,7 +31,7 @@ from cnnlab.session import Training
 def command(
     experiment: Path | None,
     assignments: tuple[str, ...],
-    experiment_name: str,
+    experiment_name: str | None,
     tracking_uri: str | None,
     run_dir: Path | None,
     resume: str | None,
@@ -81,11 +82,13 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
             for record in training:
                 view.show(record)
         if not as_json:  # as soon as it is known; --json waits for MLflow's id of the run
-            print_result(training.result, as_json=False, on_its_way=training.tracking_uri != "none")
+            print_result(training.result, as_json=False, store=training.tracking_uri)
         deliver(training, f"cnnlab sync {training.run.word}", quiet=quiet)
     result = training.result
     if as_json:
         print_result(result, as_json=True)
+    elif page := run_page(training.run):
+        click.echo(without_passwords(page))
     if result.status == "finished":
         return 0
     complain(result.reason)
