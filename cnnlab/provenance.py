@@ -37,7 +37,7 @@ def provenance() -> dict[str, str]:
 
 def _program() -> str:
     """cnnlab, or the script that called it from Python."""
-    name = Path(sys.argv[0]).name
+    name = Path(*sys.argv[:1]).name  # a program that has Python inside may have no words
     return name if name.endswith(".py") and name != "__main__.py" else "cnnlab"
 
 

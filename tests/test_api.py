@@ -110,6 +110,8 @@ def test_without_a_with_the_iteration_is_all_it_takes() -> None:
 def test_what_is_wrong_is_said_before_anything_is_written() -> None:
     for wrong in (
         lambda: cnnlab.train({"optimizer.lr": 0}),
+        lambda: cnnlab.train({"optimizer": {"lr": 0.1}, "optimizer.lr": 0.2}),
+        lambda: cnnlab.sweep(SMALL, {"lr": [0.1, 0.2], "optimizer.lr": [0.1, 0.3]}),
         lambda: cnnlab.train("nothing.yaml"),
         lambda: cnnlab.sweep(SMALL, {"lr": {"low": 1, "high": 0}}),
         lambda: cnnlab.sweep(SMALL, trials=0),
@@ -127,7 +129,8 @@ def test_what_is_wrong_is_said_before_anything_is_written() -> None:
 
 def test_the_callers_values_are_left_as_they_are() -> None:
     base = {"optimizer": {"lr": 0.1}}
-    assert cnnlab.Training({**base, "optimizer.lr": 0.5}).config.optimizer.lr == 0.5
+    optimizer = cnnlab.Training({**base, "optimizer.weight_decay": 0.5}).config.optimizer
+    assert optimizer.model_dump(include={"lr", "weight_decay"}) == {"lr": 0.1, "weight_decay": 0.5}
     assert base == {"optimizer": {"lr": 0.1}}
 
 

@@ -72,6 +72,20 @@ def test_the_help_of_a_flag_is_its_fields(cli: Cli) -> None:
 # dry run
 
 
+@pytest.mark.parametrize("command", ["train", "sweep", "compare"])
+def test_the_help_lists_the_options_by_section(command: str, cli: Cli) -> None:
+    sections = re.split(r"\n(\w+):\n", cli(command, "--help").stdout)
+    titles, options = sections[1::2], [re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.M) for text in sections[2::2]]
+    own = [] if command == "train" else [command.capitalize()]
+    assert titles == [*own, "Data", "Model", "Training", "Recording", "Output"]
+    found = dict(zip(titles, options, strict=True))
+    assert found["Data"] == ["--dataset", "--data-root", "--batch-size"]
+    assert {"--optimizer", "--lr", "--schedule", "--epochs", "--device", "--set"} <= set(found["Training"])
+    assert {"--tracking-uri", "--experiment-name"} <= set(found["Recording"])
+    assert {"--json", "--help"} <= set(found["Output"])
+    assert not any("sampler" in option for title in titles[len(own) :] for option in found[title])
+
+
 def test_a_dry_run_prints_a_config_that_runs_again_as_it_is(cli: Cli) -> None:
     done = cli(
         "train", "--dry-run", "--optimizer", "adam", "--lr", "1e-3", "-s", "model.channels=[8]", "--dropout", "0.2"
@@ -201,7 +215,7 @@ def test_a_server_that_is_gone_costs_a_run_nothing_but_a_line(process: Process) 
 
 
 def test_divergence_is_exit_code_1_and_a_sentence(process: Process) -> None:
-    done = process("train", *QUICK, "--lr", "1e30", "--epochs", "3", "--json")
+    done = process("train", *QUICK[:2], "--lr", "1e30", "--epochs", "3", "--json")
     assert done.returncode == 1
     result = result_of(done)
     assert result["status"] == "failed"
@@ -371,7 +385,10 @@ def test_a_config_that_was_edited_is_not_gone_on_with(process: Process, cli: Cli
         "optimizer.lr": ("lr: 0.05", "lr: 0.5"),
         "model.channels": ("channels: [16, 32]", "channels: [16]"),
         "name": ("name: null", "name: other"),
-        "optimizer.name": ("name: sgd, lr: 0.05, weight_decay: 0.0, momentum: 0.9", "name: Rprop, lr: 0.05"),
+        "optimizer.name": (
+            "name: sgd, lr: 0.05, weight_decay: 0.0, momentum: 0.9",
+            "name: torch.optim.Rprop, lr: 0.05",
+        ),
     }
     for setting, (old, new) in edits.items():
         config.write_text(as_made.replace(old, new).replace(", nesterov: false, dampening: 0.0", ""))
@@ -452,16 +469,17 @@ BAD = [
     (["--resume", ""], "RUN is empty; give a run id"),
     (["--epochs", "1.5"], "training.epochs: 1.5 is not allowed; it must be a valid integer"),
     (["--seed", "-1"], "training.seed: -1 is not allowed"),
-    (["--device", "gpu"], "place.device: 'gpu' is not allowed"),
+    (["--device", "gpu"], "place.device: 'gpu' is not allowed; it must be auto, cpu, cuda, cuda:N or mps; "),
     (["--device", "cuda:99"], "place.device: cuda:99 is not here"),
     (["--precision", "fp16"], "training.precision: 'fp16' is not allowed; it must be 'auto', 'fp32' or 'bf16'"),
     (["--dataset", "mnits"], "did you mean mnist?"),
     (["--model", "resnet"], "did you mean resnet20?"),
     (["--model", "torchvision/alexnet"], "torchvision/alexnet cannot take images of 8x8x1"),
     (["-s", "training.accumulate=9223372036854775808"], "training.accumulate: 9223372036854775808 is not allowed"),
-    (["--model", "torchvision/resnet81"], "did you mean resnet18?"),
+    (["--model", "torchvision/resnet81"], "did you mean torchvision/resnet18?"),
     (["--optimizer", "adm"], "did you mean adam?"),
-    (["--optimizer", "Adamx"], "torch.optim has no class 'Adamx'"),
+    (["--optimizer", "Adamx"], "'Adamx' is unknown; it must be one of sgd"),
+    (["--optimizer", "torch.optim.Adamx"], "torch.optim has no class 'Adamx'"),
     (["--optimizer", "adam", "--momentum", "0.9"], "optimizer.momentum: adam has no momentum; it takes"),
     (["-s", "optimizer.betas=[0.9, 0.99]"], "optimizer.betas: sgd has no betas"),
     (["--schedule", "cosin"], "did you mean cosine?"),
@@ -518,7 +536,18 @@ BAD = [
     (["--resume", "last"], "last: there are no runs"),
     (["--resume", "2026"], "2026: no run begins so"),
     (["--resume", "last", "--lr", "0.1"], "--resume goes on with the run's own settings"),
-    (["--learning-rate", "0.1"], "No such option '--learning-rate'"),
+    (["--learning-rate", "0.1"], "there is no option --learning-rate; did you mean --lr?"),
+    (["--warmup", "1"], "did you mean -s schedule.warmup_epochs=?"),
+    (["--hidden", "64"], "did you mean -s model.hidden=?"),
+    (["--batchsize", "64"], "did you mean --batch-size?"),
+    (["--trackinguri", "none"], "did you mean --tracking-uri?"),
+    (["folders"], "folders: there is no such file or folder; did you mean folder?"),
+    (["--lr", "0.1", "-s", "optimizer.lr=0.2"], "optimizer.lr is given twice, by --lr 0.1 and by -s optimizer.lr=0.2"),
+    (["--device", "cpu", "-s", "training.device=cpu"], "place.device is given twice"),
+    (["-s", "optimizer.lr=1", "-s", "optimizer={lr: 2}"], "optimizer.lr is given twice"),
+    (["--lr", "0.1", "--lr=0.2"], "--lr is given twice; keep one"),
+    (["--run-dir", "a", "--run-dir", "b"], "--run-dir is given twice; keep one"),
+    (["--unheard-of", "0.1"], "there is no option --unheard-of; cnnlab train --help lists all"),
     (["a.yaml", "b.yaml"], "Got unexpected extra argument"),
     (["--run-dir", "file/below"], "--run-dir file/below: cannot be made"),
     (["--run-dir", "file"], "--run-dir file: cannot be made"),

@@ -95,7 +95,7 @@ def test_ones_own_optimizers_in_yaml_fix_and_tune_what_they_say() -> None:
     own = {
         "sgd": None,
         "mine": {"name": "adam", "betas": [0.8, 0.99], "lr": {"low": 0.001, "high": 0.01, "log": True}},
-        "Rprop": {"lr": [0.01, 0.001]},
+        "torch.optim.Rprop": {"lr": [0.01, 0.001]},
     }
     _, arms = read_arms(RunConfig(compare=own), None, None, 25)
     mine, rprop = arms[1], arms[2]
@@ -206,9 +206,12 @@ def test_bad_arms_in_yaml(cli: Cli, own: Any, says: str) -> None:
 
 
 def test_a_comparison_from_end_to_end(cli: Cli) -> None:
-    done = cli("compare", "--optimizers", "sgd,adam", "--trials", "3", "--seeds", "5", *HERE)
+    small = ("-s", "data.val_fraction=0.02")
+    done = cli("compare", "--optimizers", "sgd,Adam", "--trials", "3", "--seeds", "5", *HERE, *small)
     found = compared(done)
     assert done.exit_code == 0
+    few = "few validation images (29): one of them is 3.4 % of them"
+    assert done.stderr.splitlines().count(few) == found["warnings"].count(few) == 1
     assert set(found) >= {"optimizers", "pairs", "ranking", "warnings"}
     for key, wanted in KEYS.items():
         assert set(found[key][0]) >= wanted
@@ -327,7 +330,8 @@ def test_two_processes_share_a_comparison_by_its_name(process: Process) -> None:
 def test_a_broken_optimizer_comes_last_and_clearly(cli: Cli) -> None:
     own = {"momentum": None, "broken": {"name": "sgd", "lr": {"low": 1e-13, "high": 1e-12}}}
     Path("broken.yaml").write_text(yaml.safe_dump({"compare": own}))
-    found = compared(cli("compare", "broken.yaml", "--trials", "3", "--seeds", "6", *HERE, "--epochs", "4"))
+    words = ("--trials", "3", "--seeds", "6", "--epochs", "4", *HERE[:4], *SMALL[2:])
+    found = compared(cli("compare", "broken.yaml", *words))
     assert found["ranking"] == ["momentum", "broken"]
     assert found["pairs"][0]["verdict"] == "better"
 

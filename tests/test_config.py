@@ -10,7 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.config import RunConfig, flat, parse_value, read_config, to_yaml
+from cnnlab.config import RunConfig, as_config, flat, parse_value, read_config, to_yaml
+from cnnlab.config.messages import SYNONYMS, settings
+from cnnlab.config.optimizers import Adam
 from cnnlab.config.yaml_file import dump_yaml
 from cnnlab.errors import BadInput
 
@@ -107,7 +109,7 @@ def test_a_number_that_people_type_is_decimal(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "muon", "Adamax"]
+    "name", ["sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "muon", "torch.optim.Adamax"]
 )
 def test_the_resolved_yaml_reads_back_as_the_same_config(name: str) -> None:
     config, _ = read_config(None, {"optimizer.name": name, "data.augment": ["flip"], "model.channels": [8]})
@@ -144,6 +146,68 @@ def test_a_foreign_setting_on_the_command_line_is_refused() -> None:
         read_config(None, {"optimizer.name": "adam", "optimizer.momentum": 0.5})
 
 
+def test_a_setting_that_is_given_twice_is_refused_by_whatever_names() -> None:
+    for twice in (
+        {"optimizer.lr": 0.1, "optimizer": {"lr": 0.2}},
+        {"place.threads": 1, "training.threads": 2},
+        {"place.threads": 1, "training": {"threads": 2}},
+    ):
+        with pytest.raises(BadInput, match=r"^(optimizer.lr|place.threads) is given twice, by .* and by .*; keep one$"):
+            read_config(None, twice)
+    with pytest.raises(BadInput, match=r"^training.device: it was renamed to place.device; both are given, keep one$"):
+        as_config({"training": {"device": "cpu"}, "place": {"device": "cpu"}})
+
+
+NAMES = """
+data: {dataset: Shapes, augment: [Flip, CutOut], batch_size: Full}
+model: {name: CNN, activation: ReLU, norm: Batch, init: He_Normal, pool: AVG, padding: Valid}
+optimizer: {name: Adam}
+schedule: {name: OneCycle}
+loss: {name: Cross_Entropy}
+task: {name: Classification, score: Accuracy}
+training: {precision: FP32}
+"""
+
+
+def test_names_are_compared_without_regard_to_case() -> None:
+    small = read_config(write(NAMES.lower()), {})[0]
+    assert read_config(write(NAMES), {})[0] == small
+    assert read_config(None, parse_value(NAMES))[0] == small
+    assert small.optimizer == Adam(), "cnnlab's own, not torch's class of that name"
+    assert read_config(write("data: {dataset: Shapes_Masks}"), {"model.name": "UNet"})[0].task.name == "segmentation"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"optimizer.name": "Rprop"}, "torch.optim.NAME; did you mean torch.optim.Rprop?"),
+        ({"optimizer.name": "asgd"}, "did you mean torch.optim.ASGD?"),
+        ({"model.name": "VGG16"}, "did you mean torchvision/vgg16?"),
+        ({"model.name": "LeNet-5"}, "did you mean lenet5?"),
+        ({"model.channels": "16,32"}, "must be a list; did you mean [16,32]?"),
+        ({"model.hidden": 64}, "did you mean [64]?"),
+        ({"model.activation": "LeakyReLU"}, "did you mean leaky_relu?"),
+        ({"loss": "hinge"}, "did you mean loss.name?"),
+        ({"place.device": "gpu"}, "did you mean cuda?"),
+        ({"learning_rate": 0.1}, "did you mean optimizer.lr?"),
+        ({"hidden": [3]}, "did you mean model.hidden?"),
+        ({"optimizer.learning_rate": 0.1}, "did you mean lr?"),
+        ({"warmup": 1}, "did you mean schedule.warmup_epochs?"),
+        ({"schedule.warmup": 1}, "did you mean warmup_epochs?"),
+    ],
+)
+def test_a_near_miss_gets_a_suggestion(given: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_config(None, given)
+    assert str(caught.value).endswith(said)
+
+
+def test_what_is_suggested_for_another_tools_word_exists() -> None:
+    for word, meant in SYNONYMS.items():
+        assert meant in (*settings(), "cuda")
+        assert word not in {path.rpartition(".")[2] for path in settings()}, "it is a setting's own name here"
+
+
 FILES = [
     ("optimizer: {lr: 0.1, lr: 0.2}", "line 1: the key lr is repeated"),
     ("optimizer: !!python/object/apply:os.system ['touch built']", "could not determine a constructor"),
@@ -166,7 +230,7 @@ FILES = [
     ("training: {epochs: 1:30}", "training.epochs: '1:30' is not allowed; it must be a valid integer"),
     ("search: &a {lr: *a}", "line 1: a value contains itself"),
     ("search: {lr: &a [*a]}", "line 1: a value contains itself"),
-    ("optimizer: {name: Rprop, etas: !!binary aGk=}", "line 1: no setting takes YAML's binary"),
+    ("optimizer: {name: torch.optim.Rprop, etas: !!binary aGk=}", "line 1: no setting takes YAML's binary"),
     ("search: {lr: [2026-11-23]}", "line 1: no setting takes YAML's timestamp; in quotes it is text"),
     ("search: {lr: !!set {a, b}}", "line 1: no setting takes YAML's set"),
     ("search: {lr: !!omap [a: 1]}", "line 1: no setting takes YAML's omap"),

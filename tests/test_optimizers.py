@@ -45,7 +45,10 @@ CASES: dict[str, tuple[dict[str, object], Callable[[list[nn.Parameter]], Optimiz
     "adamw": ({"name": "adamw"}, lambda p: torch.optim.AdamW(p)),
     "nadam": ({"name": "nadam", "lr": 0.002}, lambda p: torch.optim.NAdam(p)),
     "radam": ({"name": "radam"}, lambda p: torch.optim.RAdam(p)),
-    "Adamax": ({"name": "Adamax", "lr": 0.01, "eps": 1e-6}, lambda p: torch.optim.Adamax(p, 0.01, eps=1e-6)),
+    "Adamax": (
+        {"name": "torch.optim.Adamax", "lr": 0.01, "eps": 1e-6},
+        lambda p: torch.optim.Adamax(p, 0.01, eps=1e-6),
+    ),
 }
 
 
@@ -87,11 +90,11 @@ def test_a_bad_update_is_never_applied_nor_any_after_it(name: str, bad_loss: flo
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"name": "LBFGS"}, "LBFGS cannot train here: it evaluates the loss several times per step"),
-        ({"name": "Adamaxx"}, "did you mean Adamax?"),
-        ({"name": "Adamax", "beta": 1}, "Adamax has no beta; it takes lr, betas"),
-        ({"name": "Adamax", "eps": -1}, "torch.optim.Adamax refuses this: Invalid epsilon value: -1"),
-        ({"name": "Muon"}, "Muon cannot train here: it takes matrices only; use muon"),
+        ({"name": "torch.optim.LBFGS"}, "LBFGS cannot train here: it evaluates the loss several times per step"),
+        ({"name": "torch.optim.adamax"}, "did you mean torch.optim.Adamax?"),
+        ({"name": "torch.optim.Adamax", "beta": 1}, "Adamax has no beta; it takes lr, betas"),
+        ({"name": "torch.optim.Adamax", "eps": -1}, "torch.optim.Adamax refuses this: Invalid epsilon value: -1"),
+        ({"name": "torch.optim.Muon"}, "Muon cannot train here: it takes matrices only; use muon"),
     ],
 )
 def test_what_torch_refuses_is_one_line(settings: dict[str, object], said: str) -> None:

@@ -31,11 +31,11 @@ QUICK = ("--epochs", "1", "-s", "data.train_size=128")
 
 ALONE = [
     (["train", "--lr", "0"], r"optimizer\.lr: 0 is not allowed; it must be greater than 0"),
-    (["train", "--learning-rate", "0.1"], r"No such option '--learning-rate'.*"),
+    (["train", "--learning-rate", "0.1"], r"there is no option --learning-rate; did you mean --lr\?"),
     (["train", "nowhere.yaml"], r"nowhere\.yaml: there is no such file or folder"),
     (["train", "--tracking-uri", "mlruns"], r"--tracking-uri mlruns: not a store that MLflow takes; .*"),
     (["train", "--experiment-name", ""], r"--experiment-name: '' is not allowed; .*"),
-    (["train", "--optimizer", "Adamx"], r"optimizer\.name: torch\.optim has no class 'Adamx'.*"),
+    (["train", "--optimizer", "torch.optim.Adamx"], r"optimizer\.name: torch\.optim has no class 'Adamx'.*"),
     (["train", "--batch-size", "1296"], r"data\.batch_size: 1296 is not allowed; .*"),
     (["train", "--dataset", "cifar10"], r"data\.dataset: cifar10 is not here and cannot be downloaded \(.*\); put .*"),
     (["train", "--dataset", "mnist"], r"data\.dataset: mnist is not here and cannot be downloaded \(.*\); put .*"),
@@ -80,6 +80,19 @@ def test_what_is_to_be_done_at_the_exit_is_done_and_its_code_is_the_commands() -
     for number in (0, 3):
         done = subprocess.run([sys.executable, "-c", code, str(number)], capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (number, "hello goodbye\n", "")
+
+
+def test_a_program_that_has_python_inside_may_have_no_words() -> None:
+    """`sys.argv` is empty then."""
+    code = (
+        "import sys; sys.argv = []\n"
+        "import cnnlab; from cnnlab.__main__ import main\n"
+        "print(cnnlab.train({'training.epochs': 1, 'data.train_size': 128}, tracking_uri='none').status)\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "finished\n")
+    assert done.stderr.startswith("Usage: cnnlab")
 
 
 def test_an_exception_that_nobody_catches_is_exit_code_1() -> None:

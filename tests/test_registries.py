@@ -9,18 +9,19 @@ from cnnlab.config import RunConfig, as_config, to_yaml
 from cnnlab.config.arms import SHIPPED
 from cnnlab.config.data import AUGMENTATIONS, DATASETS, DatasetEntry
 from cnnlab.config.losses import LOSSES
+from cnnlab.config.messages import unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.run import REGISTRIES
 from cnnlab.config.schedules import SCHEDULES
-from cnnlab.config.section import Entry
+from cnnlab.config.section import FAMILY, Entry
 from cnnlab.config.space_reading import read_space
 from cnnlab.config.tasks import TASKS
 from cnnlab.errors import BadInput
 
 
 def named(registry: dict[str, Any]) -> list[str]:
-    return [name for name, entry in registry.items() if entry.family is None]
+    return [name for name in registry if not name.endswith(FAMILY)]
 
 
 def test_every_name_has_its_builder() -> None:
@@ -32,6 +33,21 @@ def test_every_name_has_its_builder() -> None:
     assert set(optimizer.OPTIMIZERS) == set(named(OPTIMIZERS))
     assert set(schedule.FACTORS) == {entry.config for entry in SCHEDULES.values()}
     assert set(augment.AUGMENTATIONS) == set(AUGMENTATIONS)
+
+
+def test_a_name_that_only_a_library_has_is_suggested_with_its_prefix() -> None:
+    import torchvision
+    from torch import optim
+
+    from cnnlab.training.optimizer import UNUSABLE
+
+    classes = [name for name, cls in vars(optim).items() if isinstance(cls, type) and issubclass(cls, optim.Optimizer)]
+    optimizers = [name for name in classes if name not in UNUSABLE and name.lower() not in OPTIMIZERS]
+    networks = torchvision.models.list_models(module=torchvision.models)
+    assert optimizers
+    for section, prefix, names in (("optimizer", "torch.optim.", optimizers), ("model", "torchvision/", networks)):
+        for name in names:
+            assert unknown_kind("", section, name).endswith(f"; did you mean {prefix}{name}?")
 
 
 @pytest.mark.parametrize("section", REGISTRIES)

@@ -1,5 +1,6 @@
 """Each schedule against PyTorch's own, step by step."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -94,7 +95,7 @@ def test_every_legal_schedule_has_a_rate_at_every_step(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("total", range(1, 13))
+@pytest.mark.parametrize("total", range(2, 13))
 @pytest.mark.parametrize("rise", [1e-3, 0.1, 0.25, 0.3, 0.5, 0.75, 0.99])
 def test_onecycle_equals_torchs_however_few_the_steps(total: int, rise: float) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
@@ -110,6 +111,23 @@ def test_onecycle_equals_torchs_however_few_the_steps(total: int, rise: float) -
         optimizer.step()
         if schedule.last_epoch < total - 1:
             schedule.step()
+
+
+@pytest.mark.parametrize("config", [Constant(), Step(), Cosine(), OneCycle(), OneCycle(rise_fraction=0.99)])
+def test_a_schedule_of_one_step_trains_at_the_peak(config: ScheduleConfig) -> None:
+    assert learning_rate(config, PEAK, 0, 1, 1) == PEAK
+    warmed = config.model_copy(update={"warmup_epochs": 1.0})
+    assert [learning_rate(warmed, PEAK, step, 1, 2) for step in range(2)] == [PEAK / 2, PEAK]
+
+
+def test_onecycle_of_two_steps_by_its_definition() -> None:
+    """The peak is at step 2 * rise_fraction - 1: between the two steps, or before the first."""
+    end = PEAK / 25 / 1e4
+    first = end + (PEAK - end) * (1 + math.cos(math.pi * 0.4 / 1.4)) / 2  # 0.4 steps after the peak, of 1.4 to the end
+    rates = {0.99: [PEAK / 25, end], 0.3: [first, end]}
+    for rise, expected in rates.items():
+        found = [learning_rate(OneCycle(rise_fraction=rise), PEAK, step, 2, 1) for step in range(2)]
+        assert found == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 def test_a_warm_up_that_leaves_no_step_is_refused_for_the_schedules_that_need_one() -> None:

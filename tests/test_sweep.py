@@ -142,7 +142,7 @@ def test_a_grid_is_tried_whole_and_the_experiment_beside_it(cli: Cli) -> None:
 def test_a_grid_of_five_values_is_these_and_the_experiment(
     lr: str, trials: int, asked: tuple[str, ...], cli: Cli
 ) -> None:
-    found = swept(cli("sweep", "--sampler", "grid", "--search", f"lr={lr}", *asked, *HERE, "--epochs", "1"))
+    found = swept(cli("sweep", "--sampler", "grid", "--search", f"lr={lr}", *asked, *HERE))
     assert found["trials"]["total"] == found["trials"]["complete"] + found["trials"]["pruned"] == trials
     assert not any("trials" in warning for warning in found["warnings"])
     assert {run.created.config["optimizer"]["lr"] for run in list_trials()} == {0.05, *map(float, lr.split(","))}
@@ -152,11 +152,25 @@ def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
     from cnnlab.cli.printing.sweep import _again
 
     typed = ["sweep", "--search", "lr=1:2", "--search=dropout=0:0.5", "--study", "a", "--trials", "3"]
-    assert _again(typed, "--extend a --search optimizer.lr=1:3") == (
-        "cnnlab sweep --search dropout=0:0.5 --trials 3 --extend a --search optimizer.lr=1:3"
+    assert _again(typed, ("--extend", "a", "--search", "optimizer.lr=1:3")) == (
+        "cnnlab sweep --search=dropout=0:0.5 --trials 3 --extend a --search optimizer.lr=1:3"
     )
-    assert _again(typed, "--trials 20") == (
-        "cnnlab sweep --search lr=1:2 --search dropout=0:0.5 --study a --trials 3 --trials 20"
+    assert _again(typed, ("--trials", "20")) == (
+        "cnnlab sweep --search lr=1:2 --search=dropout=0:0.5 --study a --trials 20"
+    )
+    assert _again(typed, ("-s", "model.dropout=0.0")) == (
+        "cnnlab sweep --search lr=1:2 --trials 3 -s model.dropout=0.0"
+    )
+
+
+@pytest.mark.parametrize(
+    "typed", ["--epochs 1", "--epochs=1", "-s training.epochs=1", "-straining.epochs=1", "--set=training.epochs=1"]
+)
+def test_the_command_that_is_suggested_gives_no_setting_twice(typed: str) -> None:
+    from cnnlab.cli.printing.sweep import _again
+
+    assert _again(["sweep", "-q", *typed.split(), "--lr", "0.1"], ("--epochs", "2")) == (
+        "cnnlab sweep -q --lr 0.1 --epochs 2"
     )
 
 
@@ -218,6 +232,30 @@ def test_a_grid_tries_every_point_once(cli: Cli) -> None:
     assert len({str(sorted(trial.params.items())) for trial in study().trials}) == 12
 
 
+def test_a_space_of_a_few_points_is_tried_point_by_point(cli: Cli) -> None:
+    words = ("--search", "epochs=1,2,3", "--search", "model.activation=ReLU,tanh", "--only", "--pruner", "none", *HERE)
+    done = cli("sweep", *words)
+    assert "the space has only 6 points; each is tried once" in done.stderr
+    tried = [run.created.config for run in list_trials()]
+    assert sorted((config["training"]["epochs"], config["model"]["activation"]) for config in tried) == [
+        (epochs, activation) for epochs in (1, 2, 3) for activation in ("relu", "tanh")
+    ]
+    assert swept(done)["sampler"] == "grid"
+    again = cli("sweep", *words, "--trials", "30")
+    assert (again.exit_code, swept(again)["trials"]["total"], len(list_studies())) == (0, 6, 1)
+    assert swept(cli("sweep", "--search", "epochs=1,2", "--only", "--sampler", "TPE", *HERE))["sampler"] == "tpe"
+
+
+def test_doubts_about_the_data_are_said_before_and_after(cli: Cli) -> None:
+    few = "few validation images (29): one of them is 3.4 % of them"
+    words = ("sweep", "--trials", "2", *HERE, "-s", "data.val_fraction=0.02")
+    done = cli(*words)
+    assert few in done.stderr.splitlines()
+    found = swept(done)
+    assert few in found["warnings"]
+    assert few in json.loads(cli("show", found["study"], "--json").stdout)["warnings"]
+
+
 @pytest.mark.parametrize("sampler", ["random", "qmc", "gp", "cmaes"])
 def test_every_sampler_draws_a_conditional_space(sampler: str, cli: Cli) -> None:
     if sampler == "cmaes":
@@ -253,9 +291,9 @@ def test_the_patient_pruner_waits_for_a_fall() -> None:
 
 @pytest.mark.parametrize("pruner", ["median", "asha", "hyperband"])
 def test_a_pruned_trial_has_its_curve_up_to_where_it_was_pruned(pruner: str, cli: Cli) -> None:
-    learns = ("-s", "data.train_size=1000", "-s", "data.batch_size=16", "--epochs", "4")
+    learns = ("-s", "data.train_size=1000", "--batch-size", "16", "--epochs", "4", *QUICK[:2], *QUICK[-3:])
     learns_or_not = "lr=0.03,0.04,0.05,1e-6,1e-7"  # an accuracy at chance stays below that of most
-    words = ("--search", learns_or_not, "--only", "--sampler", "random", "--trials", "12", *HERE, *learns)
+    words = ("--search", learns_or_not, "--only", "--sampler", "random", "--trials", "12", "--workers", "1", *learns)
     found = swept(cli("sweep", "--pruner", pruner, *words))
     assert found["trials"]["pruned"] > 0
     assert found["trials"]["pruned"] + found["trials"]["complete"] == 12
@@ -378,7 +416,7 @@ def test_two_processes_join_one_study(cli: Cli, process: Process) -> None:
 
 
 def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli, process: Process) -> None:
-    words = ("--trials", "1000", "--workers", "1", *QUICK, "--epochs", "20")
+    words = ("--trials", "1000", "--workers", "1", *QUICK)
     first = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -489,14 +527,14 @@ def test_studies_and_show_name_what_a_sweep_found(cli: Cli) -> None:
 
 
 def test_a_dry_run_prints_the_space_and_the_first_trials_and_writes_nothing(cli: Cli) -> None:
-    done = cli("sweep", "--dry-run", "--workers", "1", "--search", "lr=1e-3:1:log", "--epochs", "1")
+    done = cli("sweep", "--dry-run", "--search", "lr=1e-3:1:log", *HERE)
     assert done.exit_code == 0
     assert "0.001 .. 1 (log)" in done.stdout
     assert "time: about" in done.stdout
     assert not Path("mlruns").exists()
     (first, second, *_) = [line for line in done.stdout.splitlines() if "optimizer.lr=" in line]
     assert "0.05" in first
-    swept(cli("sweep", "--trials", "2", "--workers", "1", "--search", "lr=1e-3:1:log", *HERE, "--epochs", "1"))
+    swept(cli("sweep", "--trials", "2", "--search", "lr=1e-3:1:log", *HERE))
     drawn = study().trials[1].params["optimizer.lr"]
     assert f"optimizer.lr={drawn:.4g}" in second
 
@@ -521,6 +559,13 @@ BAD = [
     (("--extend", "nothing"), "no such study"),
     (("--lr", "0"), "optimizer.lr"),
     (("nothing.yaml",), "no such file"),
+    (("--search", "lr=0.1:1", "--search", "optimizer.lr=0.2:1"), "optimizer.lr is given twice"),
+    (("--search", "lr=0.001-0.1"), "did you mean lr=0.001:0.1:log?"),
+    (("--search", "dropout=0-0.5"), "did you mean dropout=0:0.5?"),
+    (("--search", "learning_rate=0.1:1"), "did you mean optimizer.lr?"),
+    (("--search", "optimizer=Adam,adam"), "'adam' is listed twice"),
+    (("--search", "optimizer=sgd,ASGD"), "did you mean torch.optim.ASGD?"),
+    (("--trials", "3", "--trials", "4"), "--trials is given twice"),
 ]
 
 

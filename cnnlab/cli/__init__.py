@@ -53,7 +53,10 @@ class LazyGroup(click.Group):
             close = get_close_matches(args[0], COMMANDS, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise click.UsageError(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}{hint}")
-        return super().resolve_command(ctx, args)
+        name, command, words = super().resolve_command(ctx, args)
+        if command and not ctx.resilient_parsing:  # which is the shell's, while the words are being typed
+            _check_options(click.Context(command, parent=ctx), words)
+        return name, command, words
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -64,7 +67,36 @@ class LazyGroup(click.Group):
             raise RunFailed(f"a file ends too early: {error}") from error
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def _check_options(ctx: click.Context, words: list[str]) -> None:
+    """Raises UsageError for an option that the command does not have, or that is given twice but counts once."""
+    try:
+        _, _, given = ctx.command.make_parser(ctx).parse_args(list(words))
+    except click.NoSuchOption as error:
+        option = error.option_name
+        meant = _option_meant(option, ctx.command)
+        hint = f"did you mean {meant}?" if meant else f"cnnlab {ctx.command.name} --help lists all"
+        raise click.UsageError(f"there is no option {option}; {hint}") from None
+    for param in given:
+        if isinstance(param, click.Option) and not (param.multiple or param.is_flag) and given.count(param) > 1:
+            raise click.UsageError(f"{param.opts[0]} is given twice; keep one")
+
+
+def _option_meant(word: str, command: click.Command) -> str | None:
+    """The option, or -s with a setting, that a word most likely means."""
+    from cnnlab.config.flags import FLAGS
+    from cnnlab.config.messages import closest, settings
+
+    known = [word for param in command.params if isinstance(param, click.Option) for word in param.opts]
+    options = {word.lstrip("-"): word for word in known}
+    paths = settings() if "set" in options else []
+    meant = closest(word.lstrip("-"), [*options, *paths])
+    if meant in paths:
+        flags = {path: flag for flag, path in FLAGS.items()}
+        return f"--{flags[meant].replace('_', '-')}" if meant in flags else f"-s {meant}="
+    return options.get(meant) if meant else None
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="cnnlab %(version)s")
 def cnnlab() -> None:
     """Experiments with the hyperparameters of convolutional networks.

@@ -8,6 +8,7 @@ import click
 
 from cnnlab.cli.messages import complain, typed
 from cnnlab.cli.options import (
+    Command,
     experiment_name_option,
     output_options,
     read_experiment,
@@ -53,12 +54,12 @@ class ForEach(click.ParamType[int]):
         return int(text)
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("experiment", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--optimizers",
     metavar="A,B,...",
-    help=f"Which: {', '.join(SHIPPED)} or a class of torch.optim. "
+    help=f"Which: {', '.join(SHIPPED)}, torch.optim.NAME. "
     f"[default: `compare:` of the experiment, or {','.join(DEFAULT)}]",
 )
 @click.option(
@@ -91,7 +92,7 @@ class ForEach(click.ParamType[int]):
     type=float,
     help="Validation score to be reached, as 0.9. [default: the median of the untuned defaults]",
 )
-@sampler_option("qmc")
+@sampler_option("qmc", "qmc")
 @workers_option
 @study_option
 @storage_option

@@ -9,15 +9,45 @@ from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
 from cnnlab.cli.messages import complain
-from cnnlab.config import RunConfig, parse_value, read_config
+from cnnlab.config import RunConfig, collected, parse_value, read_config
 from cnnlab.config.flags import FLAGS
 from cnnlab.config.messages import check_name
 from cnnlab.config.run import REGISTRIES, classes_of
-from cnnlab.config.section import NameIn, Section, names_of
+from cnnlab.config.section import NameIn, Section
 from cnnlab.errors import BadInput
 from cnnlab.search.plan import Sampler
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+MOST_IN_COLUMN = 40
+"""Characters of an option's choices; more are listed in its help."""
+
+HELP = {
+    "Data": ("data.",),
+    "Model": ("model.",),
+    "Training": ("optimizer.", "schedule.", "training.", "place.", "assignments"),
+    "Recording": ("experiment_name", "tracking_uri", "run_dir", "study", "storage", "resume", "extend"),
+    "Output": ("dry_run", "as_json", "quiet"),
+}
+"""Section of the help -> its options, or how the settings begin that its options set."""
+
+
+class Command(click.Command):
+    """A command whose help lists its options by section, those that only it has first."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = (self.name or "").capitalize()
+        sections: dict[str, list[tuple[str, str]]] = {own: [], **{section: [] for section in HELP}}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (row := param.get_help_record(ctx)):
+                what = FLAGS.get(param.name or "", param.name or "")
+                section = next((section for section, names in HELP.items() if what.startswith(names)), own)
+                sections["Output" if param.is_eager else section].append(row)  # --help is eager
+        for section, rows in sections.items():
+            if rows:
+                with formatter.section(section):
+                    formatter.write_dl(rows)
 
 
 def setting_options(command: F) -> F:
@@ -36,8 +66,16 @@ def setting_options(command: F) -> F:
 
 
 def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> dict[str, Any]:
-    """What was given on the command line, as dotted path -> value. Raises BadInput for what is no assignment."""
-    settings = {FLAGS[flag]: _value(FLAGS[flag], text) for flag, text in flags.items() if text is not None}
+    """What was given on the command line, as dotted path -> value.
+
+    Raises:
+        BadInput: something is no assignment, or a setting is given twice.
+    """
+    given = [
+        (FLAGS[flag], _value(FLAGS[flag], text), f"--{flag.replace('_', '-')} {text}")
+        for flag, text in flags.items()
+        if text is not None
+    ]
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         path = path.strip()
@@ -45,8 +83,8 @@ def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> d
             raise BadInput(f"--set {assignment}: an assignment has the form PATH=VALUE, as in model.channels=[32,64]")
         if not all(path.split(".")):
             raise BadInput(f"--set {assignment}: {path} is no path; it is made of names with a dot between two of them")
-        settings[path] = _value(path, text)
-    return settings
+        given.append((path, _value(path, text), f"-s {assignment}"))
+    return collected(given)
 
 
 def taken_flags(options: dict[str, Any]) -> dict[str, str | None]:
@@ -138,10 +176,13 @@ def _study(ctx: click.Context, param: click.Parameter, value: str | None) -> str
     return value
 
 
-def sampler_option(default: Sampler) -> Callable[[F], F]:
+def sampler_option(default: Sampler | None, shown: str) -> Callable[[F], F]:
     """--sampler."""
     return click.option(
-        "--sampler", type=click.Choice(get_args(Sampler)), default=default, show_default=True, help="Draws the trials."
+        "--sampler",
+        type=click.Choice(get_args(Sampler), case_sensitive=False),
+        default=default,
+        help=f"Draws the trials. [default: {shown}]",
     )
 
 
@@ -163,6 +204,7 @@ def _setting_option(flag: str, path: str) -> Callable[[F], F]:
     section, key = path.split(".")
     field = _field(section, key)
     choices = _choices(section, key, field)
+    joined = "|".join(choices)
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(choice) for choice in choices if choice.startswith(incomplete)]
@@ -170,8 +212,8 @@ def _setting_option(flag: str, path: str) -> Callable[[F], F]:
     return click.option(
         f"--{flag.replace('_', '-')}",
         flag,
-        metavar="|".join(choices) if choices else "VALUE",
-        help=_help(field, path),
+        metavar=joined if 0 < len(joined) < MOST_IN_COLUMN else "NAME" if choices else "VALUE",
+        help=_help(field, path, choices if len(joined) >= MOST_IN_COLUMN else []),
         shell_complete=complete,
     )
 
@@ -185,16 +227,18 @@ def _field(section: str, key: str) -> FieldInfo:
 
 def _choices(section: str, key: str, field: FieldInfo) -> list[str]:
     if key == "name":
-        return names_of(REGISTRIES[section])
+        return list(REGISTRIES[section])
     named = [name for mark in field.metadata if isinstance(mark, NameIn) for name in mark.names]
     if named:
         return named
     return list(get_args(field.annotation)) if get_origin(field.annotation) is Literal else []
 
 
-def _help(field: FieldInfo, path: str) -> str:
+def _help(field: FieldInfo, path: str, listed: list[str]) -> str:
     text = (field.description or f"{path.split('.')[0]}, by name").strip()
     text = text[0].upper() + text[1:]
+    if listed:
+        text += f": {', '.join(listed)}"
     if "[default:" in text or field.default is None:
         return text
     return f"{text}. [default: {field.default}]"

@@ -8,6 +8,7 @@ import click
 
 from cnnlab.cli.messages import complain
 from cnnlab.cli.options import (
+    Command,
     experiment_name_option,
     output_options,
     read_experiment,
@@ -29,7 +30,7 @@ from cnnlab.search import Plan, Sweep
 from cnnlab.search.plan import Pruner
 
 
-@click.command("sweep")
+@click.command("sweep", cls=Command)
 @click.argument("experiment", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--search",
@@ -44,10 +45,10 @@ from cnnlab.search.plan import Pruner
     type=click.IntRange(1, 1_000_000),
     help=f"The number in all. [default: {Plan.trials}; of a grid all points]",
 )
-@sampler_option(Plan.sampler)
+@sampler_option(None, f"{Plan.sampler}; grid if the space has no more points than there are trials")
 @click.option(
     "--pruner",
-    type=click.Choice(get_args(Pruner)),
+    type=click.Choice(get_args(Pruner), case_sensitive=False),
     default=Plan.pruner,
     show_default=True,
     help="Ends bad trials early.",

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from cnnlab.cli.messages import complain
-from cnnlab.cli.options import output_options, place_options, read_experiment, setting_options, settings_of
+from cnnlab.cli.options import Command, output_options, place_options, read_experiment, setting_options, settings_of
 from cnnlab.cli.printing.run import print_result
 from cnnlab.cli.views.delivery import deliver
 from cnnlab.cli.views.run import open_view
@@ -17,7 +17,7 @@ from cnnlab.session import Training
 from cnnlab.tracking import run_page
 
 
-@click.command("train")
+@click.command("train", cls=Command)
 @click.argument("experiment", required=False, type=click.Path(path_type=Path))
 @setting_options
 @place_options

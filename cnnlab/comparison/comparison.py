@@ -130,14 +130,14 @@ class Comparison(Work["SweepState"]):
             BadInput: workloads with different arms, or the same workload twice; whatever is wrong with an arm's sweep.
         """
         from cnnlab.search.studies import check_same
-        from cnnlab.search.trials import check_on_data, layout
+        from cnnlab.search.trials import checked_on_data, layout
 
         contests = [self._contest(number) for number in range(len(self.questions))]
         _check_workloads(contests)
         for contest in contests:
-            for plan in contest.plans.values():
+            for arm, plan in contest.plans.items():
                 check_same(plan)
-                check_on_data(plan)
+                contest.plans[arm] = checked_on_data(plan)
         place = contests[0].config.place
         self._layout = layout(self._workers, place.device, place.threads)
         self.workloads = [Workload(contest, self) for contest in contests]

@@ -48,6 +48,11 @@ class Contest:
     def seeds(self) -> int:
         return next(iter(self.plans.values())).confirm_seeds
 
+    @property
+    def doubts(self) -> list[str]:
+        """Why results on its data deserve less trust than they seem to."""
+        return list(dict.fromkeys(doubt for plan in self.plans.values() for doubt in plan.doubts))
+
 
 def make_contest(
     config: RunConfig,
@@ -106,7 +111,7 @@ def make_contest(
 
 def verdicts_of(contest: Contest, where: str) -> Verdicts:
     """What has been found by now; `where` is as of `caveats`."""
-    return judge(
+    found = judge(
         contest.question,
         [arm_result(plan, name) for name, plan in contest.plans.items()],
         margin=contest.margin,
@@ -115,6 +120,7 @@ def verdicts_of(contest: Contest, where: str) -> Verdicts:
         contains=contains,
         score=contest.score,
     )
+    return replace(found, warnings=(*contest.doubts, *found.warnings))
 
 
 def arm_result(plan: Plan, name: str) -> ArmResult:

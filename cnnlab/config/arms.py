@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnlab.config.flags import FLAGS, path_of
-from cnnlab.config.messages import check_name, nearest, no_such_setting
+from cnnlab.config.flags import path_of
+from cnnlab.config.messages import no_such_setting, unknown_kind
 from cnnlab.config.moved import is_place
 from cnnlab.config.optimizers import OPTIMIZERS, ArmEntry
 from cnnlab.config.reading import as_config, changed, flat
-from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig
+from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig, name_in
 from cnnlab.config.section import Ranges, tag_of
 from cnnlab.config.space import Choices, Space
 from cnnlab.config.space_reading import read_space
@@ -107,17 +107,17 @@ def contains(general: str, special: str) -> bool:
 
 def _named(asked: Any, where: str) -> dict[str, Ranges]:
     """Arm -> the settings and ranges that were given for it."""
-    if isinstance(asked, list):
-        words = [str(name) for name in asked]
-        if repeated := [name for index, name in enumerate(words) if name in words[:index]]:
-            raise BadInput(f"{where}: {repeated[0]} is named twice")
-        return {name: {} for name in words}
-    named = {}
-    for name, own in asked.items():
+    given = [(str(name), {}) for name in asked] if isinstance(asked, list) else asked.items()
+    named: dict[str, Ranges] = {}
+    for name, own in given:
         if own is not None and not isinstance(own, dict):
             raise BadInput(f"{where}.{name}: {own!r} is not a mapping of this optimizer's settings and ranges")
-        check_name(str(name), f"{where}.{name}")
-        named[str(name)] = own or {}
+        if not re.fullmatch(r"[a-zA-Z0-9_.-]+", name):
+            raise BadInput(f"{where}: {name!r} is not allowed; a name is made of letters, digits, -, _ and .")
+        name = name.lower() if name.lower() in SHIPPED else name
+        if name in named:
+            raise BadInput(f"{where}: {name} is named twice")
+        named[name] = own or {}
     return named
 
 
@@ -157,15 +157,12 @@ def _space(config: RunConfig, ranges: Ranges, where: str, name: str) -> Space:
 
 def _by_class(name: str, own: Ranges, where: str) -> Shipped:
     """An optimizer that the user names by its class, or under a name of the user's own."""
-    optimizer = own.get("name", name)
+    optimizer = name_in("optimizer.name", own.get("name", name))
     if optimizer in SHIPPED:
         return SHIPPED[optimizer]
     if isinstance(optimizer, str) and tag_of(OPTIMIZERS, optimizer) in OPTIMIZERS:
         return Shipped(optimizer)
-    raise BadInput(
-        f"{where}: {optimizer!r} is unknown; it must be one of {', '.join(SHIPPED)}, or a class of torch.optim"
-        f"{nearest(str(optimizer), list(SHIPPED))}"
-    )
+    raise BadInput(unknown_kind(where, "optimizer", str(optimizer), [*SHIPPED, *OPTIMIZERS]))
 
 
 def _kept(config: RunConfig) -> Ranges:
@@ -191,7 +188,7 @@ def _over(config: RunConfig, over: str) -> tuple[str, list[Arm]]:
         raise BadInput(f"--over {name}: {path} cannot be compared: it is where a network is trained, not what it is")
     if path in NOT_COMPARED:
         raise BadInput(f"--over {name}: {path} cannot be compared: {NOT_COMPARED[path]}")
-    values = parse_yaml(f"[{text}]")
+    values = name_in(path, parse_yaml(f"[{text}]"))
     if len(values) < 2:
         raise BadInput(f"--over {over}: {text} alone cannot be compared; give two values or more")
     arms = [_arm_over(config, path, value) for value in values]
@@ -204,7 +201,7 @@ def _arm_over(config: RunConfig, path: str, value: Any) -> Arm:
     """The experiment with one setting of it changed; its learning rate is tuned."""
     section, _, key = path.partition(".")
     if not key or (section not in REGISTRIES and path not in flat(config)):
-        raise BadInput(f"--over {path}: {no_such_setting(path, [*FLAGS, *flat(config)])}")
+        raise BadInput(f"--over {path}: {no_such_setting(path)}")
     arm = changed(config, {path: value})
     lr = Shipped(arm.optimizer.name).tuned(trials=0)["lr"]
     label = re.sub(r"[^a-zA-Z0-9_.-]", "-", str(value)).strip("-.") or "empty"

@@ -1,6 +1,7 @@
 """What is wrong with a config, as one line: the field, the value, what is allowed, and the nearest known name."""
 
 import os
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from re import fullmatch
@@ -9,9 +10,33 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from cnnlab.config.flags import FLAGS
 from cnnlab.config.moved import MOVED
 from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
+from cnnlab.config.section import FAMILY
 from cnnlab.errors import BadInput
+
+SYNONYMS = {
+    "arch": "model.name",
+    "augmentation": "data.augment",
+    "clip": "training.clip_norm",
+    "criterion": "loss.name",
+    "data": "data.dataset",
+    "early_stopping": "training.patience",
+    "filters": "model.channels",
+    "gpu": "cuda",
+    "image_size": "data.resize",
+    "l2": "optimizer.weight_decay",
+    "learning_rate": "optimizer.lr",
+    "num_workers": "place.workers",
+    "optim": "optimizer.name",
+    "random_state": "training.seed",
+    "scheduler": "schedule.name",
+    "units": "model.hidden",
+    "warmup": "schedule.warmup_epochs",
+    "wd": "optimizer.weight_decay",
+}
+"""What other tools call a setting or a value -> its name here."""
 
 
 def check_name(name: str, where: str) -> None:
@@ -30,33 +55,66 @@ def explain(error: ValidationError, values: dict[str, Any]) -> str:
     if first["type"] == "extra_forbidden":
         return _unknown_key(path, first)
     if first["type"] == "union_tag_invalid":
-        allowed = [tag.strip("'") for tag in first["ctx"]["expected_tags"].split(", ")]
-        return f"{name}.name: {first['ctx']['tag']!r} is unknown; it must be one of {', '.join(allowed)}" + nearest(
-            first["ctx"]["tag"], allowed
-        )
+        return unknown_kind(f"{name}.name", name, first["ctx"]["tag"])
     if first["type"] == "value_error":
         return _prefixed(name, str(first["ctx"]["error"]))
     if first["type"] == "union_tag_not_found" and isinstance(first["input"], dict):
         return f"{name}.name: {first['input'].get('name')!r} is not allowed; it must be a word"
     if first["type"] in ("model_type", "model_attributes_type", "union_tag_not_found"):
-        return f"{name}: {first['input']!r} is not allowed; it must be a mapping of settings"
+        hint = f"; did you mean {name}.name?" if name in REGISTRIES else ""
+        return f"{name}: {first['input']!r} is not allowed; it must be a mapping of settings{hint}"
     rules = " or ".join(dict.fromkeys(_rule(problem) for problem in same_field))
-    value = first["input"]
+    value, kinds = first["input"], {problem["type"] for problem in same_field}
     suggestion = ""
-    if isinstance(value, str) and any(problem["type"] == "literal_error" for problem in same_field):
+    if isinstance(value, str) and kinds & {"literal_error", "string_pattern_mismatch"}:
         suggestion = nearest(value, rules.replace("'", "").replace(" or ", ", ").split(", "))
+    elif isinstance(value, str | int | float) and kinds & {"list_type", "tuple_type"}:
+        suggestion = f"; did you mean [{value}]?"
     return f"{name}: {value!r} is not allowed; it must be {rules}{suggestion}"
 
 
-def no_such_setting(name: str, known: list[str]) -> str:
+def unknown_kind(where: str, section: str, name: str, known: Iterable[str] = ()) -> str:
+    """The line about a name that the section's registry, or `known` in its place, does not have."""
+    known = list(dict.fromkeys(known or REGISTRIES[section]))
+    hint = nearest(name, known)
+    for tag, entry in REGISTRIES[section].items():
+        for start in entry.members:
+            if name.lower().startswith(start.lower()):
+                hint = f"; did you mean {tag.removesuffix(FAMILY)}{start}{name[len(start) :].lower()}?"
+    return f"{where}: {name!r} is unknown; it must be one of {', '.join(known)}{hint}"
+
+
+def no_such_setting(name: str) -> str:
     """The end of a line about a setting that does not exist."""
-    return f"there is no such setting{nearest(name, known) or '; cnnlab train --dry-run prints all that there are'}"
+    hint = nearest(name, [*FLAGS, *settings()])
+    return f"there is no such setting{hint or '; cnnlab train --dry-run prints all that there are'}"
 
 
-def nearest(word: str, known: list[str]) -> str:
+def settings() -> list[str]:
+    """Every setting, by its dotted path."""
+    kinds = [(section, kind) for section in RunConfig.model_fields for kind in classes_of(section)]
+    return ["name", *dict.fromkeys(f"{section}.{key}" for section, kind in kinds for key in kind.model_fields)]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
     """Returns "; did you mean X?" if a known name is near, else nothing."""
-    close = get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = closest(word, known)
+    return f"; did you mean {close}?" if close else ""
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known name, or dotted path, that a word most likely means; None if none is near.
+
+    Capitals and hyphens do not matter. A path is also found by its last part, and both by another tool's word.
+    """
+    word, known = word.lower().replace("-", "_"), list(known)
+    whole = {name.lower().replace("-", "_"): name for name in reversed(known)}
+    named = {path.rpartition(".")[2]: name for path, name in whole.items()} | whole
+    meant = SYNONYMS.get(word.rpartition(".")[2], word)
+    for guess in (meant, meant.rpartition(".")[2]):
+        if guess in named:
+            return named[guess]
+    return next((named[close] for close in get_close_matches(word, named, n=1)), None)
 
 
 def nearest_path(path: Path) -> str:
@@ -85,7 +143,8 @@ def _path(problem: ErrorDetails, values: Any) -> list[str]:
 
 def _rule(problem: ErrorDetails) -> str:
     if problem["type"] == "string_pattern_mismatch":
-        return f"text of the form {problem['ctx']['pattern'].strip('^$')}"
+        *others, form = problem["ctx"]["pattern"].strip("^()$").replace(r"\d+", "N").split("|")
+        return f"{', '.join(others)} or {form}" if others else f"text of the form {form}"
     if problem["type"] == "missing":
         return "complete, but an item is missing"
     if problem["type"].startswith("bool"):
@@ -102,12 +161,10 @@ def _rule(problem: ErrorDetails) -> str:
 def _unknown_key(path: list[str], problem: ErrorDetails) -> str:
     section, key = path[:-1], path[-1]
     if new := MOVED.get(".".join(path)):
-        return f"{'.'.join(path)}: it is {new} now, which is given too; leave one of them out"
+        return f"{'.'.join(path)}: it was renamed to {new}; both are given, keep one"
     if not section:
         known = list(RunConfig.model_fields)
-        homes = [f"{s}.{key}" for s in known if any(key in c.model_fields for c in classes_of(s))]
-        hint = f"; did you mean {homes[0]}?" if homes else nearest(key, known)
-        return f"{key}: unknown setting; known are {', '.join(known)}{hint}"
+        return f"{key}: unknown setting; known are {', '.join(known)}{nearest(key, [*known, *settings()])}"
     tag = str(problem["loc"][1])
     if section[0] in REGISTRIES and tag in REGISTRIES[section[0]]:
         known = list(REGISTRIES[section[0]][tag].config.model_fields)

@@ -116,6 +116,11 @@ class TorchvisionModel(ModelConfig):
 
 
 _DROPOUT = {"dropout": {"low": 0.0, "high": 0.6}}
+_TORCHVISION = (
+    *("alexnet", "convnext", "densenet", "efficientnet", "googlenet", "inception", "maxvit", "mnasnet", "mobilenet"),
+    *("regnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext", "shufflenet", "squeezenet"),
+    *("swin", "vgg", "vit", "wide_resnet"),
+)
 
 MODELS = {
     "perceptron": Entry(config=Perceptron, tasks=CLASSIFICATION),
@@ -125,7 +130,5 @@ MODELS = {
     "resnet20": Entry(config=ResNet20, tasks=CLASSIFICATION),
     "fcn": Entry(config=FCN, tasks=SEGMENTATION),
     "unet": Entry(config=UNet, tasks=SEGMENTATION),
-    "torchvision/NAME": Entry(
-        config=TorchvisionModel, family=lambda name: name.startswith("torchvision/"), tasks=CLASSIFICATION
-    ),
+    "torchvision/NAME": Entry(config=TorchvisionModel, tasks=CLASSIFICATION, members=_TORCHVISION),
 }

@@ -108,10 +108,10 @@ class Muon(_Named):
 
 
 class TorchOptimizer(OptimizerConfig):
-    """Any other class of torch.optim, by its own name; its other parameters are checked against its signature."""
+    """A class of torch.optim itself; its other parameters are checked against its signature."""
 
     model_config = ConfigDict(extra="allow")
-    name: str = Field(pattern=r"^[A-Z]\w*$")
+    name: str = Field(pattern=r"^torch\.optim\.\w+$")
 
 
 @dataclass(frozen=True)
@@ -205,8 +205,8 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
         search={"momentum": _MOMENTUM, **_DECOUPLED},
         arms={"muon": ArmEntry({"momentum": _MOMENTUM}, {"betas": _BETAS, "eps": _EPS})},
     ),
-    "a class of torch.optim": OptimizerEntry(
-        config=TorchOptimizer, family=lambda name: name[:1].isupper(), lr=_log(1e-4, 1.0), arms={}
+    "torch.optim.NAME": OptimizerEntry(
+        config=TorchOptimizer, lr=_log(1e-4, 1.0), arms={}, members=("Adafactor", "Adamax", "ASGD", "Rprop")
     ),
 }
 """Learning rate, weight decay and eps are searched on a log scale, momentum and averages on that of 1 - value."""

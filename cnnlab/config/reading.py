@@ -1,7 +1,7 @@
 """A `RunConfig` from a YAML file, settings of the command line or values of Python, and back to YAML."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from cnnlab.config.data import DATASETS, DataConfig
 from cnnlab.config.messages import explain
 from cnnlab.config.moved import MOVED, moved
-from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig
+from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig, as_named, name_in
+from cnnlab.config.section import tag_of
 from cnnlab.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from cnnlab.errors import BadInput
 
@@ -33,9 +34,10 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     Raises:
         BadInput: naming the field, the value and what is allowed.
     """
+    settings = collected((str(path), value, str(path)) for path, value in settings.items())
     if file and os.path.isdir(file):  # unlike Path.is_dir, not an error for a name that is too long
         settings, file = _of_folder(file, settings), None
-    values = moved(read_yaml_mapping(file)) if file else {}
+    values = as_named(moved(read_yaml_mapping(file))) if file else {}
     if file:
         as_config(values, f"{file}: ")
     notes = [*_leave_out_foreign(values, settings), *_leave_out_root(values, settings)]
@@ -55,6 +57,27 @@ def config_given(config: Given) -> RunConfig:
     return read_config(None, deepcopy(dict(config or {})))[0]
 
 
+def collected(given: Iterable[tuple[str, Any, str]]) -> dict[str, Any]:
+    """Settings by their dotted path, a section's one by one, with names in small letters.
+
+    Args:
+        given: path, value and how it was given, in words.
+
+    Raises:
+        BadInput: one is given twice, perhaps by two names.
+    """
+    settings: dict[str, Any] = {}
+    said: dict[str, str] = {}
+    for name, value, how in given:
+        whole = not isinstance(value, dict) or name in QUESTIONS
+        for path, part in [(name, value)] if whole else [(f"{name}.{key}", part) for key, part in value.items()]:
+            path = MOVED.get(path, path)
+            if path in settings:
+                raise BadInput(f"{path} is given twice, by {said[path]} and by {how}; keep one")
+            settings[path], said[path] = name_in(path, part), how
+    return settings
+
+
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
     """`config` with `settings` (dotted path -> value) laid over it, without its `search` and `compare`.
 
@@ -64,6 +87,7 @@ def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
         BadInput: naming the field, the value and what is allowed.
     """
     values = config.model_dump(mode="json", exclude_unset=True, exclude={*QUESTIONS})
+    settings = {path: name_in(path, value) for path, value in settings.items()}
     _leave_out_foreign(values, settings)
     for path, value in settings.items():
         _set(values, path, value)
@@ -123,9 +147,10 @@ def _leave_out_foreign(values: dict[str, Any], settings: dict[str, Any]) -> list
     for section, kinds in REGISTRIES.items():
         new = settings.get(f"{section}.name")
         given = values.get(section, {})
-        if not isinstance(new, str) or new not in kinds or given.get("name") == new:
+        tag = tag_of(kinds, new) if isinstance(new, str) else ""
+        if tag not in kinds or given.get("name") == new:
             continue
-        foreign = [key for key in given if key not in kinds[new].config.model_fields]
+        foreign = [key for key in given if key not in kinds[tag].config.model_fields]
         for key in foreign:
             del given[key]
             notes.append(f"{section}.{key} of the file is left out: {new} has none")
@@ -149,7 +174,7 @@ def _check_root_is_read(data: DataConfig) -> None:
 
 
 def _set(values: dict[str, Any], path: str, value: Any) -> None:
-    *sections, key = MOVED.get(path, path).split(".")
+    *sections, key = path.split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):

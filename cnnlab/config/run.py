@@ -1,7 +1,8 @@
 """What one run is: `RunConfig` and its parts. The single place where a setting has its default, bounds and help."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, model_validator
 
@@ -11,7 +12,7 @@ from cnnlab.config.models import CNN, MODELS, ModelConfig
 from cnnlab.config.moved import moved
 from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig
 from cnnlab.config.schedules import SCHEDULES, Cosine, ScheduleConfig
-from cnnlab.config.section import Entry, OneOf, Section, tag_of
+from cnnlab.config.section import Entry, NameIn, OneOf, Section, tag_of
 from cnnlab.config.tasks import TASKS, TaskConfig
 
 QUESTIONS = ("search", "compare")
@@ -35,7 +36,7 @@ class TrainingConfig(Section):
 class PlaceConfig(Section):
     """Where a run happens. It is no part of what the run is."""
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+|mps)$", description="auto, cpu, cuda, cuda:N or mps")
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="CPU threads; another number gives other bits [default: one per core]"
     )
@@ -64,13 +65,11 @@ class RunConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_names_that_moved(cls, values: Any) -> Any:
-        return moved(values) if isinstance(values, dict) else values
-
-    @model_validator(mode="before")
-    @classmethod
     def _choose_by_the_dataset(cls, values: Any) -> Any:
         """The dataset's entry says the task, and the task's entry the rest, if nobody named it."""
+        if not isinstance(values, dict):
+            return values
+        values = as_named(moved(values))
         dataset = DATASETS.get(str(_value(values, "data", "dataset") or "digits"))
         task = TASKS.get(str(_value(values, "task", "name") or (dataset and dataset.task)))
         if dataset is None or task is None:
@@ -119,9 +118,9 @@ class RunConfig(Section):
         return self
 
 
-def _value(values: Any, section: str, key: str) -> Any:
+def _value(values: dict[str, Any], section: str, key: str) -> Any:
     """A setting in values that are not validated yet; None if it is not given."""
-    given = values.get(section) if isinstance(values, dict) else None
+    given = values.get(section)
     return given.get(key) if isinstance(given, dict) else getattr(given, key, None)
 
 
@@ -140,3 +139,40 @@ def classes_of(section: str) -> list[type[Section]]:
         return [entry.config for entry in REGISTRIES[section].values()]
     annotation = RunConfig.model_fields[section].annotation if section in RunConfig.model_fields else None
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []
+
+
+def as_named(values: dict[str, Any]) -> dict[str, Any]:
+    """Plain values of a config with its names in small letters."""
+    return {
+        section: {key: name_in(f"{section}.{key}", value) for key, value in given.items()}
+        if isinstance(given, dict) and section not in QUESTIONS
+        else given
+        for section, given in values.items()
+    }
+
+
+def name_in(path: str, value: Any) -> Any:
+    """A value of the setting `path`; a name that it takes, or each of a list of them, is put into small letters."""
+    if isinstance(value, list | tuple):
+        return [name_in(path, item) for item in value]
+    return value.lower() if isinstance(value, str) and value.lower() in _names(path) else value
+
+
+@cache
+def _names(path: str) -> frozenset[str]:
+    """The names that a setting takes, all of them in small letters."""
+    section, _, key = path.partition(".")
+    fields = [kind.model_fields[key] for kind in classes_of(section) if key in kind.model_fields]
+    return frozenset(word for field in fields for word in _words((field.annotation, *field.metadata)))
+
+
+def _words(annotations: tuple[Any, ...]) -> list[str]:
+    words: list[str] = []
+    for annotation in annotations:
+        if isinstance(annotation, NameIn):
+            words += annotation.names
+        elif get_origin(annotation) is Literal:
+            words += [value for value in get_args(annotation) if isinstance(value, str)]
+        else:
+            words += _words(get_args(annotation))
+    return words

@@ -1,6 +1,6 @@
 """What every part of a config has in common, and how a part is one of several kinds that a registry knows by name."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,21 +28,20 @@ class Entry:
     config: type[Section]
     search: Ranges = field(default_factory=dict)
     """What a sweep tries if nobody said what."""
-    family: Callable[[str], bool] | None = None
-    """Whether a name is one of those that this entry is for; None if it is for its own name alone."""
+    members: tuple[str, ...] = ()
+    """How names begin that a library has and that need a prefix here: vgg16 is torchvision/vgg16."""
     tasks: tuple[str, ...] | None = None
     """The tasks that it is for; None if it is for any."""
 
 
+FAMILY = "NAME"
+"""How the key of an entry ends that is for all names of a library: torchvision/NAME."""
+
+
 def tag_of(registry: Mapping[str, Entry], name: str) -> str:
     """The key of the entry that `name` belongs to; the name itself if there is none."""
-    families = (tag for tag, entry in registry.items() if entry.family and entry.family(name))
+    families = (tag for tag in registry if tag.endswith(FAMILY) and name.startswith(tag.removesuffix(FAMILY)))
     return name if name in registry else next(families, name)
-
-
-def names_of(registry: Mapping[str, Entry]) -> list[str]:
-    """The names that people choose from, a family such as torchvision/NAME among them."""
-    return [name for name in registry if " " not in name]
 
 
 @dataclass(frozen=True)

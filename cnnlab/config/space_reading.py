@@ -2,19 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from re import fullmatch
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
 from cnnlab.config.data import BATCH_SIZES
-from cnnlab.config.flags import FLAGS, path_of
-from cnnlab.config.messages import nearest, no_such_setting
+from cnnlab.config.flags import path_of
+from cnnlab.config.messages import no_such_setting, unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.moved import is_place
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.reading import changed, flat
-from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
-from cnnlab.config.section import Ranges, Section, names_of, tag_of
+from cnnlab.config.run import REGISTRIES, RunConfig, classes_of, name_in
+from cnnlab.config.section import Ranges, Section, tag_of
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
 from cnnlab.config.yaml_file import parse_yaml
 from cnnlab.errors import BadInput
@@ -31,6 +32,7 @@ NOT_SEARCHED = {
 """Setting -> why it is no hyperparameter."""
 
 BATCH_SIZE = "data.batch_size"
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 WRITE = "write {low: 0.001, high: 1, log: true} or a list of choices"
 
 
@@ -101,8 +103,15 @@ def _by_path(asked: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         path = _path(name)
         if path in found:
             raise BadInput(f"search.{name}: {path} is given twice; give one range or one list for it")
-        found[path] = domain
+        found[path] = _named(path, domain)
     return found
+
+
+def _named(path: str, domain: Any) -> Any:
+    """The domain with its names in small letters, whether they are listed or have ranges of their own."""
+    if isinstance(domain, dict):
+        return dict(zip(_distinct(path, [name_in(path, key) for key in domain]), domain.values(), strict=True))
+    return name_in(path, domain)
 
 
 def _read_word(word: str) -> tuple[str, Any]:
@@ -117,6 +126,11 @@ def _domain_of_word(word: str, text: str) -> Any:
     parts = text.split(":")
     if len(parts) > 3 or (len(parts) == 3 and parts[2] != "log"):
         raise BadInput(f"--search {word}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log")
+    if span := fullmatch(f"({NUMBER})-({NUMBER})", text):
+        low, high = span.groups()
+        log = ":log" if 0 < 10 * float(low) <= float(high) else ""
+        hint = f"; did you mean {word.partition('=')[0]}={low}:{high}{log}?"
+        raise BadInput(f"--search {word}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log{hint}")
     try:
         if len(parts) == 1:
             return parse_yaml(f"[{text}]")
@@ -137,16 +151,7 @@ def _path(name: str) -> str:
         return path
     if section == "optimizer" and key:
         return path  # perhaps a parameter of a class of torch.optim; the check of the bounds asks the class
-    raise BadInput(f"search.{name}: {no_such_setting(name, [*FLAGS, *_settings()])}")
-
-
-def _settings() -> list[str]:
-    return [
-        f"{section}.{key}"
-        for section in RunConfig.model_fields
-        for kind in classes_of(section)
-        for key in kind.model_fields
-    ]
+    raise BadInput(f"search.{name}: {no_such_setting(name)}")
 
 
 def _ordered(config: RunConfig, asked: dict[str, Any], offered: set[str]) -> Iterator[Dimension]:
@@ -210,10 +215,7 @@ def _kind(section: str, name: Any) -> type[Section]:
     kinds = REGISTRIES[section]
     if isinstance(name, str) and tag_of(kinds, name) in kinds:
         return kinds[tag_of(kinds, name)].config
-    raise BadInput(
-        f"search.{section}.name: {name!r} is unknown; it must be one of {', '.join(names_of(kinds))}"
-        f"{nearest(str(name), names_of(kinds))}"
-    )
+    raise BadInput(unknown_kind(f"search.{section}.name", section, str(name)))
 
 
 def _has(kind: type[Section], key: str) -> bool:
@@ -236,10 +238,14 @@ def _domain(path: str, asked: Any) -> Range | Choices:
 def _choices(path: str, asked: list[Any]) -> Choices:
     if len(asked) < 2:
         raise BadInput(f"search.{path}: {asked} leaves nothing to choose; give two values at least, or set it with -s")
+    return Choices(tuple(_distinct(path, asked)))
+
+
+def _distinct(path: str, asked: list[Any]) -> list[Any]:
     repeated = [value for index, value in enumerate(asked) if value in asked[:index]]
     if repeated:
         raise BadInput(f"search.{path}: {repeated[0]!r} is listed twice")
-    return Choices(tuple(asked))
+    return asked
 
 
 def _range(path: str, asked: dict[str, Any]) -> Range:

@@ -52,10 +52,11 @@ class TaskConfig(Section):
     def _the_task_has_it(cls, score: str | None, info: ValidationInfo) -> str | None:
         if score is not None and "name" in info.data:  # it is not there if it was refused
             known = [metric.name for metric in TASKS[info.data["name"]].metrics]
-            if score not in known:
+            if score.lower() not in known:
                 raise ValueError(
                     f"{score!r} is not measured by {info.data['name']}; it must be one of {', '.join(known)}"
                 )
+            return score.lower()
         return score
 
     @property

@@ -80,6 +80,8 @@ class Dataset:
     skipped: int = 0
     notes: tuple[str, ...] = ()
     """What people should know before they trust a result on it, one line each."""
+    doubts: tuple[str, ...] = ()
+    """Those of the notes that warn: why results on these splits deserve less trust than they seem to."""
     held_out: tuple[str, ...] = ()
     """Which of "val" and "test" were taken from the training images, since none were published."""
 

@@ -56,6 +56,7 @@ def load(config: DataConfig, seed: int) -> Dataset:
     if config.train_size is not None:
         order = stratified_order(parts["train"].split.targets, seed)
         parts["train"] = parts["train"].take(order[: config.train_size].sort().values)
+    doubts = tuple(_doubts(source, parts))
     return Dataset(
         name=config.dataset,
         classes=source.classes,
@@ -65,7 +66,8 @@ def load(config: DataConfig, seed: int) -> Dataset:
         digest=digest,
         source=source.origin,
         skipped=source.skipped,
-        notes=(*source.notes, *_doubts(source, parts)),
+        notes=(*source.notes, *doubts),
+        doubts=doubts,
         held_out=tuple(name for name in ("val", "test") if name not in source.splits),
     )
 

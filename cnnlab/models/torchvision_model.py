@@ -22,7 +22,8 @@ def torchvision_model(config: TorchvisionModel, shape: tuple[int, int, int], cla
     if name not in known:
         raise BadInput(
             f"model.name: torchvision has no classification model {name!r}; "
-            f"it has, for example, {', '.join(known[:3])}, resnet18{nearest(name, known)}"
+            f"it has, for example, {', '.join(known[:3])}, resnet18"
+            f"{nearest(config.name, [f'torchvision/{other}' for other in known])}"
         )
     # the auxiliary heads of these two would answer with a tuple
     extra = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}

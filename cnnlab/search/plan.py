@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -69,6 +69,8 @@ class Plan:
     """The run id of the sweep itself, known as soon as it has been made."""
     above: str = ""
     """The run id of the comparison that the sweep is a part of."""
+    doubts: list[str] = field(default_factory=list)
+    """Why results on its data deserve less trust than they seem to; known once the data was loaded."""
 
     @property
     def score(self) -> Metric:
@@ -79,6 +81,13 @@ class Plan:
     def folder(self) -> Path:
         """What this machine keeps of the study."""
         return (studies_root() / self.study).absolute()
+
+    @property
+    def remarks(self) -> list[str]:
+        """What people should know when it begins, one line each."""
+        size = self.space.size if self.sampler == "grid" else None
+        all_tried = size is not None and self.trials >= size
+        return [*self.doubts, *[f"the space has only {size} points; each is tried once"] * all_tried]
 
     def identity(self) -> dict[str, Any]:
         """What has to be the same for two plans to belong to one study."""

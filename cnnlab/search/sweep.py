@@ -36,7 +36,7 @@ class Sweep(Work["SweepState"]):
         *,
         only: bool = False,
         trials: int | None = None,
-        sampler: Sampler = Plan.sampler,
+        sampler: Sampler | None = None,
         pruner: Pruner = Plan.pruner,
         seeds: int = Plan.seeds,
         confirm: int = Plan.confirm,
@@ -57,8 +57,10 @@ class Sweep(Work["SweepState"]):
             search: what may be tried beside the config's own `search`, or beside the default ranges: as YAML has it, or
                 as --search's words.
             only: whether nothing but `search` is tried.
-            trials: the number in all; None for 20, or for all the points of a grid.
-            sampler, pruner, seeds, confirm, confirm_seeds, retries: as `Plan` has them.
+            trials: the number in all; None for 20, or for all the points of a grid, which has no more.
+            sampler: draws the trials; None for "grid" if the space has no more points than there are trials, else
+                "tpe".
+            pruner, seeds, confirm, confirm_seeds, retries: as `Plan` has them.
             workers: the number of processes that train; None for one per GPU, or one per core.
             study: its name, to join or to go on with one; None for one made from the experiment.
             storage: a database that machines share, or a file; None for a file of the study's own.
@@ -73,13 +75,19 @@ class Sweep(Work["SweepState"]):
         super().__init__(experiment_name, tracking_uri)
         numbers = {"trials": (trials, 1), "seeds": (seeds, 1), "confirm": (confirm, 0), "workers": (workers, 1)}
         more = {"confirm_seeds": (confirm_seeds, 1), "retries": (retries, 0)}
-        check_asked(study, sampler, pruner, {**numbers, **more})
+        check_asked(study, sampler or Plan.sampler, pruner, {**numbers, **more})
         config = config_given(config)
         space = read_space(config, search, only=only, offer=sampler != "grid")
+        size = space.size
+        if sampler is None:
+            few = size is not None and size <= max(trials or 0, Plan.trials)
+            sampler = "grid" if few else Plan.sampler
+        if sampler == "grid" and size is not None:
+            trials = min(trials or size, size)
         self.plan = Plan(
             config=config,
             space=space,
-            trials=trials or (space.size if sampler == "grid" else None) or Plan.trials,
+            trials=trials or Plan.trials,
             sampler=sampler,
             pruner=pruner,
             seeds=seeds,
@@ -137,13 +145,13 @@ class Sweep(Work["SweepState"]):
                 something else, a range with an end that cannot be trained on this data.
         """
         from cnnlab.search.studies import check_same, placed
-        from cnnlab.search.trials import check_on_data, fitted, layout
+        from cnnlab.search.trials import checked_on_data, fitted, layout
 
         self.plan = placed(fitted(self.plan))
         check_same(self.plan)
         place = self.plan.config.place
         self._layout = layout(self._workers, place.device, place.threads)
-        check_on_data(self.plan)
+        self.plan = checked_on_data(self.plan)
 
     def preview(self) -> "Preview":
         """What the sweep would do; writes nothing but the data cache. Raises BadInput as `check`."""

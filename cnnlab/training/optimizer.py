@@ -81,17 +81,16 @@ def _torch_class(config: TorchOptimizer, settings: dict[str, Any]) -> type[Optim
         for name, cls in vars(torch.optim).items()
         if isinstance(cls, type) and issubclass(cls, Optimizer) and name not in UNUSABLE
     }
-    if config.name in UNUSABLE:
-        raise BadInput(f"optimizer.name: {config.name} cannot train here: {UNUSABLE[config.name]}")
-    if config.name not in known:
-        raise BadInput(
-            f"optimizer.name: torch.optim has no class {config.name!r}; "
-            f"it has {', '.join(known)}{nearest(config.name, list(known))}"
-        )
-    takes = [name for name in inspect.signature(known[config.name]).parameters if name != "params"]
+    own = config.name.removeprefix("torch.optim.")
+    if own in UNUSABLE:
+        raise BadInput(f"optimizer.name: {config.name} cannot train here: {UNUSABLE[own]}")
+    if own not in known:
+        hint = nearest(own, [f"torch.optim.{name}" for name in known])
+        raise BadInput(f"optimizer.name: torch.optim has no class {own!r}; it has {', '.join(known)}{hint}")
+    takes = [name for name in inspect.signature(known[own]).parameters if name != "params"]
     for name in settings:
         if name not in takes:
             raise BadInput(
                 f"optimizer.{name}: {config.name} has no {name}; it takes {', '.join(takes)}{nearest(name, takes)}"
             )
-    return known[config.name]
+    return known[own]

@@ -27,8 +27,10 @@ def learning_rate(config: ScheduleConfig, peak: float, step: int, steps_per_epoc
     OneCycleLR (with cycle_momentum=False), each stepped once per step. `step` cuts at whole epochs counted from the
     start of training, warm-up included.
 
-    It is defined for every config and position, even if PyTorch's would divide by zero: if the warm-up is all of the
-    training, it rises to where the schedule begins; if OneCycle has no step to rise in, it begins at the peak.
+    Two things differ from PyTorch's OneCycleLR. A cycle of a single step trains at the peak; PyTorch's trains at the
+    end of the cycle, peak / start_divisor / final_divisor. If rise_fraction leaves no step to rise in, the cycle begins
+    at the peak; PyTorch's may divide by zero. If the warm-up is all of the training, the rate rises to where the
+    schedule begins.
     """
     warmup = _warmup_steps(config, steps_per_epoch)
     total = epochs * steps_per_epoch - warmup
@@ -57,6 +59,8 @@ def _cosine(config: Cosine, step: int, total: int, epoch: float) -> float:
 def _one_cycle(config: OneCycle, step: int, total: int, epoch: float) -> float:
     start = 1 / config.start_divisor
     top = config.rise_fraction * total - 1
+    if total <= 1:
+        return 1.0
     if step <= top and top > 0:
         return _between(start, 1.0, step / top)
     return _between(1.0, start / config.final_divisor, min(1.0, (step - top) / max(total - 1 - top, 1e-9)))

@@ -68,6 +68,8 @@ def print_contests(comparison: "Comparison") -> None:
         click.echo(
             f"{contest.trials} trials each, then {contest.seeds} fresh seeds each for the best and for the defaults"
         )
+        for doubt in contest.doubts:
+            click.echo(doubt)
         for arm, plan in contest.plans.items():
             ranges = ", ".join(f"{d.path} in {d.domain}" for d in plan.space.dimensions)
             click.echo(f"  {arm:12} lr {plan.config.optimizer.lr:g} untuned; tuned: {ranges}")

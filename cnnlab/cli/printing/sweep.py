@@ -1,5 +1,6 @@
 """What a sweep found, for scripts and for people; what it would do, for people."""
 
+import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnlab.cli.messages import typed
-from cnnlab.config.flags import path_of
+from cnnlab.config.flags import FLAGS, path_of
 from cnnlab.result import strict_json
 from cnnlab.wording import settings_text
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from cnnlab.search import Plan
     from cnnlab.search.findings import Confirmed, Findings, Preview
     from cnnlab.search.trials import Layout
+
+WITH_PATH = ("-s", "--set", "--search")
+"""The options whose value begins with a setting."""
 
 
 def print_findings(findings: "Findings", seconds: float, command: Sequence[str], *, as_json: bool) -> None:
@@ -49,7 +53,8 @@ def print_findings(findings: "Findings", seconds: float, command: Sequence[str],
 
 def print_preview(found: "Preview", plan: "Plan", layout: "Layout") -> None:
     """The space, the first trials, the time."""
-    click.echo(f"study {plan.study}, {layout}\nspace:")
+    for line in (f"study {plan.study}, {layout}", *plan.remarks, "space:"):
+        click.echo(line)
     for dimension in plan.space.dimensions:
         only = f"   (only {dimension.only.path} {', '.join(dimension.only.values)})" if dimension.only else ""
         click.echo(f"  {dimension.path:24} {dimension.domain}{only}")
@@ -119,27 +124,29 @@ def _importances(importances: dict[str, float]) -> Any:
     return table
 
 
-def _again(command: Sequence[str], action: str) -> str:
-    """The command with the action's words at its end, without what they take the place of.
-
-    That is a range of the same setting and, if the action makes a new study, a --study.
-    """
+def _again(command: Sequence[str], action: Sequence[str]) -> str:
+    """The command with the action's words at its end, without the options that they take the place of."""
     if not command:
-        return f"by {action}"
-    searched = {path_of(word.partition("=")[0]) for word in _words_of("--search", action.split())}
-    new_study = not action.startswith("--trials")
+        return f"by {shlex.join(action)}"
+    replaced = {_sets(option, value) for option, value in pairwise(action) if option.startswith("-")}
+    if action[0] != "--trials":  # all else makes a new study
+        replaced.add("--study")
+    if action[0] == "-s":
+        replaced.add(_sets("--search", action[1]))
     kept: list[str] = []
     words = iter(command)
     for word in words:
-        option, equals, value = word.partition("=")
-        if option not in ("--study", "--search"):
-            kept.append(word)
-            continue
-        value = value if equals else next(words, "")
-        replaced = new_study if option == "--study" else path_of(value.partition("=")[0]) in searched
-        kept += [] if replaced else [option, value]
-    return f"{typed(kept)} {action}"
+        option, attached, value = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
+        own = [word]
+        if not attached and (option in WITH_PATH or _sets(option, value) in replaced):
+            own.append(value := next(words, ""))
+        kept += [] if _sets(option, value) in replaced else own
+    return typed([*kept, *action])
 
 
-def _words_of(option: str, words: Sequence[str]) -> list[str]:
-    return [value for name, value in pairwise(words) if name == option]
+def _sets(option: str, value: str) -> str:
+    """What an option sets: a setting, a setting's range, or what the option is named after."""
+    path = value.partition("=")[0]
+    if option in WITH_PATH:
+        return f"--search {path_of(path)}" if option == "--search" else path
+    return FLAGS.get(option.lstrip("-").replace("-", "_"), option)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +44,9 @@ class EachSweepsView:
         plan = state.stage.plan
         if plan.study != self._study:
             self._open.close()
-            self._study, self._view = (
-                plan.study,
-                self._open.enter_context(open_sweep_view(self.quiet, plan, self.layout)),
-            )
+            first = plan if not self._study else replace(plan, doubts=[])  # the same data, so the same doubts
+            self._study = plan.study
+            self._view = self._open.enter_context(open_sweep_view(self.quiet, first, self.layout))
         self._view.show(state)
 
     def __enter__(self) -> "EachSweepsView":
@@ -57,10 +57,11 @@ class EachSweepsView:
 
 
 def heading(plan: "Plan", layout: "Layout") -> str:
-    """One line that says what is searched how."""
+    """A line that says what is searched how, and the lines that people should know before."""
     names = ", ".join(dict.fromkeys(dimension.path for dimension in plan.space.dimensions))
     seeds = f", {plan.seeds} seeds each" if plan.seeds > 1 else ""
-    return f"study {plan.study}: {plan.trials} trials{seeds} over {names}; {plan.sampler}, {plan.pruner}; {layout}"
+    what = f"study {plan.study}: {plan.trials} trials{seeds} over {names}; {plan.sampler}, {plan.pruner}; {layout}"
+    return "\n".join([what, *plan.remarks])
 
 
 def curve(slot: "Slot") -> str:

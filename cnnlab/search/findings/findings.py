@@ -54,10 +54,10 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Advice:
-    """Something to act on, and what to add to the command."""
+    """Something to act on, and the words to add to the command."""
 
     text: str
-    action: str = ""
+    action: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,13 +183,14 @@ def _importances(plan: Plan, slots: list[Slot]) -> dict[str, float]:
 
 
 def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, importances: dict[str, float]) -> list[Advice]:
-    found = [*_edges(plan, best), *_many_infeasible(plan, slots), *_no_matter(plan, slots, best, importances)]
+    found = [Advice(doubt) for doubt in plan.doubts]
+    found += [*_edges(plan, best), *_many_infeasible(plan, slots), *_no_matter(plan, slots, best, importances)]
     dimensions = len({dimension.path for dimension in plan.space.dimensions})
     if plan.sampler != "grid" and len(slots) < TRIALS_PER_DIMENSION * dimensions:
         found.append(
             Advice(
                 f"{len(slots)} trials are few for {dimensions} hyperparameter{'s' if dimensions > 1 else ''}",
-                f"--trials {TRIALS_PER_DIMENSION * dimensions}",
+                ("--trials", str(TRIALS_PER_DIMENSION * dimensions)),
             )
         )
     return [*found, *_last_epoch(plan, best)]
@@ -210,7 +211,7 @@ def _edges(plan: Plan, best: Slot | None) -> list[Advice]:
             found.append(
                 Advice(
                     f"the best {dimension.path}, {value:.4g}, lies at the {end} end of {dimension.domain}",
-                    f"--extend {plan.study} --search {wider}",
+                    ("--extend", plan.study, "--search", wider),
                 )
             )
     return found
@@ -244,7 +245,7 @@ def _many_infeasible(plan: Plan, slots: list[Slot]) -> list[Advice]:
     if not rates or not isinstance(range_of_lr, Range) or max(rates) <= range_of_lr.low:
         return [Advice(text)]
     scale = ":log" if range_of_lr.log else ""
-    return [Advice(text, f"--search optimizer.lr={range_of_lr.low:.4g}:{max(rates):.4g}{scale}")]
+    return [Advice(text, ("--search", f"optimizer.lr={range_of_lr.low:.4g}:{max(rates):.4g}{scale}"))]
 
 
 def _no_matter(plan: Plan, slots: list[Slot], best: Slot | None, importances: dict[str, float]) -> list[Advice]:
@@ -254,7 +255,7 @@ def _no_matter(plan: Plan, slots: list[Slot], best: Slot | None, importances: di
     return [
         Advice(
             f"{plan.space[name].path} made no difference ({share:.0%} of the variance): fix it",
-            f"-s {plan.space[name].path}={settings[plan.space[name].path]}",
+            ("-s", f"{plan.space[name].path}={settings[plan.space[name].path]}"),
         )
         for name, share in importances.items()
         if share < NO_MATTER and plan.space[name].path in settings
@@ -262,10 +263,10 @@ def _no_matter(plan: Plan, slots: list[Slot], best: Slot | None, importances: di
 
 
 def _last_epoch(plan: Plan, best: Slot | None) -> list[Advice]:
-    if best is None or best.run_dir is None:
+    if best is None or best.run_dir is None or any(d.path == "training.epochs" for d in plan.space.dimensions):
         return []
     ended = last(read(RunDir(Path(best.run_dir)).journal_file)[0], RunEnded)
     epochs = plan.config.training.epochs
     if ended is None or ended.best_epoch != epochs:
         return []
-    return [Advice("the best trial was still getting better in its last epoch", f"--epochs {2 * epochs}")]
+    return [Advice("the best trial was still getting better in its last epoch", ("--epochs", str(2 * epochs)))]

@@ -22,6 +22,9 @@ from cnnlab.search.studies.slots import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT, 
 from cnnlab.search.studies.storage import open_storage, storage_url
 from cnnlab.tracking import studies_root
 
+ASKED_FOR = ("trials", "confirm", "confirm_seeds", "experiment", "tracking_uri", "doubts")
+"""What a study keeps of a plan beside its identity."""
+
 
 def placed(plan: Plan) -> Plan:
     """The plan with the name of its study and the place where that is kept.
@@ -49,7 +52,7 @@ def enter(plan: Plan) -> tuple[Plan, Study]:
         study.set_user_attr(IDENTITY, plan.identity())
     else:
         _check_same(plan, known[IDENTITY])
-    asked = {key: getattr(plan, key) for key in ("trials", "confirm", "confirm_seeds", "experiment", "tracking_uri")}
+    asked = {key: getattr(plan, key) for key in ASKED_FOR}
     if known.get(ASKED) != asked:
         study.set_user_attr(ASKED, asked)
     return replace(plan, parent=known.get(PARENT, "")), study

@@ -2,7 +2,7 @@
 
 from cnnlab.search.trials.loop import SweepState, run_trials
 from cnnlab.search.trials.stages import Confirmation, Search, Stage, confirmation_of, slots_of
-from cnnlab.search.trials.trial import SEEDS, check_on_data, fitted
+from cnnlab.search.trials.trial import SEEDS, checked_on_data, fitted
 from cnnlab.search.trials.workers import Layout, layout
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "Search",
     "Stage",
     "SweepState",
-    "check_on_data",
+    "checked_on_data",
     "confirmation_of",
     "fitted",
     "layout",

@@ -61,8 +61,11 @@ def fitted(plan: Plan) -> Plan:
     return replace(plan, config=prepared.config, space=fit_to_data(plan.space, len(prepared.dataset.train)))
 
 
-def check_on_data(plan: Plan) -> None:
+def checked_on_data(plan: Plan) -> Plan:
     """Try every end of every range and every choice of the data and the model on this machine's data.
+
+    Returns:
+        The plan with the doubts about that data.
 
     Raises:
         BadInput: one cannot be trained at all: a batch larger than the training split, a layer that comes out empty.
@@ -76,6 +79,7 @@ def check_on_data(plan: Plan) -> None:
                 prepare(config, dataset)
         except CnnlabError as error:
             raise BadInput(f"search.{dimension.path}: {value} cannot be trained: {error}") from None
+    return replace(plan, doubts=list(dataset.doubts))
 
 
 def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -> Generator[Record, None, None]:
