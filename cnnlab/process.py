@@ -22,6 +22,9 @@ SHOW_CURSOR = "\x1b[?25h"
 SPINS, SPINS_BESIDE_OTHERS = 10_000, 1_000
 """About 0.2 and 0.02 ms. GNU OpenMP's own 300,000 are longer than the turn that a process gets on a busy machine."""
 
+LONGEST_TMPDIR = 70
+"""Bytes. multiprocessing appends /pymp-XXXXXXXX/listener-XXXXXXXX; macOS takes 103 for a socket's path, Linux 107."""
+
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -45,6 +48,22 @@ def _running() -> int:
             return int(file.read().split()[3].partition("/")[0])
     except (OSError, ValueError, IndexError):
         return 1
+
+
+def shorten_socket_paths() -> None:
+    """Have multiprocessing put the sockets of this process and its children into /tmp if TMPDIR is too long for them.
+
+    Without it no fork server starts, and a DataLoader with worker processes hangs. Python 3.14 does it by itself.
+    """
+    import tempfile
+    from multiprocessing.util import get_temp_dir
+
+    if os.name == "posix" and len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
+        before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+        try:
+            get_temp_dir()  # makes the folder and remembers it
+        finally:
+            tempfile.tempdir = before
 
 
 def obey_signals(message: str = "interrupted") -> None:
