@@ -170,6 +170,21 @@ def test_a_script_that_sweeps_in_workers_is_run_once() -> None:
     assert tags["command"] == "script.py"
 
 
+def test_in_a_worker_of_a_pool_which_may_start_no_process_everything_runs_in_that_process() -> None:
+    out, error = script(
+        "import multiprocessing, cnnlab\n"
+        f"def train(): return cnnlab.train({{**{DOTTED!r}, 'place.residence': 'stream'}}).weights_sha256\n"
+        "def sweep(workers):\n"
+        f"    try: return cnnlab.sweep({DOTTED!r}, trials=2, confirm=0, workers=workers).trials['failed']\n"
+        "    except cnnlab.errors.BadInput as error: return error\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.Pool(1) as pool:\n"
+        "        print(pool.apply(train), pool.apply(sweep, [None]), pool.apply(sweep, [2]))\n"
+    )
+    expected = cnnlab.train({**DOTTED, "place.residence": "device"}).weights_sha256
+    assert out.startswith(f"{expected} 0 workers: 2 is not allowed in a daemonic process"), error
+
+
 def test_a_sweep_goes_on_at_the_command_line(cli: Cli) -> None:
     words = ("--search", "lr=0.01,0.05", "--sampler", "grid", "--pruner", "none", "--confirm", "0", "--workers", "1")
     states = []
