@@ -34,7 +34,7 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
     \b
     Example: cnnlab show last --plot figures
     """
-    from cnnlab.cli.printing.run import print_result
+    from cnnlab.cli.printing.run import print_page, print_result
     from cnnlab.reading import draw, run_result
     from cnnlab.tracking import RunDir, find_run, studies_root
 
@@ -47,9 +47,12 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
     if plot:
         for path in draw(found.path, plot):
             click.echo(path, err=True)
-    if not as_json:
-        _print_history(found)
-    print_result(run_result(found), as_json=as_json)
+    if as_json:
+        print_result(run_result(found), as_json=True)
+        return
+    _print_history(found)
+    print_result(run_result(found), as_json=False)
+    print_page(found)
 
 
 def _show_comparison(name: str, storage: str | None, as_json: bool) -> None:

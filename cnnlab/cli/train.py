@@ -6,15 +6,14 @@ import click
 
 from cnnlab.cli.messages import complain
 from cnnlab.cli.options import Command, output_options, place_options, read_experiment, setting_options, settings_of
-from cnnlab.cli.printing.run import print_result
+from cnnlab.cli.printing.run import print_page, print_result
 from cnnlab.cli.views.delivery import deliver
 from cnnlab.cli.views.run import open_view
 from cnnlab.config import to_yaml
 from cnnlab.config.moved import is_place
-from cnnlab.errors import BadInput, without_passwords
+from cnnlab.errors import BadInput
 from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
 from cnnlab.session import Training
-from cnnlab.tracking import run_page
 
 
 @click.command("train", cls=Command)
@@ -87,8 +86,8 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
     result = training.result
     if as_json:
         print_result(result, as_json=True)
-    elif page := run_page(training.run):
-        click.echo(without_passwords(page))
+    else:
+        print_page(training.run)
     if result.status == "finished":
         return 0
     complain(result.reason)

@@ -23,6 +23,12 @@ def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") 
         _print_panel(result, store)
 
 
+def print_page(run: RunDir) -> None:
+    """Where the server that has all of a run shows it, if one has: a line of its own, so that it can be copied."""
+    if page := run_page(run):
+        click.echo(without_passwords(page))
+
+
 def _print_panel(result: dict[str, Any], store: str) -> None:
     from rich.panel import Panel
     from rich.text import Text
@@ -34,8 +40,8 @@ def _print_panel(result: dict[str, Any], store: str) -> None:
         lines.add_row(name, value)
     if result["reason"]:  # which says what to do too
         lines.add_row("reason", result["reason"])
-    else:
-        lines.add_row("next", _next(result, store))
+    elif command := _next_command(result, store):
+        lines.add_row("next", command)
     title = Text(f"{result['run_id']}: {result['status']}")
     result_console().print(Panel(lines, title=title, expand=False))
 
@@ -63,14 +69,12 @@ def _from_here(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
-def _next(result: dict[str, Any], store: str) -> str:
-    """A command, or an address in MLflow."""
+def _next_command(result: dict[str, Any], store: str) -> str:
+    """Empty if the run is looked at in the UI of a server."""
     run = RunDir(Path(result["run_dir"]))
     word = _from_here(run.word)
     if result["status"] != "finished":
         return f"cnnlab train --resume {word}"
-    if store.startswith("http"):
-        return without_passwords(store)
-    if store != "none" or result["mlflow_run_id"]:
-        return run_page(run) or "cnnlab ui"
-    return f"cnnlab sync {word}"
+    if store.startswith("http") or run_page(run):
+        return ""
+    return "cnnlab ui" if store != "none" or result["mlflow_run_id"] else f"cnnlab sync {word}"
