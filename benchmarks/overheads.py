@@ -260,7 +260,7 @@ data = load(config.data, 0)
 train, val = (TensorDataset(part.inputs / 255, part.targets) for part in (data.train, data.val))
 model = build(config.model, data.image_shape, len(data.classes), seed=0)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-loaders = DataLoader(train, config.data.batch_size, shuffle=True), DataLoader(val, 1000)
+loaders = DataLoader(train, config.data.images_per_step(len(train)), shuffle=True), DataLoader(val, 1000)
 job = SimpleNamespace(epochs=config.training.epochs)
 print(loop(job, model, optimizer, *loaders, backward=lambda loss: loss.backward()).seconds)
 """

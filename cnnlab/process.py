@@ -21,6 +21,9 @@ SHOW_CURSOR = "\x1b[?25h"
 SPINS = 150_000
 """About 3 ms. GNU OpenMP's own 300,000 are longer than the turn that a process gets on a busy machine."""
 
+LONGEST_TMPDIR = 70
+"""Bytes. multiprocessing appends /pymp-XXXXXXXX/listener-XXXXXXXX; macOS takes 103 for a socket's path, Linux 107."""
+
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -33,6 +36,22 @@ def spin_briefly() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+
+
+def shorten_socket_paths() -> None:
+    """Have multiprocessing put the sockets of this process and its children into /tmp if TMPDIR is too long for them.
+
+    Without it no fork server starts, and a DataLoader with worker processes hangs. Python 3.14 does it by itself.
+    """
+    import tempfile
+    from multiprocessing.util import get_temp_dir
+
+    if os.name == "posix" and len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
+        before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+        try:
+            get_temp_dir()  # makes the folder and remembers it
+        finally:
+            tempfile.tempdir = before
 
 
 def obey_signals(message: str = "interrupted") -> None:

@@ -1,5 +1,7 @@
 """What a command came to: the JSON object that it prints, whose keys are attributes too."""
 
+import json
+import math
 from typing import Any
 
 
@@ -11,3 +13,16 @@ class Result(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(f"no {name} in this result; there are {', '.join(self)}") from None
+
+
+def strict_json(value: object, indent: int | None = None) -> str:
+    """As JSON that any program reads: NaN and infinities, which JSON has no words for, are null."""
+    return json.dumps(_finite(value), allow_nan=False, indent=indent)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -37,6 +37,7 @@ class Prepared:
     """A config whose data, model and optimizer are there: whatever a user could have got wrong has been checked."""
 
     config: RunConfig
+    """As it was given, with the batch size that auto means on this data."""
     dataset: Dataset
     learner: Learner
 
@@ -54,6 +55,7 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Prepared:
     """
     try:
         dataset = dataset or load(config.data, config.training.seed)
+        config = _with_batch_size(config, len(dataset.train))
         return Prepared(config, dataset, Learner(config, dataset))
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -62,6 +64,14 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Prepared:
             "out of memory before the first step: the images or the network do not fit; try a smaller data.resize, "
             "fewer model.channels, a smaller model.kernel_size or model.hidden"
         ) from None
+
+
+def _with_batch_size(config: RunConfig, images: int) -> RunConfig:
+    """The config with a number in place of auto, so that it says what was trained."""
+    if config.data.batch_size != "auto":
+        return config
+    data = config.data.model_copy(update={"batch_size": config.data.images_per_step(images)})
+    return config.model_copy(update={"data": data})
 
 
 class Stopped(Exception):
@@ -97,10 +107,9 @@ def create_run(
     """
     now = datetime.now().astimezone()
     run_id = new_run_id(config.label, now)
-    run = RunDir.create(directory or runs_root() / run_id)
-    ensure_store()
-    run.config_file.write_text(to_yaml(config), encoding="utf-8")
-    with run.hold(), Journal(run.journal_file) as journal:
+    with RunDir.create(directory or runs_root() / run_id) as run, Journal(run.journal_file) as journal:
+        ensure_store()
+        run.config_file.write_text(to_yaml(config), encoding="utf-8")
         journal.write(
             RunCreated(
                 run_id=run_id,

@@ -24,7 +24,7 @@ class Training(Work[Record]):
         self,
         config: Given = None,
         *,
-        experiment_name: str = "cnnlab",
+        experiment_name: str | None = None,
         tracking_uri: str | None = None,
         run_dir: Path | str | None = None,
     ) -> None:
@@ -32,16 +32,15 @@ class Training(Work[Record]):
 
         Args:
             config: what to train; a `RunConfig`, plain values, or a YAML file.
-            experiment_name: MLflow's experiment.
+            experiment_name: MLflow's experiment; None for $MLFLOW_EXPERIMENT_NAME, or else cnnlab.
             tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
             run_dir: where the run's files are put, if not in mlruns/runs/<run_id>.
 
         Raises:
             BadInput: the config is none; MLflow takes no such URI.
         """
-        super().__init__(tracking_uri)
+        super().__init__(experiment_name, tracking_uri)
         self.config = config_given(config)
-        self.experiment_name = experiment_name
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._run: RunDir | None = None
         self._place: dict[str, Any] = {}
@@ -103,7 +102,9 @@ class Training(Work[Record]):
             if self._prepared is None:
                 self.prepare()
             assert self._prepared is not None
-            self._run = self._run or create_run(self.config, self.experiment_name, self.tracking_uri, self.run_dir)
+            self._run = self._run or create_run(
+                self._prepared.config, self.experiment_name, self.tracking_uri, self.run_dir
+            )
             with closing(record_run(self._prepared, self._run)) as records:
                 for record in records:
                     if isinstance(record, RunStarted):

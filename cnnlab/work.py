@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from cnnlab.courier import Deliveries
 from cnnlab.process import spin_briefly
 from cnnlab.result import Result
-from cnnlab.tracking import resolve
+from cnnlab.tracking import resolve, resolve_experiment
 
 State = TypeVar("State", covariant=True)
 Itself = TypeVar("Itself", bound="Work[object]")
@@ -20,14 +20,16 @@ class Work(ABC, Generic[State]):
     A context manager: on leaving it, MLflow is waited for. Without one, the iteration waits at its end.
 
     Args:
+        experiment_name: MLflow's experiment; None for $MLFLOW_EXPERIMENT_NAME, or else cnnlab.
         tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
 
     Raises:
-        BadInput: MLflow takes no such URI.
+        BadInput: an empty name; MLflow takes no such URI.
     """
 
-    def __init__(self, tracking_uri: str | None) -> None:
+    def __init__(self, experiment_name: str | None, tracking_uri: str | None) -> None:
         spin_briefly()  # PyTorch is loaded later, unless the caller has loaded it
+        self.experiment_name = resolve_experiment(experiment_name)
         self.tracking_uri = resolve(tracking_uri)
         self.undelivered: str | None = None
         self.stopped = False

@@ -1,6 +1,7 @@
 """Files of images that several tests make."""
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def pictures(root: Path, count: int = 10) -> None:
 
 def noise(root: Path, classes: tuple[str, ...], count: int, seed: int = 0) -> None:
     """A folder per class of images that all differ."""
-    random = np.random.default_rng(seed)
     for name in classes:
+        random = np.random.default_rng([seed, *os.fsencode(root / name)])
         (root / name).mkdir(parents=True, exist_ok=True)
         for index in range(count):
             Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(root / name / f"{name}_{index}.png")

@@ -134,6 +134,23 @@ def test_the_callers_values_are_left_as_they_are() -> None:
     assert base == {"optimizer": {"lr": 0.1}}
 
 
+def test_the_environment_gives_the_experiments_name_and_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ours() -> dict[str, str]:  # scikit-learn sets others when it is imported
+        return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW", "OMP", "CUDA"))}
+
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "unit 3")
+    before = ours()
+    cnnlab.train(SMALL)
+    cnnlab.sweep(SMALL, ["lr=0.01,0.05"], trials=1, confirm=0)
+    assert [run.created.experiment for run in (*list_runs(), *list_studies())] == ["unit 3", "unit 3"]
+    assert cnnlab.Comparison(SMALL).experiment_name == "unit 3"
+    assert cnnlab.Comparison(SMALL, experiment_name="unit 4").experiment_name == "unit 4"
+    assert ours() == before
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", " ")
+    with pytest.raises(BadInput, match="MLFLOW_EXPERIMENT_NAME: ' ' is not allowed"):
+        cnnlab.train(SMALL)
+
+
 def test_a_run_that_diverged_says_so() -> None:
     result = cnnlab.train({**DOTTED, "optimizer.lr": 1e18})
     assert result.status == "failed"
@@ -151,6 +168,21 @@ def test_a_script_that_sweeps_in_workers_is_run_once() -> None:
     assert found["study"] == list_studies()[0].path.name
     tags = list_studies()[0].created.tags
     assert tags["command"] == "script.py"
+
+
+def test_in_a_worker_of_a_pool_which_may_start_no_process_everything_runs_in_that_process() -> None:
+    out, error = script(
+        "import multiprocessing, cnnlab\n"
+        f"def train(): return cnnlab.train({{**{DOTTED!r}, 'place.residence': 'stream'}}).weights_sha256\n"
+        "def sweep(workers):\n"
+        f"    try: return cnnlab.sweep({DOTTED!r}, trials=2, confirm=0, workers=workers).trials['failed']\n"
+        "    except cnnlab.errors.BadInput as error: return error\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.Pool(1) as pool:\n"
+        "        print(pool.apply(train), pool.apply(sweep, [None]), pool.apply(sweep, [2]))\n"
+    )
+    expected = cnnlab.train({**DOTTED, "place.residence": "device"}).weights_sha256
+    assert out.startswith(f"{expected} 0 workers: 2 is not allowed in a daemonic process"), error
 
 
 def test_a_sweep_goes_on_at_the_command_line(cli: Cli) -> None:

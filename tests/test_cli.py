@@ -16,9 +16,12 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
+import cnnlab.cli
 from cnnlab.cli import COMMANDS
+from cnnlab.config import read_config
 from cnnlab.records import Steps
-from cnnlab.tracking import find_run, read
+from cnnlab.result import strict_json
+from cnnlab.tracking import find_run, mlflow_run_id, read
 
 Cli = Callable[..., Result]
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -110,6 +113,41 @@ def test_a_folder_of_images_is_an_experiment(command: str, cli: Cli) -> None:
         assert "dataset: folder\n  root: pictures\n  batch_size: 16\n" in done.stdout
 
 
+def thirty_pictures() -> None:
+    for index in range(30):
+        picture = Path("pictures", ("dark", "light")[index % 2], f"{index}.png")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 200 * (index % 2) + index).save(picture)
+
+
+def test_a_batch_size_that_nobody_typed_fits_the_data_and_is_recorded(cli: Cli) -> None:
+    thirty_pictures()
+    quick = ("pictures", "-s", "data.resize=8", "--epochs", "1", "--tracking-uri", "none")
+    planned = cli("train", "pictures", "--dry-run")
+    assert "batch_size: auto\n" in planned.stdout
+    Path("planned.yaml").write_text(planned.stdout)
+    done = cli("train", "planned.yaml", *quick[1:], "--json")
+    assert done.exit_code == 0, done.stderr
+    run = find_run("last")
+    assert run.created.config["data"]["batch_size"] == 22
+    assert "batch_size: 22\n" in run.config_file.read_text()
+    assert result_of(done)["steps"] == 1
+    typed = cli("train", *quick, "--batch-size", "64")
+    assert typed.exit_code == 2
+    assert "data.batch_size: 64 is not allowed; it must be from 1 to 22" in typed.stderr
+
+
+def test_a_sweep_and_a_comparison_of_a_few_pictures_have_batches_that_fit(cli: Cli) -> None:
+    thirty_pictures()
+    quick = ("pictures", "-s", "data.resize=8", "--epochs", "1", "--tracking-uri", "none")
+    done = cli("sweep", *quick, "--trials", "2", "--confirm", "0", "--workers", "1", "--json")
+    assert done.exit_code == 0, done.stderr
+    trial = find_run(str(result_of(done)["best"]["run_id"]))  # type: ignore[index]
+    assert trial.created.config["data"]["batch_size"] == 22
+    planned = cli("compare", *quick, "--dry-run")
+    assert (planned.exit_code, planned.stderr) == (0, "")
+
+
 # training
 
 
@@ -123,6 +161,14 @@ def test_json_is_one_object_with_the_promised_keys(process: Process) -> None:
     assert str(result["run_dir"]).endswith(str(result["run_id"]))
     assert "\x1b" not in done.stderr
     assert done.stderr.count("\nepoch ") == 1
+
+
+def test_json_has_no_number_that_json_does_not_know() -> None:
+    nan, inf = float("nan"), float("inf")
+    value = {"a": [nan, (inf, 1)], "b": {"c": -inf}, "d": 0.5, "e": "NaN", "f": None}
+    assert strict_json(value) == '{"a": [null, [null, 1]], "b": {"c": null}, "d": 0.5, "e": "NaN", "f": null}'
+    for path in (Path(cnnlab.cli.__file__).parent).rglob("*.py"):
+        assert "json.dumps" not in path.read_text(), "commands print JSON by strict_json"
 
 
 def test_quiet_says_nothing_and_a_panel_is_the_result(process: Process) -> None:
@@ -171,9 +217,13 @@ def test_a_server_that_is_gone_costs_a_run_nothing_but_a_line(process: Process) 
 def test_divergence_is_exit_code_1_and_a_sentence(process: Process) -> None:
     done = process("train", *QUICK[:2], "--lr", "1e30", "--epochs", "3", "--json")
     assert done.returncode == 1
-    assert result_of(done)["status"] == "failed"
+    result = result_of(done)
+    assert result["status"] == "failed"
     assert "diverged at step" in done.stderr
     assert "Traceback" not in done.stderr
+    shown = " ".join(process("show").stdout.replace("│", " ").split())
+    assert f"reason {result['reason']} " in shown
+    assert "next" not in shown
 
 
 HUGE = "model.hidden=[65536,65536]"
@@ -377,6 +427,7 @@ def test_runs_and_show_read_the_journals(cli: Cli, process: Process) -> None:
     assert f"{result['test_accuracy']:.4f}" in listed
     assert json.loads(cli("runs", "--json").stdout) == [result]
     assert json.loads(cli("show", str(result["run_id"])[:15], "--json").stdout) == result
+    assert result["config"] == read_config(Path(str(result["run_dir"]), "config.yaml"), {})[0].model_dump(mode="json")
     shown = cli("show", "--plot", "figures").stdout
     assert "optimizer.name=adam" in shown
     assert "train loss" in shown
@@ -531,7 +582,7 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(args: list[str], 
         (["show", "x" * 300], "no run begins so"),
         (["show", "--plot", ""], "--plot: '' is not allowed"),
         (["sync", "nothing"], "nothing: no run begins so"),
-        (["ui", "--tracking-uri", "none"], "there is no store to show"),
+        (["ui", "--tracking-uri", "http://127.0.0.1:9"], "open it in a browser: http://127.0.0.1:9/#/experiments?"),
         (["ui", "--port", "0"], "--port"),
         (["--what"], "No such option '--what'"),
     ],
@@ -557,7 +608,8 @@ def test_the_ui_serves_the_runs_on_loopback(process: Process) -> None:
     import socket
     import urllib.request
 
-    process("train", *QUICK[2:], "-q")
+    process("train", *QUICK[2:], "-q", "--experiment-name", "unit 2")
+    process("train", *QUICK[2:], "-q", "--experiment-name", "unit 3")
     for shadow in ("random.py", "mlflow.py"):
         Path(shadow).write_text("raise RuntimeError('a file of the user was imported')")
     with socket.socket() as probe:
@@ -572,6 +624,18 @@ def test_the_ui_serves_the_runs_on_loopback(process: Process) -> None:
             except OSError:
                 time.sleep(0.5)
         assert b"MLflow" in page
+        address = f"http://127.0.0.1:{port}"
+        done = process("train", *QUICK[2:], "-q", "--tracking-uri", address, "--experiment-name", "unit 2")
+        run = mlflow_run_id(find_run("last"))
+        link = f"{address}/#/experiments/1/runs/{run}?workflowType=machine_learning"
+        assert done.stdout.splitlines()[-1] == link or "MLflow has not got all of it yet" in done.stderr
+        assert process("sync", "last").returncode == 0
+        shown = process("show").stdout
+        assert shown.splitlines()[-1] == link
+        assert "next" not in shown
+        with sqlite3.connect("mlruns/mlflow.db") as database:
+            assert database.execute("SELECT experiment_id FROM runs WHERE run_uuid = ?", [run]).fetchall() == [(1,)]
     finally:
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=30)
+        said = server.communicate(timeout=30)[1]
+    assert f"{address}/#/experiments/2/runs?workflowType=machine_learning" in said  # of the newest run when it began

@@ -232,8 +232,10 @@ def test_a_comparison_from_end_to_end(cli: Cli) -> None:
         assert tuned == arm["scores"]
     assert "Fixed for all: data.batch_size 64" in (folder / "compare.md").read_text()
     shown = json.loads(cli("show", found["study"], "--json").stdout)
-    assert shown["ranking"] == found["ranking"]
-    assert found["verdict"] in cli("show", found["study"]).stdout
+    assert {**shown, "seconds": 0} == {**found, "seconds": 0}
+    printed = cli("compare", "--optimizers", "sgd,adam", "--trials", "3", "--seeds", "5", *HERE[:-1]).stdout
+    assert cli("show", found["study"]).stdout.splitlines()[:-1] == printed.splitlines()[:-1]  # the last has the seconds
+    assert "| " not in printed
 
 
 def test_finals_are_paired_by_fresh_seeds_and_scored_on_the_test_split(cli: Cli) -> None:
@@ -411,6 +413,9 @@ def test_of_a_comparison_that_was_interrupted_it_is_said_how_far_it_got(cli: Cli
     assert "interrupted: sgd 2 of 2 trials, momentum 0 of 2 trials; the same command goes on" in ended.stderr
     assert ended.stdout == "", "a part of the trainings says nothing"
     assert not list(Path("mlruns/studies").glob("*/report/compare.md"))
+    (study,) = (path.name for path in Path("mlruns/studies").iterdir() if "." not in path.name)
+    shown = cli("show", study)
+    assert "! not all was trained; the same command goes on" in shown.stdout
     again = cli(*words)
     assert again.exit_code == 130
     assert json.loads(again.stdout)["warnings"] == ["not all was trained; the same command goes on"]

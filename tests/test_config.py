@@ -27,7 +27,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     config, _ = read_config(None, {})
     values = flat(config)
     assert values["data.dataset"] == "digits"
-    assert (values["data.batch_size"], values["data.val_fraction"]) == (64, 0.1)
+    assert (values["data.batch_size"], values["data.val_fraction"]) == ("auto", 0.1)
     assert (values["model.name"], values["model.channels"], values["model.hidden"]) == ("cnn", [16, 32], [128])
     assert (values["optimizer.name"], values["optimizer.lr"], values["optimizer.momentum"]) == ("sgd", 0.05, 0.9)
     assert (values["schedule.name"], values["training.epochs"], values["training.seed"]) == ("cosine", 10, 0)

@@ -1,21 +1,24 @@
 """Each dataset from its real files, or from small ones in the exact format; splits, caches, errors."""
 
 import gzip
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from errno import ENOSPC
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from files import caches, config, picture, pictures, write_idx
+from files import caches, config, load_folder, noise, picture, pictures, write_idx
 
 from cnnlab.config import DataConfig
 from cnnlab.data import Dataset, Split, load
-from cnnlab.data.cache import _write, cached
+from cnnlab.data.cache import _write, cached, fingerprint
 from cnnlab.data.dataset import Source
 from cnnlab.data.load import _READERS
 from cnnlab.data.shapes import CLASSES, shapes_with_masks
@@ -399,11 +402,102 @@ def test_a_damaged_cache_is_noticed_and_made_anew(damage: str, caplog: pytest.Lo
     assert path.read_bytes() == good
 
 
-def test_changed_images_are_another_dataset() -> None:
-    pictures(Path("mine"))
-    first = load(config(dataset="folder", root="mine", batch_size=4), 0)
-    picture(Path("mine/red/0.png"), (0, 255, 0), (20, 31))
-    assert load(config(dataset="folder", root="mine", batch_size=4), 0).digest != first.digest
+def project(root: Path, first: int) -> None:
+    """Twelve images in files of one size and time, and a table of their classes."""
+    for index in range(12):
+        picture(root / ("first", "second")[index % 2] / f"{index}.bmp", (first + index, 0, 0), (8, 8))
+    (root / "labels.csv").write_text("".join(f"{index}.bmp,{'ab'[index // 6]}\n" for index in range(12)))
+    of_one_time(root)
+
+
+def of_one_time(root: Path) -> None:
+    for path in root.rglob("*"):
+        os.utime(path, (10**9, 10**9))
+
+
+def another_project() -> None:
+    project(Path("other/mine"), 100)
+    os.chdir("other")
+
+
+def replaced() -> None:
+    project(Path("other"), 100)
+    shutil.move("mine", "before")
+    shutil.move("other", "mine")
+
+
+def exchanged(one: str, two: str) -> None:
+    shutil.move(one, "kept")
+    shutil.move(two, one)
+    shutil.move("kept", two)
+
+
+def another_link() -> None:
+    project(Path("other"), 100)
+    shutil.move("mine", "before")
+    Path("mine").symlink_to("before")
+    load_folder()
+    Path("mine").unlink()
+    Path("mine").symlink_to("other")
+
+
+STALE: dict[str, Callable[[], object]] = {
+    "another project": another_project,
+    "a folder that was replaced": replaced,
+    "a link that points elsewhere": another_link,
+    "two files that were exchanged": lambda: exchanged("mine/first/0.bmp", "mine/first/6.bmp"),
+    "a file that was written again": lambda: picture(Path("mine/first/0.bmp"), (100, 0, 0), (8, 8)),
+    "a table that was written again": lambda: Path("mine/labels.csv").write_text(
+        "".join(f"{index}.bmp,{'ab'[index % 2]}\n" for index in range(12))
+    ),
+}
+"""What a cache must notice though names, sizes and times are as before."""
+
+
+@pytest.mark.parametrize("case", STALE)
+def test_other_images_of_the_same_names_sizes_and_times_are_another_dataset(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(Path("mine"), 0)
+    first = load_folder()
+    STALE[case]()
+    of_one_time(Path("mine").resolve())
+    second = load_folder()
+    monkeypatch.setenv("CNNLAB_DATA", "another cache")
+    assert same(second, load_folder())
+    assert not same(second, first)
+
+
+def test_folders_that_are_links_are_classes_by_their_own_names() -> None:
+    noise(Path("elsewhere"), ("one", "two"), 5)
+    Path("mine").mkdir()
+    for name, target in (("a", "one"), ("b", "two")):
+        Path("mine", name).symlink_to(Path("elsewhere", target).resolve())
+    assert load_folder().classes == ("a", "b")
+    Path("mine/b").rename("mine/c")
+    assert load_folder().classes == ("a", "c")
+
+
+def test_whether_a_cache_is_good_takes_a_call_per_file_and_a_few_per_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise(Path("mine"), ("a", "b"), 100)
+    files = sorted(Path("mine").rglob("*.png"))
+    calls = 0
+
+    def counted(call: Callable[..., object]) -> Callable[..., object]:
+        def count(*args: object, **kwargs: object) -> object:
+            nonlocal calls
+            calls += 1
+            return call(*args, **kwargs)
+
+        return count
+
+    with monkeypatch.context() as patched:
+        for name in ("stat", "lstat", "readlink"):
+            patched.setattr(os, name, counted(getattr(os, name)))
+        key = fingerprint(files)
+    folders = len(files[0].resolve().parents)
+    assert len(files) <= calls <= len(files) + 2 * (folders + 1)
+    assert key == fingerprint(files)
 
 
 def test_a_cache_that_cannot_be_kept_is_done_without(

@@ -1,5 +1,6 @@
 """The experiments that are shipped run as they stand; each in its smallest form, where its data is at hand."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -39,10 +40,10 @@ def test_each_trains_in_its_smallest_form(path: Path) -> None:
     if path.stem in ("fashion_mnist", "sweep", "compare") and not DEBIAN["fashion_mnist"].exists():
         pytest.skip("needs Debian's package: apt-get install dataset-fashion-mnist")
     for index in range(80):  # own_images.yaml looks for a folder of this name
-        for name in ("cats", "dogs"):
+        for green, name in enumerate(("cats", "dogs")):
             picture = Path("pictures", name, f"{index}.png")
             picture.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (20, 20), (index, 0, 0)).save(picture)
+            Image.new("RGB", (20, 20), (index, green, 0)).save(picture)
     config, _ = read_config(path, SMALLEST)
     dataset = load(config.data, 0)
     *_, last = fit(config, dataset, Learner(config, dataset))
@@ -65,3 +66,25 @@ def test_the_comparison_has_its_arms() -> None:
 @pytest.mark.parametrize("script", ["train.sbatch", "sweep.sbatch"])
 def test_the_batch_scripts_are_sound_bash(script: str) -> None:
     subprocess.run(["bash", "-n", str(FOLDER / "slurm" / script)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("script", "array", "asked"),
+    [("train.sbatch", False, "7"), ("train.sbatch", True, "7_2"), ("sweep.sbatch", True, "7_2")],
+)
+def test_a_job_that_was_stopped_is_queued_again_and_of_an_array_this_task_alone(
+    script: str, array: bool, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, code in {"cnnlab": "exit 143", "scontrol": f'echo "$@" > {tmp_path}/asked'}.items():
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{code}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")  # of one of an array's tasks it is that of the array
+    if array:
+        monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    words = ["bash", str(FOLDER / "slurm" / script), str(FILES[0])]
+    assert subprocess.run(words, check=False).returncode == 143
+    assert Path("asked").read_text() == f"requeue {asked}\n"

@@ -146,6 +146,49 @@ def test_broken_files_are_skipped_and_counted_if_one_asks() -> None:
         assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 20
 
 
+def test_all_files_that_cannot_be_read_are_named_and_texts_are_not_counted() -> None:
+    pictures(Path("mine"))
+    Path("mine/red/README.txt").write_text("of mine")
+    Path("mine/blue/about").write_text("of \u00e9t\u00e9")
+    assert "passed over, text files (2): mine/blue/about, mine/red/README.txt" in load_folder().notes
+    assert load_folder().skipped == 0
+    Path("mine/red/00.jpg").write_text("text")
+    Path("mine/red/01.png").write_bytes(b"")
+    for index in range(10):
+        Path(f"mine/red/x{index}.bin").write_bytes(b"\0\1\2")
+    named = (
+        "mine/red/00.jpg is not an image that can be read (a text file), nor are mine/red/01.png (empty), "
+        "mine/red/x0.bin (its format is not known), "
+        + "".join(f"mine/red/x{index}.bin, " for index in range(1, 8))
+        + "...: 12 files"
+    )
+    with pytest.raises(BadInput) as caught:
+        load_folder()
+    assert str(caught.value).startswith(f"data.root: {named}; remove them, or skip such files with --set ")
+    dataset = load_folder(skip_broken=True)
+    assert dataset.skipped == 12
+    assert f"skipped: {named}" in dataset.notes
+
+
+def test_an_image_of_two_classes_is_refused_unless_one_asks() -> None:
+    noise(Path("mine"), ("cat", "dog"), 8)
+    noise(Path("mine/dog"), ("more",), 1)
+    for index in range(4):
+        shutil.copy(f"mine/cat/cat_{index}.png", f"mine/dog/more/{index}.png")
+    shutil.copy("mine/cat/cat_7.png", "mine/cat/again.png")  # of one class: no conflict
+    first = "; ".join(f"mine/cat/cat_{index}.png (cat) and mine/dog/more/{index}.png (dog)" for index in range(3))
+    said = f"4 images with several labels: {first}; ..."
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(BadInput) as caught:
+            load_folder()
+        assert str(caught.value) == (
+            f"data.root: {said}; keep one of each, or train on them as they are with "
+            "--set data.allow_conflicting_labels=true"
+        )
+    assert said in load_folder(allow_conflicting_labels=True).notes
+    assert len(caches()) == 1
+
+
 @pytest.mark.parametrize("unreadable", ["mine", "mine/red"])
 def test_a_folder_that_cannot_be_read_is_not_called_empty(unreadable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(Path("mine"))
@@ -291,8 +334,11 @@ def test_two_folders_of_the_same_classes_and_files_are_one() -> None:
     assert dataset.classes == ("cat", "dog")
     assert "passed over, the same files as in mine/PlantVillage: mine/plantvillage/PlantVillage" in dataset.notes
     Path("mine/plantvillage/PlantVillage/cat/cat_0.png").unlink()
-    assert load_folder().classes == ("PlantVillage", "plantvillage")  # no longer the same: said, and left to the user
-    assert "classes whose names differ in capitals alone: PlantVillage, plantvillage" in load_folder().notes
+    with pytest.raises(BadInput, match="9 images with several labels"):  # no longer the same
+        load_folder()
+    dataset = load_folder(allow_conflicting_labels=True)
+    assert dataset.classes == ("PlantVillage", "plantvillage")
+    assert "classes whose names differ in capitals alone: PlantVillage, plantvillage" in dataset.notes
 
 
 AMBIGUOUS = {
@@ -463,7 +509,7 @@ def test_the_same_image_in_training_and_test_is_counted() -> None:
     noise(Path("mine/val"), ("cat", "dog"), 5, seed=1)
     noise(Path("mine/test"), ("cat", "dog"), 5, seed=2)
     for index in range(3):
-        shutil.copy(f"mine/train/cat/cat_{index}.png", f"mine/test/dog/copy_{index}.png")
+        shutil.copy(f"mine/train/cat/cat_{index}.png", f"mine/test/cat/copy_{index}.png")
     for _ in range(2):  # the second time from the cache
         notes = load_folder().notes
         assert "3 of the 13 test images are training images too, pixel for pixel" in notes

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from files import load_folder, noise, write_idx
+from files import caches, load_folder, noise, write_idx
 from PIL import Image
 
 from cnnlab.data import Dataset
@@ -222,6 +223,10 @@ BAD_TABLES: dict[str, tuple[Callable[[list[tuple[str, str]]], None], str]] = {
         ),
         "mine/images/0001.png in test is of the class c, which no training image is",
     ),
+    "a row per box": (
+        lambda rows: write(Path("mine/labels.csv"), *rows, *(("0001", c) for c in "ab"), ("0002", "a")),
+        "labels.csv has 2 images in several rows: 0001.png (b, a, b); 0002.png (a, a); keep one row per image",
+    ),
     "not text": (lambda rows: Path("mine/labels.csv").write_bytes(b"\xff\xfe\x00"), "mine/labels.csv cannot be read"),
 }
 
@@ -360,7 +365,7 @@ def test_arrays_that_do_not_fit_are_named_in_one_line(case: str) -> None:
     assert "all.npz" in line
 
 
-@pytest.mark.parametrize("what", ["a web page", "truncated", "pickled", "other names"])
+@pytest.mark.parametrize("what", ["a web page", "truncated", "damaged", "pickled", "other names"])
 def test_npz_files_that_are_none(what: str) -> None:
     Path("mine").mkdir()
     path = Path("mine/all.npz")
@@ -371,9 +376,17 @@ def test_npz_files_that_are_none(what: str) -> None:
     elif what == "other names":
         np.savez(path, a=np.zeros(3), b=np.zeros(3))
     else:
-        np.savez(path, **arrays("train"))  # type: ignore[arg-type]
-        path.write_bytes(path.read_bytes()[:300])
-    assert f"{path} {'has the arrays a, b' if what == 'other names' else 'cannot be read as an .npz file'}" in said()
+        np.savez_compressed(path, **arrays("train"))  # type: ignore[arg-type]
+        whole = path.read_bytes()
+        path.write_bytes(whole[:300] if what == "truncated" else whole[:200] + b"x" * 100 + whole[300:])
+    expected = {
+        "a web page": "cannot be read as an .npz file (a web page)",
+        "truncated": "cannot be read as an .npz file (it is damaged or not whole: ",
+        "damaged": "cannot be read as an .npz file (it is damaged or not whole: ",
+        "pickled": "cannot be read as an .npz file (it has Python objects, as of images of several sizes; save",
+        "other names": "has the arrays a, b",
+    }
+    assert f"{path} {expected[what]}" in said()
 
 
 def test_of_several_sets_one_is_chosen_by_data_pattern() -> None:
@@ -436,9 +449,7 @@ def png(value: int) -> bytes:
     return file.getvalue()
 
 
-def write_parquet(
-    path: Path, labels: list[Any], names: tuple[str, ...] = (), struct: bool = True, **columns: Any
-) -> None:
+def write_parquet(path: Path, labels: Any, names: tuple[str, ...] = (), struct: bool = True, **columns: Any) -> None:
     """As `datasets` writes it: images {bytes, path}, labels int64, what they are in the schema's metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -485,6 +496,21 @@ def test_parquet_of_plain_bytes_with_words_for_classes_and_an_unlabelled_test() 
     assert dataset.held_out == ("val", "test")
 
 
+@pytest.mark.parametrize("kind", ["bool", "string", "int16"])
+def test_parquet_with_true_and_false_or_a_dictionary_for_classes(kind: str) -> None:
+    import pyarrow as pa
+
+    values = {"bool": [True, False], "string": ["no", "yes"], "int16": [3, 5]}[kind]
+    labels = pa.array(values * 6, kind)
+    write_parquet(Path("mine/all.parquet"), labels if kind == "bool" else labels.dictionary_encode())
+    dataset = load_folder(resize=8)
+    assert dataset.classes == tuple(map(str, sorted(values)))
+    for split in (dataset.train, dataset.val, dataset.test):  # the red of image i is 40 * i % 250, and 6 of them repeat
+        odd = torch.tensor([40 * i % 250 for i in range(1, 12, 2)])
+        second = torch.isin(split.inputs[:, 0, 0, 0], odd.byte())
+        assert torch.equal(split.targets, (second ^ (kind == "bool")).long())
+
+
 def test_parquet_files_that_do_not_fit_are_named_in_one_line() -> None:
     write_parquet(Path("mine/test-0.parquet"), [0, 1] * 6)
     assert "mine has Parquet files for test, but none for train" in said()
@@ -493,9 +519,7 @@ def test_parquet_files_that_do_not_fit_are_named_in_one_line() -> None:
     write_parquet(Path("mine/train-0.parquet"), [0, None] * 6)
     assert "mine/train-0.parquet has 6 rows without a label" in said()
     write_parquet(Path("yours/train.parquet"), [0.5, 0.7] * 6, text=["a", "b"] * 6, more=["a", "b"] * 6)
-    assert "yours/train.parquet has the columns image, label, text, more; needed are one of images' bytes" in said(
-        "yours"
-    )
+    assert "train.parquet has the columns image (struct<bytes: binary, path: string>), label (double)," in said("yours")
 
 
 def test_images_beside_their_masks_are_no_classes() -> None:
@@ -549,6 +573,101 @@ def test_tars_that_do_not_fit_are_named_in_one_line() -> None:
     assert "mine/train.tar cannot be read as a tar archive" in said()
     Path("mine/train.tar").write_bytes(b"<!doctype html>")
     assert "mine/train.tar cannot be read as a tar archive (a web page)" in said()
+
+
+def write_samples(files: dict[str, bytes]) -> None:
+    """Twelve samples of these endings; the first half is of class 0."""
+    Path("mine").mkdir(exist_ok=True)
+    with tarfile.open("mine/train.tar", "w") as archive:
+        for index in range(12):
+            for ending, data in files.items():
+                data = data.replace(b"CLASS", str(index // 6).encode()) or png(20 * index)
+                member = tarfile.TarInfo(f"{index:03}.{ending}")
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_a_samples_files_cls_is_the_class_and_the_image_has_no_second_suffix(order: int) -> None:
+    files = {"png": b"", "cls": b"CLASS", "txt": b"a caption", "seg.png": png(255), "json": b'{"label": "x"}'}
+    write_samples(dict(list(files.items())[::order]))
+    dataset = load_folder(resize=8)
+    assert dataset.classes == ("0", "1")
+    for split in (dataset.train, dataset.val, dataset.test):
+        assert torch.equal(split.targets, (split.inputs[:, 0, 0, 0] >= 120).long())
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            {"png": b"", "txt": b"a caption", "json": b'{"label": CLASS}'},
+            "mine/train.tar has several classes of one sample, 000.txt and 000.json; put the class into 000.cls",
+        ),
+        (
+            {"png": b"", "jpg": b"", "cls": b"CLASS"},
+            "mine/train.tar has several images of one sample, 000.png and 000.jpg; leave one of them without a second",
+        ),
+        (
+            {"in.png": b"", "seg.png": b"", "cls": b"CLASS"},
+            "mine/train.tar has several images of one sample, 000.in.png and 000.seg.png; leave one of them without a",
+        ),
+    ],
+)
+def test_samples_whose_image_or_class_is_not_known_are_refused(files: dict[str, bytes], expected: str) -> None:
+    write_samples(files)
+    assert expected in said()
+
+
+# what the cache of each depends on
+
+
+def write_arrays(archive: bool) -> None:
+    Path("mine").mkdir()
+    if archive:
+        np.savez("mine/all.npz", **arrays("train"))  # type: ignore[arg-type]
+    else:
+        for name, array in arrays("train").items():
+            np.save(f"mine/{name}.npy", array)
+
+
+def write_masks() -> None:
+    for index in range(4):
+        for folder, mode, value in (("images", "RGB", index), ("masks", "L", 1)):
+            path = Path("mine", folder, f"{index}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.new(mode, (8, 8), value)
+            image.putpixel((0, 0), 0)
+            image.save(path)
+    Path("mine/classes.txt").write_text("one\ntwo\n")
+
+
+FILES: dict[str, Callable[[], object]] = {
+    "npz": lambda: write_arrays(archive=True),
+    "npy": lambda: write_arrays(archive=False),
+    "idx": lambda: (
+        write_idx(Path("mine/train-images-idx3-ubyte"), RANDOM.integers(0, 9, (12, 8, 8))),
+        write_idx(Path("mine/train-labels-idx1-ubyte"), np.arange(12) % 2),
+    ),
+    "parquet": lambda: [write_parquet(Path("mine", f"train-{part}.parquet"), [0, 1] * 6) for part in "01"],
+    "webdataset": lambda: (write_tar(Path("mine/train.tar")), write(Path("mine/classnames.txt"), ("x",), ("y",))),
+    "table": lambda: write(Path("mine/labels.csv"), *flat(Path("mine"))),
+    "masks": write_masks,
+}
+
+
+@pytest.mark.parametrize("layout", FILES)
+def test_a_cache_is_made_anew_if_any_file_of_a_layout_was_written_again(layout: str) -> None:
+    FILES[layout]()
+    settings = {"dataset": "mask_folder"} if layout == "masks" else {}
+    load_folder(**settings)
+    files = [path for path in Path("mine").rglob("*") if path.is_file()]
+    for count, path in enumerate(files, 2):
+        before = path.stat()
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        load_folder(**settings)
+        assert len(caches()) == count, path
 
 
 # what is none of them

@@ -91,7 +91,9 @@ def places(project: Path) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_renamed_project_goes_on_in_its_new_place_and_the_old_one_stays_away(project: Path, tmp_path: Path) -> None:
+def test_a_renamed_project_goes_on_in_its_new_place_and_the_old_one_stays_away(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
     new = project.rename(tmp_path / "renamed")
@@ -103,7 +105,7 @@ def test_a_renamed_project_goes_on_in_its_new_place_and_the_old_one_stays_away(p
     wait_for_delivery(new)
     assert not project.exists()
     assert corrections(store(new)) == []
-    mlflow.set_tracking_uri(store(new))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store(new))
     runs = mlflow.MlflowClient().search_runs(["1"])
     assert len(runs) == 2
     for run in runs:

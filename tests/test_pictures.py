@@ -55,7 +55,7 @@ def test_one_scale_serves_the_whole_set_in_all_its_splits() -> None:
         for name in ("a", "b"):
             Path("mine", split, name).mkdir(parents=True)
             flat(value, np.uint16).save(Path("mine", split, name, "1.png"))
-    dataset = load_folder()
+    dataset = load_folder(allow_conflicting_labels=True)
     assert [int(split.inputs[0].max()) for split in (dataset.train, dataset.val, dataset.test)] == [25, 125, 237]
     assert any("in 6 images of more than 8 bits" in note for note in dataset.notes)
 

@@ -66,7 +66,8 @@ def test_two_places_are_one_study_which_is_named_as_ever() -> None:
     assert plan(**ELSEWHERE).default_study() == NAMES["sweep"]
     assert plan(optimizer__name="adam", model__name="mlp").default_study() == NAMES["mlp"]
     question, arms = read_arms(RunConfig(), None, None, 8)
-    options = {"sampler": "qmc", "name": None, "storage": None, "experiment": "e", "tracking_uri": "none"}
+    options: dict[str, str | None] = dict.fromkeys(("margin", "target", "name", "storage"))
+    options |= {"sampler": "qmc", "experiment": "e", "tracking_uri": "none"}
     contest = make_contest(RunConfig(), question, arms, trials=8, seeds=5, **options)  # type: ignore[arg-type]
     assert contest.name == NAMES["compare"]
 

@@ -389,6 +389,17 @@ def test_100_trials_are_100_whatever_is_killed_meanwhile(tmp_path: Path) -> None
     assert sorted(record.trial for record in records if isinstance(record, TrialEnded)) == list(range(100))
 
 
+def test_a_tmpdir_too_long_for_sockets(process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork server has its socket there, and so has each process that prepares batches."""
+    folder = tmp_path / ("x" * 90)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    streamed = ("--tracking-uri", "none", "--epochs", "1", "-s", "place.residence=stream", "--json")
+    assert json.loads(process("train", *streamed).stdout)["status"] == "finished"
+    found = swept(process("sweep", "--workers", "2", "--trials", "2", "--confirm", "0", *streamed, timeout=400))
+    assert found["trials"]["failed"] == 0
+
+
 def test_a_sweep_whose_process_was_killed_is_marked_and_goes_on(cli: Cli) -> None:
     words = ("--trials", "6", "--workers", "2", "--pruner", "none", *QUICK)
     running = subprocess.Popen(

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -204,7 +206,8 @@ def test_ids_are_readable_and_sort_by_time() -> None:
     early = new_run_id("Digits CNN!", datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc))
     assert early.startswith("20260102-030405-digits-cnn-")
     assert early < new_run_id("a", datetime(2026, 1, 2, 3, 4, 6, tzinfo=timezone.utc))
-    assert len({new_run_id("x", datetime(2026, 1, 1, tzinfo=timezone.utc)) for _ in range(20)}) > 15
+    # with 4 hexadecimal digits about 8 in 1,000 pairs of this many were equal
+    assert len({new_run_id("x", datetime(2026, 1, 1, tzinfo=timezone.utc)) for _ in range(2000)}) == 2000
 
 
 def test_a_run_is_found_by_what_a_user_types() -> None:
@@ -267,14 +270,31 @@ def test_another_versions_config_is_listed_and_shown(cli: Callable[..., Result])
 def test_a_directory_that_holds_a_run_is_not_taken_again() -> None:
     run = make_run(FIRST_EPOCH)
     with pytest.raises(BadInput, match="--resume"):
-        RunDir.create(run.path)
+        create_run(RunConfig(), "tests", "none", run.path)
     with run.hold():
         assert run.is_held()
         with pytest.raises(InUse, match=f"pid {os.getpid()}"):
-            RunDir.create(run.path)
+            create_run(RunConfig(), "tests", "none", run.path)
         with pytest.raises(InUse), run.hold():
             pass
     assert not run.is_held()
+
+
+def test_of_many_that_make_a_run_in_one_directory_at_once_one_does(tmp_path: Path) -> None:
+    together = Barrier(8)
+
+    def make(_: int) -> str:
+        together.wait()
+        try:
+            return create_run(RunConfig(), "tests", "none", tmp_path / "run").run_id
+        except (BadInput, InUse) as error:
+            return type(error).__name__
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [word for word in pool.map(make, range(8)) if word not in ("BadInput", "InUse")]
+    records, _ = read(tmp_path / "run/journal.jsonl")
+    assert [record.run_id for record in records if isinstance(record, RunCreated)] == made
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("left", [b"", b'{"record": "run_cre'])
@@ -308,6 +328,20 @@ def test_the_flag_wins_over_the_environment_and_that_over_the_default(monkeypatc
     assert resolve(None) == "http://127.0.0.1:1"
     assert resolve("sqlite:///here.db") == f"sqlite:///{Path.cwd()}/here.db"
     assert resolve("NONE") == "none"
+
+
+def test_a_command_that_needs_a_store_offers_no_none(
+    monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Result]
+) -> None:
+    for command in ("ui", "doctor", "sync"):
+        assert "none" not in cli(command, "--help").stdout
+        refused = cli(command, "--tracking-uri", "none")
+        assert refused.exit_code == 2
+        assert "--tracking-uri none: not a store that MLflow takes; use sqlite:///FILE" in refused.stderr
+        assert "none" not in refused.stderr.partition("takes;")[2]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    assert resolve(None) == "none"
+    assert resolve(None, needed=True) == f"sqlite:///{Path.cwd()}/mlruns/mlflow.db"
 
 
 # delivery
@@ -358,8 +392,8 @@ def uri(empty_store: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
-def query(sql: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect("mlflow.db") as database:
+def query(sql: str, store: str = "mlflow.db") -> list[tuple[object, ...]]:
+    with sqlite3.connect(store) as database:
         return database.execute(sql).fetchall()
 
 
@@ -396,12 +430,12 @@ def test_a_finished_run_is_all_there(uri: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_model_comes_back_as_it_was_with_a_signature(uri: str) -> None:
+def test_the_model_comes_back_as_it_was_with_a_signature(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     run = make_run(WHOLE)
     assert deliver(run, uri)
-    mlflow.set_tracking_uri(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     model_uri = f"runs:/{load_progress(run, uri).mlflow_run_id}/model"
     model = mlflow.pytorch.load_model(model_uri)
     images = torch.randint(0, 256, (3, 1, 4, 4)).byte()
@@ -420,6 +454,32 @@ def test_delivering_again_changes_nothing_even_if_nobody_remembers_the_first_tim
     assert deliver(run, uri)
     assert counts() == before
     assert before["logged_models"] == 1
+
+
+def test_each_run_is_delivered_to_the_store_that_it_was_made_for(cli: Callable[..., Result], empty_store: Path) -> None:
+    Path("mlruns").mkdir()
+    for store in ("mlflow.db", "mlruns/mlflow.db"):
+        shutil.copy(empty_store, store)
+    other = f"sqlite:///{Path.cwd()}/mlflow.db"
+    for name, store in {"run-1": other, "run-2": "none", "run-3": other, "run-4": "none"}.items():
+        make_run([created(name, store), *FIRST_EPOCH[1:], INTERRUPTED], name)
+    assert cli("sync").exit_code == 0
+    names = "SELECT name FROM runs ORDER BY name"
+    assert query(names) == [("run-1",), ("run-3",)]
+    assert query(names, "mlruns/mlflow.db") == [("run-2",), ("run-4",)]
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_whatever_store_the_environment_names_all_goes_to_the_runs_own(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = f"sqlite:///{Path.cwd()}/elsewhere.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", elsewhere)
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", elsewhere)
+    assert deliver(make_run(WHOLE), uri)
+    assert query("SELECT name, status FROM logged_models") == [("model", 2)]  # 2: ready
+    assert os.environ["MLFLOW_TRACKING_URI"] == elsewhere
+    assert not Path("elsewhere.db").exists()
 
 
 def test_what_is_said_later_is_delivered_later(uri: str) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import click
 
-from cnnlab.cli.options import tracking_uri_option
+from cnnlab.cli.options import store_option
 
 
 @click.command("doctor")
-@tracking_uri_option
+@store_option
 def command(tracking_uri: str | None) -> int:
     """Say what is wrong here, and end the runs whose process died.
 
@@ -18,17 +18,19 @@ def command(tracking_uri: str | None) -> int:
     \b
     Example: cnnlab doctor
     """
+    from cnnlab.tracking import resolve
+
     wrong = 0
-    for good, finding in _findings(tracking_uri):
+    for good, finding in _findings(resolve(tracking_uri, needed=True)):
         wrong += not good
         click.echo(f"{'ok   ' if good else 'WRONG'}  {finding}")
     return 1 if wrong else 0
 
 
-def _findings(tracking_uri: str | None) -> Iterator[tuple[bool, str]]:
+def _findings(uri: str) -> Iterator[tuple[bool, str]]:
     yield from _torch()
     yield from _runs()
-    yield from _store(tracking_uri)
+    yield from _store(uri)
 
 
 def _torch() -> Iterator[tuple[bool, str]]:
@@ -58,11 +60,10 @@ def _runs() -> Iterator[tuple[bool, str]]:
     yield True, f"{len(runs)} runs and sweeps in mlruns"
 
 
-def _store(tracking_uri: str | None) -> Iterator[tuple[bool, str]]:
-    from cnnlab.tracking import corrections, resolve, store_answers
+def _store(uri: str) -> Iterator[tuple[bool, str]]:
+    from cnnlab.tracking import corrections, store_answers
 
-    uri = resolve(tracking_uri)
-    error = None if uri == "none" else store_answers(uri)
+    error = store_answers(uri)
     yield error is None, f"MLflow store {uri}" + (f": {error}" if error else "")
     if error is None and (wrong := corrections(uri)):
         yield (

@@ -129,13 +129,6 @@ def folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Pat
     return None if value is None else Path(value)
 
 
-def experiment_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """The name of an experiment. Raises BadInput for an empty one, which MLflow refuses."""
-    if not value.strip():
-        raise BadInput(f"--experiment-name: {value!r} is not allowed; it must be the name of an MLflow experiment")
-    return value
-
-
 def output_options(command: F) -> F:
     """--json and --quiet."""
     command = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")(command)
@@ -146,15 +139,16 @@ def output_options(command: F) -> F:
 
 experiment_name_option = click.option(
     "--experiment-name",
-    envvar="MLFLOW_EXPERIMENT_NAME",
-    default="cnnlab",
-    callback=experiment_name,
+    metavar="NAME",
     help="MLflow's experiment. [default: $MLFLOW_EXPERIMENT_NAME or cnnlab]",
 )
 tracking_uri_option = click.option(
     "--tracking-uri",
     metavar="URI",
     help="MLflow's, or none to deliver nothing until a sync. [default: $MLFLOW_TRACKING_URI or mlruns/mlflow.db]",
+)
+store_option = click.option(
+    "--tracking-uri", metavar="URI", help="MLflow's store. [default: $MLFLOW_TRACKING_URI or mlruns/mlflow.db]"
 )
 
 

@@ -1,6 +1,5 @@
 """`cnnlab runs`"""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import click
 from cnnlab.cli.messages import complain
 from cnnlab.errors import CnnlabError
 from cnnlab.metrics import short_name
+from cnnlab.result import strict_json
 
 
 @click.command("runs")
@@ -23,7 +23,7 @@ def command(as_json: bool) -> None:
     """
     results = list(_readable())
     if as_json:
-        click.echo(json.dumps(results))
+        click.echo(strict_json(results))
     elif not results:
         click.echo("no runs in mlruns/runs yet; cnnlab train makes one")
     else:

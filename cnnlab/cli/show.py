@@ -1,6 +1,5 @@
 """`cnnlab show`"""
 
-import json
 import shlex
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 from cnnlab.cli.options import folder
 from cnnlab.errors import BadInput
 from cnnlab.records import SweepEnded, SweepStarted
+from cnnlab.result import strict_json
 
 if TYPE_CHECKING:
     from cnnlab.tracking import RunDir
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     callback=folder,
     help="Write the curves (and the confusion matrix) as PNG into this folder.",
 )
-@click.option("--storage", metavar="URL", help="The database of a sweep that is kept in one.")
+@click.option("--storage", metavar="URL", help="The database of a sweep or a comparison that is kept in one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout: that of `train --json`.")
 def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> None:
     """Show one run, one sweep or one comparison: settings, curves, results.
@@ -34,31 +34,38 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
     \b
     Example: cnnlab show last --plot figures
     """
-    from cnnlab.cli.printing.run import print_result
+    from cnnlab.cli.printing.run import print_page, print_result
     from cnnlab.reading import draw, run_result
-    from cnnlab.tracking import find_run, studies_root
+    from cnnlab.tracking import RunDir, find_run, studies_root
 
     if run and (studies_root() / run / "journal.jsonl").exists():
-        if (studies_root() / run / "report/compare.json").exists():
-            _show_comparison(studies_root() / run / "report", as_json)
-        else:
-            _show_sweep(run, storage, as_json)
+        kind = RunDir(studies_root() / run).created.tags.get("kind")
+        show = _show_comparison if kind == "comparison" else _show_sweep
+        show(run, storage, as_json)
         return
     found = find_run(run)
     if plot:
         for path in draw(found.path, plot):
             click.echo(path, err=True)
     if as_json:
-        click.echo(json.dumps(run_result(found)))
+        print_result(run_result(found), as_json=True)
         return
     _print_history(found)
     print_result(run_result(found), as_json=False)
+    print_page(found)
 
 
-def _show_comparison(report: Path, as_json: bool) -> None:
-    """What a comparison found, from the report that it left."""
-    text = (report / ("compare.json" if as_json else "compare.md")).read_text(encoding="utf-8")
-    click.echo(json.dumps(json.loads(text)) if as_json else text.rstrip())
+def _show_comparison(name: str, storage: str | None, as_json: bool) -> None:
+    """What a comparison has found so far, as it printed at its end."""
+    from cnnlab.cli.printing.comparison import print_verdicts
+    from cnnlab.comparison.journal import stored_verdicts
+    from cnnlab.comparison.report import comparison_result
+
+    found, seconds = stored_verdicts(name, storage)
+    if as_json:
+        click.echo(strict_json(comparison_result({name: found}, seconds, one=True)))
+    else:
+        print_verdicts(name, found, seconds)
 
 
 def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:

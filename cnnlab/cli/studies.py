@@ -1,9 +1,10 @@
 """`cnnlab studies`"""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from cnnlab.result import strict_json
 
 if TYPE_CHECKING:
     from cnnlab.search import Plan
@@ -22,7 +23,7 @@ def command(storage: str | None, as_json: bool) -> None:
 
     rows = [_row(plan) for plan in list_plans(storage)]
     if as_json:
-        click.echo(json.dumps(rows))
+        click.echo(strict_json(rows))
     elif not rows:
         click.echo("no studies in mlruns/studies yet; cnnlab sweep makes one")
     else:

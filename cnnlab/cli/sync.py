@@ -2,18 +2,18 @@
 
 import click
 
-from cnnlab.cli.options import tracking_uri_option
+from cnnlab.cli.options import store_option
 from cnnlab.errors import RunFailed
 
 
 @click.command("sync")
 @click.argument("runs", nargs=-1)
-@tracking_uri_option
+@store_option
 def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     """Deliver to MLflow what it has not got.
 
     RUNS are run ids, beginnings of them, last, or directories; without any, all runs and sweeps in mlruns. Each goes
-    to where it was made for, or to --tracking-uri. Delivering twice changes nothing.
+    to the store that it was made for, or to --tracking-uri. Delivering twice changes nothing.
 
     \b
     Example: cnnlab sync last
@@ -34,8 +34,9 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     )
 
     failures = 0
-    if places := correct(resolve(tracking_uri)):
-        click.echo(f"{resolve(tracking_uri)}: was moved; {places} places of artifacts lead to where it is now")
+    default = resolve(tracking_uri, needed=True)
+    if places := correct(default):
+        click.echo(f"{default}: was moved; {places} places of artifacts lead to where it is now")
     for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
         try:
             mark_dead(run)
@@ -44,7 +45,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             complain(str(error))
             failures += 1
             continue
-        uri = resolve(tracking_uri if tracking_uri or intended == "none" else intended)
+        uri = default if tracking_uri or intended == "none" else intended
         try:
             complete = delivery_of(run, uri).advance_when_free()
         except Exception as error:  # whatever MLflow, its database or the network come up with

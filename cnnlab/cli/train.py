@@ -6,7 +6,7 @@ import click
 
 from cnnlab.cli.messages import complain
 from cnnlab.cli.options import Command, output_options, place_options, read_experiment, setting_options, settings_of
-from cnnlab.cli.printing.run import print_result
+from cnnlab.cli.printing.run import print_page, print_result
 from cnnlab.cli.views.delivery import deliver
 from cnnlab.cli.views.run import open_view
 from cnnlab.config import to_yaml
@@ -30,7 +30,7 @@ from cnnlab.session import Training
 def command(
     experiment: Path | None,
     assignments: tuple[str, ...],
-    experiment_name: str,
+    experiment_name: str | None,
     tracking_uri: str | None,
     run_dir: Path | None,
     resume: str | None,
@@ -81,11 +81,13 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
             for record in training:
                 view.show(record)
         if not as_json:  # as soon as it is known; --json waits for MLflow's id of the run
-            print_result(training.result, as_json=False, on_its_way=training.tracking_uri != "none")
+            print_result(training.result, as_json=False, store=training.tracking_uri)
         deliver(training, f"cnnlab sync {training.run.word}", quiet=quiet)
     result = training.result
     if as_json:
         print_result(result, as_json=True)
+    else:
+        print_page(training.run)
     if result.status == "finished":
         return 0
     complain(result.reason)

@@ -5,32 +5,33 @@ import sys
 
 import click
 
-from cnnlab.cli.options import tracking_uri_option
-from cnnlab.errors import BadInput
+from cnnlab.cli.options import store_option
+from cnnlab.errors import BadInput, RunFailed, without_passwords
 from cnnlab.process import FOLDER_WITHOUT_MODULES
 
 
 @click.command("ui")
-@tracking_uri_option
+@store_option
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="On 127.0.0.1.")
 def command(tracking_uri: str | None, port: int) -> None:
     """Open the MLflow UI on the runs made here.
 
-    Serves on 127.0.0.1 until Ctrl-C.
+    Serves on 127.0.0.1 until Ctrl-C, and prints the address of the experiment that has the newest run.
 
     \b
     Example: cnnlab ui --port 5001
     """
-    from cnnlab.tracking import QUIET, open_store, resolve
+    from cnnlab.tracking import QUIET, newest_experiment, open_store, page_of, resolve, store_answers
 
-    uri = resolve(tracking_uri)
+    uri = resolve(tracking_uri, needed=True)
     if uri.startswith(("http://", "https://")):
-        raise BadInput(f"--tracking-uri {uri}: this store has a UI of its own; open it in a browser")
-    if uri == "none":
-        raise BadInput("--tracking-uri none: there is no store to show; leave it out, or name a database")
+        raise BadInput(f"{uri}: this store has a UI of its own; open it in a browser: {page_of(uri)}")
     open_store(uri)
-    page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"  # not the one of language models
-    click.echo(f"MLflow's UI on {uri}, in some seconds (Ctrl-C ends it): {page}", err=True)
+    if error := store_answers(uri):
+        raise RunFailed(f"{uri}: {error}")
+    experiment = newest_experiment(uri)
+    page = page_of(f"http://127.0.0.1:{port}", f"/{experiment}/runs" if experiment else "")
+    click.echo(f"MLflow's UI on {without_passwords(uri)}, in some seconds (Ctrl-C ends it): {page}", err=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
     environment = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
     artifacts = os.path.abspath("mlartifacts")  # MLflow's own default, for whoever logs through this server

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.config import Given, RunConfig, config_given
-from cnnlab.config.arms import Arm, contains, read_arms
+from cnnlab.config.arms import Arm, read_arms
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
 from cnnlab.search import forkserver
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from cnnlab.comparison.contests import Contest
     from cnnlab.comparison.verdicts import Verdicts
     from cnnlab.search.trials import Layout, SweepState
-
-NOT_ALL = "not all was trained; the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Comparison(Work["SweepState"]):
         workers: int | None = None,
         study: str | None = None,
         storage: str | None = None,
-        experiment_name: str = "cnnlab",
+        experiment_name: str | None = None,
         tracking_uri: str | None = None,
     ) -> None:
         """Compare optimizers, or the values of a setting. The same comparison again goes on where it stopped.
@@ -76,13 +74,13 @@ class Comparison(Work["SweepState"]):
             workers: the number of processes that train; None for one per GPU, or one per core.
             study: its name, to join or to go on with one; None for one made from the experiment.
             storage: a database that machines share, or a file; None for a file per arm.
-            experiment_name: MLflow's experiment.
+            experiment_name: MLflow's experiment; None for $MLFLOW_EXPERIMENT_NAME, or else cnnlab.
             tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
 
         Raises:
             BadInput: a config is none; what cannot be compared; MLflow takes no such URI.
         """
-        super().__init__(tracking_uri)
+        super().__init__(experiment_name, tracking_uri)
         check_asked(study, sampler, "none", {"trials": (trials, 1), "seeds": (seeds, 2), "workers": (workers, 1)})
         several = config if isinstance(config, Sequence) and not isinstance(config, str) else [config]
         self.questions = [_question(config_given(one), optimizers, over, trials) for one in several]
@@ -95,7 +93,6 @@ class Comparison(Work["SweepState"]):
         self.sampler = sampler
         self.study = study
         self.storage = storage
-        self.experiment_name = experiment_name
         self.workloads: list[Workload] = []
         self._workers = workers
         self._layout: Layout | None = None
@@ -176,15 +173,18 @@ class Comparison(Work["SweepState"]):
 
     def _contest(self, number: int) -> "Contest":
         from cnnlab.comparison.contests import make_contest
+        from cnnlab.run import prepare
 
         question = self.questions[number]
         alone = self.study is None or len(self.questions) == 1
         return make_contest(
-            question.config,
+            prepare(question.config).config,
             question.differs,
-            question.arms,
+            [replace(arm, config=prepare(arm.config).config) for arm in question.arms],
             trials=self.trials,
             seeds=self.seeds,
+            margin=self.margin,
+            target=self.target,
             sampler=self.sampler,
             name=self.study if alone else f"{self.study}-{number + 1}",
             storage=self.storage,
@@ -221,7 +221,13 @@ class Workload:
 
         whole = self.comparison
         self._run, self._journal = self._open.enter_context(
-            open_comparison(self.contest, whole.experiment_name, whole.tracking_uri, joining=whole.study is not None)
+            open_comparison(
+                self.contest,
+                whole.experiment_name,
+                whole.tracking_uri,
+                str(whole.layout),
+                joining=whole.study is not None,
+            )
         )
         whole.deliveries.add(self._run)
         for arm in self.contest.plans:
@@ -230,12 +236,12 @@ class Workload:
 
     def conclude(self) -> "Verdicts":
         """Judge what there is, leave the report and the arms' mean curves, and write the comparison's last word."""
-        from cnnlab.comparison.contests import is_done
+        from cnnlab.comparison.contests import NOT_ALL, is_done, verdicts_of
         from cnnlab.comparison.journal import last_word, write_mean_curves
         from cnnlab.comparison.report import write_report
 
         assert self._run is not None
-        found = self.judge()
+        found = verdicts_of(self.contest, str(self.comparison.layout))
         done = all(is_done(plan) for plan in self.contest.plans.values())
         if not done:
             found = replace(found, warnings=(NOT_ALL,))
@@ -248,23 +254,6 @@ class Workload:
         self.verdicts = found
         self.close()
         return found
-
-    def judge(self) -> "Verdicts":
-        """What has been found by now."""
-        from cnnlab.comparison.contests import arm_result, caveats
-        from cnnlab.comparison.verdicts import judge
-
-        score, margin = self.contest.score, self.comparison.margin
-        found = judge(
-            self.contest.question,
-            [arm_result(plan, name) for name, plan in self.contest.plans.items()],
-            margin=score.margin if margin is None else margin / score.scale,
-            target=self.comparison.target,
-            caveats=caveats(self.contest, str(self.comparison.layout)),
-            contains=contains,
-            score=score,
-        )
-        return replace(found, warnings=(*self.contest.doubts, *found.warnings))
 
     def progress(self) -> list[str]:
         """How far each arm has got: `sgd 4 of 4 trials`."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cnnlab.comparison.verdicts import ArmResult, Final, Tried
+from cnnlab.comparison.verdicts import ArmResult, Final, Tried, Verdicts, judge
 from cnnlab.config import RunConfig, flat
-from cnnlab.config.arms import Arm
+from cnnlab.config.arms import Arm, contains
 from cnnlab.config.space import Range
 from cnnlab.metrics import Metric
 from cnnlab.search import Plan
@@ -16,6 +16,7 @@ from cnnlab.search.trials import Search, Stage, confirmation_of, slots_of
 from cnnlab.tracking import as_word
 
 LR = "optimizer.lr"
+NOT_ALL = "not all was trained; the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Contest:
     """The experiment as written."""
     plans: dict[str, Plan]
     """Arm -> its sweep."""
+    margin: float
+    """A difference of the score too small to matter."""
+    target: float | None
+    """The validation score to be reached; None for the median of the untuned defaults."""
 
     @property
     def score(self) -> Metric:
@@ -56,6 +61,8 @@ def make_contest(
     *,
     trials: int,
     seeds: int,
+    margin: float | None,
+    target: float | None,
     sampler: Sampler,
     name: str | None,
     storage: str | None,
@@ -71,6 +78,8 @@ def make_contest(
         arms: two or more.
         trials: of each arm.
         seeds: the fresh seeds of each arm.
+        margin: --margin, in the score's unit; None for the score's own.
+        target: --target.
         sampler: draws the trials.
         name: --study; None for a name that only the same comparison has.
         storage: --storage.
@@ -96,7 +105,22 @@ def make_contest(
     }
     name = name or _default_name(config, plans)
     named = {arm: placed(replace(plan, study=f"{name}.{arm}")) for arm, plan in plans.items()}
-    return Contest(name, question, config, named)
+    score = config.task.metric
+    return Contest(name, question, config, named, score.margin if margin is None else margin / score.scale, target)
+
+
+def verdicts_of(contest: Contest, where: str) -> Verdicts:
+    """What has been found by now; `where` is as of `caveats`."""
+    found = judge(
+        contest.question,
+        [arm_result(plan, name) for name, plan in contest.plans.items()],
+        margin=contest.margin,
+        target=contest.target,
+        caveats=caveats(contest, where),
+        contains=contains,
+        score=contest.score,
+    )
+    return replace(found, warnings=(*contest.doubts, *found.warnings))
 
 
 def arm_result(plan: Plan, name: str) -> ArmResult:

@@ -3,17 +3,18 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from cnnlab.comparison.contests import Contest
+from cnnlab.comparison.contests import NOT_ALL, Contest, is_done, verdicts_of
 from cnnlab.comparison.figures import band
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
 from cnnlab.config import changed
-from cnnlab.errors import InUse
+from cnnlab.errors import BadInput, InUse
 from cnnlab.records import ComparisonEnded, ComparisonStarted, MeanOfSeeds, RunEnded
-from cnnlab.run import create_run
-from cnnlab.search.studies import find_or_make_run
-from cnnlab.tracking import Journal, RunDir, studies_root
+from cnnlab.run import config_of, create_run
+from cnnlab.search.studies import find_or_make_run, storage_url, stored_plan
+from cnnlab.tracking import Journal, RunDir, last, read, studies_root
 
 KIND = "comparison"
 
@@ -25,11 +26,12 @@ def folder_of(name: str) -> Path:
 
 @contextmanager
 def open_comparison(
-    contest: Contest, experiment: str, tracking_uri: str, *, joining: bool
+    contest: Contest, experiment: str, tracking_uri: str, where: str, *, joining: bool
 ) -> Iterator[tuple[RunDir, Journal | None]]:
     """Make the comparison's run, or find it, and be the process that writes it.
 
     Args:
+        where: the number of trainings that run side by side, in words.
         joining: take part without a journal if another process writes it.
 
     Raises:
@@ -64,9 +66,39 @@ def open_comparison(
                 trials=contest.trials,
                 seeds=contest.seeds,
                 score=contest.score,
+                margin=contest.margin,
+                target=contest.target,
+                where=where,
             )
         )
         yield run, journal
+
+
+def stored_verdicts(name: str, storage: str | None) -> tuple[Verdicts, float]:
+    """What a comparison has found by now, and the seconds that it took.
+
+    Args:
+        name: the comparison's.
+        storage: --storage.
+
+    Raises:
+        BadInput: the studies of its arms are not there.
+    """
+    run = RunDir(folder_of(name))
+    records = read(run.journal_file)[0]
+    started, ended = last(records, ComparisonStarted), last(records, ComparisonEnded)
+    studies = {arm: f"{name}.{arm}" for arm in (started.arms if started else ())}
+    stored = {arm: stored_plan(study, storage_url(storage, study)) for arm, study in studies.items()}
+    plans = {arm: plan for arm, plan in stored.items() if plan}
+    if started is None or not plans:
+        raise BadInput(
+            f"{name}: its studies are not in {storage or 'mlruns/studies'}; if they are in a database, add --storage"
+        )
+    contest = Contest(name, started.question, config_of(run), plans, started.margin, started.target)
+    found = verdicts_of(contest, started.where)
+    if plans != stored or not all(map(is_done, plans.values())):
+        found = replace(found, warnings=(NOT_ALL,))
+    return found, (ended.time if ended and ended.time > started.time else time.time()) - started.time
 
 
 def last_word(found: Verdicts, reason: str) -> ComparisonEnded:

@@ -3,7 +3,6 @@
 import base64
 import csv
 import html
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from cnnlab.comparison.figures import draw_comparison, heading_of
 from cnnlab.comparison.statistics import Pair, Summary, least_p_value
 from cnnlab.comparison.verdicts import ArmResult, ToTarget, Verdicts, sentence
 from cnnlab.comparison.workloads import ranked, scores_over
-from cnnlab.result import Result
+from cnnlab.result import Result, strict_json
 from cnnlab.wording import settings_text
 
 COLUMNS = ("", "trials", "diverged", "tuned", "mean ± std", "95 % interval", "median", "untuned", "to the target", "lr")
@@ -24,7 +23,7 @@ def write_report(found: Verdicts, folder: Path) -> list[Path]:
     """Write all of it into a folder, which is made if there is none; returns the files."""
     folder.mkdir(exist_ok=True)
     texts = {
-        "compare.json": json.dumps(verdicts_json(found), indent=1) + "\n",
+        "compare.json": strict_json(verdicts_json(found), indent=1) + "\n",
         "compare.md": markdown(found),
     }
     for name, text in texts.items():

@@ -44,6 +44,7 @@ VOID_NAME = "void"
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
 
+DEFAULT_BATCH_SIZE = 64
 BATCH_SIZES = (16, 32, 64, 128, 256)
 """The batch sizes that a sweep tries if nobody said which."""
 
@@ -55,7 +56,9 @@ class DataConfig(Section):
         description="folder of the data; for `folder` and `mask_folder` the images themselves "
         "[default: $CNNLAB_DATA or ~/.cache/cnnlab]",
     )
-    batch_size: PositiveInt | Literal["full"] = Field(64, description="images per step, or full for the whole split")
+    batch_size: PositiveInt | Literal["full", "auto"] = Field(
+        "auto", description="images per step; full is the whole training split, auto is 64, or full if that is less"
+    )
     val_fraction: float = Field(0.1, gt=0, lt=1, description="share of the training images held out for validation")
     train_size: PositiveInt | None = Field(None, description="train on this number of images only")
     resize: Annotated[int, Field(ge=1, le=4096)] | None = Field(
@@ -65,6 +68,9 @@ class DataConfig(Section):
         (), description="random changes of each training image"
     )
     skip_broken: bool = Field(False, description="image files: skip and count those that are no images")
+    allow_conflicting_labels: bool = Field(
+        False, description="one's own images: train on images that are there under several labels"
+    )
     depth: Annotated[int, Field(ge=1, le=16)] = Field(
         1, description="folder: how many folders down the folders are that each hold a class"
     )
@@ -90,3 +96,9 @@ class DataConfig(Section):
         if len({code.lower() for code in colours.values()}) < len(colours):
             raise ValueError("two names have one colour; give each its own")
         return colours
+
+    def images_per_step(self, images: int) -> int:
+        """The batch size on a training split of this number of images."""
+        if self.batch_size == "full":
+            return images
+        return min(DEFAULT_BATCH_SIZE if self.batch_size == "auto" else self.batch_size, images)

@@ -33,7 +33,7 @@ def moved(values: dict[str, Any]) -> dict[str, Any]:
 
 LATER = {
     **{"task.name": "classification", "task.score": None},
-    **{"data.depth": 1, "data.pattern": None, "data.colours": None},
+    **{"data.depth": 1, "data.pattern": None, "data.colours": None, "data.allow_conflicting_labels": False},
 }
 """A setting that was added after studies were first named -> its default, which is left out of the name."""
 

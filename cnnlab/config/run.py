@@ -38,7 +38,8 @@ class PlaceConfig(Section):
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+|mps)$", description="auto, cpu, cuda, cuda:N or mps")
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="CPU threads; another number gives other bits [default: one per core]"
+        None,
+        description="CPU threads; another number gives other bits [default: 1 if the step is small, else one per core]",
     )
     workers: int = Field(2, ge=0, le=256, description="processes that prepare batches when streaming")
     residence: Literal["auto", "device", "stream"] = Field(

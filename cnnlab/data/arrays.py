@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -45,8 +46,11 @@ def read_npz(path: Path) -> Source:
         # opened here, since NumPy leaves the file open if it is no archive
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return _source({name: file[name] for name in file.files if role(name)}, path, path, sorted(file.files))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BadInput(f"data.root: {path} cannot be read as an .npz file ({odd_kind(path) or error})") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        why = f"it is damaged or not whole: {error}"
+        raise BadInput(f"data.root: {path} cannot be read as an .npz file ({why}); get it again") from None
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: packed in a way that Python cannot read
+        raise BadInput(f"data.root: {path} cannot be read as an .npz file ({_why(path, error)})") from None
 
 
 def read_npy(paths: list[Path]) -> Source:
@@ -56,8 +60,14 @@ def read_npy(paths: list[Path]) -> Source:
         try:
             arrays[path.stem] = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise BadInput(f"data.root: {path} cannot be read as an .npy file ({odd_kind(path) or error})") from None
+            raise BadInput(f"data.root: {path} cannot be read as an .npy file ({_why(path, error)})") from None
     return _source(arrays, paths[0].parent, paths[0].parent, sorted(arrays))
+
+
+def _why(path: Path, error: Exception) -> object:
+    if "allow_pickle" in str(error) and odd_kind(path) is None:
+        return "it has Python objects, as of images of several sizes; save arrays of numbers or words"
+    return odd_kind(path) or error
 
 
 def _source(arrays: Mapping[str, Array], origin: Path, where: Path, names: list[str]) -> Source:

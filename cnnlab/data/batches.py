@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from multiprocessing import current_process
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from cnnlab.data.augment import augment, draws_needed
 from cnnlab.data.dataset import Split
+from cnnlab.process import shorten_socket_paths
 from cnnlab.seeds import derive
 
 Residence = Literal["device", "stream"]
@@ -103,13 +105,14 @@ class Batches:
             yield indices, self.split.inputs.index_select(0, indices), self.split.targets.index_select(0, indices)
 
     def _streamed(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        shorten_socket_paths()
         with warnings.catch_warnings():  # more workers than cores is the user's own wish
             warnings.filterwarnings("ignore", "This DataLoader will create")
             loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
                 _Gathered(self.split),
                 sampler=self._cut(order),
                 batch_size=None,
-                num_workers=self.workers,
+                num_workers=0 if current_process().daemon else self.workers,  # it may have no children
                 pin_memory=self.device.type == "cuda",
             )
             batches = iter(loader)

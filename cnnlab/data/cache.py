@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import safetensors
@@ -13,13 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from cnnlab.data.dataset import Source, Split
-from cnnlab.data.duplicates import marks
+from cnnlab.data.duplicates import conflicts, marks
 from cnnlab.errors import BadInput
 from cnnlab.files import written_whole
 
 log = logging.getLogger("cnnlab")
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: a new number makes all older files unread."""
 
 
@@ -32,7 +33,7 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
         key: changes whenever what `build` would give changes (see `fingerprint`).
 
     Returns:
-        the dataset with the marks of its images, and the digest of its images and labels.
+        the dataset with the marks and the conflicts of its images, and the digest of its images and labels.
 
     Raises:
         BadInput: what `build` gave is nothing to train on.
@@ -48,6 +49,7 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
     if fault := source.fault():
         raise BadInput(f"data.root: {source.origin} has {fault}")
     source = replace(source, marks={split: marks(part.inputs) for split, part in source.splits.items()})
+    source = replace(source, conflicts=conflicts(source))
     try:
         _write(path, source)
         return _read(path)
@@ -57,14 +59,22 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
 
 
 def fingerprint(files: Iterable[Path], *words: object) -> str:
-    """A key from names, sizes and times of files, and from whatever else decides what is built from them."""
-    stats = [(str(path), _stat(path)) for path in files]
-    lines = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
-    # a name of a file is bytes, which need not be text
-    return hashlib.sha256(os.fsencode("\n".join([*map(str, words), *lines]))).hexdigest()
+    """A key from files as they are now, and from whatever else decides what is built from them.
+
+    Of each file it has the name (a folder's may be a class), the real place, and what changes if another file takes
+    its place or it is written again, even with its old time: inode, size, times of modification and of change. That
+    takes one call of the system per file and a few per folder.
+    """
+    real = lru_cache(maxsize=None)(os.path.realpath)
+    lines = [json.dumps([*map(str, words)])]
+    for path in map(str, files):
+        stat = _stat(path)
+        numbers = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        lines.append(json.dumps([path, real(os.path.dirname(path)), *numbers]))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _stat(path: Path) -> os.stat_result:
+def _stat(path: str) -> os.stat_result:
     try:
         return os.stat(path)
     except OSError:  # a link to nothing counts as itself
@@ -82,6 +92,7 @@ def _write(path: Path, source: Source) -> None:
         "origin": source.origin,
         "skipped": source.skipped,
         "notes": source.notes,
+        "conflicts": source.conflicts,
         "digest": _digest(source),
     }
     with written_whole(path) as file:
@@ -102,6 +113,7 @@ def _read(path: Path) -> tuple[Source, str]:
         skipped=about["skipped"],
         notes=tuple(about["notes"]),
         marks={name: tensors[f"{name}.marks"] for name in names},
+        conflicts=about["conflicts"],
     )
     if _digest(source) != about["digest"]:
         raise ValueError("its digest is not that of its content")

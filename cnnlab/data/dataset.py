@@ -46,6 +46,10 @@ class Source:
     """What people should know about how it was read, one line each."""
     marks: dict[str, Tensor] = field(default_factory=dict)
     """Split -> (N,) int64, a hash of each image's pixels; the cache adds them."""
+    names: dict[str, list[str]] = field(default_factory=dict)
+    """Split -> each image's name for people, where images have names; the cache does not keep them."""
+    conflicts: str = ""
+    """How many images have several labels, and the first of them, if there are any; the cache adds it."""
 
     def fault(self) -> str | None:
         """What no run could work with: no images, fewer targets than images, labels outside the classes."""

@@ -125,7 +125,7 @@ def _pattern(tree: Tree, top: Path, config: DataConfig) -> Found | None:
 
 
 def _table(tree: Tree, top: Path, config: DataConfig) -> Found | None:
-    listed = list_table(tree, top)
+    listed = list_table(tree, top, config)
     return _pictures(listed[0], top, config, listed[1]) if listed else None
 
 

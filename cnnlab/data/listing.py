@@ -55,10 +55,10 @@ def read_pictures(listed: Listing, top: Path, side: int, skip_broken: bool) -> S
     """Decode every picture to (3, side, side), all splits in one go, since they share how deep values are shown.
 
     Raises:
-        BadInput: naming a file that is no image (unless skip_broken), or a class of which nothing is left.
+        BadInput: naming the files that are no images (unless skip_broken), or a class of which nothing is left.
     """
     decoded = decode_all([p for pictures, _ in listed.splits.values() for p in pictures], side, skip_broken)
-    splits, start = {}, 0
+    splits, names, start = {}, {}, 0
     for name, (pictures, numbers) in listed.splits.items():
         part = slice(start, start := start + len(pictures))
         images, good, labels = decoded.images[part], decoded.good[part], np.array(numbers, np.int64)
@@ -68,12 +68,14 @@ def read_pictures(listed: Listing, top: Path, side: int, skip_broken: bool) -> S
         if not good.all():
             images, labels = images[good], labels[good]
         splits[name] = Split(torch.from_numpy(images), torch.from_numpy(labels))
+        names[name] = [shown(picture.name) for picture, yes in zip(pictures, good, strict=True) if yes]
     return Source(
         classes=tuple(map(shown, listed.classes)),
         splits=splits,
         origin=shown(str(top.resolve())),
-        skipped=int((~decoded.good).sum()),
+        skipped=decoded.skipped,
         notes=tuple(map(shown, decoded.notes)),
+        names=names,
     )
 
 

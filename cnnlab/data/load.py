@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnlab.config import DataConfig
+from cnnlab.config.data import DATASETS
 from cnnlab.data.cache import cached, fingerprint
 from cnnlab.data.dataset import Dataset, Source, Split, has_classes, has_masks
 from cnnlab.data.digits import digits
@@ -26,6 +27,8 @@ from cnnlab.errors import BadInput, RunFailed
 
 TEST_FRACTION = 0.2
 """Of a dataset without a test split of its own."""
+AFTER_DECODING = {"root", "batch_size", "val_fraction", "train_size", "augment", "allow_conflicting_labels"}
+"""The settings on which decoded images do not depend; of the root, its files are what counts."""
 FEW = 50
 """Validation images, of which one is 2 %."""
 
@@ -38,6 +41,11 @@ def load(config: DataConfig, seed: int) -> Dataset:
         RunFailed: a file that its library cannot read.
     """
     source, digest = _read(config)
+    if source.conflicts and DATASETS[config.dataset].root == "own" and not config.allow_conflicting_labels:
+        raise BadInput(
+            f"data.root: {source.conflicts}; keep one of each, or train on them as they are with "
+            "--set data.allow_conflicting_labels=true"
+        )
     parts = {name: _Part(split, source.marks[name]) for name, split in source.splits.items()}
     if "test" not in parts:  # the same images for every seed, so that all runs are measured on the same
         parts["train"], parts["test"] = parts["train"].hold_out(TEST_FRACTION, seed=0)
@@ -91,7 +99,7 @@ class _Part(NamedTuple):
 
 def _doubts(source: Source, parts: dict[str, _Part]) -> list[str]:
     """Why results on these splits may deserve less trust than they seem to."""
-    doubts = []
+    doubts = [source.conflicts] if source.conflicts else []
     train = parts["train"]
     if len(parts["val"].split) <= FEW:
         few = len(parts["val"].split)
@@ -140,10 +148,10 @@ def _check_sizes(config: DataConfig, train: int) -> None:
     if config.train_size is not None and config.train_size > train:
         raise BadInput(f"data.train_size: {config.train_size} is not allowed; the training split has {train} images")
     train = config.train_size or train
-    if config.batch_size != "full" and config.batch_size > train:
+    if isinstance(config.batch_size, int) and config.batch_size > train:
         raise BadInput(
             f"data.batch_size: {config.batch_size} is not allowed; it must be from 1 to {train}, "
-            "the size of the training split, or full"
+            "the size of the training split, or full or auto"
         )
 
 
@@ -171,8 +179,7 @@ def _voc(config: DataConfig) -> tuple[Source, str]:
 
 
 def _found(config: DataConfig, found: Found, root: Path) -> tuple[Source, str]:
-    settings = (config.resize, config.skip_broken, config.depth, config.pattern, config.colours)
-    key = fingerprint(found.files, found.layout, *settings)
+    key = fingerprint(found.files, found.layout, config.model_dump_json(exclude=AFTER_DECODING))
     source, digest = cached(root / "cache", config.dataset, key, lambda: _resized(found.read(), config.resize))
     return replace(source, notes=(*found.notes, *source.notes)), digest
 

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -62,7 +63,7 @@ def read_parquet(paths: Sequence[Path], top: Path, side: int, skip_broken: bool)
     )
     listed = Listing(classes, {split: (some, numbers[split].tolist()) for split, some in pictures.items()})
     source = read_pictures(listed, top, side, skip_broken)
-    return Source(source.classes, source.splits, source.origin, source.skipped, (*notes, *source.notes))
+    return replace(source, notes=(*notes, *source.notes))
 
 
 def _check_that_it_is_one(paths: Sequence[Path], top: Path) -> None:
@@ -95,19 +96,23 @@ def _columns(path: Path) -> _Columns:
         or pa.types.is_large_binary(field.type)
         or (pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0)
     ]
-    classed = [
-        field.name
-        for field in schema
-        if pa.types.is_integer(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-    ]
+    classed = [field.name for field in schema if _holds_classes(field.type)]
     named = [name for name in classed if features.get(name, {}).get("_type") == "ClassLabel"]
     image, label = _best(pictured, IMAGE_COLUMNS), _best(named, LABEL_COLUMNS) or _best(classed, LABEL_COLUMNS)
     if image is None or label is None:
         raise BadInput(
-            f"data.root: {path} has the columns {', '.join(schema.names)}; needed are one of images' bytes (image) "
-            "and one of classes (label)"
+            f"data.root: {path} has the columns {', '.join(f'{field.name} ({field.type})' for field in schema)}; "
+            "needed are one of images' bytes (image) and one of classes (label: whole numbers, words or true and false)"
         )
     return _Columns(image, label, tuple(features.get(label, {}).get("names", ())))
+
+
+def _holds_classes(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _holds_classes(kind.value_type)
+    return any(is_one(kind) for is_one in (types.is_integer, types.is_boolean, types.is_string, types.is_large_string))
 
 
 def _best(names: list[str], wanted: tuple[str, ...]) -> str | None:

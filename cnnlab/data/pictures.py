@@ -8,16 +8,18 @@ import math
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
+from cnnlab.data.kinds import BEGINNING, is_text, kind_of
 from cnnlab.errors import BadInput
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ LARGE = 2**26
 """Pixels from which images are decoded one at a time, to spare memory."""
 RANGES = (1, 255, 1023, 4095, 16383, 65535)
 """The greatest values of floats in 0 .. 1 and of 8, 10, 12, 14 and 16 bits."""
+NAMED = 10
+"""Files that cannot be read are named up to this number."""
 SMOOTHED = (
     "masks saved as JPEG or resized with smoothing mix the values of the classes; save masks as PNG, "
     "resize them with nearest"
@@ -59,11 +63,13 @@ class Picture:
     name: str
     """For people."""
     open: Callable[[], BinaryIO]
+    called_image: bool = True
+    """Whether its name says that it is an image; if not, it may be a text that lies beside them."""
 
 
 def on_disk(path: Path) -> Picture:
     """The picture that the file at `path` should be."""
-    return Picture(str(path), partial(_open, path))
+    return Picture(str(path), partial(_open, path), path.suffix.lower() in SUFFIXES)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -79,17 +85,19 @@ class Decoded:
     images: Images
     good: np.ndarray[Any, np.dtype[np.bool_]]
     notes: tuple[str, ...]
+    skipped: int
+    """How many of the others should be images."""
 
 
 def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Decoded:
     """Shorter side scaled, centre kept, turned as its EXIF says, in RGB.
 
     Raises:
-        BadInput: naming a file that is no image (unless skip_broken), or whose values cannot be shown.
+        BadInput: naming the files that are no images (unless skip_broken), or one whose values cannot be shown.
     """
     images = np.zeros((len(pictures), 3, side, side), np.uint8)
     uses: dict[int, Use] = {}
-    broken: dict[int, str] = {}
+    broken: dict[int, str | None] = {}
 
     def decode(index: int, how: "Rendering | None" = None) -> None:
         try:
@@ -97,13 +105,7 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
         except MemoryError:
             raise
         except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-            why = " ".join(str(error).split()) or type(error).__name__
-            if not skip_broken:
-                raise BadInput(
-                    f"data.root: {pictures[index].name} is not an image that can be read ({why}); "
-                    "remove it, or skip such files with --set data.skip_broken=true"
-                ) from None
-            broken[index] = why
+            broken[index] = _why(pictures[index], error)
             return
         if isinstance(found, Use):
             uses[index] = found
@@ -118,7 +120,19 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
         _all(pool.map(partial(decode, how=how), sorted(uses)))
     good = np.ones(len(pictures), bool)
     good[list(broken)] = False
-    return Decoded(images, good, (*how.notes, *_skipped(pictures, broken)))
+    texts = [pictures[index].name for index in sorted(broken) if broken[index] is None]
+    faults = {index: why for index, why in sorted(broken.items()) if why is not None}
+    if faults and not skip_broken:
+        raise BadInput(
+            f"data.root: {_not_read(pictures, faults, 'an image')}; "
+            f"remove {'them' if len(faults) > 1 else 'it'}, or skip such files with --set data.skip_broken=true"
+        )
+    notes = list(how.notes)
+    if faults:
+        notes.append(f"skipped: {_not_read(pictures, faults, 'an image')}")
+    if texts:
+        notes.append(f"passed over, text files ({len(texts):,}): {_first(texts)}")
+    return Decoded(images, good, tuple(notes), len(faults))
 
 
 class MaskFile(NamedTuple):
@@ -150,22 +164,26 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
     Each pixel is that of the nearest in the file, since a mean of two classes is none of them.
 
     Raises:
-        BadInput: naming a file that is no image, is a JPEG, is transparent in parts or has more than 256 colours.
+        BadInput: naming the files that are no images, are JPEGs, are transparent in parts or of more than 256 colours.
     """
+    broken: dict[int, str] = {}
     values = np.zeros((len(pictures), side, side), np.uint8)
 
-    def decode(index: int) -> MaskFile:
+    def decode(index: int) -> MaskFile | None:
         try:
             values[index], file = _decode_mask(pictures[index], side)
         except MemoryError:
             raise
         except Exception as error:
-            why = " ".join(str(error).split()) or type(error).__name__
-            raise BadInput(f"data.root: {pictures[index].name} is not a mask that can be read ({why})") from None
+            broken[index] = _why(pictures[index], error) or "a text file"
+            return None
         return file
 
     with _any_size(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return Masks(values, list(pool.map(decode, range(len(pictures)))))
+        files = list(pool.map(decode, range(len(pictures))))
+    if broken:
+        raise BadInput(f"data.root: {_not_read(pictures, broken, 'a mask')}")
+    return Masks(values, [file for file in files if file])
 
 
 def _decode_mask(picture: Picture, side: int) -> tuple[Images, MaskFile]:
@@ -276,7 +294,7 @@ def rendering(uses: Iterable[Use]) -> Rendering:
     return Rendering(scales.get("whole", (0, 65535)), scales.get("real", (0, 1)), ground, tuple(notes))
 
 
-def _count(some: Sequence[object], what: str) -> str:
+def _count(some: Collection[object], what: str) -> str:
     return f"{len(some):,} {what}{'s' if len(some) > 1 else ''}"
 
 
@@ -312,12 +330,35 @@ def _check_wide(pictures: Sequence[Picture], uses: dict[int, Use]) -> None:
         )
 
 
-def _skipped(pictures: Sequence[Picture], broken: dict[int, str]) -> tuple[str, ...]:
-    if not broken:
-        return ()
-    first = min(broken)
-    many = _count(list(broken), "file")
-    return (f"{many} skipped that cannot be read, {pictures[first].name} ({broken[first]}) first",)
+def _why(picture: Picture, error: Exception) -> str | None:
+    """What is wrong with a file that raised this; None if it is a text that is not called an image."""
+    from PIL import UnidentifiedImageError
+
+    if not isinstance(error, UnidentifiedImageError):
+        return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    with picture.open() as file:
+        beginning = file.read(BEGINNING)
+    if is_text(beginning) and not picture.called_image:
+        return None
+    return kind_of(beginning) or "its format is not known"
+
+
+def _not_read(pictures: Sequence[Picture], faults: Mapping[int, str], what: str) -> str:
+    """That these files are not what they should be: the first of them with their reasons, and their number.
+
+    A reason is given once for files that follow one another.
+    """
+    order = sorted(faults)
+    line = f"{pictures[order[0]].name} is not {what} that can be read ({faults[order[0]]})"
+    more = [
+        pictures[index].name + (f" ({faults[index]})" if faults[index] != faults[before] else "")
+        for before, index in pairwise(order)
+    ]
+    return f"{line}, nor are {_first(more, NAMED - 1)}: {len(faults):,} files" if more else line
+
+
+def _first(names: Sequence[str], most: int = NAMED) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _all(results: Iterator[None]) -> None:

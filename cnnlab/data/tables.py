@@ -1,11 +1,13 @@
 """Images whose classes are in a table: labels.csv, or train.csv as competitions have it."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from cnnlab.config import DataConfig
 from cnnlab.data.folders import find_splits
 from cnnlab.data.listing import Listing, listing
 from cnnlab.data.names import SPLITS, nfc, split_named
@@ -37,7 +39,7 @@ class Table:
         return split_named(self.path.stem.lower().replace("labels", "").replace("metadata", ""))
 
 
-def list_table(tree: Tree, top: Path) -> tuple[Listing, list[Path]] | None:
+def list_table(tree: Tree, top: Path, config: DataConfig) -> tuple[Listing, list[Path]] | None:
     """The images that tables at the top list, and the tables; None if there are none, or the folders say the same.
 
     Each row is an image, with or without its extension, anywhere below the top. Its split is what a column of that name
@@ -45,7 +47,8 @@ def list_table(tree: Tree, top: Path) -> tuple[Listing, list[Path]] | None:
     Beside a table `labels.csv` no other is used; beside `train.csv`, none whose name does not mean a split.
 
     Raises:
-        BadInput: a table cannot be read, an image is not there or means several files, or two tables list one split.
+        BadInput: a table cannot be read, an image is not there or means several files, two tables list one split, or
+            an image is in several rows, as in a table with a row per box.
     """
     paths = [path for path in tree.look(top).files if path.suffix.lower() in (".csv", ".tsv")]
     paths = [path for path in paths if "submission" not in path.name.lower()]
@@ -60,6 +63,8 @@ def list_table(tree: Tree, top: Path) -> tuple[Listing, list[Path]] | None:
     if all(_as_folders(known, table) for table in tables):
         return None
     named = _by_split(known, tables)
+    if not config.allow_conflicting_labels:
+        _check_rows(named, tables)
     used = {path for some in named.values() for path, _ in some}
     tree.notes.append(f"classes are those in {', '.join(table.path.name for table in tables)}")
     tree.pass_over([path for path in known.images if path not in used], "in no table")
@@ -89,6 +94,20 @@ def _by_split(known: "_Files", tables: list[Table]) -> dict[str, list[tuple[Path
     if "train" not in named:
         raise BadInput(f"data.root: {tables[0].path} lists no training images")
     return named
+
+
+def _check_rows(named: dict[str, list[tuple[Path, str]]], tables: list[Table]) -> None:
+    for rows in named.values():
+        counts = Counter(path for path, _ in rows)
+        if repeated := [path for path, count in counts.items() if count > 1]:
+            first = "; ".join(
+                f"{path.name} ({', '.join(label for other, label in rows if other == path)})" for path in repeated[:3]
+            )
+            raise BadInput(
+                f"data.root: {', '.join(table.path.name for table in tables)} has {len(repeated):,} images in several "
+                f"rows: {first}{'; ...' * (len(repeated) > 3)}; keep one row per image, or train on every row with "
+                "--set data.allow_conflicting_labels=true"
+            )
 
 
 def _splits(known: "_Files", table: Table, paths: list[Path]) -> list[str]:

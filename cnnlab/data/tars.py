@@ -58,8 +58,8 @@ def read_tars(paths: Sequence[Path], top: Path, side: int, skip_broken: bool, na
 
 def _samples(path: Path) -> list[tuple[Picture, str]]:
     """The pictures of an archive with what says their classes."""
-    pictures: dict[str, Picture] = {}
-    labels: dict[str, str] = {}
+    pictures: dict[str, dict[str, Picture]] = {}
+    labels: dict[str, dict[str, str]] = {}
     try:
         with tarfile.open(path) as archive:
             packed = archive.fileobj is not None and not path.name.lower().endswith(".tar")
@@ -71,20 +71,47 @@ def _samples(path: Path) -> list[tuple[Picture, str]]:
                 key, ending = f"{folder}/{stem}", ending.lower()
                 if f".{ending.rpartition('.')[2]}" in SUFFIXES:
                     opened = partial(io.BytesIO, _content(archive, member)) if packed else partial(_part, path, member)
-                    pictures[key] = Picture(f"{path}, {member.name}", opened)
+                    pictures.setdefault(key, {})[ending] = Picture(f"{path}, {member.name}", opened)
                 elif ending in CLASS_ENDINGS:
-                    labels[key] = _content(archive, member).decode().strip()
+                    labels.setdefault(key, {})[ending] = _content(archive, member).decode().strip()
                 elif ending == "json" and (label := _json_label(_content(archive, member))) is not None:
-                    labels.setdefault(key, label)
+                    labels.setdefault(key, {})[ending] = label
     except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError) as error:
         why = odd_kind(path) or error
         raise BadInput(f"data.root: {path} cannot be read as a tar archive ({why}); get it again") from None
     if without := sorted(pictures.keys() - labels.keys()):
         raise BadInput(
-            f"data.root: {pictures[without[0]].name} has no class beside it ({without[0].rpartition('/')[2]}.cls); "
-            "unpack archives that are not WebDataset's first"
+            f"data.root: {next(iter(pictures[without[0]].values())).name} has no class beside it "
+            f"({_file(without[0], 'cls')}); unpack archives that are not WebDataset's first"
         )
-    return [(picture, labels[key]) for key, picture in pictures.items()]
+    return [(_image(path, key, some), _label(path, key, labels[key])) for key, some in pictures.items()]
+
+
+def _image(path: Path, key: str, images: dict[str, Picture]) -> Picture:
+    """A sample's image: the only one, or the only one without a second suffix (1.jpg beside 1.seg.png)."""
+    plain = [ending for ending in images if "." not in ending]
+    chosen = plain if len(images) > 1 else list(images)
+    if len(chosen) != 1:
+        raise BadInput(
+            f"data.root: {path} has several images of one sample, {_file(key, *images)}; leave one of them without a "
+            "second suffix, and call the others as in 1.seg.png"
+        )
+    return images[chosen[0]]
+
+
+def _label(path: Path, key: str, labels: dict[str, str]) -> str:
+    """A sample's class: that of .cls, or what all others say."""
+    said = {labels["cls"]} if "cls" in labels else set(labels.values())
+    if len(said) > 1:
+        raise BadInput(
+            f"data.root: {path} has several classes of one sample, {_file(key, *labels)}; put the class into "
+            f"{_file(key, 'cls')}, which is used before all others"
+        )
+    return said.pop()
+
+
+def _file(key: str, *endings: str) -> str:
+    return " and ".join(f"{key.rpartition('/')[2]}.{ending}" for ending in endings)
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

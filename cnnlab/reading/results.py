@@ -14,8 +14,8 @@ def run_result(run: RunDir) -> Result:
 
     Losses are means per sample, accuracies fractions in [0, 1]. `train_...` and `val_...` are of the last epoch,
     `best_val_...` and all `metrics` of the epoch whose weights are kept, `test_...` and `score` of these weights on the
-    test split. `reason` is a sentence if the status is not "finished"; `warnings` are about one that
-    has finished.
+    test split. `reason` is a sentence if the status is not "finished"; `warnings` are about one that has finished.
+    `config` is the resolved config.
     """
     records = read(run.journal_file)[0]
     started, epoch, ended = last(records, RunStarted), last(records, Epoch), last(records, RunEnded)
@@ -52,6 +52,7 @@ def run_result(run: RunDir) -> Result:
             "warnings": run_warnings(records),
             "score": _score(started, test),
             "metrics": {"train": _train_metrics(records, ended), "val": best, "test": test},
+            "config": config,
         }
     )
 

@@ -26,6 +26,12 @@ class ComparisonStarted(Record):
     seeds: int
     """Of each arm's finals."""
     score: Metric = ACCURACY
+    margin: float = ACCURACY.margin
+    """A difference of the score too small to matter."""
+    target: float | None = None
+    """The validation score that was asked for."""
+    where: str = ""
+    """The number of trainings that ran side by side, in words."""
 
     def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
         return named(

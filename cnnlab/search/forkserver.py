@@ -11,13 +11,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cnnlab.process import FOLDER_WITHOUT_MODULES
+from cnnlab.process import FOLDER_WITHOUT_MODULES, shorten_socket_paths
 
 
 def start() -> None:
-    """Start it unless it runs; do nothing on a system that has none."""
-    if "forkserver" in multiprocessing.get_all_start_methods():
+    """Start it unless it runs; do nothing on a system that has none, or in a daemonic process, which has no workers."""
+    if "forkserver" in multiprocessing.get_all_start_methods() and not multiprocessing.current_process().daemon:
         multiprocessing.get_context("forkserver").set_forkserver_preload(["cnnlab.search.trials.workers"])
+        shorten_socket_paths()
         with _in_a_folder_without_modules():
             multiprocessing.resource_tracker.ensure_running()  # it would let Ctrl-C through again
             with _ctrl_c_held_back():

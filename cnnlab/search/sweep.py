@@ -47,7 +47,7 @@ class Sweep(Work["SweepState"]):
         storage: str | None = None,
         extend: str | None = None,
         timeout: float | None = None,
-        experiment_name: str = "cnnlab",
+        experiment_name: str | None = None,
         tracking_uri: str | None = None,
     ) -> None:
         """Search hyperparameters, with `config` as trial 0. The same sweep again goes on where it stopped.
@@ -66,13 +66,13 @@ class Sweep(Work["SweepState"]):
             storage: a database that machines share, or a file; None for a file of the study's own.
             extend: another study, whose trials that lie inside the space are taken over.
             timeout: seconds after which the sweep stops.
-            experiment_name: MLflow's experiment.
+            experiment_name: MLflow's experiment; None for $MLFLOW_EXPERIMENT_NAME, or else cnnlab.
             tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
 
         Raises:
             BadInput: the config is none; a range, a number or a name that is not allowed; MLflow takes no such URI.
         """
-        super().__init__(tracking_uri)
+        super().__init__(experiment_name, tracking_uri)
         numbers = {"trials": (trials, 1), "seeds": (seeds, 1), "confirm": (confirm, 0), "workers": (workers, 1)}
         more = {"confirm_seeds": (confirm_seeds, 1), "retries": (retries, 0)}
         check_asked(study, sampler or Plan.sampler, pruner, {**numbers, **more})
@@ -96,7 +96,7 @@ class Sweep(Work["SweepState"]):
             retries=retries,
             study=study or "",
             storage=storage or "",
-            experiment=experiment_name,
+            experiment=self.experiment_name,
             tracking_uri=self.tracking_uri,
         )
         self._workers = workers

@@ -4,7 +4,7 @@ from cnnlab.tracking.courier import Order, follow_all, mark_dead, note_error
 from cnnlab.tracking.delivery import Delivery
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.moved import correct, corrections, present_store
-from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id
+from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id, run_page
 from cnnlab.tracking.run_dir import (
     RunDir,
     as_word,
@@ -18,8 +18,8 @@ from cnnlab.tracking.run_dir import (
     studies_root,
 )
 from cnnlab.tracking.start import Courier
-from cnnlab.tracking.store import QUIET, import_mlflow, one_line, open_store, store_answers
-from cnnlab.tracking.uri import resolve
+from cnnlab.tracking.store import QUIET, import_mlflow, newest_experiment, one_line, open_store, store_answers
+from cnnlab.tracking.uri import page_of, resolve, resolve_experiment
 
 __all__ = [
     "QUIET",
@@ -44,12 +44,16 @@ __all__ = [
     "mark_dead",
     "mlflow_run_id",
     "new_run_id",
+    "newest_experiment",
     "note_error",
     "one_line",
     "open_store",
+    "page_of",
     "present_store",
     "read",
     "resolve",
+    "resolve_experiment",
+    "run_page",
     "runs_root",
     "store_answers",
     "studies_root",

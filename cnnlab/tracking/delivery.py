@@ -62,7 +62,6 @@ class Delivery:
         if self._client is None:
             mlflow = import_mlflow()
             correct(self.uri)
-            mlflow.set_tracking_uri(self.uri)
             self._client = mlflow.MlflowClient(self.uri)
         return self._client
 
@@ -83,11 +82,13 @@ class Delivery:
             self._deliver(mlflow_run, records)
             complete = isinstance(records[-1], Ended)
             # until an end is delivered whole, its records are delivered again
-            delivered = Progress(mlflow_run, progress.offset if complete else end, stamp=stamp)
+            delivered = Progress(mlflow_run, offset=progress.offset if complete else end, stamp=stamp)
             save_progress(self.run, self.uri, delivered)
             if complete:
                 self._finish(mlflow_run)
-                save_progress(self.run, self.uri, replace(delivered, offset=end, complete=True))
+                experiment = self.client.get_run(mlflow_run).info.experiment_id
+                whole = replace(delivered, experiment_id=experiment, offset=end, complete=True)
+                save_progress(self.run, self.uri, whole)
             return complete
 
     def advance_when_free(self) -> bool:
@@ -249,27 +250,39 @@ class Delivery:
             self.client.log_artifact(mlflow_run, str(best))
 
     def _log_model(self, mlflow_run: str) -> None:
-        """The trained network, with a signature, so that mlflow.pytorch.load_model gives it back."""
+        """The trained network, with a signature, so that mlflow.pytorch.load_model gives it back.
+
+        All by the client: `mlflow.pytorch.log_model` takes the store from an environment variable of this process.
+        """
         import mlflow.pytorch
         import numpy as np
-        from mlflow.models import ModelSignature
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+        from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        model = self.load_model(self.run.path)
         started = last(read(self.run.journal_file)[0], RunStarted)
         assert started is not None
+        output_shape = started.output_shape or (len(started.classes),)
         # MLflow's default since 3.17, "pt2", takes 7 s to trace and gives back a graph that cannot be trained further;
         # versions before it know pickle only, and not the argument
-        knows_formats = "serialization_format" in inspect.signature(mlflow.pytorch.log_model).parameters
-        with mlflow.start_run(run_id=mlflow_run):
-            mlflow.pytorch.log_model(
-                model,
-                name="model",
+        knows_formats = "serialization_format" in inspect.signature(mlflow.pytorch.save_model).parameters
+        run = self.client.get_run(mlflow_run)
+        model = self.client.create_logged_model(run.info.experiment_id, "model", mlflow_run, params=run.data.params)
+        with tempfile.TemporaryDirectory() as folder:
+            mlflow.pytorch.save_model(
+                self.load_model(self.run.path),
+                f"{folder}/model",
+                mlflow_model=Model(
+                    model.artifact_location, mlflow_run, model_uuid=model.model_id, model_id=model.model_id
+                ),
                 signature=ModelSignature(
                     Schema([TensorSpec(np.dtype("uint8"), (-1, *started.image_shape))]),
-                    Schema([TensorSpec(np.dtype("float32"), (-1, *(started.output_shape or (len(started.classes),))))]),
+                    Schema([TensorSpec(np.dtype("float32"), (-1, *output_shape))]),
                 ),
                 # given, because MLflow would find them out by importing the model in a process of its own
                 pip_requirements=[f"cnnlab=={__version__}", f"torch=={version('torch')}"],
                 **({"serialization_format": "pickle"} if knows_formats else {}),
             )
+            self.client.log_model_artifacts(model.model_id, f"{folder}/model")
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        self.client.log_outputs(mlflow_run, [LoggedModelOutput(model.model_id, 0)])  # last: from now on it is there

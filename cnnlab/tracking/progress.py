@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from cnnlab.files import written_whole
 from cnnlab.tracking.run_dir import RunDir
 from cnnlab.tracking.store import stamp
+from cnnlab.tracking.uri import page_of
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -16,6 +17,8 @@ class Progress:
     """Of one run to one store."""
 
     mlflow_run_id: str | None = None
+    experiment_id: str | None = None
+    """MLflow's; None until it is complete."""
     offset: int = 0
     """Bytes of the journal that the store has."""
     complete: bool = False
@@ -51,6 +54,16 @@ def mlflow_run_id(run: RunDir) -> str | None:
     """The id of this run in the store that it was delivered to last."""
     ids = [progress.mlflow_run_id for progress in _all(run).values() if progress.mlflow_run_id]
     return ids[-1] if ids else None
+
+
+def run_page(run: RunDir) -> str | None:
+    """Where the server that has all of this run shows it; None if no server has."""
+    pages = [
+        page_of(uri, f"/{progress.experiment_id}/runs/{progress.mlflow_run_id}")
+        for uri, progress in _all(run).items()
+        if uri.startswith("http") and progress.complete
+    ]
+    return pages[-1] if pages else None
 
 
 def is_delivered(run: RunDir) -> bool:

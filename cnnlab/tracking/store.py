@@ -106,6 +106,14 @@ def store_answers(uri: str) -> str | None:
     return None
 
 
+def newest_experiment(uri: str) -> str | None:
+    """The id of the experiment that has the newest run; None if there are no runs."""
+    client = import_mlflow().MlflowClient(uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, max_results=1, order_by=["attributes.start_time DESC"])
+    return runs[0].info.experiment_id if runs else None
+
+
 def one_line(error: Exception) -> str:
     """What went wrong: our own messages whole, those of others cut."""
     if isinstance(error, CnnlabError):

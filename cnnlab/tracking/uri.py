@@ -1,4 +1,4 @@
-"""Which MLflow store is meant."""
+"""Which MLflow store and which experiment are meant, and where a server shows them."""
 
 import os
 from pathlib import Path
@@ -10,17 +10,25 @@ from cnnlab.tracking.run_dir import STORE
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
 
-def resolve(flag: str | None) -> str:
+def resolve(flag: str | None, *, needed: bool = False) -> str:
     """The flag, else $MLFLOW_TRACKING_URI, else the SQLite database mlruns/mlflow.db; "none" stays "none".
 
     A path of SQLite's is made absolute, so that the courier may run anywhere.
 
+    Args:
+        flag: --tracking-uri.
+        needed: whether there has to be a store. If so, the flag may not be "none", and MLFLOW_TRACKING_URI=none, which
+            means "until a sync", leaves the default.
+
     Raises:
         BadInput: MLflow takes no such URI.
     """
-    uri = flag or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE}/mlflow.db"
+    variable = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if needed and variable.lower() == "none":
+        variable = ""
+    uri = flag or variable or f"sqlite:///{STORE}/mlflow.db"
     name = "--tracking-uri" if flag else "MLFLOW_TRACKING_URI"
-    if uri.lower() == "none":
+    if uri.lower() == "none" and not needed:
         return "none"
     head, colon, rest = uri.partition(":")
     uri = head.lower() + colon + rest  # SQLAlchemy knows no "SQLite"
@@ -33,12 +41,31 @@ def resolve(flag: str | None) -> str:
     if scheme not in SCHEMES:
         raise BadInput(
             f"{name} {uri}: not a store that MLflow takes; use sqlite:///FILE (plain folders are refused since "
-            f"MLflow 3.13), a URI that begins with one of {', '.join(SCHEMES)}, or none"
+            f"MLflow 3.13), {'' if needed else 'none, '}or a URI that begins with one of {', '.join(SCHEMES)}"
         )
     return uri
+
+
+def resolve_experiment(name: str | None) -> str:
+    """MLflow's experiment: the name given, else $MLFLOW_EXPERIMENT_NAME, else cnnlab.
+
+    Raises:
+        BadInput: the name is empty, which MLflow refuses.
+    """
+    source = "MLFLOW_EXPERIMENT_NAME" if name is None else "--experiment-name"
+    name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or "cnnlab") if name is None else name
+    if not name.strip():
+        raise BadInput(f"{source}: {name!r} is not allowed; it must be the name of an MLflow experiment")
+    return name
 
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite store; None if the store is another kind."""
     path = uri.partition(":///")[2].partition("?")[0]
     return Path(path).absolute() if uri.startswith("sqlite") else None
+
+
+def page_of(server: str, path: str = "") -> str:
+    """The page of a server's UI on its experiments, or what `path` names below them: `/ID/runs`, `/ID/runs/RUN`."""
+    # by default the UI shows the traces of language models
+    return f"{server.rstrip('/')}/#/experiments{path}?workflowType=machine_learning"

@@ -58,6 +58,7 @@ class Learner:
         self.dataset = dataset
         self.device = resolve_device(config.place.device)
         self.generator = default_generator(self.device)
+        self.batch_size = config.data.images_per_step(len(dataset.train))
         self.task = make_task(config, dataset.classes, dataset.image_shape)
         self.network = self._make_network()
         self.model = self.network.model
@@ -92,7 +93,7 @@ class Learner:
         seed = derive(config.training.seed, "init")
         network = build(config.model, dataset.image_shape, self.task.outputs, seed)
         layers = sized_layers(network, dataset.image_shape)
-        multiply_adds = self._batch_size() * sum(sized.multiply_adds for sized in layers)
+        multiply_adds = self.batch_size * sum(sized.multiply_adds for sized in layers)
         self.threads = threads_for_step(multiply_adds, config.place.threads)
         precision = resolve_precision(config.training.precision, self.device)
         if precision == "bf16" and self.device.type == "cpu":
@@ -102,12 +103,8 @@ class Learner:
     def _count_parts(self) -> int:
         if not self.task.additive:
             return 1
-        size, side = self._batch_size(), self.dataset.image_shape[1:]
+        size, side = self.batch_size, self.dataset.image_shape[1:]
         return count_parts(self.config, self.device, size, side, self.threads)
-
-    def _batch_size(self) -> int:
-        size, images = self.config.data.batch_size, len(self.dataset.train)
-        return images if size == "full" else min(size, images)
 
     def _make_gradients(self) -> Gradients:
         if self.parts.count > 1:
@@ -124,7 +121,7 @@ class Learner:
         data, place, train = self.config.data, self.config.place, self.dataset.train
         return Batches(
             train,
-            min(self._batch_size() * self.config.training.accumulate, len(train)),
+            min(self.batch_size * self.config.training.accumulate, len(train)),
             self.config.training.seed,
             data.augment,
             device=self.device,
@@ -135,7 +132,7 @@ class Learner:
 
     def _check_single_samples(self) -> None:
         """Raises BadInput if batches of one sample are asked of a network that takes statistics over a batch."""
-        if self._batch_size() > 1 or not has_batch_norm(self.model):
+        if self.batch_size > 1 or not has_batch_norm(self.model):
             return
         try:
             copy.deepcopy(self.model).train()(self.dataset.train.inputs[:1].to(self.device))

@@ -1,6 +1,5 @@
 """What a comparison found, for scripts and for people; what it would do, for people."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnlab.result import strict_json
 from cnnlab.wording import settings_text
 
 if TYPE_CHECKING:
@@ -32,13 +32,18 @@ def print_comparison(comparison: "Comparison", profile: Path | None, *, as_json:
         profile: the file of the performance profile over several workloads.
     """
     if as_json:
-        click.echo(json.dumps(comparison.result))
+        click.echo(strict_json(comparison.result))
     elif profile is None:
         ((name, found),) = comparison.verdicts.items()
-        _print_tables(found)
-        click.echo(f"\n{comparison.seconds:.0f} s; report: mlruns/studies/{name}/report/compare.html")
+        print_verdicts(name, found, comparison.seconds)
     else:
         _print_workloads(comparison, profile)
+
+
+def print_verdicts(name: str, found: "Verdicts", seconds: float) -> None:
+    """What one comparison found, for people."""
+    _print_tables(found)
+    click.echo(f"\n{seconds:.0f} s; report: mlruns/studies/{name}/report/compare.html")
 
 
 def _print_workloads(comparison: "Comparison", profile: Path) -> None:

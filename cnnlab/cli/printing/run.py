@@ -1,28 +1,35 @@
 """What a run came to, for scripts and for people."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cnnlab.errors import without_passwords
 from cnnlab.metrics import words_of
-from cnnlab.tracking import RunDir
+from cnnlab.result import strict_json
+from cnnlab.tracking import RunDir, run_page
 
 
-def print_result(result: dict[str, Any], *, as_json: bool, on_its_way: bool = False) -> None:
+def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") -> None:
     """On stdout.
 
     Args:
-        on_its_way: whether it is being delivered to MLflow, which may not have it yet.
+        store: the MLflow store that it is being delivered to, which may not have it yet.
     """
     if as_json:
-        click.echo(json.dumps(result))
+        click.echo(strict_json(result))
     else:
-        _print_panel(result, on_its_way)
+        _print_panel(result, store)
 
 
-def _print_panel(result: dict[str, Any], on_its_way: bool) -> None:
+def print_page(run: RunDir) -> None:
+    """Where the server that has all of a run shows it, if one has: a line of its own, so that it can be copied."""
+    if page := run_page(run):
+        click.echo(without_passwords(page))
+
+
+def _print_panel(result: dict[str, Any], store: str) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
@@ -31,14 +38,17 @@ def _print_panel(result: dict[str, Any], on_its_way: bool) -> None:
     lines = facts_table()
     for name, value in _lines(result):
         lines.add_row(name, value)
-    lines.add_row("next", _next_command(result, on_its_way))
+    if result["reason"]:  # which says what to do too
+        lines.add_row("reason", result["reason"])
+    elif command := _next_command(result, store):
+        lines.add_row("next", command)
     title = Text(f"{result['run_id']}: {result['status']}")
     result_console().print(Panel(lines, title=title, expand=False))
 
 
 def _lines(result: dict[str, Any]) -> list[tuple[str, str]]:
-    lines = []
     score, metrics = result["score"], result["metrics"]
+    lines = []
     name = words_of(score["name"])
     if score["value"] is not None:
         loss = "" if score["name"] == "loss" else f"  (loss {metrics['test']['loss']:.4f})"
@@ -59,8 +69,12 @@ def _from_here(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
-def _next_command(result: dict[str, Any], on_its_way: bool) -> str:
-    run = _from_here(RunDir(Path(result["run_dir"])).word)
-    if result["status"] == "finished":
-        return "cnnlab ui" if result["mlflow_run_id"] or on_its_way else f"cnnlab sync {run}"
-    return f"cnnlab show {run}" if result["status"] == "failed" else f"cnnlab train --resume {run}"
+def _next_command(result: dict[str, Any], store: str) -> str:
+    """Empty if the run is looked at in the UI of a server."""
+    run = RunDir(Path(result["run_dir"]))
+    word = _from_here(run.word)
+    if result["status"] != "finished":
+        return f"cnnlab train --resume {word}"
+    if store.startswith("http") or run_page(run):
+        return ""
+    return "cnnlab ui" if store != "none" or result["mlflow_run_id"] else f"cnnlab sync {word}"

@@ -1,6 +1,5 @@
 """What a sweep found, for scripts and for people; what it would do, for people."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,6 +9,7 @@ import click
 
 from cnnlab.cli.messages import typed
 from cnnlab.config.flags import FLAGS, path_of
+from cnnlab.result import strict_json
 from cnnlab.wording import settings_text
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def print_findings(findings: "Findings", seconds: float, command: Sequence[str],
     if as_json:
         from cnnlab.search.findings import sweep_result
 
-        click.echo(json.dumps(sweep_result(findings, seconds)))
+        click.echo(strict_json(sweep_result(findings, seconds)))
         return
     from rich.console import Console, Group
     from rich.panel import Panel

@@ -52,14 +52,13 @@ class _Failed(Exception):
 
 
 def fitted(plan: Plan) -> Plan:
-    """The plan with those of the default ranges that nobody asked for cut to what this machine's data allows.
+    """The plan with the default batch size, and the default choices of it, that fit this machine's data.
 
     Raises:
         BadInput, RunFailed: as `prepare`.
     """
-    if not any(dimension.offered for dimension in plan.space.dimensions):
-        return plan
-    return replace(plan, space=fit_to_data(plan.space, len(prepare(plan.config).dataset.train)))
+    prepared = prepare(plan.config)
+    return replace(plan, config=prepared.config, space=fit_to_data(plan.space, len(prepared.dataset.train)))
 
 
 def checked_on_data(plan: Plan) -> Plan:

@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 from optuna.study import Study
 
-from cnnlab.errors import RunFailed
+from cnnlab.errors import BadInput, RunFailed
 from cnnlab.records import Record
 from cnnlab.search.studies.claims import claim
 from cnnlab.search.studies.storage import open_storage
@@ -50,7 +50,17 @@ def layout(asked: int | None, device: str, threads: int | None = None) -> Layout
         asked: the number of workers instead, --workers; None for auto.
         device: place.device of the experiment.
         threads: place.threads of the experiment; None if it leaves that open.
+
+    Raises:
+        BadInput: several workers, in a process that may start none.
     """
+    if multiprocessing.current_process().daemon:
+        if asked and asked > 1:
+            raise BadInput(
+                f"workers: {asked} is not allowed in a daemonic process, like those of multiprocessing.Pool, "
+                "which may not start processes; use 1, or concurrent.futures.ProcessPoolExecutor instead of the Pool"
+            )
+        asked = 1
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     cores = len(_cores())
     if device not in ("auto", "cpu", "cuda"):  # one named device
@@ -117,7 +127,7 @@ class Pool:
             process.join()
 
     def _start(self, index: int) -> ForkServerProcess:
-        process = self._context.Process(target=_main, args=(self.stage, self.layout, index), daemon=True)
+        process = self._context.Process(target=_main, args=(self.stage, self.layout, index))
         with _without_main():
             process.start()
         return process
