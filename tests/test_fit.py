@@ -36,12 +36,13 @@ def plain_losses(config: RunConfig, dataset: Dataset, steps: int) -> list[float]
     normalize = Normalize.of(train.inputs)
     model = build(config.model, dataset.image_shape, len(dataset.classes), derive(seed, "init"))
     optimizer = torch.optim.SGD(model.parameters(), lr=config.optimizer.lr, momentum=0.9)
-    per_epoch = math.ceil(len(train) / config.data.batch_size)
+    size = config.data.images_per_step(len(train))
+    per_epoch = math.ceil(len(train) / size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, per_epoch * config.training.epochs)
     found: list[float] = []
     for epoch in range(config.training.epochs):
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
-        for indices in order.split(config.data.batch_size):
+        for indices in order.split(size):
             loss = F.cross_entropy(model(normalize(train.inputs[indices])), train.targets[indices])
             optimizer.zero_grad()
             loss.backward()
