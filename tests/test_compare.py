@@ -233,7 +233,8 @@ def test_a_comparison_from_end_to_end(cli: Cli) -> None:
     assert "Fixed for all: data.batch_size 64" in (folder / "compare.md").read_text()
     shown = json.loads(cli("show", found["study"], "--json").stdout)
     assert {**shown, "seconds": 0} == {**found, "seconds": 0}
-    printed = cli("compare", "--optimizers", "sgd,adam", "--trials", "3", "--seeds", "5", *HERE[:-1]).stdout
+    words = ("--optimizers", "sgd,adam", "--trials", "3", "--seeds", "5", *HERE[:-1], *small)
+    printed = cli("compare", *words).stdout
     assert cli("show", found["study"]).stdout.splitlines()[:-1] == printed.splitlines()[:-1]  # the last has the seconds
     assert "| " not in printed
 
