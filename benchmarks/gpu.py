@@ -96,7 +96,7 @@ class Workload:
 
     def learner(self, lab: Lab, precision: str, dataset: Any) -> Any:
         from cnnlab.config import read_config
-        from cnnlab.training import Learner, configure_process
+        from cnnlab.training import Learner
 
         settings = {
             "model.name": self.model,
@@ -109,7 +109,9 @@ class Workload:
             "place.residence": "device",
         }
         learner = Learner(read_config(None, settings)[0], dataset)
-        configure_process(learner.operator_threads)  # cuDNN's settings are the same for all contestants
+        # as cnnlab has them while it trains: the same for all contestants
+        torch.set_num_threads(learner.operator_threads)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         return learner
 
 
