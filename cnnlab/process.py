@@ -18,8 +18,8 @@ FOLDER_WITHOUT_MODULES = os.path.dirname(os.path.abspath(sys.executable))
 SHOW_CURSOR = "\x1b[?25h"
 """To a terminal on which a progress display has hidden it."""
 
-SPINS = 150_000
-"""About 3 ms. GNU OpenMP's own 300,000 are longer than the turn that a process gets on a busy machine."""
+SPINS = 200_000
+"""About 4 ms. GNU OpenMP's own 300,000 are longer than the turn that a process gets on a busy machine."""
 
 LONGEST_TMPDIR = 70
 """Bytes. multiprocessing appends /pymp-XXXXXXXX/listener-XXXXXXXX; macOS takes 103 for a socket's path, Linux 107."""

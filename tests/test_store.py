@@ -194,7 +194,7 @@ def test_an_unfinished_store_is_set_aside_and_all_runs_are_delivered_again(
 ) -> None:
     runs = failed_runs(2, uri)
     for run in runs:  # as if an earlier store at this place had it
-        save_progress(run, uri, Progress("f" * 32, run.journal_file.stat().st_size, complete=True))
+        save_progress(run, uri, Progress("f" * 32, offset=run.journal_file.stat().st_size, complete=True))
     older_store(path, holds_a_run=False, half_upgraded=True)
     assert is_delivered(runs[0])
     result = cli("sync")
@@ -295,7 +295,7 @@ def test_a_server_is_left_alone() -> None:
 
 def test_what_is_known_of_a_store_counts_for_that_store_only(uri: str, path: Path) -> None:
     run = make_run(WHOLE)
-    mine = Progress("f" * 32, 10, stamp=open_store(uri))
+    mine = Progress("f" * 32, offset=10, stamp=open_store(uri))
     save_progress(run, uri, mine)
     assert load_progress(run, uri) == mine
     query(path, "PRAGMA user_version = 5")

@@ -37,7 +37,7 @@ def test_a_training_that_learned_nothing_says_so_and_why(
 
 
 @pytest.mark.parametrize(
-    ("confusion", "by_accuracy", "guesses"),
+    ("confusion", "of_images", "guesses"),
     [
         ([[50, 0], [50, 0]], True, True),  # one answer
         ([[25, 25], [25, 25]], True, True),
@@ -49,6 +49,7 @@ def test_a_training_that_learned_nothing_says_so_and_why(
     ],
 )
 def test_guessing_is_what_one_could_do_without_looking(
-    confusion: list[list[int]], by_accuracy: bool, guesses: bool
+    confusion: list[list[int]], of_images: bool, guesses: bool
 ) -> None:
-    assert _guesses(confusion, by_accuracy=by_accuracy) == guesses
+    right = sum(row[true] for true, row in enumerate(confusion)) / sum(map(sum, confusion))
+    assert _guesses(confusion, right, of_images=of_images) == guesses

@@ -16,28 +16,28 @@ ONE_ANSWER = 0.999
 def run_warnings(records: Sequence[Record]) -> list[str]:
     """One line if the network is no better than guessing on the test split, with the likely reason."""
     started, ended = last(records, RunStarted), last(records, RunEnded)
-    if not (started and ended and ended.confusion) or not _guesses(
-        ended.confusion, by_accuracy="accuracy" in ended.test
-    ):
+    if not (started and ended and ended.confusion):
         return []
-    score = ended.test[started.score.name]
-    told = f"{started.score.words} {score:.2f}" if started.score.name != "accuracy" else f"{score:.2f}"
+    right = sum(row[true] for true, row in enumerate(ended.confusion)) / sum(map(sum, ended.confusion))
+    if not _guesses(ended.confusion, right, of_images=bool(started.counts)):
+        return []
+    told = f"{right:.2f}" if started.counts else f"{right:.2f} of the pixels"
     return [f"no better than guessing ({told} for {len(started.classes)} classes): {_reason(records)}"]
 
 
-def _guesses(confusion: Sequence[Sequence[int]], *, by_accuracy: bool) -> bool:
+def _guesses(confusion: Sequence[Sequence[int]], right: float, *, of_images: bool) -> bool:
     """Whether one could do as well without looking at the images.
 
     Args:
         confusion: [true class][predicted class]
-        by_accuracy: whether the share of what is right says it: not of pixels, most of which may be background.
+        right: the share on its diagonal.
+        of_images: what was counted; of pixels, most of which may be background, the share that is right says little.
     """
     total = sum(map(sum, confusion))
     if max(map(sum, zip(*confusion, strict=True))) >= ONE_ANSWER * total:
         return True
     guess = max(map(sum, confusion)) / total  # always the largest class
-    tolerance = min(2 * sqrt(guess * (1 - guess) / total), MOST_TOLERANCE)
-    return by_accuracy and sum(row[true] for true, row in enumerate(confusion)) / total <= guess + tolerance
+    return of_images and right <= guess + min(2 * sqrt(guess * (1 - guess) / total), MOST_TOLERANCE)
 
 
 def _reason(records: Sequence[Record]) -> str:

@@ -25,7 +25,7 @@ PIXELS_A_BATCH = 2**14
 """Nor is a batch of fewer pixels: its step is as short as the meeting."""
 
 
-SMALL_STEP = 20_000_000
+SMALL_STEP = 10_000_000
 """Multiply-adds; up to so many, threads that share the operators of a step cost more than they give."""
 
 
