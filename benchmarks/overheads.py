@@ -117,8 +117,9 @@ def _memory(repeats: int) -> None:
 def _recording(repeats: int) -> None:
     """A run of about a minute with MLflow's courier at work beside it, with the journal alone, with neither."""
     bare = f"""
-from cnnlab.process import spin_briefly
-spin_briefly()
+from cnnlab.process import brief_spins
+spins = brief_spins()
+spins.__enter__()
 from cnnlab.config import read_config
 from cnnlab.records import RunEnded
 from cnnlab.run import prepare

@@ -7,8 +7,8 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
@@ -27,15 +27,22 @@ LONGEST_TMPDIR = 70
 Handler = Callable[[int, FrameType | None], None]
 
 
-def spin_briefly() -> None:
-    """Have OpenMP's threads that wait for one another sleep sooner; to be called before PyTorch is loaded.
+@contextmanager
+def brief_spins() -> Iterator[None]:
+    """Have OpenMP's threads that wait for one another sleep sooner, if PyTorch is loaded within it.
 
     They wait at the end of each operator. Beside other work the thread that is waited for may have no processor, and
     gets none while the others spin through its turn: a training takes up to 200 times as long (docs/performance.md).
     What the user has set is left alone. Bits do not depend on it.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = str(SPINS)  # OpenMP reads it when it is loaded; worker processes inherit it
+    try:
+        yield
+    finally:
+        os.environ.pop("GOMP_SPINCOUNT", None)
 
 
 def shorten_socket_paths() -> None:

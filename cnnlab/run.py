@@ -28,7 +28,6 @@ from cnnlab.training import (
     resolve_device,
     resolve_precision,
     trained_form,
-    usable_threads,
 )
 
 
@@ -117,7 +116,7 @@ def create_run(
                 experiment=experiment,
                 tracking_uri=tracking_uri,
                 config=config.model_dump(mode="json"),
-                tags={**provenance(), "cpu_threads": str(usable_threads(config.place.threads)), **(tags or {})},
+                tags={**provenance(), **(tags or {})},
                 parent=parent,
             )
         )

@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Generic, TypeVar
 
 from cnnlab.courier import Deliveries
-from cnnlab.process import spin_briefly
+from cnnlab.process import brief_spins
 from cnnlab.result import Result
 from cnnlab.tracking import resolve, resolve_experiment
 
@@ -28,12 +28,12 @@ class Work(ABC, Generic[State]):
     """
 
     def __init__(self, experiment_name: str | None, tracking_uri: str | None) -> None:
-        spin_briefly()  # PyTorch is loaded later, unless the caller has loaded it
         self.experiment_name = resolve_experiment(experiment_name)
         self.tracking_uri = resolve(tracking_uri)
         self.undelivered: str | None = None
         self.stopped = False
         self._deliveries: Deliveries | None = None
+        self._left = ExitStack()
 
     @property
     @abstractmethod
@@ -61,8 +61,11 @@ class Work(ABC, Generic[State]):
         return self.undelivered
 
     def __enter__(self: Itself) -> Itself:
-        self._begin()
-        self._deliveries = Deliveries(self.tracking_uri).__enter__()
+        with ExitStack() as entered:
+            entered.enter_context(brief_spins())  # PyTorch is loaded later, unless the caller has loaded it
+            self._begin()
+            self._deliveries = entered.enter_context(Deliveries(self.tracking_uri))
+            self._left = entered.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -71,7 +74,7 @@ class Work(ABC, Generic[State]):
             if kind is None:
                 self.deliver()
         finally:
-            self.deliveries.__exit__()
+            self._left.close()
             self._deliveries = None
 
     def _begin(self) -> None:

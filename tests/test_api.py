@@ -136,7 +136,7 @@ def test_the_callers_values_are_left_as_they_are() -> None:
 
 def test_the_environment_gives_the_experiments_name_and_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def ours() -> dict[str, str]:  # scikit-learn sets others when it is imported
-        return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW", "OMP", "CUDA"))}
+        return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW", "OMP", "GOMP", "CUDA"))}
 
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "unit 3")
     before = ours()

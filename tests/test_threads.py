@@ -107,6 +107,12 @@ def test_small_steps_take_one_thread_and_large_ones_all() -> None:
     assert fashion.threads == usable_threads(None), "the benchmarks' network at batch 64"
 
 
+@pytest.mark.parametrize(("asked", "threads"), [(None, "1"), (3, "3")])
+def test_a_run_says_how_many_threads_it_takes(asked: int | None, threads: str) -> None:
+    started = records_of(small_config(training__epochs=1, place__threads=asked))[0]
+    assert started.mlflow_tags()["cnnlab.cpu_threads"] == threads
+
+
 def test_parts_keep_the_order_of_the_rows() -> None:
     for count in (1, 2, 3):
         rows = Parts(count).map(lambda number, letter: f"{number}{letter}", range(7), "abcdefg")

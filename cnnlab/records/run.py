@@ -84,6 +84,8 @@ class RunStarted(Record):
     device: str
     precision: str
     seed: int
+    cpu_threads: int = 1
+    """The number of CPU threads that share a step."""
     task: str = "classification"
     score: Metric = ACCURACY
     """What the best epoch is chosen by."""
@@ -107,6 +109,7 @@ class RunStarted(Record):
                 "optimizer": self.optimizer,
                 "device": self.device,
                 "precision": self.precision,
+                "cpu_threads": str(self.cpu_threads),
                 "seed": str(self.seed),
             }
         )

@@ -5,7 +5,7 @@ from cnnlab.training.device import out_of_memory, resolve_device, resolve_precis
 from cnnlab.training.fit import fit
 from cnnlab.training.learner import Learner
 from cnnlab.training.network import trained_form
-from cnnlab.training.process import set_for_training, usable_threads
+from cnnlab.training.process import set_for_training
 from cnnlab.training.weights import load_tensors
 
 __all__ = [
@@ -19,5 +19,4 @@ __all__ = [
     "resolve_precision",
     "set_for_training",
     "trained_form",
-    "usable_threads",
 ]

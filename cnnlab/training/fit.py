@@ -74,6 +74,7 @@ def run_started(config: RunConfig, dataset: Dataset, learner: Learner) -> RunSta
         optimizer=config.optimizer.name,
         device=str(learner.device),
         precision=learner.precision,
+        cpu_threads=learner.threads,
         seed=config.training.seed,
         task=config.task.name,
         score=config.task.metric,
