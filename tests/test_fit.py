@@ -262,7 +262,7 @@ def gradients(precision):
     dataset = small_dataset(shape=(1, 2, 2))
     learner = Learner(small_config(model__name="resnet20", training__precision=precision), dataset)
     learner.model.train()
-    learner.gradients(dataset.train.inputs[:16], dataset.train.targets[:16])
+    learner.gradients(dataset.train.inputs[:16], dataset.train.targets[:16], 0)
     return {name: weight.grad for name, weight in learner.model.named_parameters()}
 exact, found = gradients("fp32"), gradients("bf16")
 for name, gradient in exact.items():

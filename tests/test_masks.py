@@ -21,7 +21,6 @@ from cnnlab.data.shapes import TEST, TRAIN, shapes_masks, shapes_with_masks
 from cnnlab.data.voc import CLASSES
 from cnnlab.errors import BadInput
 from cnnlab.training import Learner
-from cnnlab.training.evaluation import evaluate
 from cnnlab.training.ledger import Order
 
 SIDE = 12
@@ -453,8 +452,8 @@ def test_an_image_whose_mask_is_all_void_has_no_part_in_any_mean(loss: str) -> N
 
     with torch.no_grad():
         expected = {split: plain(split) for split in ("train", "val")}
-    measured = evaluate(learner.network, dataset.val, learner.task).metrics["loss"]
-    assert measured == pytest.approx(expected["val"], rel=1e-5)
+    val_loss = learner.measure([0], "val")[0].metrics["loss"]
+    assert val_loss == pytest.approx(expected["val"], rel=1e-5)
     trained = learner.update(dataset.train.inputs, dataset.train.targets, Order(lr=0, noise=0)).loss.item()
     assert trained == pytest.approx(expected["train"], rel=1e-5)
 

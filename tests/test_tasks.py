@@ -13,9 +13,8 @@ from cnnlab.records import RunEnded, Steps
 from cnnlab.tasks import make_task
 from cnnlab.tasks.confusion import accuracy, count_cells, intersection_over_union, square
 from cnnlab.tasks.losses import CLASS_LOSSES, Loss
-from cnnlab.training.evaluation import evaluate
+from cnnlab.training.evaluation import measured, share_of_split
 from cnnlab.training.network import Network, trained_form
-from cnnlab.training.threads import Parts
 from tests.runs import records_of, small_config, small_dataset
 
 
@@ -84,15 +83,16 @@ def test_what_is_not_there_has_no_iou() -> None:
     assert np.isnan(found[2])
 
 
-@pytest.mark.parametrize("parts", [None, Parts(2)])
-def test_a_network_is_measured_without_an_optimizer(parts: Parts | None) -> None:
+@pytest.mark.parametrize("ranks", [1, 2, 40])  # 40 is more than there are chunks
+def test_a_network_is_measured_without_an_optimizer(ranks: int) -> None:
     dataset = small_dataset(classes=3)
     task = make_task(small_config(), dataset.classes, dataset.image_shape)
     torch.manual_seed(0)
     inner = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(64, 3))
     network = Network(trained_form(inner, Normalize.of(dataset.train.inputs)), torch.device("cpu"), "fp32")
     split = Split(dataset.train.inputs.repeat(40, 1, 1, 1), dataset.train.targets.repeat(40))  # several chunks
-    found = evaluate(network, split, task, parts)
+    shares = [share_of_split(network, split, task, rank, ranks) for rank in range(ranks)]
+    found = measured(shares, task, len(split))
     with torch.no_grad():
         logits = network.model.eval()(split.inputs)
     assert found.metrics["loss"] == pytest.approx(F.cross_entropy(logits, split.targets).item(), rel=1e-5)

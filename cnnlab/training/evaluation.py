@@ -1,5 +1,7 @@
 """A network on a split: needs no optimizer, so that whatever uses a trained network can measure it."""
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,31 +11,34 @@ from cnnlab.data import Split
 from cnnlab.tasks import Task
 from cnnlab.training.ledger import Measured
 from cnnlab.training.network import Network
-from cnnlab.training.threads import Parts
 
 PIXELS_PER_CHUNK = 400_000
 """Beyond, activations outgrow the memory that is kept (docs/performance.md)."""
 
 
-def evaluate(network: Network, split: Split, task: Task, parts: Parts | None = None) -> Measured:
-    """Measure a network on a whole split, in evaluation mode. Waits for the device once, at the end.
+@torch.inference_mode()
+def share_of_split(network: Network, split: Split, task: Task, rank: int = 0, count: int = 1) -> "SplitShare":
+    """What rank `rank` of `count` measures, in evaluation mode: each `count`th chunk of the split.
 
-    Args:
-        parts: CPU threads that each take chunks of the split; None for this one alone.
+    Waits for the device once, at the end.
     """
     network.model.eval()
-
-    @torch.inference_mode()
-    def chunk(inputs: Tensor, targets: Tensor) -> _ChunkResult:
+    losses, sums = [], []
+    for inputs, targets in _chunks(split)[rank::count]:
         wanted = targets.to(network.device, non_blocking=True)
         outputs = network(inputs.to(network.device, non_blocking=True))
-        return _ChunkResult(task.loss_sum(outputs, wanted), task.sums(outputs, wanted))
+        losses.append(task.loss_sum(outputs, wanted))
+        sums.append(task.sums(outputs, wanted))
+    if not losses:
+        return SplitShare([], [])
+    return SplitShare(torch.stack(losses).tolist(), torch.stack(sums).sum(0).tolist())
 
-    done = (parts or Parts(1)).map(chunk, *zip(*_chunks(split), strict=True))
-    sums = torch.stack([part.sums for part in done]).sum(0).tolist()  # here the device is waited for
-    loss = torch.stack([part.loss for part in done]).cpu().double().sum().item()
-    metrics = {"loss": loss / len(split), **task.metrics_of(sums, len(split))}
-    return Measured(metrics, task.confusion(sums))
+
+def measured(shares: Sequence["SplitShare"], task: Task, size: int) -> Measured:
+    """The measurement of a split of `size` samples, from all its shares."""
+    sums = [sum(column) for column in zip(*(share.sums for share in shares if share.sums), strict=True)]
+    loss = math.fsum(loss for share in shares for loss in share.losses)  # in whatever order
+    return Measured({"loss": loss / size, **task.metrics_of(sums, size)}, task.confusion(sums))
 
 
 @torch.inference_mode()
@@ -43,11 +48,11 @@ def answers(network: Network, split: Split, task: Task) -> Tensor:
     return torch.cat([task.answer(network(inputs.to(network.device))).cpu() for inputs, _ in _chunks(split)])
 
 
-class _ChunkResult(NamedTuple):
-    loss: Tensor
-    """() the sum over the chunk's samples, float32."""
-    sums: Tensor
-    """(K,) the task's."""
+class SplitShare(NamedTuple):
+    losses: list[float]
+    """Of each chunk, the sum over its samples."""
+    sums: list[float]
+    """The task's, (K,), over all chunks."""
 
 
 def _chunks(split: Split) -> list[tuple[Tensor, Tensor]]:

@@ -48,7 +48,11 @@ def fit(
         learner.load_state(start.tensors, start.values)
     ledger = Ledger(config, run_started(config, dataset, learner), learner.task.step_metrics, position)
     seats = {ROW: Seat(ledger, folder, tested)}
-    with set_for_training(learner.operator_threads, learner.generator), closing(drive(learner, seats)) as said:
+    with (
+        set_for_training(learner.operator_threads, learner.generator),
+        learner.at_work(),
+        closing(drive(learner, seats)) as said,
+    ):
         for _, record in said:
             yield record
 

@@ -1,4 +1,4 @@
-"""How the gradients of a batch come about: in micro-batches one after the other, or in parts, a thread a part."""
+"""How the gradients of a batch come about: in micro-batches one after the other, or over ranks, side by side."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -6,9 +6,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from cnnlab.data import Split
 from cnnlab.tasks import Task
 from cnnlab.training.network import Network
-from cnnlab.training.threads import Parts
+from cnnlab.training.ranks import Ranks, shared_zeros
 
 
 class BatchResult(NamedTuple):
@@ -23,7 +24,8 @@ class BatchResult(NamedTuple):
 class Gradients(Protocol):
     """Puts the gradient of the mean loss over a batch into the weights' `grad`."""
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> BatchResult: ...
+    def __call__(self, inputs: Tensor, targets: Tensor, noise: int) -> BatchResult:
+        """noise: the seed of what is random inside the network (dropout)."""
 
 
 class InMicroBatches:
@@ -33,14 +35,18 @@ class InMicroBatches:
         count: how many a batch is cut into; 1 for the batch as a whole.
     """
 
-    def __init__(self, network: Network, task: Task, weights: Sequence[Tensor], count: int) -> None:
+    def __init__(
+        self, network: Network, task: Task, weights: Sequence[Tensor], generator: torch.Generator, count: int
+    ) -> None:
         self.network = network
         self.task = task
         self.weights = weights
+        self.generator = generator
         self.count = count
         self.never_one = has_batch_norm(network.model)
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> BatchResult:
+    def __call__(self, inputs: Tensor, targets: Tensor, noise: int) -> BatchResult:
+        self.generator.manual_seed(noise)
         for weight in self.weights:
             weight.grad = None
         losses, sums = [], []
@@ -63,52 +69,82 @@ class InMicroBatches:
         return cut
 
 
-class InParts:
-    """A thread a part; summed in the order of the parts, so the bits are the same each time."""
+class OverRanks:
+    """A part of the batch per rank; summed in the order of the parts, so the bits depend on their number alone.
 
-    def __init__(self, network: Network, task: Task, weights: Sequence[Tensor], parts: Parts) -> None:
+    The weights are moved into memory that the ranks share, and so are the samples of each batch.
+
+    Args:
+        samples: any of the data, for the shapes and types of a batch.
+        batch_size: the largest.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        task: Task,
+        weights: Sequence[Tensor],
+        generator: torch.Generator,
+        ranks: Ranks,
+        samples: Split,
+        batch_size: int,
+    ) -> None:
         self.network = network
         self.task = task
         self.weights = weights
-        self.parts = parts
+        self.generator = generator
+        self.ranks = ranks
+        self.inputs = shared_zeros((batch_size, *samples.inputs.shape[1:]), samples.inputs.dtype)
+        self.targets = shared_zeros((batch_size, *samples.targets.shape[1:]), samples.targets.dtype)
+        size = sum(_aligned(weight) for weight in weights)
+        self.parts = shared_zeros((ranks.count, size))
+        self.of_parts = [_views(row, weights) for row in self.parts]
+        self.sum = torch.zeros(size)
+        self.of_batch = _views(self.sum, weights)
+        for weight, shared in zip(weights, _views(shared_zeros((size,)), weights), strict=True):
+            weight.data = shared.copy_(weight.data)
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> BatchResult:
-        count = min(self.parts.count, len(inputs))
-        shares = [len(part) / len(inputs) for part in targets.tensor_split(count)]
-        done = self.parts.map(self._part, inputs.tensor_split(count), targets.tensor_split(count), shares)
-        for weight, *gradients in zip(self.weights, *(part.gradients for part in done), strict=True):
-            weight.grad = _sum_like(weight, [gradient for gradient in gradients if gradient is not None])
-        return BatchResult(
-            torch.stack([part.loss for part in done]).sum(), torch.stack([part.sums for part in done]).sum(0)
-        )
+    def __call__(self, inputs: Tensor, targets: Tensor, noise: int) -> BatchResult:
+        size = len(inputs)
+        self.inputs[:size], self.targets[:size] = inputs, targets
+        count = min(self.ranks.count, size)
+        done = self.ranks.map(self.part, [(part, count, size, noise) for part in range(count)])
+        losses, sums = zip(*done, strict=True)
+        self.sum.copy_(self.parts[0])
+        for part in self.parts[1:count]:
+            self.sum.add_(part)
+        for weight, gradient in zip(self.weights, self.of_batch, strict=True):
+            weight.grad = gradient
+        return BatchResult(torch.tensor(losses).sum(), torch.tensor(sums).sum(0))
 
-    def _part(self, inputs: Tensor, targets: Tensor, share: float) -> "_PartResult":
-        """Of a part that is `share` of a batch, without touching what other threads see."""
-        outputs = self.network(inputs)
-        loss = self.task.loss(outputs, targets) * share
-        gradients = torch.autograd.grad(loss, self.weights, allow_unused=True)
-        return _PartResult(loss.detach(), self.task.step_sums(outputs.detach(), targets), gradients)
+    def part(self, part: int, count: int, size: int, noise: int) -> tuple[float, list[float]]:
+        """Of a batch of `size` samples in `count` parts: its share of the mean loss, and the task's sums.
+
+        Its share of the gradient is left in `of_parts`.
+        """
+        if not self.network.model.training:
+            self.network.model.train()
+        self.generator.manual_seed(noise + part)
+        samples = slice(size * part // count, size * (part + 1) // count)
+        targets = self.targets[samples]
+        outputs = self.network(self.inputs[samples])
+        loss = self.task.loss(outputs, targets) * (len(targets) / size)
+        for kept, gradient in zip(self.of_parts[part], torch.autograd.grad(loss, self.weights), strict=True):
+            kept.copy_(gradient)
+        return loss.item(), self.task.step_sums(outputs.detach(), targets).flatten().tolist()
 
 
-class _PartResult(NamedTuple):
-    loss: Tensor
-    """Its share of the batch's mean loss."""
-    sums: Tensor
-    gradients: tuple[Tensor | None, ...]
+def _aligned(weight: Tensor) -> int:
+    """Its numbers, and as many more as it takes to fill the last 64 bytes."""
+    return -(-weight.numel() // 16) * 16
+
+
+def _views(row: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Of the row, as large as each weight, in its memory format: fused kernels walk both in the order of memory."""
+    parts = torch.split(row, [_aligned(weight) for weight in weights])
+    return [part.as_strided(weight.shape, weight.stride()) for part, weight in zip(parts, weights, strict=True)]
 
 
 def has_batch_norm(model: nn.Module) -> bool:
     """Whether it takes statistics over a batch, which one sample has none of."""
     return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
-
-
-def _sum_like(weight: Tensor, gradients: list[Tensor]) -> Tensor | None:
-    """Their sum, in the weight's memory format: fused kernels walk both in the order of memory."""
-    if not gradients:
-        return None
-    total = gradients[0]
-    if total.stride() != weight.stride():
-        total = torch.empty_like(weight).copy_(total)
-    for gradient in gradients[1:]:
-        total = total.add_(gradient)
-    return total

@@ -2,26 +2,28 @@
 
 import copy
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cnnlab.config import RunConfig
-from cnnlab.data import Batches, Dataset, placement
+from cnnlab.config.models import TorchvisionModel
+from cnnlab.data import Batches, Dataset, Split, placement
 from cnnlab.errors import BadInput
 from cnnlab.models import Normalize, build, sized_layers
 from cnnlab.seeds import derive
 from cnnlab.tasks import make_task
 from cnnlab.training.device import default_generator, resolve_device, resolve_precision
-from cnnlab.training.evaluation import answers, evaluate
-from cnnlab.training.gradients import Gradients, InMicroBatches, InParts, has_batch_norm
+from cnnlab.training.evaluation import SplitShare, answers, measured, share_of_split
+from cnnlab.training.gradients import Gradients, InMicroBatches, OverRanks, has_batch_norm
 from cnnlab.training.guard import FiniteGuard
 from cnnlab.training.ledger import Measured, Order, Position, Taken
 from cnnlab.training.network import Network, keep_in_fp32, trained_form
 from cnnlab.training.optimizer import make_optimizer
+from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
 from cnnlab.training.schedule import check_warmup
-from cnnlab.training.threads import Parts, count_parts, threads_for_step
 from cnnlab.training.weights import copy_weights
 
 ROW = 0
@@ -62,8 +64,8 @@ class Learner:
         self.task = make_task(config, dataset.classes, dataset.image_shape)
         self.network = self._make_network()
         self.model = self.network.model
-        self.parts = Parts(self._count_parts())
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.ranks = Ranks(self._count_ranks())
         self.optimizer = make_optimizer(config.optimizer, self.weights)
         self.guard = FiniteGuard(self.optimizer, self.device)
         self.gradients = self._make_gradients()
@@ -80,8 +82,8 @@ class Learner:
 
     @property
     def operator_threads(self) -> int:
-        """How many CPU threads share an operator, beside the threads that take parts of a batch."""
-        return max(1, self.threads // self.parts.count)
+        """How many CPU threads share an operator."""
+        return self.threads if self.ranks.count == 1 else 1
 
     @property
     def parameters(self) -> int:
@@ -93,29 +95,31 @@ class Learner:
         seed = derive(config.training.seed, "init")
         network = build(config.model, dataset.image_shape, self.task.outputs, seed)
         layers = sized_layers(network, dataset.image_shape)
-        multiply_adds = self.batch_size * sum(sized.multiply_adds for sized in layers)
-        self.threads = threads_for_step(multiply_adds, config.place.threads)
+        self.multiply_adds = self.batch_size * sum(sized.multiply_adds for sized in layers)
+        self.threads = threads_for_step(self.multiply_adds, config.place.threads)
         precision = resolve_precision(config.training.precision, self.device)
         if precision == "bf16" and self.device.type == "cpu":
             keep_in_fp32(layers)
         return Network(trained_form(network, Normalize.of(dataset.train.inputs)), self.device, precision)
 
-    def _count_parts(self) -> int:
-        if not self.task.additive:
+    def _count_ranks(self) -> int:
+        """1 where a part of a batch would see something else than the whole, or is a micro-batch already."""
+        whole = has_batch_norm(self.model) or isinstance(self.config.model, TorchvisionModel) or not self.task.additive
+        if whole or self.device.type != "cpu" or self.config.training.accumulate > 1:
             return 1
-        size, side = self.batch_size, self.dataset.image_shape[1:]
-        return count_parts(self.config, self.device, size, side, self.threads)
+        return ranks_for_step(self.multiply_adds, self.batch_size, self.threads)
 
     def _make_gradients(self) -> Gradients:
-        if self.parts.count > 1:
-            return InParts(self.network, self.task, self.weights, self.parts)
+        if self.ranks.count > 1:
+            samples, size = self.dataset.train, self.batch_size
+            return OverRanks(self.network, self.task, self.weights, self.generator, self.ranks, samples, size)
         count = self.config.training.accumulate
         if count > 1 and not self.task.additive:
             raise BadInput(
                 f"training.accumulate: {count} is not allowed with the loss {self.config.loss.name}: that of a batch "
                 "is not the mean of its samples'; it must be 1"
             )
-        return InMicroBatches(self.network, self.task, self.weights, count)
+        return InMicroBatches(self.network, self.task, self.weights, self.generator, count)
 
     def _make_batches(self) -> Batches:
         data, place, train = self.config.data, self.config.place, self.dataset.train
@@ -142,6 +146,12 @@ class Learner:
                 f"channel ({str(error).splitlines()[0]}); it must be 2 or more"
             ) from None
 
+    def at_work(self) -> AbstractContextManager[None]:
+        """Within it the ranks are there."""
+        self.model.train()  # every layer; a rank does so again only after it has measured
+        part = [self.gradients.part] if isinstance(self.gradients, OverRanks) else []
+        return self.ranks.at_work(*part, self._share_of)
+
     def begin_epoch(self, rows: Mapping[int, Position]) -> None:
         """Every layer is put into training mode, whatever mode anyone has left it in."""
         self.model.train()
@@ -158,8 +168,7 @@ class Learner:
             inputs: (B, C, H, W) uint8 on the device.
             targets: the batch's, on the device.
         """
-        self.generator.manual_seed(order.noise)
-        batch = self.gradients(inputs, targets)
+        batch = self.gradients(inputs, targets, order.noise)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         if self.config.training.clip_norm is not None:
@@ -176,8 +185,14 @@ class Learner:
         return {ROW: Taken(losses, [flag == 1.0 for flag in bad], [result.size for result in pending], sums)}
 
     def measure(self, rows: Collection[int], split: str) -> dict[int, Measured]:
-        data = {"val": self.dataset.val, "test": self.dataset.test}[split]
-        return {ROW: evaluate(self.network, data, self.task, self.parts)}
+        shares = self.ranks.map(self._share_of, [(split, rank) for rank in range(self.ranks.count)])
+        return {ROW: measured(shares, self.task, len(self._split(split)))}
+
+    def _share_of(self, split: str, rank: int) -> SplitShare:
+        return share_of_split(self.network, self._split(split), self.task, rank, self.ranks.count)
+
+    def _split(self, name: str) -> Split:
+        return {"val": self.dataset.val, "test": self.dataset.test}[name]
 
     def examples(self, row: int) -> dict[str, Tensor]:
         if not self.task.examples:

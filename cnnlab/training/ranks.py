@@ -1,0 +1,145 @@
+"""Ranks: processes that each work on a part of every batch, on one CPU thread each, and meet once a step.
+
+Threads that share every operator of a network wait for one another at the end of each operator. Beside other work the
+thread that is waited for may have no processor (docs/performance.md).
+"""
+
+import mmap
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+import torch
+from torch import Tensor
+
+from cnnlab.training.process import usable_threads
+
+T = TypeVar("T")
+
+SMALL_STEP = 10_000_000
+"""Multiply-adds; up to so many, a second thread or rank costs more than it gives."""
+IMAGES_PER_RANK = 16
+"""With fewer, the calls of a step take longer than its arithmetic."""
+MOST_RANKS = 8
+"""With more, rank 0 takes too long to add up the gradients."""
+PATIENCE = 600.0
+"""Seconds that rank 0, done with its own part, waits for another rank."""
+
+
+def threads_for_step(multiply_adds: int, asked: int | None) -> int:
+    """The number of CPU threads of a training.
+
+    Args:
+        multiply_adds: of a step: of the network's forward pass (convolutions and fully connected layers) over a batch.
+        asked: `place.threads`; None for 1 if the step is small, which is steady beside other processes and whose bits
+            do not depend on the number of cores, else for as many as PyTorch took when this process began.
+    """
+    return usable_threads(asked or (1 if multiply_adds <= SMALL_STEP else None))
+
+
+def ranks_for_step(multiply_adds: int, batch_size: int, threads: int) -> int:
+    """The number of ranks: one per thread, or 1 if the threads share every operator."""
+    small = multiply_adds <= SMALL_STEP or batch_size < IMAGES_PER_RANK * threads
+    return 1 if small or threads > MOST_RANKS or sys.platform != "linux" else threads
+
+
+def shared_zeros(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """In memory that this process shares with its later forks; it is freed with its last tensor."""
+    size = max(1, torch.Size(shape).numel())
+    return torch.frombuffer(mmap.mmap(-1, size * dtype.itemsize), dtype=dtype)[: torch.Size(shape).numel()].view(shape)
+
+
+class Ranks:
+    """This process, rank 0, and within `at_work` so many forks of it that there are `count` in all.
+
+    A fork sees what this process had at its beginning, and of later changes only those in shared memory.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._functions: tuple[Callable[..., Any], ...] = ()
+        self._forks: dict[int, _Fork] = {}
+
+    @contextmanager
+    def at_work(self, *functions: Callable[..., Any]) -> Iterator[None]:
+        """Within it `map` has the ranks call one of these functions."""
+        self._functions = functions
+        try:
+            for rank in range(1, self.count):
+                self._forks[rank] = self._fork()
+            yield
+        finally:
+            for rank in list(self._forks):
+                self._end(rank)
+
+    def map(self, function: Callable[..., T], rows: Sequence[tuple[Any, ...]]) -> list[T]:
+        """What `function` returns for each row of arguments, in order.
+
+        Rank r has row r. This process also does the rows of ranks that are not there: outside of `at_work`, or if one
+        was killed, or failed (here the same error comes up again). So the result never depends on them.
+        """
+        for rank in [rank for rank in self._forks if rank < len(rows)]:
+            with self._alive(rank) as fork:
+                fork.pipe.send((self._functions.index(function), rows[rank]))
+        done = [function(*rows[0])]
+        for rank, row in enumerate(rows[1:], 1):
+            answer = []
+            if rank in self._forks:
+                with self._alive(rank) as fork:
+                    if not fork.pipe.poll(PATIENCE):
+                        raise EOFError
+                    answer.append(fork.pipe.recv())
+            done.append(answer[0] if answer else function(*row))
+        return done
+
+    @contextmanager
+    def _alive(self, rank: int) -> Iterator["_Fork"]:
+        """Its fork; one that turns out to be dead is let go."""
+        try:
+            yield self._forks[rank]
+        except (EOFError, OSError):
+            self._end(rank)
+
+    def _fork(self) -> "_Fork":
+        here, there = Pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of other threads: a rank needs none of them
+            pid = os.fork()
+        if pid == 0:
+            self._serve(there)
+        there.close()
+        return _Fork(pid, here)
+
+    def _serve(self, pipe: Connection) -> NoReturn:
+        """A rank's life, until rank 0 closes the pipe or dies."""
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):  # a terminal and Slurm send them to all processes
+                signal.signal(number, signal.SIG_IGN)
+            for name in os.listdir("/proc/self/fd"):  # locks and other ranks' pipes would outlive rank 0 here
+                if int(name) > 2 and int(name) != pipe.fileno():
+                    with suppress(OSError):
+                        os.close(int(name))
+            torch.set_num_threads(1)  # GNU OpenMP's other threads did not come along
+            while True:
+                number, row = pipe.recv()
+                pipe.send(self._functions[number](*row))
+        finally:
+            os._exit(1)
+
+    def _end(self, rank: int) -> None:
+        fork = self._forks.pop(rank)
+        fork.pipe.close()
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(fork.pid, signal.SIGKILL)
+            os.waitpid(fork.pid, 0)
+
+
+class _Fork(NamedTuple):
+    pid: int
+    pipe: Connection
