@@ -1,0 +1,1 @@
+"""Faults staged on purpose: nothing that was synced may be lost, and each fault is named in one line."""
