@@ -23,7 +23,7 @@ class Task(Protocol):
 
     @property
     def additive(self) -> bool:
-        """Whether the loss of a batch is the mean of its samples' losses: micro-batches, CPU parts and data
+        """Whether the loss of a batch is the mean of its samples' losses: micro-batches, ranks and data
         parallelism need that."""
 
     @property
