@@ -62,6 +62,7 @@ def test_of_many_workers_trials_none_is_lost_or_doubled(server: str) -> None:
     assert len(told) == 64, "two workers may make the same attempt, but only one of them is run"
 
 
+@pytest.mark.slow
 def test_of_64_workers_trials_none_is_lost_or_doubled(server: str) -> None:
     """The benchmark's own, without its clock."""
     script = Path(__file__).parents[1] / "benchmarks" / "coordination.py"
@@ -70,6 +71,7 @@ def test_of_64_workers_trials_none_is_lost_or_doubled(server: str) -> None:
     assert "320 complete, 320 in the study" in done.stdout
 
 
+@pytest.mark.slow
 def test_two_machines_join_one_study(server: str, tmp_path: Path) -> None:
     """Two folders that share nothing but the database."""
     words = ["--study", "shared", "--storage", server, "--trials", "10", "--pruner", "none", "--confirm", "0"]

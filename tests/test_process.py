@@ -209,6 +209,7 @@ def test_files_with_the_names_of_libraries_are_left_alone_by_a_run_and_its_deliv
 
 
 @pytest.mark.usefixtures("shadows")
+@pytest.mark.slow
 def test_files_with_the_names_of_libraries_are_left_alone_by_workers(process: Process) -> None:
     done = process("sweep", *QUICK, "-q", "--trials", "2", "--workers", "2", "--tracking-uri", "none")
     assert (done.returncode, done.stderr) == (0, "")
@@ -248,6 +249,7 @@ def busy_machine() -> Iterator[None]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where priorities can be read")
 @pytest.mark.usefixtures("busy_machine")
+@pytest.mark.slow
 def test_whoever_waits_for_a_delivery_gets_it_on_a_busy_machine(tmp_path: Path) -> None:
     run = create_run(RunConfig(), "tests", f"sqlite:///{tmp_path}/mlflow.db")
     with (

@@ -106,12 +106,14 @@ def older_store(path: Path, holds_a_run: bool, half_upgraded: bool = False) -> N
 # several at once
 
 
+@pytest.mark.slow
 def test_sixteen_processes_begin_one_store_and_each_run_is_there_once(path: Path, uri: str) -> None:
     runs = failed_runs(16, uri)
     crowd("deliver", uri, *(run.path for run in runs))
     assert_all_there_once(path, runs)
 
 
+@pytest.mark.slow
 def test_the_maker_may_be_killed_at_any_moment(path: Path, uri: str, mlflows_own: list[tuple[object, ...]]) -> None:
     runs = failed_runs(3, uri)
     crowd("killed", uri, *(run.path for run in runs))
@@ -178,6 +180,7 @@ def test_sync_tries_again_if_the_file_is_locked(
 # left unfinished
 
 
+@pytest.mark.slow
 def test_what_mlflow_itself_leaves_when_it_is_killed_is_made_again(
     tmp_path: Path, mlflows_own: list[tuple[object, ...]]
 ) -> None:

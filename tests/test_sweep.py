@@ -389,6 +389,7 @@ def test_100_trials_are_100_whatever_is_killed_meanwhile(tmp_path: Path) -> None
     assert sorted(record.trial for record in records if isinstance(record, TrialEnded)) == list(range(100))
 
 
+@pytest.mark.slow
 def test_a_tmpdir_too_long_for_sockets(process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork server has its socket there, and so has each process that prepares batches."""
     folder = tmp_path / ("x" * 90)
