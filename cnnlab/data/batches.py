@@ -1,5 +1,6 @@
 """Batches in a seeded order, from tensors on the device or streamed to it."""
 
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from multiprocessing import current_process
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from cnnlab.data.augment import augment, draws_needed
 from cnnlab.data.dataset import Split
+from cnnlab.errors import RunFailed
 from cnnlab.process import shorten_socket_paths
 from cnnlab.seeds import derive
 
@@ -105,23 +107,45 @@ class Batches:
             yield indices, self.split.inputs.index_select(0, indices), self.split.targets.index_select(0, indices)
 
     def _streamed(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Prepared by other processes; if one of them dies, new ones go on where they were.
+
+        Raises:
+            RunFailed: the new ones die before their first batch.
+        """
+        cut, done = self._cut(order), 0
+        while done < len(cut):
+            begun = done
+            try:
+                for indices, inputs, targets in self._loaded(cut[begun:]):
+                    done += 1
+                    yield (
+                        indices.to(self.device, non_blocking=True),
+                        inputs.to(self.device, non_blocking=True),
+                        targets.to(self.device, non_blocking=True),
+                    )
+            except (RuntimeError, OSError, EOFError) as error:  # as whom the death was noticed
+                if done == begun:
+                    raise RunFailed(
+                        f"place.workers: {self.workers} processes that prepare batches ended too early "
+                        f"({str(error).splitlines()[0]}); try fewer, or place.residence=device"
+                    ) from error
+
+    def _loaded(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         shorten_socket_paths()
+        before = signal.getsignal(signal.SIGCHLD)
         with warnings.catch_warnings():  # more workers than cores is the user's own wish
             warnings.filterwarnings("ignore", "This DataLoader will create")
             loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
                 _Gathered(self.split),
-                sampler=self._cut(order),
+                sampler=batches,
                 batch_size=None,
                 num_workers=0 if current_process().daemon else self.workers,  # it may have no children
                 pin_memory=self.device.type == "cuda",
             )
-            batches = iter(loader)
-        for indices, inputs, targets in batches:
-            yield (
-                indices.to(self.device, non_blocking=True),
-                inputs.to(self.device, non_blocking=True),
-                targets.to(self.device, non_blocking=True),
-            )
+            loaded = iter(loader)
+        if signal.getsignal(signal.SIGCHLD) != before:
+            signal.signal(signal.SIGCHLD, before)  # PyTorch's own would raise the death of a worker anywhere
+        return loaded
 
 
 class _Gathered(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
