@@ -4,7 +4,6 @@ A line is a JSON object that ends with its number and the CRC-32 of all that sta
 and a missing line are noticed.
 """
 
-import errno
 import logging
 import os
 import threading
@@ -47,7 +46,7 @@ class Journal:
         if fault := mend(path):
             log.warning("%s", fault)
         whole = _sort(_read_bytes(path)[1])
-        self._number, self._size = len(whole.records), whole.size
+        self._path, self._number, self._size = str(path), len(whole.records), whole.size
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115  (closed by __exit__)
         self._file.truncate(self._size)
         self._unsynced = False
@@ -65,32 +64,32 @@ class Journal:
         if self._fault:
             raise self._fault
         line = numbered(to_line(record), self._number + 1)
+        written = 0
         try:
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            while written < len(line):
+                written += self._file.write(line[written:])
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._size)  # half a line would spoil the next one
-            raise OSError(error.errno, error.strerror, self._file.name) from None
+            raise OSError(error.errno, error.strerror, self._path) from None
         self._number, self._size, self._unsynced = self._number + 1, self._size + len(line), True
 
     def sync(self) -> None:
-        """Wait until all of it is on disk."""
+        """Wait until all of it is on disk. Raises OSError if it is not, now or at any time before."""
         self._unsynced = False
         try:
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, self._file.name) from None
+        except OSError as error:  # the system has given these bytes up: a second try would succeed without them
+            self._fault = OSError(error.errno, error.strerror, self._path)
+        if self._fault:
+            raise self._fault
 
     def _sync_each_second(self) -> None:
         """In a thread of its own: a slow disk does not stop the training."""
         while not self._closed.wait(SYNC_SECONDS):
             if self._unsynced:
-                try:
+                with suppress(OSError):  # the next write raises it
                     self.sync()
-                except OSError as error:
-                    self._fault = error
-                    return
 
     def __enter__(self) -> "Journal":
         return self
@@ -101,7 +100,7 @@ class Journal:
         self._closed.set()
         self._syncing.join()
         try:
-            if self._unsynced:
+            if self._unsynced or self._fault:
                 self.sync()
         finally:
             self._file.close()
