@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -146,11 +146,16 @@ class Learner:
                 f"channel ({str(error).splitlines()[0]}); it must be 2 or more"
             ) from None
 
-    def at_work(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
         """Within it the ranks are there."""
         self.model.train()  # every layer; a rank does so again only after it has measured
         part = [self.gradients.part] if isinstance(self.gradients, OverRanks) else []
-        return self.ranks.at_work(*part, self._share_of)
+        try:
+            with self.ranks.at_work(*part, self._share_of):
+                yield
+        finally:
+            self._epoch = iter(())  # its loader's workers end here: the garbage collector would wait 5 s for each
 
     def begin_epoch(self, rows: Mapping[int, Position]) -> None:
         """Every layer is put into training mode, whatever mode anyone has left it in."""
