@@ -1,5 +1,6 @@
 """One recorded run: everything checked, then trained, each record in the journal before anyone else sees it."""
 
+import logging
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -21,14 +22,21 @@ from cnnlab.tasks import make_task
 from cnnlab.tracking import Journal, RunDir, ensure_store, last, new_run_id, read, runs_root
 from cnnlab.training import (
     Learner,
+    below,
+    check_identity,
     fit,
+    identity,
     load_latest,
-    load_tensors,
+    load_weights,
     out_of_memory,
     resolve_device,
     resolve_precision,
+    run_started,
     trained_form,
+    weights_digest,
 )
+
+log = logging.getLogger("cnnlab")
 
 
 @dataclass(frozen=True)
@@ -156,10 +164,15 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
         tested: whether the test split is measured at the end.
 
     Raises:
+        BadInput: it began with other data or another network.
         InUse: a live process has the run.
     """
     with run.hold(), Journal(run.journal_file) as journal:
-        said = _Said.of(read(run.journal_file)[0])
+        known = read(run.journal_file)[0]
+        if before := last(known, RunStarted):
+            now = run_started(prepared.config, prepared.dataset, prepared.learner)
+            check_identity(identity(prepared.config, now), identity(config_of(run), before), run.path)
+        said = _Said.of(known)
         start = load_latest(run.checkpoints, up_to_step=said.step)
         records = fit(prepared.config, prepared.dataset, prepared.learner, run.path, start, tested=tested)
         try:
@@ -215,6 +228,10 @@ def load_trained(path: Path) -> nn.Module:
     """A finished run's network with the weights of its best epoch, in evaluation mode.
 
     It takes (N, C, H, W) uint8 and gives what its task is about: (N, classes) or (N, classes, H, W).
+
+    Raises:
+        BadInput: it has not finished.
+        RunFailed: its weights are damaged.
     """
     run = RunDir(path)
     records = read(run.journal_file)[0]
@@ -226,8 +243,26 @@ def load_trained(path: Path) -> nn.Module:
     network = build(config.model, started.image_shape, task.outputs, seed=0)
     channels = started.image_shape[0]
     model = trained_form(network, Normalize(torch.zeros(channels), torch.ones(channels)))
-    model.load_state_dict(load_tensors(path / ended.weights_file))
+    model.load_state_dict(_best_weights(run, ended))
     return model.eval()
+
+
+def _best_weights(run: RunDir, ended: RunEnded) -> dict[str, torch.Tensor]:
+    """Those that the journal has the digest of: from their own file, else from the last checkpoint, with a warning.
+
+    Raises:
+        RunFailed: both are damaged.
+    """
+    try:
+        return load_weights(run.path / str(ended.weights_file), ended.weights_sha256)
+    except RunFailed as damage:
+        sealed = load_latest(run.checkpoints, ended.step)
+        best = below("best.", sealed.tensors) if sealed else {}
+        if weights_digest(best) != ended.weights_sha256:
+            again = f"cnnlab train {run.config_file}"
+            raise RunFailed(f"{damage}; the last checkpoint has them no more either; train again: {again}") from None
+        log.warning("%s; the last checkpoint's copy is used", damage)
+        return best
 
 
 def describe_hardware() -> str:

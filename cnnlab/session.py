@@ -1,5 +1,6 @@
 """One run from its config to MLflow: `with Training(config) as training: ...`; PyTorch is imported when it begins."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,8 @@ from cnnlab.work import Work
 
 if TYPE_CHECKING:
     from cnnlab.run import Prepared
+
+log = logging.getLogger("cnnlab")
 
 
 class Training(Work[Record]):
@@ -61,6 +64,8 @@ class Training(Work[Record]):
         run = find_run(word)
         if run.is_held():
             raise InUse(f"--resume {word}: a live process ({run.holder()}) has this run; end it first")
+        if fault := run.mend():
+            log.warning("%s", fault)
         created = run.created
         training = cls(
             as_config(created.config, f"{run.journal_file}: "),

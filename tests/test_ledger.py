@@ -138,7 +138,7 @@ def test_a_ledger_goes_on_from_its_state() -> None:
     whole.end_epoch(Measured({"loss": 0.5, "accuracy": 0.75}))
     whole.order()
     whole.note(Taken([4.0], [False], [6], [3.0]))
-    again = ledger(position=Position.of(whole.state()), schedule__name="cosine")
+    again = ledger(position=Position(**whole.state()), schedule__name="cosine")
     assert (again.start().step, again.start().epoch, again.steps_left) == (3, 1, 1)
     assert again.order() == whole.order()
     for books in (again, whole):
@@ -146,26 +146,6 @@ def test_a_ledger_goes_on_from_its_state() -> None:
     ours, expected = (books.end_epoch(Measured({"loss": 0.5, "accuracy": 0.75})) for books in (again, whole))
     assert (ours.train, ours.best, ours.lr, ours.epoch) == (expected.train, False, expected.lr, 2)
     assert ours.train == {"loss": (6 * 4.0 + 4 * 1.0) / 10, "accuracy": 0.5}
-
-
-def test_a_position_from_before_metrics_had_names_is_read() -> None:
-    older = {
-        "step": 7,
-        "epoch": 1,
-        "batch": 3,
-        "loss_sum": 2.5,
-        "correct": 11,
-        "seconds": 3.0,
-        "epoch_seconds": 1.0,
-        "best_epoch": 1,
-        "best_val_accuracy": 0.5,
-        "best_val_loss": 0.7,
-    }
-    position = Position.of(older)
-    assert (position.sums, position.best) == ([11.0], {"loss": 0.7, "accuracy": 0.5})
-    assert Position.of({**older, "best_epoch": None, "best_val_accuracy": None, "best_val_loss": None}).best == {}
-    with pytest.raises(TypeError):
-        Position.of({"step": 1, "mood": 2})
 
 
 def test_the_ledger_itself_needs_no_torch() -> None:

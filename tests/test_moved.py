@@ -57,8 +57,8 @@ def project(delivered: Path, tmp_path: Path) -> Path:
     shutil.copytree(delivered, project)
     correct(store(project))
     (journal,) = project.glob("mlruns/runs/*/journal.jsonl")
-    journal.write_text(journal.read_text().replace(str(delivered), str(project)))
     run, known = RunDir(journal.parent), load_progress(RunDir(journal.parent), store(delivered))
+    made_for(run, store(project))
     run.delivery_file.unlink()
     save_progress(run, store(project), replace(known, offset=journal.stat().st_size))
     return project

@@ -1,14 +1,8 @@
 """Records describe themselves: their line, what they are in MLflow, and what a death after them looks like."""
 
-import json
-
-import pytest
-
 from cnnlab.metrics import LOSS
 from cnnlab.records import (
     Epoch,
-    MeanOfSeeds,
-    Record,
     RunCreated,
     RunEnded,
     Steps,
@@ -20,71 +14,6 @@ from cnnlab.records import (
 )
 
 CREATED = RunCreated("run-1", 1.0, "tests", "none", {"data": {"batch_size": 64, "dataset": "digits"}, "search": {}}, {})
-
-OLDER = [
-    (
-        {
-            "record": "epoch",
-            "time": 1.0,
-            "epoch": 2,
-            "step": 3,
-            "train_loss": 0.5,
-            "train_accuracy": 0.6,
-            "val_loss": 1,
-            "val_accuracy": 0.25,
-            "lr": 0.1,
-            "images_per_second": 3.0,
-            "seconds": 1.0,
-            "best": True,
-        },
-        Epoch(1.0, 2, 3, {"loss": 0.5, "accuracy": 0.6}, {"loss": 1.0, "accuracy": 0.25}, 0.1, 3.0, 1.0, True),
-    ),
-    (
-        {
-            "record": "run_ended",
-            "time": 1.0,
-            "status": "finished",
-            "reason": "",
-            "step": 4,
-            "epoch": 2,
-            "best_epoch": 1,
-            "best_val_accuracy": 0.5,
-            "test_loss": 0.1,
-            "test_accuracy": 0.75,
-            "confusion": [[1, 0], [0, 1]],
-            "diverged": False,
-        },
-        RunEnded(
-            1.0,
-            "finished",
-            "",
-            4,
-            2,
-            best_epoch=1,
-            best={"accuracy": 0.5},
-            test={"loss": 0.1, "accuracy": 0.75},
-            confusion=((1, 0), (0, 1)),
-        ),
-    ),
-    (
-        {
-            "record": "mean_of_seeds",
-            "time": 1.0,
-            "step": 4,
-            "train_loss": 0.5,
-            "val_accuracy": 0.6,
-            "val_low": 0.5,
-            "val_high": 0.7,
-        },
-        MeanOfSeeds(1.0, 4, 0.5, 0.6, 0.5, 0.7),
-    ),
-]
-
-
-@pytest.mark.parametrize(("line", "record"), OLDER, ids=lambda value: getattr(value, "record", ""))
-def test_lines_of_older_versions_are_read(line: dict[str, object], record: Record) -> None:
-    assert from_line(json.dumps(line).encode()) == record
-    assert from_line(to_line(record)) == record
 
 
 def test_a_journal_of_many_steps_survives_to_the_last_bit() -> None:
@@ -131,7 +60,8 @@ def test_a_sweeps_death_names_the_best_trial_in_the_scores_direction() -> None:
 
 
 def test_a_runs_death_says_how_far_it_had_got() -> None:
-    records = [CREATED, Steps(1, (0.5, 0.4), (1.0, 2.0)), OLDER[0][1]]
+    epoch = Epoch(1.0, 2, 3, {"loss": 0.5}, {"loss": 1.0}, 0.1, 3.0, 1.0, True)
+    records = [CREATED, Steps(1, (0.5, 0.4), (1.0, 2.0)), epoch]
     ended = CREATED.death(records, 9.0, "run-1")
     assert (ended.step, ended.epoch) == (2, 2)
     assert ended.reason == "its process died after epoch 2; cnnlab train --resume run-1 goes on"

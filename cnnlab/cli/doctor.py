@@ -47,6 +47,8 @@ def _runs() -> Iterator[tuple[bool, str]]:
     runs = [*list_runs(), *list_studies(), *list_trials()]
     for run in runs:
         try:
+            if fault := run.mend():
+                yield False, fault
             if mark_dead(run):
                 yield (
                     False,

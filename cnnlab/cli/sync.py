@@ -39,6 +39,9 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
         click.echo(f"{default}: was moved; {places} places of artifacts lead to where it is now")
     for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
         try:
+            if fault := run.mend():
+                complain(fault)
+                failures += 1
             mark_dead(run)
             intended = present_store(run)
         except RunFailed as error:  # a journal that cannot be read

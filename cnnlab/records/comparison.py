@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
@@ -62,11 +62,6 @@ class MeanOfSeeds(Record):
     """95 % bootstrap interval of the mean."""
     high: float
     score: str = "accuracy"
-
-    @classmethod
-    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
-        now = {"val_accuracy": "val", "val_low": "low", "val_high": "high"}
-        return {now.get(key, key): value for key, value in values.items()}
 
     def mlflow_metrics(self) -> list[MetricRow]:
         name = f"val/{self.score}"

@@ -1,7 +1,7 @@
 """What every record has in common: a line of the journal, and what it is in MLflow."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict
 
@@ -46,11 +46,6 @@ class Record:
             of_trial: whether the run is a trial of a sweep.
         """
         return {}
-
-    @classmethod
-    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """The fields of a line that an older version wrote, as this version calls them."""
-        return values
 
     def death(self, records: "Sequence[Record]", at: float, word: str) -> "Ended | None":
         """The last word of a run whose process died after this record; None if another record decides.

@@ -5,7 +5,7 @@ update of the weights; `step` counts the updates made so far, `epoch` the epochs
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import field, replace
 from typing import Any, ClassVar, Literal
 
@@ -174,10 +174,6 @@ class Epoch(Record):
     best: bool
     """The best validation score so far; if two are equal, the one with the lower validation loss."""
 
-    @classmethod
-    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return _split_into(values, {"train": "train_", "val": "val_"})
-
     def mlflow_metrics(self) -> list[MetricRow]:
         train = {"epoch_loss" if name == "loss" else name: value for name, value in self.train.items()}
         values: dict[str, float | None] = {
@@ -232,10 +228,6 @@ class RunEnded(Ended):
     diverged: bool = False
     """It failed because a loss or gradient was not finite."""
 
-    @classmethod
-    def from_older(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return _split_into(values, {"best": "best_val_", "test": "test_"})
-
     @property
     def best_score(self) -> float | None:
         return self.best.get(self.score)
@@ -255,15 +247,3 @@ class RunEnded(Ended):
         return named(
             {"status": self.status, "reason": self.reason, "weights_sha256": self.weights_sha256 or "", **state}
         )
-
-
-def _split_into(values: dict[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
-    """Before metrics had names: `val_accuracy` -> `val: {accuracy: ...}`."""
-    found: dict[str, Any] = {name: {} for name in prefixes}
-    for key, value in values.items():
-        home = next((name for name, prefix in prefixes.items() if key.startswith(prefix)), None)
-        if home is None:
-            found[key] = value
-        elif value is not None:
-            found[home][key.removeprefix(prefixes[home])] = value
-    return found

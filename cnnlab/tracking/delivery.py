@@ -221,7 +221,12 @@ class Delivery:
             self.client.log_inputs(mlflow_run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def _finish(self, mlflow_run: str) -> None:
-        """The artifacts, then the status: who reads it finds all the rest."""
+        """The artifacts, then the status: who reads it finds all the rest.
+
+        Raises:
+            RunFailed: the weights are damaged; all but the model has been delivered.
+        """
+        damage: RunFailed | None = None
         ended = read(self.run.journal_file)[0][-1]
         assert isinstance(ended, Ended)
         for file in (self.run.config_file, self.run.journal_file):
@@ -232,10 +237,15 @@ class Delivery:
             self._log_figures(mlflow_run)
             outputs = self.client.get_run(mlflow_run).outputs
             if isinstance(ended, RunEnded) and ended.weights_file and not (outputs and outputs.model_outputs):
-                self._log_model(mlflow_run)
+                try:
+                    self._log_model(mlflow_run)
+                except RunFailed as error:
+                    damage = error
         for key, value in ended.mlflow_tags(of_trial="trial" in self.run.created.tags).items():
             self.client.set_tag(mlflow_run, key, value)
         self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))
+        if damage:
+            raise damage
 
     def _log_figures(self, mlflow_run: str) -> None:
         with tempfile.TemporaryDirectory() as folder:

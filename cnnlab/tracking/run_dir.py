@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from cnnlab.errors import BadInput, InUse, RunFailed
 from cnnlab.records import RunCreated
-from cnnlab.tracking.journal import read
+from cnnlab.tracking.journal import first, mend
 
 STORE = Path("mlruns")
 SHOWN = (("data", "dataset", str), ("model", "name", str), ("optimizer", "name", str), ("training", "seed", int))
@@ -112,15 +112,23 @@ class RunDir:
 
     @cached_property
     def created(self) -> RunCreated:
-        """The journal's first line. Raises RunFailed where there is none, or a line of the journal is no record."""
-        records, _ = read(self.journal_file)
-        if not records or not isinstance(records[0], RunCreated):
+        """The journal's first line. Raises RunFailed if it is lost, or is no record of a run."""
+        created = first(self.journal_file)
+        if not isinstance(created, RunCreated):
             raise RunFailed(f"{self.journal_file}: the journal does not begin with a run")
         for section, key, kind in SHOWN:
-            values = records[0].config.get(section)
+            values = created.config.get(section)
             if not (isinstance(values, dict) and isinstance(values.get(key), kind)):
                 raise RunFailed(f"{self.journal_file}: the config in the journal's first line has no {section}.{key}")
-        return records[0]
+        return created
+
+    def mend(self) -> str | None:
+        """Set damaged lines of the journal aside, unless a live process has the run; what was done, if anything was."""
+        try:
+            with self.hold():
+                return mend(self.journal_file)
+        except InUse:
+            return None
 
     def is_readable(self) -> bool:
         """Whether its journal can be read."""

@@ -1,7 +1,8 @@
 """Checkpoints: safetensors for the tensors, JSON for the rest, nothing pickled, a digest that holds the two together.
 
-A checkpoint is a pair `step-00000120.safetensors` and `step-00000120.json`; the JSON file comes last and holds the
-other's digest, so a pair without it, or one that was damaged since, is no checkpoint and the one before it is used.
+A checkpoint is a pair `step-00000120.safetensors` and `step-00000120.json`. The JSON file comes last and ends with the
+SHA-256 of all bytes of both, so a pair without it, or one in which a bit has changed, is no checkpoint and the one
+before it is used.
 """
 
 import hashlib
@@ -11,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import safetensors.torch
 from torch import Tensor
 
 from cnnlab.files import written_whole
-from cnnlab.training.weights import load_tensors, save_tensors
+from cnnlab.training.weights import save_tensors
 
 log = logging.getLogger("cnnlab")
 
 KEPT = 2
+SEAL = ', "sha256": "{}"}}'
+"""The end of the JSON file: the SHA-256 of the tensors' file and of what stands before."""
 
 
 @dataclass(frozen=True)
@@ -31,48 +34,56 @@ class Checkpoint:
 
 
 def seal(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
-    """Put the checkpoint of `step` on disk, synced, then drop all but the last two. Returns the JSON file."""
+    """Put the checkpoint of `step` on disk, synced, then drop all before it but one. Returns the JSON file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.json"
     tensor_file = path.with_suffix(".safetensors")
     save_tensors(checkpoint.tensors, tensor_file)
+    values = json.dumps({"values": checkpoint.values})[:-1]
     with written_whole(path, synced=True) as file:
-        file.write_text(json.dumps({"sha256": _digest(tensor_file), "values": checkpoint.values}))
-    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
+        file.write_text(values + _seal_of(tensor_file.read_bytes(), values))
+    # later ones are of an attempt that was damaged; as the run comes to them, they are written again
+    for _, old in [(at, old) for at, old in _kept(folder) if at <= step][:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
     return path
 
 
 def load_latest(folder: Path, up_to_step: int) -> Checkpoint | None:
-    """The newest checkpoint of `up_to_step` or before that is whole; a damaged one is passed over with a warning.
+    """The newest checkpoint of `up_to_step` or before that is whole; any other is passed over with a warning.
 
     None where there is none.
     """
-    damaged = 0
-    for path in sorted(folder.glob("step-*.json"), reverse=True):
+    kept = _kept(folder)
+    for step, path in reversed(kept):
+        if step > up_to_step:
+            log.warning("checkpoint %s is passed over: the journal has lost its last lines and ends before it", path)
+            continue
         try:
-            if int(path.stem.removeprefix("step-")) > up_to_step:
-                continue
             return _load(path)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        except (OSError, ValueError) as error:
             log.warning("checkpoint %s is damaged (%s) and passed over", path, " ".join(str(error).split()))
-            damaged += 1
-    if damaged:
+    if kept:
         log.warning("no checkpoint in %s is whole: the run begins again at its first step", folder)
     return None
 
 
+def _kept(folder: Path) -> list[tuple[int, Path]]:
+    """The checkpoints by their steps, oldest first."""
+    named = ((path.stem.removeprefix("step-"), path) for path in folder.glob("step-*.json"))
+    return sorted((int(step), path) for step, path in named if step.isdecimal())
+
+
 def _load(path: Path) -> Checkpoint:
-    sealed = json.loads(path.read_text())
-    for part in ("progress", "optimizer"):
-        if not isinstance(sealed["values"][part], dict):
-            raise ValueError(f"its {part} is {sealed['values'][part]!r:.40}")
-    tensor_file = path.with_suffix(".safetensors")
-    if _digest(tensor_file) != sealed["sha256"]:
-        raise ValueError(f"the digest of {tensor_file.name} is not the one that was sealed")
-    return Checkpoint(load_tensors(tensor_file), sealed["values"])
+    """Raises OSError or ValueError if a file is missing, or a byte of one is not as it was sealed."""
+    tensors, text = path.with_suffix(".safetensors").read_bytes(), path.read_text()
+    values = text[: -len(SEAL.format("0" * 64))]
+    if text != values + _seal_of(tensors, values):
+        raise ValueError("its SHA-256 is not the one that was sealed")
+    return Checkpoint(safetensors.torch.load(tensors), json.loads(text)["values"])
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _seal_of(tensors: bytes, values: str) -> str:
+    digest = hashlib.sha256(tensors)
+    digest.update(values.encode())
+    return SEAL.format(digest.hexdigest())

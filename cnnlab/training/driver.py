@@ -170,11 +170,11 @@ def _look(trainer: Trainer, seats: dict[int, Seat]) -> list[Said]:
 def _seal(trainer: Trainer, row: int, seat: Seat) -> CheckpointSealed | None:
     if seat.folder is None:
         return None
-    progress = seat.ledger.state()
+    ledger = {"progress": seat.ledger.state(), "run": seat.ledger.identity}
     tensors, values = trainer.state(row)
     tensors.update({f"best.{name}": tensor for name, tensor in trainer.best_weights(row).items()})
     at = seat.ledger.position
-    path = seal(seat.folder / "checkpoints", at.step, Checkpoint(tensors, {**values, "progress": progress}))
+    path = seal(seat.folder / "checkpoints", at.step, Checkpoint(tensors, {**values, **ledger}))
     return CheckpointSealed(time.time(), at.step, at.epoch, path.name)
 
 

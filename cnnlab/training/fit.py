@@ -12,7 +12,7 @@ from cnnlab.records import Record, RunStarted
 from cnnlab.training.checkpoint import Checkpoint
 from cnnlab.training.driver import Seat, drive
 from cnnlab.training.learner import ROW, Learner
-from cnnlab.training.ledger import Ledger, Position
+from cnnlab.training.ledger import Ledger, Position, check_identity, identity
 from cnnlab.training.process import set_for_training
 
 
@@ -40,13 +40,15 @@ def fit(
         tested: whether the test split is measured at the end.
 
     Raises:
+        BadInput: the checkpoint is of another run; naming the first difference.
         InUse: another thread of this process trains.
     """
-    position = None
+    position, about = None, run_started(config, dataset, learner)
     if start:
-        position = Position.of(start.values["progress"])
+        check_identity(identity(config, about), start.values["run"], (folder or Path()) / "checkpoints")
+        position = Position(**start.values["progress"])
         learner.load_state(start.tensors, start.values)
-    ledger = Ledger(config, run_started(config, dataset, learner), learner.task.step_metrics, position)
+    ledger = Ledger(config, about, learner.task.step_metrics, position)
     seats = {ROW: Seat(ledger, folder, tested)}
     with (
         set_for_training(learner.operator_threads, learner.generator),

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +24,7 @@ from cnnlab.training.network import Network, keep_in_fp32, trained_form
 from cnnlab.training.optimizer import make_optimizer
 from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
 from cnnlab.training.schedule import check_warmup
-from cnnlab.training.weights import copy_weights
+from cnnlab.training.weights import below, copy_weights
 
 ROW = 0
 """The only one."""
@@ -146,11 +146,16 @@ class Learner:
                 f"channel ({str(error).splitlines()[0]}); it must be 2 or more"
             ) from None
 
-    def at_work(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
         """Within it the ranks are there."""
         self.model.train()  # every layer; a rank does so again only after it has measured
         part = [self.gradients.part] if isinstance(self.gradients, OverRanks) else []
-        return self.ranks.at_work(*part, self._share_of)
+        try:
+            with self.ranks.at_work(*part, self._share_of):
+                yield
+        finally:
+            self._epoch = iter(())  # its loader's workers end here: the garbage collector would wait 5 s for each
 
     def begin_epoch(self, rows: Mapping[int, Position]) -> None:
         """Every layer is put into training mode, whatever mode anyone has left it in."""
@@ -227,10 +232,10 @@ class Learner:
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """The inverse of `state`, the best weights (`best.NAME`) with it."""
-        self.load_weights(_below("model.", tensors))
-        self._best = _below("best.", tensors)
+        self.load_weights(below("model.", tensors))
+        self._best = below("best.", tensors)
         state: dict[int, dict[str, Any]] = {int(index): dict(v) for index, v in values["optimizer"]["state"].items()}
-        for name, tensor in _below("optimizer.", tensors).items():
+        for name, tensor in below("optimizer.", tensors).items():
             index, key = name.split(".", 1)
             state.setdefault(int(index), {})[key] = self._like_its_weight(int(index), tensor)
         self.optimizer.load_state_dict({"state": state, "param_groups": values["optimizer"]["param_groups"]})
@@ -239,7 +244,3 @@ class Learner:
         # the memory format of the weight: fused kernels walk both in the order of memory
         weight = self.weights[index]
         return torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor) if weight.shape == tensor.shape else tensor
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

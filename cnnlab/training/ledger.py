@@ -1,12 +1,17 @@
 """The bookkeeping of one run: its position, sums, best epoch, patience, seconds and records. Numbers only, no torch."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
-from cnnlab.config import RunConfig
+from cnnlab.config import RunConfig, flat
+from cnnlab.config.moved import is_place
+from cnnlab.errors import BadInput
 from cnnlab.metrics import words_of
 from cnnlab.records import Epoch, RunEnded, RunStarted, Status, Steps
 from cnnlab.seeds import derive
@@ -66,21 +71,33 @@ class Position:
     best: dict[str, float] = field(default_factory=dict)
     """Metrics of the validation split after the best epoch."""
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Position":
-        """From a checkpoint, of this version or of those before metrics had names.
 
-        Raises:
-            TypeError: there is a value that no version has.
-        """
-        if "correct" not in values:
-            return cls(**values)
-        kept = {key: value for key, value in values.items() if key not in ("correct", *OLD_BEST)}
-        best = {name: values[key] for key, name in OLD_BEST.items() if values.get(key) is not None}
-        return cls(**kept, sums=[float(values["correct"])], best=best)
+ABOUT_DATA = ("classes", "image_shape", "train_size", "val_size", "test_size", "dataset_digest", "parameters")
 
 
-OLD_BEST = {"best_val_loss": "loss", "best_val_accuracy": "accuracy"}
+def identity(config: RunConfig, about: RunStarted) -> dict[str, Any]:
+    """What a run has in common with what it goes on from: each setting but the place, the data and the network's size.
+
+    In plain values, as JSON gives them back.
+    """
+    settings = {path: value for path, value in flat(config).items() if not is_place(path)}
+    values = {**settings, **{name: getattr(about, name) for name in ABOUT_DATA}}
+    return dict(json.loads(json.dumps(values)))
+
+
+def check_identity(now: Mapping[str, Any], before: Mapping[str, Any], source: Path) -> None:
+    """Raises BadInput, with the first difference, if a run is to go on from what is another run's."""
+    for name in {**before, **now}:
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if isinstance(old, list) and isinstance(new, list):
+            at, old, new = next((i, a, b) for i, (a, b) in enumerate(zip_longest(old, new)) if a != b)
+            name = f"{name}[{at}]"
+        raise BadInput(
+            f"{name}: {source} was made with {old!r}, but now it is {new!r}; a run goes on with the data and the "
+            "network that it began with: put them back, or make a new run"
+        )
 
 
 class Diverged(Exception):
@@ -112,6 +129,10 @@ class Ledger:
         self.stopped: RunEnded | None = None
         self._times: list[float] = []
         self._clock = time.perf_counter()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return identity(self.config, self.about)
 
     @property
     def steps_left(self) -> int:

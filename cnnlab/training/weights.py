@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cnnlab.errors import RunFailed
 from cnnlab.files import written_whole
 
 
@@ -17,9 +19,15 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Names -> tensors on the CPU. Raises SafetensorError or OSError where the file is damaged or missing."""
-    return load_file(path)
+def load_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """Names -> tensors on the CPU. Raises RunFailed if they are not those with this digest, or cannot be read."""
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunFailed(f"{path}: the weights cannot be read ({' '.join(str(error).split())})") from None
+    if weights_digest(weights) != sha256:
+        raise RunFailed(f"{path}: the weights are damaged: their SHA-256 is not the one in the run's journal")
+    return weights
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
@@ -35,3 +43,8 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:
     """The weights and buffers as they are now, in tensors of their own."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin so, named by the rest."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
