@@ -13,7 +13,7 @@ from torch import nn
 from cnnlab.config import RunConfig, as_config, flat, read_config, to_yaml
 from cnnlab.config.moved import is_place
 from cnnlab.data import Dataset, load
-from cnnlab.errors import BadInput, RunFailed
+from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwords
 from cnnlab.models import Normalize, build
 from cnnlab.provenance import provenance
 from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
@@ -114,7 +114,7 @@ def create_run(
                 run_id=run_id,
                 time=now.timestamp(),
                 experiment=experiment,
-                tracking_uri=tracking_uri,
+                tracking_uri=without_passwords(tracking_uri),
                 config=config.model_dump(mode="json"),
                 tags={**provenance(), **(tags or {})},
                 parent=parent,
@@ -139,7 +139,7 @@ def config_to_resume(run: RunDir, place: dict[str, Any]) -> RunConfig:
     for path in {**made, **now}:
         if made.get(path) != now.get(path) and not is_place(path):
             raise BadInput(
-                f"{path}: {run.config_file} says {now.get(path)!r}, but this run was made with {made.get(path)!r} and "
+                f"{path}: {run.config_file} says {quoted(now.get(path))}, but this run was made with {quoted(made.get(path))} and "
                 f"goes on with it; put it back, or make a new run: cnnlab train {run.config_file}"
             )
     return config.model_copy(update={"place": asked.place})
@@ -177,7 +177,7 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
             records.close()
             journal.write(said.end(stop.status, stop.reason))
         except BaseException as error:
-            journal.write(said.end("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+            journal.write(said.end("failed", one_line(f"{type(error).__name__}: {error}")))
             raise
 
 
