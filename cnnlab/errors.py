@@ -6,6 +6,8 @@ HIDDEN = "***"
 """What stands in place of a password."""
 LONGEST_LINE = 300
 """Characters of a line on stderr."""
+LONGEST_REASON = 120
+"""Characters of what another program said of a fault."""
 LONGEST_VALUE = 80
 """Characters of a value that a message quotes."""
 
@@ -84,7 +86,7 @@ def _escaped(character: str) -> str:
 def shortened(text: str, most: int = LONGEST_VALUE) -> str:
     """The text with its middle left out if it has more than `most` characters; a message's end says what to do."""
     half = (most - 5) // 2
-    return text if len(text) <= most else f"{text[:most - 5 - half]} ... {text[-half:]}"
+    return text if len(text) <= most else f"{text[: most - 5 - half]} ... {text[-half:]}"
 
 
 def quoted(value: object) -> str:

@@ -47,9 +47,7 @@ class Training(Work[Record]):
         self._prepared: Prepared | None = None
 
     @classmethod
-    def resumed(
-        cls, word: str, place: Mapping[str, Any] | None = None, tracking_uri: str | None = None
-    ) -> "Training":
+    def resumed(cls, word: str, place: Mapping[str, Any] | None = None, tracking_uri: str | None = None) -> "Training":
         """Go on with a run that was stopped.
 
         Args:

@@ -3,6 +3,8 @@
 import filecmp
 import os
 from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -47,7 +49,8 @@ class Tree:
         if folder not in self._seen:
             try:
                 with os.scandir(folder) as entries:
-                    found = sorted((entry.name, entry.is_dir()) for entry in entries)
+                    listed = sorted(entries, key=lambda entry: entry.name)
+                found = [(one.name, one.is_dir()) for one in listed if one.is_dir() or _may_be_read(one)]
             except OSError as error:
                 _refuse(error)
             folders = self._kept(folder, [name for name, is_folder in found if is_folder])
@@ -142,6 +145,30 @@ class Tree:
         inside = sum(len(names) for path in self._junk if path.is_dir() for _, _, names in os.walk(path))
         files = f" with {inside:,} files in them" if inside else ""
         return (*self.notes, f"passed over, hidden or left by a system: {named}{more}{files}")
+
+
+def _may_be_read(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a file, or a link to nothing, which is named later; a pipe or a device would be read for ever."""
+    return entry.is_file() or not os.path.exists(entry)
+
+
+def links_out(files: Iterable[Path], top: Path) -> list[str]:
+    """A note that names the files that only links lead to, since they lie outside of the folder; none if there are none."""
+    real = lru_cache(maxsize=None)(os.path.realpath)
+    home = real(top)
+
+    def lies_in(place: str) -> bool:
+        return place == home or place.startswith(os.path.join(home, ""))
+
+    out = [
+        path
+        for path in map(str, files)
+        if not lies_in(real(os.path.dirname(path))) or (os.path.islink(path) and not lies_in(os.path.realpath(path)))
+    ]
+    if not out:
+        return []
+    more = f", and {len(out) - 1:,} more" if len(out) > 1 else ""
+    return [f"read through links that lead out of {top}: {out[0]} -> {os.path.realpath(out[0])}{more}"]
 
 
 def _refuse(error: OSError) -> NoReturn:

@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from cnnlab.errors import CnnlabError, RunFailed, one_line, shortened
+from cnnlab.errors import LONGEST_REASON, CnnlabError, RunFailed, one_line, shortened
 from cnnlab.tracking.uri import NO_PASSWORD, lacks_password, sqlite_file, whole
 
 QUIET = {
@@ -38,8 +38,6 @@ BUSY_SECONDS = 20.0
 """How long SQLite waits for the transaction of another process."""
 ATTEMPTS = 10
 """How often a store is looked at again because another program, which does not know our lock, wrote to it."""
-LONGEST_REASON = 120
-"""Characters of what other programs say."""
 SEEDED = {"alembic_version": "1", "experiments": "experiment_id = 0", "workspaces": "name = 'default'"}
 """Table -> the condition on the rows that MLflow itself puts into a new store; all other rows are somebody's."""
 
