@@ -11,7 +11,11 @@ LONGEST_REASON = 120
 LONGEST_VALUE = 80
 """Characters of a value that a message quotes."""
 
-_WORDS = r"password|passwd|passphrase|pwd|token|secret|api[_-]?key|access[_-]?key|signature|credential"
+_NAMES = (
+    r"[\w.-]*(?:password|passwd|passphrase|pwd|token|secret|api[_-]?key|access[_-]?key|signature|credential)[\w.-]*"
+    r"|pw|pass|auth|sig|(?<=[?&])key"
+)
+_VALUE = r"""(?:'[^']*'|"[^"]*"|(?:(?!%3B|%26)[^\s&;,'"])+)"""
 _SECRETS = (
     # all that a web address has before its host: a token alone is the user's name there
     (re.compile(r"(https?://)(?=[^\s/?#]*@|[^\s/?#]*:(?!\d*(?:[/?#\s]|$)))\S*@", re.I), rf"\1{HIDDEN}@"),
@@ -19,11 +23,8 @@ _SECRETS = (
     (re.compile(r"(://[^\s:/@]*:)\S*@"), rf"\1{HIDDEN}@"),
     # the same without slashes, or without a scheme
     (re.compile(r"(?<![\w@/.*-])((?:[a-z][\w+.-]*:)?[^\s:/@=]+:)(?!/)\S+@(?=\S)", re.I), rf"\1{HIDDEN}@"),
-    # ?password=, token=, and the same inside a value that is quoted once more, as ODBC's
-    (
-        re.compile(rf"""\b([\w.-]*(?:{_WORDS})[\w.-]*(?:=|%3D))(?:'[^']*'|"[^"]*"|(?:(?!%3B|%26)[^\s&;,'"])+)""", re.I),
-        rf"\1{HIDDEN}",
-    ),
+    # ?password=, token=, "password": and the same inside a value that is quoted once more, as ODBC's
+    (re.compile(rf"""\b((?:{_NAMES})(?:=|%3D|['"]:\s*)){_VALUE}""", re.I), rf"\1{HIDDEN}"),
     (re.compile(r"\b(bearer\s+)[\w+/=.~-]+", re.I), rf"\1{HIDDEN}"),
 )
 """What is looked for, in this order, and what it becomes."""

@@ -138,9 +138,10 @@ def config_to_resume(run: RunDir, place: dict[str, Any]) -> RunConfig:
     made, now = flat(config), flat(asked)
     for path in {**made, **now}:
         if made.get(path) != now.get(path) and not is_place(path):
+            there, here = quoted(made.get(path)), quoted(now.get(path))
             raise BadInput(
-                f"{path}: {run.config_file} says {quoted(now.get(path))}, but this run was made with {quoted(made.get(path))} and "
-                f"goes on with it; put it back, or make a new run: cnnlab train {run.config_file}"
+                f"{path}: {run.config_file} says {here}, but this run was made with {there} and goes on with it; "
+                f"put it back, or make a new run: cnnlab train {run.config_file}"
             )
     return config.model_copy(update={"place": asked.place})
 

@@ -54,7 +54,6 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             complain(f"{run.run_id}: {uri} did not take it: {reason(error, uri)}")
             failures += 1
         else:
-            click.echo(
-                f"{run.run_id}: {'complete' if complete else 'up to date, still running'} in {without_passwords(uri)}"
-            )
+            state = "complete" if complete else "up to date, still running"
+            click.echo(f"{run.run_id}: {state} in {without_passwords(uri)}")
     return 1 if failures else 0

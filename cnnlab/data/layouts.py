@@ -154,9 +154,8 @@ def _chosen(sets: dict[str, _T], top: Path, config: DataConfig) -> str:
     named = [name for name, match in zip(sets, found, strict=True) if match]
     if len(named) == 1:
         return named[0]
-    matched = (
-        f"data.pattern: {quoted(config.pattern)} matches {len(named)} of" if config.pattern else "data.root: there are"
-    )
+    asked = f"data.pattern: {quoted(config.pattern)} matches" if config.pattern else "data.root: there are"
+    matched = f"{asked} {len(named)} of" if config.pattern else asked
     raise BadInput(
         f"{matched} {len(sets)} datasets in {top} ({', '.join(sets)}); choose one, as in "
         f"--set data.pattern={next(iter(sets))}"

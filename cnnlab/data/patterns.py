@@ -29,10 +29,9 @@ json.dump([match and [match[0], match[match.re.groups and 1]] for match in match
 def list_by_pattern(tree: Tree, top: Path, config: DataConfig) -> Listing:
     """The images at any depth below each split's folder, or below the top; other files are passed over, and said."""
     pattern = compiled(config.pattern or "")
+    said = f"data.pattern: {quoted(config.pattern)}"
     if not pattern.groups:
-        raise BadInput(
-            f"data.pattern: {quoted(config.pattern)} has no group; put the class in brackets, as in ([a-z]+)_"
-        )
+        raise BadInput(f"{said} has no group; put the class in brackets, as in ([a-z]+)_")
     folders = split_folders(tree, top) if find_splits(tree, top) else {"train": top}
     named = {}
     for split, folder in folders.items():
@@ -45,10 +44,10 @@ def list_by_pattern(tree: Tree, top: Path, config: DataConfig) -> Listing:
             continue
         if without := [path for path, match in zip(images, matches, strict=True) if not match or not match[1]]:
             raise BadInput(
-                f"data.pattern: {quoted(config.pattern)} finds no class in {without[0].name} "
+                f"{said} finds no class in {without[0].name} "
                 f"({len(without):,} of {len(images):,} names in {folder}); change the pattern"
             )
-        named[split] = [(on_disk(path), match[1]) for path, match in zip(images, matches, strict=True) if match]
+        named[split] = [(on_disk(p), match[1]) for p, match in zip(images, matches, strict=True) if match and match[1]]
     if not named["train"]:
         raise BadInput(f"data.root: {folders['train']} has no images")
     return listing(named)

@@ -153,7 +153,7 @@ def _may_be_read(entry: "os.DirEntry[str]") -> bool:
 
 
 def links_out(files: Iterable[Path], top: Path) -> list[str]:
-    """A note that names the files that only links lead to, since they lie outside of the folder; none if there are none."""
+    """A note on the files that lie outside of the folder, to which only links lead; none if there are none."""
     real = lru_cache(maxsize=None)(os.path.realpath)
     home = real(top)
 

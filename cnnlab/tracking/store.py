@@ -115,7 +115,7 @@ def newest_experiment(uri: str) -> str | None:
 
 
 def reason(error: Exception, uri: str = "") -> str:
-    """What went wrong in one line: our own messages whole, those of others cut; and whether `uri` lacks its password."""
+    """What went wrong in one line, our own messages whole, those of others cut; and if `uri` lacks its password."""
     if isinstance(error, CnnlabError):
         return str(error)
     said = shortened(one_line(f"{type(error).__name__}: {error}"), LONGEST_REASON)
