@@ -6,7 +6,7 @@ HIDDEN = "***"
 """What stands in place of a password."""
 LONGEST_LINE = 300
 """Characters of a line on stderr."""
-LONGEST_REASON = 120
+LONGEST_REASON = 160
 """Characters of what another program said of a fault."""
 LONGEST_VALUE = 80
 """Characters of a value that a message quotes."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from stat import S_ISLNK, S_ISREG
 
 import safetensors
 from safetensors import SafetensorError
@@ -45,7 +44,7 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        log.warning("the cache %s is not used (%s) and made anew", path, one_line(str(error)))
+        log.warning("the cache %s is damaged or not yours (%s) and made anew", path, one_line(str(error)))
     source = build()
     if fault := source.fault():
         raise BadInput(f"data.root: {source.origin} has {fault}")
@@ -71,8 +70,6 @@ def fingerprint(files: Iterable[Path], *words: object) -> str:
     lines = [json.dumps([*map(str, words)])]
     for path in map(str, files):
         stat = _stat(path)
-        if not S_ISREG(stat.st_mode) and not S_ISLNK(stat.st_mode):
-            raise BadInput(f"data.root: {path} is no file but a pipe, a device or a folder; remove it")
         numbers = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         lines.append(json.dumps([path, real(os.path.dirname(path)), *numbers]))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

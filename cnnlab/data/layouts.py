@@ -19,7 +19,7 @@ from cnnlab.data.places import data_root
 from cnnlab.data.tables import list_table
 from cnnlab.data.tars import NAMES, is_tar, read_tars
 from cnnlab.data.tree import Tree
-from cnnlab.errors import BadInput, quoted
+from cnnlab.errors import BadInput, shortened
 
 _T = TypeVar("_T")
 
@@ -107,7 +107,7 @@ def _idx(tree: Tree, top: Path, config: DataConfig) -> Found | None:
 
 
 def _parquet(tree: Tree, top: Path, config: DataConfig) -> Found | None:
-    paths = [path for path in tree.files(top) if path.suffix.lower() == ".parquet"]
+    paths = [path for path in tree.files(top) if path.suffix.lower() == ".parquet" and path.is_file()]
     return Found(paths, partial(read_parquet, paths, top, _side(config), config.skip_broken)) if paths else None
 
 
@@ -154,7 +154,7 @@ def _chosen(sets: dict[str, _T], top: Path, config: DataConfig) -> str:
     named = [name for name, match in zip(sets, found, strict=True) if match]
     if len(named) == 1:
         return named[0]
-    asked = f"data.pattern: {quoted(config.pattern)} matches" if config.pattern else "data.root: there are"
+    asked = f"data.pattern: {shortened(config.pattern)} matches" if config.pattern else "data.root: there are"
     matched = f"{asked} {len(named)} of" if config.pattern else asked
     raise BadInput(
         f"{matched} {len(sets)} datasets in {top} ({', '.join(sets)}); choose one, as in "

@@ -13,7 +13,7 @@ from cnnlab.data.listing import Listing, listing
 from cnnlab.data.names import nfc
 from cnnlab.data.pictures import SUFFIXES, on_disk
 from cnnlab.data.tree import Tree
-from cnnlab.errors import BadInput, quoted
+from cnnlab.errors import BadInput, shortened
 
 SECONDS = 10.0
 """What a pattern may take on all names: one like (a+)+b takes for ever on some."""
@@ -29,7 +29,7 @@ json.dump([match and [match[0], match[match.re.groups and 1]] for match in match
 def list_by_pattern(tree: Tree, top: Path, config: DataConfig) -> Listing:
     """The images at any depth below each split's folder, or below the top; other files are passed over, and said."""
     pattern = compiled(config.pattern or "")
-    said = f"data.pattern: {quoted(config.pattern)}"
+    said = f"data.pattern: {shortened(config.pattern or '')}"
     if not pattern.groups:
         raise BadInput(f"{said} has no group; put the class in brackets, as in ([a-z]+)_")
     folders = split_folders(tree, top) if find_splits(tree, top) else {"train": top}
@@ -58,7 +58,7 @@ def compiled(pattern: str) -> "re.Pattern[str]":
     try:
         return re.compile(nfc(pattern))
     except (re.error, RecursionError, OverflowError) as error:
-        raise BadInput(f"data.pattern: {quoted(pattern)} is not a regular expression ({error})") from None
+        raise BadInput(f"data.pattern: {shortened(pattern)} is not a regular expression ({error})") from None
 
 
 def searched(pattern: "re.Pattern[str]", names: Sequence[str]) -> list[list[str | None] | None]:
@@ -78,7 +78,7 @@ def searched(pattern: "re.Pattern[str]", names: Sequence[str]) -> list[list[str 
         )
     except subprocess.TimeoutExpired:
         raise BadInput(
-            f"data.pattern: {quoted(pattern.pattern)} takes longer than {SECONDS:g} s on {len(names):,} names; leave "
+            f"data.pattern: {shortened(pattern.pattern)} takes longer than {SECONDS:g} s on {len(names):,} names; leave "
             "out a repetition inside a repetition, as in (a+)+"
         ) from None
     found: list[list[str | None] | None] = json.loads(done.stdout)
