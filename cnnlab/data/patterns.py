@@ -78,8 +78,8 @@ def searched(pattern: "re.Pattern[str]", names: Sequence[str]) -> list[list[str 
         )
     except subprocess.TimeoutExpired:
         raise BadInput(
-            f"data.pattern: {shortened(pattern.pattern)} takes longer than {SECONDS:g} s on {len(names):,} names; leave "
-            "out a repetition inside a repetition, as in (a+)+"
+            f"data.pattern: {shortened(pattern.pattern)} takes longer than {SECONDS:g} s on {len(names):,} names; "
+            "leave out a repetition inside a repetition, as in (a+)+"
         ) from None
     found: list[list[str | None] | None] = json.loads(done.stdout)
     return found
