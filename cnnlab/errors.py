@@ -6,7 +6,7 @@ HIDDEN = "***"
 """What stands in place of a password."""
 LONGEST_LINE = 300
 """Characters of a line on stderr."""
-LONGEST_REASON = 160
+LONGEST_REASON = 200
 """Characters of what another program said of a fault."""
 LONGEST_VALUE = 80
 """Characters of a value that a message quotes."""
@@ -85,8 +85,11 @@ def _escaped(character: str) -> str:
 
 
 def shortened(text: str, most: int = LONGEST_VALUE) -> str:
-    """The text with its middle left out if it has more than `most` characters; a message's end says what to do."""
-    half = (most - 5) // 2
+    """The text with its middle left out if it has more than `most` characters; a message's end says what to do.
+
+    Passwords are removed first: of one that is cut through, the halves would be left.
+    """
+    half, text = (most - 5) // 2, without_passwords(text)
     return text if len(text) <= most else f"{text[: most - 5 - half]} ... {text[-half:]}"
 
 

@@ -10,7 +10,7 @@ import click
 from cnnlab import __version__
 from cnnlab.cli.messages import complain
 from cnnlab.cli.streams import open_streams
-from cnnlab.errors import CnnlabError, Interrupted, RunFailed
+from cnnlab.errors import CnnlabError, Interrupted, RunFailed, quoted, shortened
 
 COMMANDS = {
     "train": "Train one network.",
@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
 
             close = get_close_matches(args[0], COMMANDS, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise click.UsageError(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}{hint}")
+            raise click.UsageError(f"there is no command {quoted(args[0])}; there are {', '.join(COMMANDS)}{hint}")
         name, command, words = super().resolve_command(ctx, args)
         if command and not ctx.resilient_parsing:  # which is the shell's, while the words are being typed
             _check_options(click.Context(command, parent=ctx), words)
@@ -75,7 +75,7 @@ def _check_options(ctx: click.Context, words: list[str]) -> None:
         option = error.option_name
         meant = _option_meant(option, ctx.command)
         hint = f"did you mean {meant}?" if meant else f"cnnlab {ctx.command.name} --help lists all"
-        raise click.UsageError(f"there is no option {option}; {hint}") from None
+        raise click.UsageError(f"there is no option {shortened(option)}; {hint}") from None
     for param in given:
         if isinstance(param, click.Option) and not (param.multiple or param.is_flag) and given.count(param) > 1:
             raise click.UsageError(f"{param.opts[0]} is given twice; keep one")

@@ -25,7 +25,7 @@ from cnnlab.data.split import hold_out, stratified_order
 from cnnlab.data.torchvision_sets import IDX_CLASSES, download, find_files, read_archive_set, read_idx_set
 from cnnlab.data.tree import links_out
 from cnnlab.data.voc import find_voc, voc_is_here
-from cnnlab.errors import BadInput, RunFailed
+from cnnlab.errors import BadInput, RunFailed, quoted
 
 TEST_FRACTION = 0.2
 """Of a dataset without a test split of its own."""
@@ -138,7 +138,7 @@ def _check_held_out(source: Source, val: int, test: int) -> None:
     targets = source.splits["train"].targets
     counts = torch.bincount(targets).tolist() if has_classes(targets) else [len(targets)]
     few, name = min((count, name) for count, name in zip(counts, source.classes, strict=False))
-    what = f"class {name!r}" if has_classes(targets) else "the training split"
+    what = f"class {quoted(name)}" if has_classes(targets) else "the training split"
     needed = [split for split in ("train", "val", "test") if split == "train" or split not in source.splits]
     raise BadInput(
         f"data.root: {what} has {few} image{'' if few == 1 else 's'}; at least {len(needed)} are needed "

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cnnlab.errors import HIDDEN, BadInput, without_passwords
+from cnnlab.errors import HIDDEN, BadInput, quoted, shortened, without_passwords
 from cnnlab.tracking.run_dir import STORE
 
 NO_PASSWORD = (
@@ -37,19 +37,19 @@ def resolve(flag: str | None, *, needed: bool = False) -> str:
         return "none"
     head, colon, rest = uri.partition(":")
     uri = head.lower() + colon + rest  # SQLAlchemy knows no "SQLite"
-    scheme = urlsplit(uri).scheme.partition("+")[0]
+    scheme, said = urlsplit(uri).scheme.partition("+")[0], f"{name} {shortened(uri)}"
     if scheme == "sqlite":
         path = uri.partition(":///")[2]
         if not path:
-            raise BadInput(f"{name} {uri}: SQLite's URI names a file, as in sqlite:///mlruns/mlflow.db")
+            raise BadInput(f"{said}: SQLite's URI names a file, as in sqlite:///mlruns/mlflow.db")
         return f"{uri.partition(':///')[0]}:///{Path(path).absolute()}"
     if scheme in SCHEMES and scheme != "databricks" and not re.fullmatch(r"[\w+.-]+://\S+", uri):
-        raise BadInput(f"{name} {uri}: a URI begins with {head.lower()}:// and has no spaces; %20 means one")
+        raise BadInput(f"{said}: a URI begins with {head.lower()}:// and has no spaces; %20 means one")
     if scheme in ("postgresql", "mysql", "mssql") and uri.partition("?")[0].count("@") > 1:
-        raise BadInput(f"{name} {uri}: the password of a database has an @ in it; write %40 in place of that")
+        raise BadInput(f"{said}: the password of a database has an @ in it; write %40 in place of that")
     if scheme not in SCHEMES:
         raise BadInput(
-            f"{name} {uri}: not a store that MLflow takes; use sqlite:///FILE (plain folders are refused since "
+            f"{said}: not a store that MLflow takes; use sqlite:///FILE (plain folders are refused since "
             f"MLflow 3.13), {'' if needed else 'none, '}or a URI that begins with one of {', '.join(SCHEMES)}"
         )
     return uri
@@ -64,7 +64,7 @@ def resolve_experiment(name: str | None) -> str:
     source = "MLFLOW_EXPERIMENT_NAME" if name is None else "--experiment-name"
     name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or "cnnlab") if name is None else name
     if not name.strip():
-        raise BadInput(f"{source}: {name!r} is not allowed; it must be the name of an MLflow experiment")
+        raise BadInput(f"{source}: {quoted(name)} is not allowed; it must be the name of an MLflow experiment")
     return name
 
 
