@@ -49,12 +49,12 @@ class Tree:
         if folder not in self._seen:
             try:
                 with os.scandir(folder) as entries:
-                    listed = sorted(entries, key=lambda entry: entry.name)
-                found = [(one.name, one.is_dir()) for one in listed if one.is_dir() or _may_be_read(one)]
+                    found = sorted((entry.name, entry.is_dir(), _is_device(entry)) for entry in entries)
             except OSError as error:
                 _refuse(error)
-            folders = self._kept(folder, [name for name, is_folder in found if is_folder])
-            files = self._kept(folder, [name for name, is_folder in found if not is_folder])
+            folders = self._kept(folder, [name for name, is_folder, _ in found if is_folder])
+            files = self._kept(folder, [name for name, is_folder, device in found if not (is_folder or device)])
+            self.pass_over([folder / name for name, _, device in found if device], "no file, but a pipe or a device")
             self._seen[folder] = Content([path for path in folders if self._is_open(path)], files)
         return self._seen[folder]
 
@@ -147,9 +147,9 @@ class Tree:
         return (*self.notes, f"passed over, hidden or left by a system: {named}{more}{files}")
 
 
-def _may_be_read(entry: "os.DirEntry[str]") -> bool:
-    """Whether it is a file, or a link to nothing, which is named later; a pipe or a device would be read for ever."""
-    return entry.is_file() or not os.path.exists(entry)
+def _is_device(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a pipe, a socket or a device, which may be read for ever; a link to nothing is named later."""
+    return not (entry.is_dir() or entry.is_file()) and os.path.exists(entry)
 
 
 def links_out(files: Iterable[Path], top: Path) -> list[str]:
