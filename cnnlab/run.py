@@ -14,6 +14,7 @@ from cnnlab.config import RunConfig, as_config, flat, read_config, to_yaml
 from cnnlab.config.moved import is_place
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwords
+from cnnlab.files import naming
 from cnnlab.models import Normalize, build
 from cnnlab.provenance import provenance
 from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
@@ -106,7 +107,8 @@ def create_run(
     """
     now = datetime.now().astimezone()
     run_id = new_run_id(config.label, now)
-    with RunDir.create(directory or runs_root() / run_id) as run, Journal(run.journal_file) as journal:
+    path = directory or runs_root() / run_id
+    with naming(path), RunDir.create(path) as run, Journal(run.journal_file) as journal:
         ensure_store()
         run.config_file.write_text(to_yaml(config), encoding="utf-8")
         journal.write(

@@ -1,5 +1,6 @@
 """The command line: a group that imports a command's file only when that command is typed."""
 
+import errno
 import importlib
 import signal
 import sys
@@ -27,6 +28,19 @@ COMMANDS = {
 
 A command is `command` in the module of its name, in which a hyphen is an underscore.
 """
+
+
+REMEDIES = {
+    errno.ENOSPC: "make room on its disk, or write elsewhere (--run-dir, CNNLAB_DATA), then type the command again",
+    errno.EDQUOT: "make room there, then type the command again",
+    errno.EFBIG: "a limit on the size of files stops it; raise it (ulimit -f unlimited)",
+    errno.EMFILE: "too many files are open for this limit; raise it (ulimit -n 4096)",
+    errno.ENOLCK: "its file system has no working locks; put the run elsewhere (--run-dir)",
+    errno.EROFS: "its file system cannot be written; work in another folder",
+    errno.EACCES: "you may not write or read it; change its mode or owner, or work in another folder",
+    errno.EIO: "its disk does not answer; look at the disk before anything else",
+}
+"""What to do about an error of the system."""
 
 
 class LazyGroup(click.Group):
@@ -129,6 +143,7 @@ def run(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except OSError as error:  # a disk that is full, a file that may not be read
-        complain(f"{error.filename or 'output'}: {error.strerror or error}")
+        remedy = REMEDIES.get(error.errno or 0, "then type the command again")
+        complain(f"{error.filename or 'a file of this run'}: {error.strerror or error}; {remedy}")
         code = 1
     return code if isinstance(code, int) else 0

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from cnnlab.errors import RunFailed
+from cnnlab.files import naming
 from cnnlab.records import Record, from_line, to_line
 
 R = TypeVar("R")
@@ -22,12 +23,14 @@ class Journal:
 
     def write(self, record: Record) -> None:
         """One line; it survives the death of this process, and after `sync` that of the machine."""
-        self._file.write(to_line(record) + b"\n")
-        self._file.flush()
+        with naming(self._file.name):
+            self._file.write(to_line(record) + b"\n")
+            self._file.flush()
 
     def sync(self) -> None:
         """Wait until all of it is on disk."""
-        os.fsync(self._file.fileno())
+        with naming(self._file.name):
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> "Journal":
         return self
