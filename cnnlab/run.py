@@ -118,7 +118,7 @@ def create_run(
                 experiment=experiment,
                 tracking_uri=without_passwords(tracking_uri),
                 config=config.model_dump(mode="json"),
-                tags={**provenance(), **(tags or {})},
+                tags={key: without_passwords(tag) for key, tag in {**provenance(), **(tags or {})}.items()},
                 parent=parent,
             )
         )

@@ -51,7 +51,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             complete = delivery_of(run, uri).advance_when_free()
         except Exception as error:  # whatever MLflow, its database or the network come up with
             note_error(run, uri, error)
-            complain(f"{run.run_id}: {uri} did not take it: {reason(error, uri)}")
+            complain(f"{run.run_id}: {without_passwords(uri)} rejected the run: {reason(error, uri)}")
             failures += 1
         else:
             state = "complete" if complete else "up to date, still running"

@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from cnnlab.errors import LONGEST_REASON, CnnlabError, RunFailed, one_line
+from cnnlab.errors import LONGEST_REASON, LONGEST_VALUE, CnnlabError, RunFailed, one_line
 from cnnlab.tracking.uri import NO_PASSWORD, lacks_password, sqlite_file, whole
 
 QUIET = {
@@ -118,8 +118,8 @@ def reason(error: Exception, uri: str = "") -> str:
     """What went wrong in one line, our own messages whole, those of others cut; and if `uri` lacks its password."""
     if isinstance(error, CnnlabError):
         return str(error)
-    said = one_line(f"{type(error).__name__}: {error}")[:LONGEST_REASON]
-    return f"{said}; {NO_PASSWORD}" if lacks_password(uri) else said
+    said = one_line(f"{type(error).__name__}: {error}")
+    return f"{said[:LONGEST_VALUE]}; {NO_PASSWORD}" if lacks_password(uri) else said[:LONGEST_REASON]
 
 
 # making it

@@ -8,10 +8,7 @@ from urllib.parse import urlsplit
 from cnnlab.errors import HIDDEN, BadInput, quoted, shortened, without_passwords
 from cnnlab.tracking.run_dir import STORE
 
-NO_PASSWORD = (
-    "its password is not kept here: name the whole URI by --tracking-uri or in MLFLOW_TRACKING_URI, or put the "
-    "password into MLFLOW_TRACKING_PASSWORD or ~/.pgpass"
-)
+NO_PASSWORD = "its password is not kept: give the whole URI by --tracking-uri or MLFLOW_TRACKING_URI, or use ~/.pgpass"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
 

@@ -21,14 +21,44 @@ Cli = Callable[..., Result]
 
 SETTINGS = all_settings()
 NAMES = [f"--{flag.replace('_', '-')}" for flag in FLAGS]
-ODD = ["", " ", "null", "~", "[]", "{}", "-", "--", "=", "a=b", "nan", "1e999", "-1", "0x10", "\x1b[31m", "\u202e", "é" * 3]
-ODD += ["x" * 5000, "9" * 5000, "[" * 400, "x y " * 500, "../" * 200, "/dev/zero", "sqlite:///", "http://u:hush@h", "\x00"]
+ODD = [
+    "",
+    " ",
+    "null",
+    "~",
+    "[]",
+    "{}",
+    "-",
+    "--",
+    "=",
+    "a=b",
+    "nan",
+    "1e999",
+    "-1",
+    "0x10",
+    "\x1b[31m",
+    "\u202e",
+    "é" * 3,
+]
+ODD += [
+    "x" * 5000,
+    "9" * 5000,
+    "[" * 400,
+    "x y " * 500,
+    "../" * 200,
+    "/dev/zero",
+    "sqlite:///",
+    "http://u:hush@h",
+    "\x00",
+]
 WORDS = st.one_of(
     st.sampled_from(ODD),
     st.text(max_size=40).filter(lambda text: "\x00" not in text or len(text) > 3),
     st.integers().map(str),
     st.floats().map(str),
-    st.sampled_from(["adam", "sgd", "cnn", "Resnet18", "digits", "folder", "cosine", "full", "auto", "cpu", "torchvision/x"]),
+    st.sampled_from(
+        ["adam", "sgd", "cnn", "Resnet18", "digits", "folder", "cosine", "full", "auto", "cpu", "torchvision/x"]
+    ),
 )
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
