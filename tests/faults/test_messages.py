@@ -1,6 +1,5 @@
 """Whatever is typed or written into an experiment: a result, or one line that says what is wrong and what to do."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,44 +20,15 @@ Cli = Callable[..., Result]
 
 SETTINGS = all_settings()
 NAMES = [f"--{flag.replace('_', '-')}" for flag in FLAGS]
-ODD = [
-    "",
-    " ",
-    "null",
-    "~",
-    "[]",
-    "{}",
-    "-",
-    "--",
-    "=",
-    "a=b",
-    "nan",
-    "1e999",
-    "-1",
-    "0x10",
-    "\x1b[31m",
-    "\u202e",
-    "é" * 3,
-]
-ODD += [
-    "x" * 5000,
-    "9" * 5000,
-    "[" * 400,
-    "x y " * 500,
-    "../" * 200,
-    "/dev/zero",
-    "sqlite:///",
-    "http://u:hush@h",
-    "\x00",
-]
+ODD = ["", " ", "null", "~", "[]", "{}", "-", "--", "=", "a=b", "nan", "1e999", "-1", "0x10", "/dev/zero", "sqlite:///"]
+ODD += ["\x1b[31m", "\u202e", "\x00", "http://u:hush@h", "x" * 5000, "9" * 5000, "[" * 400, "x y " * 500, "../" * 200]
+KNOWN = ["adam", "sgd", "cnn", "Resnet18", "digits", "folder", "cosine", "full", "auto", "cpu", "torchvision/x"]
 WORDS = st.one_of(
     st.sampled_from(ODD),
     st.text(max_size=40).filter(lambda text: "\x00" not in text or len(text) > 3),
     st.integers().map(str),
     st.floats().map(str),
-    st.sampled_from(
-        ["adam", "sgd", "cnn", "Resnet18", "digits", "folder", "cosine", "full", "auto", "cpu", "torchvision/x"]
-    ),
+    st.sampled_from(KNOWN),
 )
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
@@ -115,7 +85,13 @@ def fault_of(done: Result) -> str | None:
     return "a password" if "hush" in done.stderr else None
 
 
-def fuzz(cli: Cli, count: int) -> None:
+def fuzz(cli: Cli, count: int, experiments: list[str], commands: list[str]) -> None:
+    """Run so many commands of each of three kinds.
+
+    Args:
+        experiments: commands that read an experiment and print what they would do.
+        commands: those that take a word.
+    """
     tried, faults = 0, []
 
     def check(*words: str) -> None:
@@ -130,27 +106,33 @@ def fuzz(cli: Cli, count: int) -> None:
 
     @bounds
     @given(FLAG_WORDS)
-    def commands(flags: list[tuple[str, ...]]) -> None:
-        check("train", "--dry-run", *(word for words in flags for word in words))
+    def flags(given_flags: list[tuple[str, ...]]) -> None:
+        check("train", "--dry-run", *(word for words in given_flags for word in words))
 
     @bounds
-    @given(EXPERIMENTS, st.just("train"))
+    @given(EXPERIMENTS, st.sampled_from(experiments))
     def files(experiment: Any, command: str) -> None:
         Path("experiment.yaml").write_bytes(as_file(experiment))
         check(*command.split(), "experiment.yaml", "--dry-run")
 
     @bounds
-    @given(st.sampled_from(["show", "sync", "runs", "train --resume", "nonsense"]), WORDS)
-    def words(command: str, word: str) -> None:
+    @given(WORDS, st.sampled_from(commands))
+    def words(word: str, command: str) -> None:
         check(*command.split(), word)
 
-    commands()
+    flags()
     files()
     words()
     tally("commands and experiments made at random", tried=tried, held=tried - len(faults))
     assert not faults, f"{len(faults)} of {tried}: " + "\n".join(map(str, faults[:5]))
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_random_command_is_a_result_or_one_line(cli: Cli) -> None:
-    fuzz(cli, int(os.environ.get("FZ", "40")))
+    fuzz(cli, 40, ["train"], ["show", "sync", "runs", "train --resume", "nonsense"])
+
+
+@pytest.mark.slow
+def test_many_random_commands_are_a_result_or_one_line(cli: Cli) -> None:
+    experiments = ["train", "train", "sweep --only --search lr=0.1:1", "sweep", "compare --optimizers sgd,adam"]
+    commands = ["show", "sync", "runs", "studies --storage", "train --resume", "sweep --dry-run --search"]
+    fuzz(cli, repeats(2000) // 3 + 1, experiments, [*commands, "sweep --dry-run --study", "ui --port"])

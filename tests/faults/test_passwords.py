@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from click.testing import Result
@@ -71,11 +72,9 @@ def files_with(secret: str, folder: Path = Path()) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize(
-    "around", ["{}", "'{}'", "MLFLOW_TRACKING_URI={} mlflow", "Error: ({}) at\n{}", '{{"uri": "{}"}}']
-)
+@pytest.mark.parametrize("around", ["%s", "'%s'", "MLFLOW_TRACKING_URI=%s mlflow", "Error: (%s) at\n", '{"uri": "%s"}'])
 def test_the_function_knows_every_form(around: str) -> None:
-    texts = [around.replace("{}", form).replace("{{", "{").replace("}}", "}") for form in FORMS]
+    texts = [around.replace("%s", form) for form in FORMS]
     leaks = [text for text in texts if SECRET in without_passwords(text)]
     tally("passwords in a text", tried=len(texts), held=len(texts) - len(leaks))
     assert not leaks
@@ -99,16 +98,16 @@ def test_a_message_says_no_password_and_no_control_character() -> None:
 
 
 def test_a_uri_that_is_refused_is_said_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = 0
+    said = []
     for form in FORMS:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", form)
         for flag in (form, None):
             try:
                 resolve(flag)
             except BadInput as error:
-                refused += 1
-                assert SECRET not in "".join(traceback.format_exception(error))
-    assert refused >= 10
+                said.append("".join(traceback.format_exception(error)))
+    assert len(said) >= 10
+    assert not [text for text in said if SECRET in text]
 
 
 def test_no_file_of_a_run_or_a_study_has_the_password() -> None:
@@ -148,7 +147,7 @@ def test_a_later_command_takes_the_password_from_the_environment(monkeypatch: py
 class Rude(BaseHTTPRequestHandler):
     """A server that asks for a password, and answers with control characters and at length."""
 
-    seen: list[str] = []
+    seen: ClassVar[list[str]] = []
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -160,7 +159,7 @@ class Rude(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = answer  # noqa: N815
+    do_GET = do_POST = answer
 
     def log_message(self, *_: object) -> None:
         pass
