@@ -2,7 +2,6 @@
 
 import gzip
 import re
-import zlib
 from pathlib import Path
 
 from cnnlab.errors import BadInput
@@ -43,21 +42,6 @@ def kind_of(beginning: bytes) -> str | None:
 def is_text(beginning: bytes) -> bool:
     """Whether a file that begins with these bytes is text: it has no control characters."""
     return re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", beginning) is None
-
-
-def content(path: Path) -> bytes:
-    """The bytes of a file, unpacked if they were packed by gzip, whatever its name says.
-
-    Raises:
-        BadInput: it cannot be read, is packed and not whole, or unpacks to too much.
-    """
-    try:
-        if not is_gzip(path):
-            return path.read_bytes()
-        with Unpacked(path) as file:
-            return file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"data.root: {path} cannot be read ({error}); remove it, and get it again") from None
 
 
 def is_gzip(path: Path) -> bool:
