@@ -320,7 +320,7 @@ def test_an_archive_writes_nothing_and_what_is_no_file_in_it_is_passed_over(tmp_
     hostile_tar()
     before = set(tmp_path.parent.iterdir())
     dataset = load_folder()
-    escaped = (set(tmp_path.parent.iterdir()) - before) | {p for p in tmp_path.rglob("*escaped*")}
+    escaped = (set(tmp_path.parent.iterdir()) - before) | set(tmp_path.rglob("*escaped*"))
     held = not escaped and not Path("/tmp/cnnlab-escaped.cls").exists() and len(dataset.classes) == 2
     tally("archives with ../, links and devices", tried=6, held=6 * held)
     assert held
@@ -475,7 +475,7 @@ def test_a_full_disk_costs_the_cache_and_nothing_else(caplog: pytest.LogCaptureF
     )
     tally("full disks under the data cache", tried=1, held=int(held and not caches()))
     assert held, said
-    assert not [path for path in Path("data/cache").iterdir()]
+    assert not list(Path("data/cache").iterdir())
 
 
 def test_names_of_files_reach_the_terminal_without_what_it_would_obey() -> None:
