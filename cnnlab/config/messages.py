@@ -41,8 +41,8 @@ SYNONYMS = {
 
 def check_name(name: str, where: str) -> None:
     """Raises BadInput for a name that a path or a shell would not take as it is."""
-    if not fullmatch(r"[a-zA-Z0-9_-]+", name):
-        raise BadInput(f"{shortened(where)}: a name is made of letters, digits, - and _")
+    if not fullmatch(r"[a-zA-Z0-9_-]{1,200}", name):
+        raise BadInput(f"{shortened(where)}: a name is made of up to 200 letters, digits, - and _")
 
 
 def explain(error: ValidationError, values: dict[str, Any]) -> str:

@@ -101,7 +101,7 @@ class Plan:
 
     def default_study(self) -> str:
         """A name that only the same plan has."""
-        return f"{as_word(self.config.label)}-{digest_of(self.naming())}"
+        return f"{as_word(self.config.label)[:100]}-{digest_of(self.naming())}"
 
     def naming(self) -> dict[str, Any]:
         """What names are made from: the identity as earlier versions had it, so that their studies are found."""

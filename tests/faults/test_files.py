@@ -14,6 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ import pytest
 import torch
 from click.testing import Result
 from PIL import Image
+from plotly.graph_objects import Scatter
+from plotly.io import to_html
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -492,3 +495,46 @@ def test_names_of_files_reach_the_terminal_without_what_it_would_obey() -> None:
     with pytest.raises(CnnlabError, match=r"red\\x1b\[31m") as caught:
         load_folder()
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn"])
+def test_a_download_that_is_another_file_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(url: str, root: str, filename: str | None = None, md5: str | None = None) -> None:
+        Path(root).mkdir(parents=True, exist_ok=True)
+        Path(root, filename or url.rpartition("/")[2]).write_bytes(pickle.dumps(Ran()))
+
+    for module in ("utils", "svhn"):
+        monkeypatch.setattr(f"torchvision.datasets.{module}.download_url", download)
+    for module in ("cifar", "svhn"):  # whoever can make a file of the same MD5
+        monkeypatch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
+    monkeypatch.setattr("torchvision.datasets.utils.extract_archive", lambda *_: None)
+    monkeypatch.setattr(
+        "torchvision.datasets.SVHN.__init__", lambda self, root, **_: download("", root, "train_32x32.mat")
+    )
+    with pytest.raises(CnnlabError) as caught:
+        load(config(dataset=name), 0)
+    held = "is not the published file" in str(caught.value) and not Path("ran").exists()
+    tally("downloads that are other files", tried=1, held=int(held))
+    assert held, caught.value
+
+
+def test_a_name_makes_no_element_of_a_page() -> None:
+    from cnnlab.comparison.report import _html_table
+
+    class Elements(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.names: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            self.names.append(tag)
+
+    hostile = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
+    found = Elements()
+    found.feed(_html_table(["arm", hostile], [[hostile, "0.9"]]))
+    figure = to_html(Scatter(x=[hostile], y=[1], name=hostile), full_html=False, include_plotlyjs=False)
+    page = Elements()
+    page.feed(figure)
+    held = set(found.names) == {"table", "tr", "th", "td"} and page.names == ["div", "div", "script"]
+    tally("runs and classes named <script>", tried=2, held=2 * held)
+    assert held, (found.names, page.names)
