@@ -39,18 +39,19 @@ def train(config: Given = None, **options: Any) -> Result:
     return _to_the_end(Training(config, **options))
 
 
-def resume(run: str, place: Mapping[str, Any] | None = None) -> Result:
+def resume(run: str, place: Mapping[str, Any] | None = None, tracking_uri: str | None = None) -> Result:
     """Go on with a run that was stopped, as `cnnlab train --resume` does; of one that has finished, its result.
 
     Args:
         run: its id, an unambiguous beginning of one, last, or its directory.
         place: where it goes on, if that is to be another place: `{"place.device": "cpu"}`.
+        tracking_uri: MLflow's; None for the one that the run was made for, whose password is not kept.
 
     Raises:
         BadInput: there is no such run.
         InUse: a live process has it.
     """
-    training = Training.resumed(run, place)
+    training = Training.resumed(run, place, tracking_uri)
     return training.result if training.result.status == "finished" else _to_the_end(training)
 
 

@@ -7,6 +7,16 @@ from pathlib import Path
 
 
 @contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Within it the system's errors name this file; of one that is open already they name none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextmanager
 def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
     """A temporary name to write to; at the end the file takes the name `path`, in place of any that had it.
 
@@ -16,7 +26,8 @@ def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         if synced:
             _sync(temporary)
         os.replace(temporary, path)

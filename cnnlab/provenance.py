@@ -23,7 +23,7 @@ def provenance() -> dict[str, str]:
         "mlflow.source.name": "cnnlab",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": _git_commit(),
-        "command": without_passwords(shlex.join([_program(), *sys.argv[1:]])),
+        "command": shlex.join(map(without_passwords, [_program(), *sys.argv[1:]])),
         "host": socket.gethostname(),
         "cpu": _cpu(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",

@@ -14,7 +14,8 @@ from torch import nn
 from cnnlab.config import RunConfig, as_config, flat, read_config, to_yaml
 from cnnlab.config.moved import is_place
 from cnnlab.data import Dataset, load
-from cnnlab.errors import BadInput, RunFailed
+from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwords
+from cnnlab.files import naming
 from cnnlab.models import Normalize, build
 from cnnlab.provenance import provenance
 from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
@@ -114,7 +115,8 @@ def create_run(
     """
     now = datetime.now().astimezone()
     run_id = new_run_id(config.label, now)
-    with RunDir.create(directory or runs_root() / run_id) as run, Journal(run.journal_file) as journal:
+    path = directory or runs_root() / run_id
+    with naming(path), RunDir.create(path) as run, Journal(run.journal_file) as journal:
         ensure_store()
         run.config_file.write_text(to_yaml(config), encoding="utf-8")
         journal.write(
@@ -122,9 +124,9 @@ def create_run(
                 run_id=run_id,
                 time=now.timestamp(),
                 experiment=experiment,
-                tracking_uri=tracking_uri,
+                tracking_uri=without_passwords(tracking_uri),
                 config=config.model_dump(mode="json"),
-                tags={**provenance(), **(tags or {})},
+                tags={key: without_passwords(tag) for key, tag in {**provenance(), **(tags or {})}.items()},
                 parent=parent,
             )
         )
@@ -146,9 +148,10 @@ def config_to_resume(run: RunDir, place: dict[str, Any]) -> RunConfig:
     made, now = flat(config), flat(asked)
     for path in {**made, **now}:
         if made.get(path) != now.get(path) and not is_place(path):
+            there, here = quoted(made.get(path)), quoted(now.get(path))
             raise BadInput(
-                f"{path}: {run.config_file} says {now.get(path)!r}, but this run was made with {made.get(path)!r} and "
-                f"goes on with it; put it back, or make a new run: cnnlab train {run.config_file}"
+                f"{path}: {run.config_file} says {here}, but this run was made with {there} and goes on with it; "
+                f"put it back, or make a new run: cnnlab train {run.config_file}"
             )
     return config.model_copy(update={"place": asked.place})
 
@@ -190,7 +193,7 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
             records.close()
             journal.write(said.end(stop.status, stop.reason))
         except BaseException as error:
-            journal.write(said.end("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+            journal.write(said.end("failed", one_line(f"{type(error).__name__}: {error}")))
             raise
 
 

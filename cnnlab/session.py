@@ -50,12 +50,13 @@ class Training(Work[Record]):
         self._prepared: Prepared | None = None
 
     @classmethod
-    def resumed(cls, word: str, place: Mapping[str, Any] | None = None) -> "Training":
+    def resumed(cls, word: str, place: Mapping[str, Any] | None = None, tracking_uri: str | None = None) -> "Training":
         """Go on with a run that was stopped.
 
         Args:
             word: its id, an unambiguous beginning of one, last, or its directory.
             place: where it goes on, if that is to be another place: dotted path -> value.
+            tracking_uri: MLflow's; None for the one that the run was made for, whose password is not kept.
 
         Raises:
             BadInput: there is no such run, or this version cannot read its config.
@@ -70,7 +71,7 @@ class Training(Work[Record]):
         training = cls(
             as_config(created.config, f"{run.journal_file}: "),
             experiment_name=created.experiment,
-            tracking_uri=present_store(run),
+            tracking_uri=tracking_uri or present_store(run),
         )
         training._run = run
         training._place = dict(place or {})

@@ -206,7 +206,7 @@ def test_a_deleted_experiment_is_named_with_its_cure_and_gets_the_run_later(proj
     assert done.stderr.count("\n") == 1
     synced = cnnlab(project, "sync", "last")
     assert synced.returncode == 1
-    assert f"did not take it: {said}; new runs can go elsewhere by --experiment-name" in synced.stderr
+    assert f"rejected the run: {said}; new runs can go elsewhere by --experiment-name" in synced.stderr
     client.restore_experiment("1")
     assert cnnlab(project, "sync", "last").returncode == 0
     assert len(client.search_runs(["1"])) == 2

@@ -1,5 +1,6 @@
 """The command line: a group that imports a command's file only when that command is typed."""
 
+import errno
 import importlib
 import signal
 import sys
@@ -10,7 +11,7 @@ import click
 from cnnlab import __version__
 from cnnlab.cli.messages import complain
 from cnnlab.cli.streams import open_streams
-from cnnlab.errors import CnnlabError, Interrupted, RunFailed
+from cnnlab.errors import CnnlabError, Interrupted, RunFailed, quoted, shortened
 
 COMMANDS = {
     "train": "Train one network.",
@@ -27,6 +28,19 @@ COMMANDS = {
 
 A command is `command` in the module of its name, in which a hyphen is an underscore.
 """
+
+
+REMEDIES = {
+    errno.ENOSPC: "make room on its disk, or write elsewhere (--run-dir, CNNLAB_DATA), then type the command again",
+    errno.EDQUOT: "make room there, then type the command again",
+    errno.EFBIG: "a limit on the size of files stops it; raise it (ulimit -f unlimited)",
+    errno.EMFILE: "too many files are open for this limit; raise it (ulimit -n 4096)",
+    errno.ENOLCK: "its file system has no working locks; put the run elsewhere (--run-dir)",
+    errno.EROFS: "its file system cannot be written; work in another folder",
+    errno.EACCES: "you may not write or read it; change its mode or owner, or work in another folder",
+    errno.EIO: "its disk does not answer; look at the disk before anything else",
+}
+"""What to do about an error of the system."""
 
 
 class LazyGroup(click.Group):
@@ -52,7 +66,7 @@ class LazyGroup(click.Group):
 
             close = get_close_matches(args[0], COMMANDS, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise click.UsageError(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}{hint}")
+            raise click.UsageError(f"there is no command {quoted(args[0])}; there are {', '.join(COMMANDS)}{hint}")
         name, command, words = super().resolve_command(ctx, args)
         if command and not ctx.resilient_parsing:  # which is the shell's, while the words are being typed
             _check_options(click.Context(command, parent=ctx), words)
@@ -75,7 +89,7 @@ def _check_options(ctx: click.Context, words: list[str]) -> None:
         option = error.option_name
         meant = _option_meant(option, ctx.command)
         hint = f"did you mean {meant}?" if meant else f"cnnlab {ctx.command.name} --help lists all"
-        raise click.UsageError(f"there is no option {option}; {hint}") from None
+        raise click.UsageError(f"there is no option {shortened(option)}; {hint}") from None
     for param in given:
         if isinstance(param, click.Option) and not (param.multiple or param.is_flag) and given.count(param) > 1:
             raise click.UsageError(f"{param.opts[0]} is given twice; keep one")
@@ -129,6 +143,7 @@ def run(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except OSError as error:  # a disk that is full, a file that may not be read
-        complain(f"{error.filename or 'output'}: {error.strerror or error}")
+        remedy = REMEDIES.get(error.errno or 0, "then type the command again")
+        complain(f"{error.filename or 'a file of this run'}: {error.strerror or error}; {remedy}")
         code = 1
     return code if isinstance(code, int) else 0

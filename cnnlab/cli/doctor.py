@@ -63,10 +63,11 @@ def _runs() -> Iterator[tuple[bool, str]]:
 
 
 def _store(uri: str) -> Iterator[tuple[bool, str]]:
+    from cnnlab.errors import without_passwords
     from cnnlab.tracking import corrections, store_answers
 
     error = store_answers(uri)
-    yield error is None, f"MLflow store {uri}" + (f": {error}" if error else "")
+    yield error is None, f"MLflow store {without_passwords(uri)}" + (f": {error}" if error else "")
     if error is None and (wrong := corrections(uri)):
         yield (
             False,

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import click
 
-from cnnlab.errors import without_passwords
+from cnnlab.errors import LONGEST_LINE, one_line, shortened, without_passwords
 
 
 def complain(message: str) -> None:
     """One line on stderr."""
-    click.echo(f"cnnlab: {without_passwords(' '.join(message.split()))}", err=True)
+    click.echo(shortened(f"cnnlab: {one_line(message)}", LONGEST_LINE), err=True)
 
 
 def typed(words: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from cnnlab.config.flags import FLAGS
 from cnnlab.config.messages import check_name
 from cnnlab.config.run import REGISTRIES, classes_of
 from cnnlab.config.section import NameIn, Section
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, quoted, shortened
 from cnnlab.search.plan import Sampler
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,12 +78,12 @@ def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> d
     ]
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        path = path.strip()
+        path, how = path.strip(), shortened(assignment)
         if not (path and equals):
-            raise BadInput(f"--set {assignment}: an assignment has the form PATH=VALUE, as in model.channels=[32,64]")
+            raise BadInput(f"--set {how}: an assignment has the form PATH=VALUE, as in model.channels=[32,64]")
         if not all(path.split(".")):
-            raise BadInput(f"--set {assignment}: {path} is no path; it is made of names with a dot between two of them")
-        given.append((path, _value(path, text), f"-s {assignment}"))
+            raise BadInput(f"--set {how}: {quoted(path)} is no path; it is made of names with dots between")
+        given.append((path, _value(path, text), f"-s {how}"))
     return collected(given)
 
 
@@ -165,7 +165,7 @@ class Workers(click.ParamType[int | None]):
         except ValueError:
             number = 0
         if not 1 <= number <= 1024:
-            self.fail(f"{value!r} is neither a number from 1 to 1024 nor auto", param, ctx)
+            self.fail(f"{quoted(value)} is neither a number from 1 to 1024 nor auto", param, ctx)
         return number
 
 
@@ -250,4 +250,4 @@ def _value(path: str, text: str) -> Any:
     try:
         return parse_value(text)
     except BadInput as error:
-        raise BadInput(f"{path}: {text!r} is not a value: {error}") from None
+        raise BadInput(f"{path}: {quoted(text)} is not a value: {error}") from None

@@ -1,5 +1,6 @@
 """`cnnlab show`"""
 
+import os
 import shlex
 import time
 from pathlib import Path
@@ -38,7 +39,7 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
     from cnnlab.reading import draw, run_result
     from cnnlab.tracking import RunDir, find_run, studies_root
 
-    if run and (studies_root() / run / "journal.jsonl").exists():
+    if run and os.path.exists(studies_root() / run / "journal.jsonl"):  # unlike Path.exists, no error for a long name
         kind = RunDir(studies_root() / run).created.tags.get("kind")
         show = _show_comparison if kind == "comparison" else _show_sweep
         show(run, storage, as_json)

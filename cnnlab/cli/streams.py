@@ -6,6 +6,8 @@ from contextlib import suppress
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
+from cnnlab.files import naming
+
 
 def open_streams() -> None:
     """Replace them by streams that any code can write to without a check.
@@ -31,14 +33,16 @@ class _Forgiving:
 
     def write(self, text: str) -> int:
         try:
-            return self._stream.write(text)
+            with naming(self._stream.name):
+                return self._stream.write(text)
         except self._forgiven as error:
             self._let_go(error)
             return len(text)
 
     def flush(self) -> None:
         try:
-            self._stream.flush()
+            with naming(self._stream.name):
+                self._stream.flush()
         except self._forgiven as error:
             self._let_go(error)
 

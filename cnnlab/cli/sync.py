@@ -20,6 +20,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     """
     from cnnlab.cli.messages import complain
     from cnnlab.courier import delivery_of
+    from cnnlab.errors import without_passwords
     from cnnlab.tracking import (
         correct,
         find_run,
@@ -28,15 +29,15 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
         list_trials,
         mark_dead,
         note_error,
-        one_line,
         present_store,
+        reason,
         resolve,
     )
 
     failures = 0
     default = resolve(tracking_uri, needed=True)
     if places := correct(default):
-        click.echo(f"{default}: was moved; {places} places of artifacts lead to where it is now")
+        click.echo(f"{without_passwords(default)}: was moved; {places} places of artifacts lead to where it is now")
     for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
         try:
             if fault := run.mend():
@@ -53,8 +54,9 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             complete = delivery_of(run, uri).advance_when_free()
         except Exception as error:  # whatever MLflow, its database or the network come up with
             note_error(run, uri, error)
-            complain(f"{run.run_id}: {uri} did not take it: {one_line(error)}")
+            complain(f"{run.run_id}: {without_passwords(uri)} rejected the run: {reason(error, uri)}")
             failures += 1
         else:
-            click.echo(f"{run.run_id}: {'complete' if complete else 'up to date, still running'} in {uri}")
+            state = "complete" if complete else "up to date, still running"
+            click.echo(f"{run.run_id}: {state} in {without_passwords(uri)}")
     return 1 if failures else 0

@@ -54,7 +54,7 @@ def command(
                 "--resume goes on with the run's own settings: leave out the experiment and all settings but those of "
                 "the place (--device, -s place.threads=N)"
             )
-        return _go_on(Training.resumed(resume, settings), as_json=as_json, quiet=quiet)
+        return _go_on(Training.resumed(resume, settings, tracking_uri), as_json=as_json, quiet=quiet)
     config = read_experiment(experiment, settings)
     if dry_run:
         click.echo(to_yaml(config), nl=False)

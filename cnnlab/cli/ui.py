@@ -32,8 +32,9 @@ def command(tracking_uri: str | None, port: int) -> None:
     experiment = newest_experiment(uri)
     page = page_of(f"http://127.0.0.1:{port}", f"/{experiment}/runs" if experiment else "")
     click.echo(f"MLflow's UI on {without_passwords(uri)}, in some seconds (Ctrl-C ends it): {page}", err=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1"]
     environment = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    environment["MLFLOW_BACKEND_STORE_URI"] = uri  # not as an option: every user sees those of every process
     artifacts = os.path.abspath("mlartifacts")  # MLflow's own default, for whoever logs through this server
     os.chdir(FOLDER_WITHOUT_MODULES)  # MLflow and its server look for modules in the current folder first
     command += ["--host", "127.0.0.1", "--port", str(port), "--artifacts-destination", artifacts]

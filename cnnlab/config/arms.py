@@ -15,7 +15,7 @@ from cnnlab.config.section import Ranges, tag_of
 from cnnlab.config.space import Choices, Space
 from cnnlab.config.space_reading import read_space
 from cnnlab.config.yaml_file import parse_yaml
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, quoted
 
 DEFAULT = ("sgd", "momentum", "adam")
 OPTIMIZER = "optimizer"
@@ -111,9 +111,9 @@ def _named(asked: Any, where: str) -> dict[str, Ranges]:
     named: dict[str, Ranges] = {}
     for name, own in given:
         if own is not None and not isinstance(own, dict):
-            raise BadInput(f"{where}.{name}: {own!r} is not a mapping of this optimizer's settings and ranges")
+            raise BadInput(f"{where}.{name}: {quoted(own)} is not a mapping of this optimizer's settings and ranges")
         if not re.fullmatch(r"[a-zA-Z0-9_.-]+", name):
-            raise BadInput(f"{where}: {name!r} is not allowed; a name is made of letters, digits, -, _ and .")
+            raise BadInput(f"{where}: {quoted(name)} is not allowed; a name is made of letters, digits, -, _ and .")
         name = name.lower() if name.lower() in SHIPPED else name
         if name in named:
             raise BadInput(f"{where}: {name} is named twice")

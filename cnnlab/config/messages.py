@@ -14,7 +14,7 @@ from cnnlab.config.flags import FLAGS
 from cnnlab.config.moved import MOVED
 from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
 from cnnlab.config.section import FAMILY
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, quoted, shortened
 
 SYNONYMS = {
     "arch": "model.name",
@@ -41,8 +41,8 @@ SYNONYMS = {
 
 def check_name(name: str, where: str) -> None:
     """Raises BadInput for a name that a path or a shell would not take as it is."""
-    if not fullmatch(r"[a-zA-Z0-9_-]+", name):
-        raise BadInput(f"{where}: a name is made of letters, digits, - and _")
+    if not fullmatch(r"[a-zA-Z0-9_-]{1,200}", name):
+        raise BadInput(f"{shortened(where)}: a name is made of up to 200 letters, digits, - and _")
 
 
 def explain(error: ValidationError, values: dict[str, Any]) -> str:
@@ -59,10 +59,10 @@ def explain(error: ValidationError, values: dict[str, Any]) -> str:
     if first["type"] == "value_error":
         return _prefixed(name, str(first["ctx"]["error"]))
     if first["type"] == "union_tag_not_found" and isinstance(first["input"], dict):
-        return f"{name}.name: {first['input'].get('name')!r} is not allowed; it must be a word"
+        return f"{name}.name: {quoted(first['input'].get('name'))} is not allowed; it must be a word"
     if first["type"] in ("model_type", "model_attributes_type", "union_tag_not_found"):
         hint = f"; did you mean {name}.name?" if name in REGISTRIES else ""
-        return f"{name}: {first['input']!r} is not allowed; it must be a mapping of settings{hint}"
+        return f"{name}: {quoted(first['input'])} is not allowed; it must be a mapping of settings{hint}"
     rules = " or ".join(dict.fromkeys(_rule(problem) for problem in same_field))
     value, kinds = first["input"], {problem["type"] for problem in same_field}
     suggestion = ""
@@ -70,7 +70,7 @@ def explain(error: ValidationError, values: dict[str, Any]) -> str:
         suggestion = nearest(value, rules.replace("'", "").replace(" or ", ", ").split(", "))
     elif isinstance(value, str | int | float) and kinds & {"list_type", "tuple_type"}:
         suggestion = f"; did you mean [{value}]?"
-    return f"{name}: {value!r} is not allowed; it must be {rules}{suggestion}"
+    return f"{name}: {quoted(value)} is not allowed; it must be {rules}{suggestion}"
 
 
 def unknown_kind(where: str, section: str, name: str, known: Iterable[str] = ()) -> str:
@@ -81,7 +81,7 @@ def unknown_kind(where: str, section: str, name: str, known: Iterable[str] = ())
         for start in entry.members:
             if name.lower().startswith(start.lower()):
                 hint = f"; did you mean {tag.removesuffix(FAMILY)}{start}{name[len(start) :].lower()}?"
-    return f"{where}: {name!r} is unknown; it must be one of {', '.join(known)}{hint}"
+    return f"{where}: {quoted(name)} is unknown; it must be one of {', '.join(known)}{hint}"
 
 
 def no_such_setting(name: str) -> str:
@@ -164,7 +164,7 @@ def _unknown_key(path: list[str], problem: ErrorDetails) -> str:
         return f"{'.'.join(path)}: it was renamed to {new}; both are given, keep one"
     if not section:
         known = list(RunConfig.model_fields)
-        return f"{key}: unknown setting; known are {', '.join(known)}{nearest(key, [*known, *settings()])}"
+        return f"{shortened(key)}: unknown setting; known are {', '.join(known)}{nearest(key, [*known, *settings()])}"
     tag = str(problem["loc"][1])
     if section[0] in REGISTRIES and tag in REGISTRIES[section[0]]:
         known = list(REGISTRIES[section[0]][tag].config.model_fields)
@@ -172,7 +172,7 @@ def _unknown_key(path: list[str], problem: ErrorDetails) -> str:
     else:
         known = list(classes_of(section[0])[0].model_fields)
         owner = "unknown setting; known are"
-    return f"{'.'.join(path)}: {owner} {', '.join(known)}{nearest(key, known)}"
+    return f"{shortened('.'.join(path))}: {owner} {', '.join(known)}{nearest(key, known)}"
 
 
 def _prefixed(name: str, message: str) -> str:

@@ -18,7 +18,7 @@ from cnnlab.config.run import REGISTRIES, RunConfig, classes_of, name_in
 from cnnlab.config.section import Ranges, Section, tag_of
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
 from cnnlab.config.yaml_file import parse_yaml
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, quoted, shortened
 
 NOT_SEARCHED = {
     "name": "it is a name for people",
@@ -118,25 +118,25 @@ def _read_word(word: str) -> tuple[str, Any]:
     """A word of --search as YAML would have it: name, range or choices."""
     name, equals, text = word.partition("=")
     if not (name and equals and text):
-        raise BadInput(f"--search {word}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE")
+        raise BadInput(f"--search {shortened(word)}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE")
     return name, _domain_of_word(word, text)
 
 
 def _domain_of_word(word: str, text: str) -> Any:
     parts = text.split(":")
     if len(parts) > 3 or (len(parts) == 3 and parts[2] != "log"):
-        raise BadInput(f"--search {word}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log")
+        raise BadInput(f"--search {shortened(word)}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log")
     if span := fullmatch(f"({NUMBER})-({NUMBER})", text):
         low, high = span.groups()
         log = ":log" if 0 < 10 * float(low) <= float(high) else ""
         hint = f"; did you mean {word.partition('=')[0]}={low}:{high}{log}?"
-        raise BadInput(f"--search {word}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log{hint}")
+        raise BadInput(f"--search {shortened(word)}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log{hint}")
     try:
         if len(parts) == 1:
             return parse_yaml(f"[{text}]")
         return {"low": parse_yaml(parts[0]), "high": parse_yaml(parts[1]), "log": len(parts) == 3}
     except BadInput as error:
-        raise BadInput(f"--search {word}: {error}") from None
+        raise BadInput(f"--search {shortened(word)}: {error}") from None
 
 
 def _path(name: str) -> str:
@@ -192,7 +192,7 @@ def _section(section: str, asked: dict[str, Any]) -> Iterator[Dimension]:
     for name, kind in kinds.items():
         own = given[name] or {} if isinstance(given, dict) else _brings(section, name)
         if not isinstance(own, dict):
-            raise BadInput(f"search.{path}.{name}: {own!r} is not a mapping of this {section}'s own ranges")
+            raise BadInput(f"search.{path}.{name}: {quoted(own)} is not a mapping of this {section}'s own ranges")
         for key, domain in own.items():
             setting = f"{section}.{key}"
             if setting not in shared:
@@ -232,7 +232,7 @@ def _domain(path: str, asked: Any) -> Range | Choices:
         return _choices(path, asked)
     if isinstance(asked, dict):
         return _range(path, asked)
-    raise BadInput(f"search.{path}: {asked!r} is neither a range nor a list; {WRITE}")
+    raise BadInput(f"search.{path}: {quoted(asked)} is neither a range nor a list; {WRITE}")
 
 
 def _choices(path: str, asked: list[Any]) -> Choices:
@@ -244,7 +244,7 @@ def _choices(path: str, asked: list[Any]) -> Choices:
 def _distinct(path: str, asked: list[Any]) -> list[Any]:
     repeated = [value for index, value in enumerate(asked) if value in asked[:index]]
     if repeated:
-        raise BadInput(f"search.{path}: {repeated[0]!r} is listed twice")
+        raise BadInput(f"search.{path}: {quoted(repeated[0])} is listed twice")
     return asked
 
 

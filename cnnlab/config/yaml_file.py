@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from cnnlab.config.messages import nearest_path
-from cnnlab.errors import BadInput
+from cnnlab.errors import LONGEST_REASON, BadInput, one_line, quoted, shortened
 
 INT, FLOAT, BOOL = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool"))
 INT_PATTERN = re.compile(r"^[-+]?[0-9]+$")
@@ -23,6 +23,8 @@ FIRST = list("-+.0123456789")
 BOOL_PATTERN = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
 MOST_BYTES = 2**20
 """Of an experiment."""
+MOST_VALUES = 100_000
+"""Of a document, each as often as aliases repeat it: 500 bytes of them can stand for 10^9."""
 PATIENCE = 10.0
 """Seconds that a pipe may be silent."""
 NOT_PLAIN = ("binary", "timestamp", "set", "omap", "pairs")
@@ -36,6 +38,8 @@ class _Loader(yaml.SafeLoader):
     """
 
     def construct_document(self, node: yaml.Node) -> Any:
+        if _count(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"it has more than {MOST_VALUES:,} values, each alias counted; write fewer")
         self.deep_construct = True  # then a value that contains itself is an error
         return super().construct_document(node)
 
@@ -56,7 +60,7 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"a key must be a word, but got {key!r}", key_node.start_mark
+                    None, None, f"a key must be a word, but got {quoted(key)}", key_node.start_mark
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key} is repeated", key_node.start_mark)
@@ -95,9 +99,9 @@ def parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         problem = str(error.problem).replace("found unconstructable recursive node", "a value contains itself")
-        raise BadInput(f"{where}{_one_line(problem)}") from None
+        raise BadInput(f"{where}{shortened(one_line(problem), LONGEST_REASON)}") from None
     except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:  # LookupError: !!bool maybe
-        raise BadInput(_one_line(str(error))) from None
+        raise BadInput(shortened(one_line(str(error)), LONGEST_REASON)) from None
 
 
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
@@ -107,7 +111,7 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file or folder{nearest_path(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read as text ({_one_line(str(error))})") from None
+        raise BadInput(f"{path}: cannot be read as text ({shortened(str(error), LONGEST_REASON)})") from None
     try:
         values = parse_yaml(text)
     except BadInput as error:
@@ -141,5 +145,11 @@ def _read(path: Path) -> bytes:
     raise BadInput(f"{path}: larger than {MOST_BYTES >> 20} MiB, so it is no experiment")
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """The values in a node, itself among them; `known` has those that were counted already, by their ids."""
+    if id(node) not in known:
+        known[id(node)] = 1  # of a node that contains itself, until it is counted
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(node)]

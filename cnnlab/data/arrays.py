@@ -2,7 +2,6 @@
 
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,12 +10,12 @@ import numpy as np
 import torch
 
 from cnnlab.data.dataset import Source, Split
-from cnnlab.data.kinds import odd_kind
+from cnnlab.data.kinds import check_unpacked, odd_kind
 from cnnlab.data.labels import numbered
 from cnnlab.data.listing import shown
 from cnnlab.data.names import SPLITS, split_named
 from cnnlab.data.pictures import scale, to_bytes
-from cnnlab.errors import BadInput
+from cnnlab.errors import LONGEST_REASON, BadInput, one_line, shortened
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Role: TypeAlias = tuple[str, str]
@@ -44,13 +43,19 @@ def read_npz(path: Path) -> Source:
     """One file with all arrays. Raises BadInput, naming it, for what is not that."""
     try:
         # opened here, since NumPy leaves the file open if it is no archive
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return _source({name: file[name] for name in file.files if role(name)}, path, path, sorted(file.files))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        why = f"it is damaged or not whole: {error}"
-        raise BadInput(f"data.root: {path} cannot be read as an .npz file ({why}); get it again") from None
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: packed in a way that Python cannot read
+        with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
+            check_unpacked(path, sum(member.file_size for member in archive.infolist()))
+            names = sorted(archive.namelist())
+            arrays = {}
+            for name in names:
+                if role(stem := name.removesuffix(".npy")):
+                    with archive.open(name) as member:
+                        arrays[stem] = np.lib.format.read_array(member, allow_pickle=False)
+    except BadInput:
+        raise
+    except Exception as error:  # what zipfile and NumPy raise of a broken file: 12 kinds of exceptions
         raise BadInput(f"data.root: {path} cannot be read as an .npz file ({_why(path, error)})") from None
+    return _source(arrays, path, path, [name.removesuffix(".npy") for name in names])
 
 
 def read_npy(paths: list[Path]) -> Source:
@@ -59,15 +64,18 @@ def read_npy(paths: list[Path]) -> Source:
     for path in paths:
         try:
             arrays[path.stem] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:
             raise BadInput(f"data.root: {path} cannot be read as an .npy file ({_why(path, error)})") from None
     return _source(arrays, paths[0].parent, paths[0].parent, sorted(arrays))
 
 
-def _why(path: Path, error: Exception) -> object:
+def _why(path: Path, error: Exception) -> str:
     if "allow_pickle" in str(error) and odd_kind(path) is None:
         return "it has Python objects, as of images of several sizes; save arrays of numbers or words"
-    return odd_kind(path) or error
+    if kind := odd_kind(path):
+        return kind
+    why = shortened(one_line(str(error)) or type(error).__name__, LONGEST_REASON)
+    return why if isinstance(error, OSError | MemoryError) else f"it is damaged or not whole: {why}; get it again"
 
 
 def _source(arrays: Mapping[str, Array], origin: Path, where: Path, names: list[str]) -> Source:
@@ -96,11 +104,11 @@ def _source(arrays: Mapping[str, Array], origin: Path, where: Path, names: list[
 
 def _channels_first(images: Array, where: Path) -> Array:
     """(N, H, W), (N, H, W, C) or (N, C, H, W) -> (N, C, H, W), C being 1 or 3."""
-    if images.ndim == 3:
+    if images.ndim == 3 and images[:1].size:
         return images[:, None]
-    if images.ndim == 4 and images.shape[3] in (1, 3):
+    if images.ndim == 4 and images[:1].size and images.shape[3] in (1, 3):
         return np.moveaxis(images, 3, 1)
-    if images.ndim == 4 and images.shape[1] in (1, 3):
+    if images.ndim == 4 and images[:1].size and images.shape[1] in (1, 3):
         return images
     raise BadInput(
         f"data.root: {where} has images of the shape {images.shape}; "

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.duplicates import conflicts, marks
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, one_line, printable
 from cnnlab.files import written_whole
 
 log = logging.getLogger("cnnlab")
@@ -44,17 +44,18 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        log.warning("the cache %s is damaged (%s) and made anew", path, " ".join(str(error).split()))
+        log.warning("the cache %s is damaged or not yours (%s) and made anew", path, one_line(str(error)))
     source = build()
     if fault := source.fault():
         raise BadInput(f"data.root: {source.origin} has {fault}")
+    source = replace(source, classes=tuple(map(printable, source.classes)))
     source = replace(source, marks={split: marks(part.inputs) for split, part in source.splits.items()})
     source = replace(source, conflicts=conflicts(source))
     try:
         _write(path, source)
         return _read(path)
-    except OSError as error:
-        log.warning("the cache %s cannot be kept: %s", path, error)
+    except (OSError, ValueError, SafetensorError) as error:  # SafetensorError: a full disk too
+        log.warning("the cache %s cannot be kept: %s", path, one_line(str(error)))
         return source, _digest(source)
 
 
@@ -97,11 +98,13 @@ def _write(path: Path, source: Source) -> None:
     }
     with written_whole(path) as file:
         save_file(tensors, file, metadata={"about": json.dumps(about)})
+        file.chmod(0o644)  # whatever the umask is: see _check_owner
 
 
 def _read(path: Path) -> tuple[Source, str]:
     if not path.exists():
         raise FileNotFoundError(path)
+    _check_owner(path)
     with safetensors.safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
@@ -120,6 +123,13 @@ def _read(path: Path) -> tuple[Source, str]:
     if fault := source.fault():  # somebody else wrote it
         raise ValueError(f"it has {fault}")
     return source, about["digest"]
+
+
+def _check_owner(path: Path) -> None:
+    """Raises ValueError if a user whom this one does not obey has written it, or may have: its digest is in itself."""
+    status = path.stat()
+    if os.name == "posix" and (status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o022):
+        raise ValueError(f"others may write it: owner {status.st_uid}, mode {status.st_mode & 0o777:o}")
 
 
 def _digest(source: Source) -> str:

@@ -1,6 +1,8 @@
 """The idx format of LeCun's MNIST page: an array of bytes behind its sizes; one's own sets of such files."""
 
+import math
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.dataset import Source, Split
-from cnnlab.data.kinds import content, odd_kind
+from cnnlab.data.kinds import Unpacked, check_unpacked, is_gzip, odd_kind
 from cnnlab.data.labels import numbered
 from cnnlab.data.listing import shown
 from cnnlab.data.names import SPLITS, split_named
@@ -106,16 +108,22 @@ def _read(path: Path, dimensions: int, what: str) -> Tensor:
 
 def read_idx(path: Path) -> Tensor:
     """An array of bytes, packed by gzip or not. Raises BadInput for anything else."""
-    data = content(path)
-    # two zero bytes, the type (8: unsigned byte), the number of dimensions, then each size as a big-endian int32
-    dimensions = data[3] if len(data) > 3 and data[:3] == b"\0\0\x08" else 0
-    begins = 4 + 4 * dimensions
-    if not 1 <= dimensions <= MOST or len(data) < begins:
+    try:
+        with Unpacked(path) if is_gzip(path) else path.open("rb") as file:
+            # two zero bytes, the type (8: unsigned byte), the number of dimensions, then each size as big-endian int32
+            head = file.read(4)
+            dimensions = head[3] if len(head) == 4 and head[:3] == b"\0\0\x08" else 0
+            sizes = file.read(4 * dimensions)
+            if not 1 <= dimensions <= MOST or len(sizes) < 4 * dimensions:
+                raise _not_idx(path)
+            shape = np.frombuffer(sizes, ">i4").tolist()
+            check_unpacked(path, math.prod(shape))
+            data = file.read(math.prod(shape) + 1) if min(shape) > 0 else b""
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInput(f"data.root: {path} cannot be read ({error}); {AGAIN}") from None
+    if len(data) != math.prod(shape):
         raise _not_idx(path)
-    shape = np.frombuffer(data, ">i4", dimensions, offset=4).astype(np.int64)
-    if (shape < 0).any() or len(data) != begins + shape.prod():
-        raise _not_idx(path)
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=begins).reshape(shape).copy())
+    return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).copy())
 
 
 def _not_idx(path: Path) -> BadInput:

@@ -2,7 +2,6 @@
 
 import gzip
 import re
-import zlib
 from pathlib import Path
 
 from cnnlab.errors import BadInput
@@ -18,6 +17,10 @@ _BEGINNINGS = (
 
 BEGINNING = 512
 """Bytes by which a file's kind is known."""
+SMALL = 2**30
+"""Bytes that any file may unpack to."""
+MOST_TIMES = 100
+"""A file may unpack to so many times its size; images take less, and 1,000 times is all that is possible."""
 
 
 def odd_kind(path: Path) -> str | None:
@@ -41,14 +44,34 @@ def is_text(beginning: bytes) -> bool:
     return re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", beginning) is None
 
 
-def content(path: Path) -> bytes:
-    """The bytes of a file, unpacked if they were packed by gzip, whatever its name says.
+def is_gzip(path: Path) -> bool:
+    """Whether it was packed by gzip, whatever its name says."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
-    Raises:
-        BadInput: it cannot be read, or is packed and not whole.
-    """
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"data.root: {path} cannot be read ({error}); remove it, and get it again") from None
+
+def check_unpacked(path: Path, size: int) -> None:
+    """Raises BadInput if a file unpacks to `size` bytes that no images would."""
+    packed = path.stat().st_size
+    if size > max(SMALL, MOST_TIMES * packed):
+        raise BadInput(
+            f"data.root: {path} has {packed:,} bytes and unpacks to more than {max(SMALL, MOST_TIMES * packed):,}; "
+            "if it is what it should be, unpack it first"
+        )
+
+
+class Unpacked(gzip.GzipFile):
+    """What a file holds that was packed by gzip; BadInput from `read` as of `check_unpacked`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._path = path
+        self._most = max(SMALL, MOST_TIMES * path.stat().st_size)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """All that is left if `size` is -1 or None."""
+        least = 0 if size is None or size < 0 else size
+        check_unpacked(self._path, self.tell() + least)
+        content = super().read(least or self._most + 1 - self.tell())
+        check_unpacked(self._path, self.tell())
+        return content

@@ -43,7 +43,7 @@ def _flat(values: np.ndarray[Any, Any], where: object) -> np.ndarray[Any, Any]:
         values = values[:, 0]
     if values.ndim != 1:
         raise BadInput(f"data.root: {where} has labels of the shape {values.shape}; one class per image is needed")
-    if values.dtype.kind == "f" and (values == np.round(values)).all():
+    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
         values = values.astype(np.int64)
     if values.dtype.kind not in "iubUS":
         raise BadInput(f"data.root: {where} has labels of the type {values.dtype}; whole numbers or words are needed")

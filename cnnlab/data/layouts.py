@@ -1,6 +1,5 @@
 """The ways in which people keep images: which one a folder has, and what it holds."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,14 +13,13 @@ from cnnlab.data.dataset import Source
 from cnnlab.data.folders import find_splits, has_splits_inside, list_classes, list_splits, list_splits_inside
 from cnnlab.data.idx import idx_sets, read_idx_files
 from cnnlab.data.listing import DEFAULT_SIDE, Listing, read_pictures, shown
-from cnnlab.data.names import nfc
 from cnnlab.data.parquet import read_parquet
-from cnnlab.data.patterns import compiled, list_by_pattern
+from cnnlab.data.patterns import compiled, list_by_pattern, searched
 from cnnlab.data.places import data_root
 from cnnlab.data.tables import list_table
 from cnnlab.data.tars import NAMES, is_tar, read_tars
 from cnnlab.data.tree import Tree
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, shortened
 
 _T = TypeVar("_T")
 
@@ -109,7 +107,7 @@ def _idx(tree: Tree, top: Path, config: DataConfig) -> Found | None:
 
 
 def _parquet(tree: Tree, top: Path, config: DataConfig) -> Found | None:
-    paths = [path for path in tree.files(top) if path.suffix.lower() == ".parquet"]
+    paths = [path for path in tree.files(top) if path.suffix.lower() == ".parquet" and path.is_file()]
     return Found(paths, partial(read_parquet, paths, top, _side(config), config.skip_broken)) if paths else None
 
 
@@ -152,11 +150,12 @@ def _side(config: DataConfig) -> int:
 
 def _chosen(sets: dict[str, _T], top: Path, config: DataConfig) -> str:
     """The name of the only set, or of the one that data.pattern matches."""
-    pattern = compiled(config.pattern) if config.pattern else re.compile("")
-    named = [name for name in sets if pattern.search(nfc(name))]
+    found = searched(compiled(config.pattern), [*sets]) if config.pattern else [[""] for _ in sets]
+    named = [name for name, match in zip(sets, found, strict=True) if match]
     if len(named) == 1:
         return named[0]
-    matched = f"data.pattern: {config.pattern} matches {len(named)} of" if config.pattern else "data.root: there are"
+    asked = f"data.pattern: {shortened(config.pattern)} matches" if config.pattern else "data.root: there are"
+    matched = f"{asked} {len(named)} of" if config.pattern else asked
     raise BadInput(
         f"{matched} {len(sets)} datasets in {top} ({', '.join(sets)}); choose one, as in "
         f"--set data.pattern={next(iter(sets))}"

@@ -11,7 +11,7 @@ import torch
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.names import nfc
 from cnnlab.data.pictures import Picture, decode_all
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, printable
 
 DEFAULT_SIDE = 64
 
@@ -80,5 +80,5 @@ def read_pictures(listed: Listing, top: Path, side: int, skip_broken: bool) -> S
 
 
 def shown(name: str) -> str:
-    """A file's name as text: of bytes that are no UTF-8 it has the numbers."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A file's name as text: of bytes that are no UTF-8, and of control characters, it has the numbers."""
+    return printable(os.fsencode(name).decode("utf-8", "backslashreplace"))

@@ -17,13 +17,15 @@ from cnnlab.data.dataset import Dataset, Source, Split, has_classes, has_masks
 from cnnlab.data.digits import digits
 from cnnlab.data.duplicates import shared
 from cnnlab.data.layouts import Found, find_layout
+from cnnlab.data.listing import shown
 from cnnlab.data.masks import find_mask_folder
 from cnnlab.data.places import data_root, default_root
 from cnnlab.data.shapes import shapes, shapes_masks
 from cnnlab.data.split import hold_out, stratified_order
 from cnnlab.data.torchvision_sets import IDX_CLASSES, download, find_files, read_archive_set, read_idx_set
+from cnnlab.data.tree import links_out
 from cnnlab.data.voc import find_voc, voc_is_here
-from cnnlab.errors import BadInput, RunFailed
+from cnnlab.errors import BadInput, RunFailed, quoted
 
 TEST_FRACTION = 0.2
 """Of a dataset without a test split of its own."""
@@ -136,7 +138,7 @@ def _check_held_out(source: Source, val: int, test: int) -> None:
     targets = source.splits["train"].targets
     counts = torch.bincount(targets).tolist() if has_classes(targets) else [len(targets)]
     few, name = min((count, name) for count, name in zip(counts, source.classes, strict=False))
-    what = f"class {name!r}" if has_classes(targets) else "the training split"
+    what = f"class {quoted(name)}" if has_classes(targets) else "the training split"
     needed = [split for split in ("train", "val", "test") if split == "train" or split not in source.splits]
     raise BadInput(
         f"data.root: {what} has {few} image{'' if few == 1 else 's'}; at least {len(needed)} are needed "
@@ -181,7 +183,8 @@ def _voc(config: DataConfig) -> tuple[Source, str]:
 def _found(config: DataConfig, found: Found, root: Path) -> tuple[Source, str]:
     key = fingerprint(found.files, found.layout, config.model_dump_json(exclude=AFTER_DECODING))
     source, digest = cached(root / "cache", config.dataset, key, lambda: _resized(found.read(), config.resize))
-    return replace(source, notes=(*found.notes, *source.notes)), digest
+    links = map(shown, links_out(found.files, data_root(config.root) if config.root else root))
+    return replace(source, notes=(*found.notes, *links, *source.notes)), digest
 
 
 def _published(config: DataConfig) -> tuple[Source, str]:

@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 import numpy as np
 
 from cnnlab.data.kinds import BEGINNING, is_text, kind_of
-from cnnlab.errors import BadInput
+from cnnlab.errors import LONGEST_REASON, BadInput, RunFailed, one_line, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -37,8 +37,8 @@ SUFFIXES = frozenset(
 )
 """Of files that are taken for images where a folder holds other files too; in small letters."""
 
-LARGEST = 2**30
-"""Pixels of an image that is still decoded; more are said to be too many."""
+LARGEST = 180_000_000
+"""Pixels of an image or a mask that is still decoded, as Pillow's own limit; more are said to be too many."""
 LARGE = 2**26
 """Pixels from which images are decoded one at a time, to spare memory."""
 RANGES = (1, 255, 1023, 4095, 16383, 65535)
@@ -103,7 +103,7 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
         try:
             found = _decode(pictures[index], side, how)
         except MemoryError:
-            raise
+            raise _no_memory(pictures[index]) from None
         except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
             broken[index] = _why(pictures[index], error)
             return
@@ -173,7 +173,7 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
         try:
             values[index], file = _decode_mask(pictures[index], side)
         except MemoryError:
-            raise
+            raise _no_memory(pictures[index]) from None
         except Exception as error:
             broken[index] = _why(pictures[index], error) or "a text file"
             return None
@@ -189,7 +189,7 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
 def _decode_mask(picture: Picture, side: int) -> tuple[Images, MaskFile]:
     from PIL import Image, ImageOps
 
-    with _opened(picture) as image:
+    with _opened(picture) as image, _room_for(image):
         if image.format in ("JPEG", "MPO"):
             raise ValueError(f"it is a JPEG: {SMOOTHED}")
         upright = _upright(image)
@@ -330,12 +330,17 @@ def _check_wide(pictures: Sequence[Picture], uses: dict[int, Use]) -> None:
         )
 
 
+def _no_memory(picture: Picture) -> RunFailed:
+    return RunFailed(f"data.root: {picture.name} does not fit into memory while it is decoded; make it smaller first")
+
+
 def _why(picture: Picture, error: Exception) -> str | None:
     """What is wrong with a file that raised this; None if it is a text that is not called an image."""
     from PIL import UnidentifiedImageError
 
     if not isinstance(error, UnidentifiedImageError):
-        return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        said = getattr(error, "strerror", None) or one_line(str(error)) or type(error).__name__
+        return shortened(said, LONGEST_REASON)
     with picture.open() as file:
         beginning = file.read(BEGINNING)
     if is_text(beginning) and not picture.called_image:
@@ -372,10 +377,7 @@ def _decode(picture: Picture, side: int, how: Rendering | None) -> "Images | Use
 
     with _opened(picture) as image:
         image.draft("RGB", (2 * side, 2 * side))  # JPEGs are decoded at a fraction of their size
-        pixels = image.width * image.height
-        if pixels > LARGEST:
-            raise ValueError(f"{image.width:,} x {image.height:,} pixels are too many; make it smaller first")
-        with _one_large if pixels > LARGE else nullcontext():
+        with _room_for(image):
             wide = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I")
             upright = _upright(image)
             if how is None and (use := _use(upright, wide)):
@@ -383,6 +385,14 @@ def _decode(picture: Picture, side: int, how: Rendering | None) -> "Images | Use
             shown = _shown(upright, how or Rendering())
             square = ImageOps.fit(shown, (side, side), Image.Resampling.BILINEAR)
         return np.moveaxis(np.asarray(square), 2, 0)
+
+
+def _room_for(image: "PillowImage") -> AbstractContextManager[object]:
+    """For the time in which it is decoded, the only large one. Raises ValueError if it is too large."""
+    pixels = image.width * image.height
+    if pixels > LARGEST:
+        raise ValueError(f"{image.width:,} x {image.height:,} pixels are too many; make it smaller first")
+    return _one_large if pixels > LARGE else nullcontext()
 
 
 def _use(image: "PillowImage", wide: bool) -> Use | None:

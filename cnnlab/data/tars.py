@@ -4,6 +4,7 @@ import io
 import json
 import re
 import tarfile
+import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from cnnlab.data.dataset import Source
-from cnnlab.data.kinds import odd_kind
+from cnnlab.data.kinds import Unpacked, is_gzip, odd_kind
 from cnnlab.data.labels import numbered
 from cnnlab.data.listing import Listing, read_pictures
 from cnnlab.data.names import SPLITS, is_junk
@@ -23,6 +24,8 @@ from cnnlab.errors import BadInput
 ENDINGS = (".tar", ".tar.gz", ".tgz")
 CLASS_ENDINGS = ("cls", "class", "label", "target", "txt")
 JSON_KEYS = ("label", "cls", "class", "target")
+MOST_LABEL = 2**16
+"""Bytes of what says a class."""
 NAMES = "classnames.txt"
 """Beside the archives: the name of class 0, 1 .., one a line."""
 
@@ -61,8 +64,8 @@ def _samples(path: Path) -> list[tuple[Picture, str]]:
     pictures: dict[str, dict[str, Picture]] = {}
     labels: dict[str, dict[str, str]] = {}
     try:
-        with tarfile.open(path) as archive:
-            packed = archive.fileobj is not None and not path.name.lower().endswith(".tar")
+        packed = is_gzip(path)
+        with Unpacked(path) if packed else path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 if not member.isfile() or any(is_junk(part) for part in Path(member.name).parts):
                     continue
@@ -73,10 +76,10 @@ def _samples(path: Path) -> list[tuple[Picture, str]]:
                     opened = partial(io.BytesIO, _content(archive, member)) if packed else partial(_part, path, member)
                     pictures.setdefault(key, {})[ending] = Picture(f"{path}, {member.name}", opened)
                 elif ending in CLASS_ENDINGS:
-                    labels.setdefault(key, {})[ending] = _content(archive, member).decode().strip()
-                elif ending == "json" and (label := _json_label(_content(archive, member))) is not None:
+                    labels.setdefault(key, {})[ending] = _said(path, archive, member).decode().strip()
+                elif ending == "json" and (label := _json_label(_said(path, archive, member))) is not None:
                     labels.setdefault(key, {})[ending] = label
-    except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError) as error:
+    except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError, zlib.error, ValueError) as error:
         why = odd_kind(path) or error
         raise BadInput(f"data.root: {path} cannot be read as a tar archive ({why}); get it again") from None
     if without := sorted(pictures.keys() - labels.keys()):
@@ -119,6 +122,16 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read() if file else b""
 
 
+def _said(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """The content of a member that says a class. Raises BadInput, naming it, if it is too large for that."""
+    if member.size > MOST_LABEL:
+        raise BadInput(
+            f"data.root: {path}, {member.name} has {member.size:,} bytes, but what says a class has at most "
+            f"{MOST_LABEL:,}; call it otherwise, or leave it out"
+        )
+    return _content(archive, member)
+
+
 def _part(path: Path, member: tarfile.TarInfo) -> BinaryIO:
     with path.open("rb") as file:
         file.seek(member.offset_data)
@@ -128,7 +141,7 @@ def _part(path: Path, member: tarfile.TarInfo) -> BinaryIO:
 def _json_label(text: bytes) -> str | None:
     try:
         about = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     found = [about[key] for key in JSON_KEYS if key in about] if isinstance(about, dict) else []
     return str(found[0]) if found and isinstance(found[0], int | str) else None

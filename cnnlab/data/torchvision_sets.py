@@ -1,5 +1,6 @@
 """The published datasets: read from their files, which torchvision downloads where there is a network."""
 
+import hashlib
 import pickle
 import sys
 import tarfile
@@ -45,6 +46,35 @@ ARCHIVES = {
 """Name -> torchvision's class, the files that it downloads, and one that it unpacks from them."""
 
 
+SHA256 = {
+    "mnist": (
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+    "fashion_mnist": (
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    ),
+    "kmnist": (
+        "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    ),
+    "cifar10": ("6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",),
+    "cifar100": ("85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",),
+    "svhn": (
+        "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+        "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+    ),
+    "voc2012": ("e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",),
+}
+"""Of the files that are downloaded, in their order. torchvision itself knows their MD5."""
+
 _UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, tarfile.TarError)
 """What torchvision raises of files that are not the published ones, inside or by their checksums."""
 
@@ -67,6 +97,7 @@ def find_files(name: str, root: Path) -> list[Path]:
 def download(name: str, root: Path) -> None:
     """Have torchvision fetch the files. Raises BadInput, saying which files to put where, if it cannot."""
     from torchvision import datasets
+    from torchvision.datasets.utils import download_url
 
     wanted = [f"{file}.gz" for file in IDX_FILES] if name in IDX_CLASSES else list(ARCHIVES[name][1])
     folder = root / IDX_CLASSES[name][0] / "raw" if name in IDX_CLASSES else root
@@ -76,6 +107,9 @@ def download(name: str, root: Path) -> None:
             if name == "svhn":
                 datasets.SVHN(str(root), split="train", download=True)
                 datasets.SVHN(str(root), split="test", download=True)
+            elif name.startswith("cifar"):  # whose class would read the pickles in it at once
+                cls = getattr(datasets, ARCHIVES[name][0])
+                download_url(cls.url, str(root), cls.filename, cls.tgz_md5)
             else:
                 cls = (IDX_CLASSES.get(name) or ARCHIVES[name])[0]
                 getattr(datasets, cls)(str(root), download=True)
@@ -88,6 +122,25 @@ def download(name: str, root: Path) -> None:
             f"data.dataset: {name} is not here and cannot be downloaded ({' '.join(str(error).split())[:120]}); "
             f"put {', '.join(wanted)} into {folder}{package}"
         ) from None
+    _check_published(name, [folder / file for file in wanted])
+
+
+def _check_published(name: str, files: list[Path]) -> None:
+    """Raises BadInput for a file that is there and is not the published one."""
+    for file, digest in zip(files, SHA256[name], strict=True):
+        if file.exists() and (found := _sha256(file)) != digest:
+            raise BadInput(
+                f"data.root: {file} is not the published file of {name} (its SHA-256 is {found[:16]}..., not "
+                f"{digest[:16]}...); remove it, and it is downloaded again"
+            )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_idx_set(name: str, files: list[Path]) -> Source:

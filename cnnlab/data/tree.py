@@ -3,6 +3,8 @@
 import filecmp
 import os
 from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -47,11 +49,12 @@ class Tree:
         if folder not in self._seen:
             try:
                 with os.scandir(folder) as entries:
-                    found = sorted((entry.name, entry.is_dir()) for entry in entries)
+                    found = sorted((entry.name, entry.is_dir(), _is_device(entry)) for entry in entries)
             except OSError as error:
                 _refuse(error)
-            folders = self._kept(folder, [name for name, is_folder in found if is_folder])
-            files = self._kept(folder, [name for name, is_folder in found if not is_folder])
+            folders = self._kept(folder, [name for name, is_folder, _ in found if is_folder])
+            files = self._kept(folder, [name for name, is_folder, device in found if not (is_folder or device)])
+            self.pass_over([folder / name for name, _, device in found if device], "no file, but a pipe or a device")
             self._seen[folder] = Content([path for path in folders if self._is_open(path)], files)
         return self._seen[folder]
 
@@ -142,6 +145,30 @@ class Tree:
         inside = sum(len(names) for path in self._junk if path.is_dir() for _, _, names in os.walk(path))
         files = f" with {inside:,} files in them" if inside else ""
         return (*self.notes, f"passed over, hidden or left by a system: {named}{more}{files}")
+
+
+def _is_device(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a pipe, a socket or a device, which may be read for ever; a link to nothing is named later."""
+    return not (entry.is_dir() or entry.is_file()) and os.path.exists(entry)
+
+
+def links_out(files: Iterable[Path], top: Path) -> list[str]:
+    """A note on the files that lie outside of the folder, to which only links lead; none if there are none."""
+    real = lru_cache(maxsize=None)(os.path.realpath)
+    home = real(top)
+
+    def lies_in(place: str) -> bool:
+        return place == home or place.startswith(os.path.join(home, ""))
+
+    out = [
+        path
+        for path in map(str, files)
+        if not lies_in(real(os.path.dirname(path))) or (os.path.islink(path) and not lies_in(os.path.realpath(path)))
+    ]
+    if not out:
+        return []
+    more = f", and {len(out) - 1:,} more" if len(out) > 1 else ""
+    return [f"read through links that lead out of {top}: {out[0]} -> {os.path.realpath(out[0])}{more}"]
 
 
 def _refuse(error: OSError) -> NoReturn:

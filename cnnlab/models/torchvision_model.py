@@ -5,7 +5,7 @@ from torch import nn
 
 from cnnlab.config.messages import nearest
 from cnnlab.config.models import TorchvisionModel
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, quoted
 
 
 def torchvision_model(config: TorchvisionModel, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -21,7 +21,7 @@ def torchvision_model(config: TorchvisionModel, shape: tuple[int, int, int], cla
     known = zoo.list_models(module=zoo)
     if name not in known:
         raise BadInput(
-            f"model.name: torchvision has no classification model {name!r}; "
+            f"model.name: torchvision has no classification model {quoted(name)}; "
             f"it has, for example, {', '.join(known[:3])}, resnet18"
             f"{nearest(config.name, [f'torchvision/{other}' for other in known])}"
         )

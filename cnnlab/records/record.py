@@ -5,6 +5,8 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict
 
+from cnnlab.errors import without_passwords
+
 Status = Literal["finished", "failed", "interrupted", "died", "pruned"]
 
 CONFIG = ConfigDict(strict=True, extra="forbid")
@@ -76,8 +78,11 @@ def named(tags: dict[str, str]) -> dict[str, str]:
 
 
 def as_text(value: str) -> str:
-    """What a database takes: a path need not be text, and the bytes of it that are none are written as numbers."""
-    return value.encode("utf-8", "backslashreplace").decode()
+    """What a database takes: a path need not be text, and the bytes of it that are none are written as numbers.
+
+    Passwords are left out.
+    """
+    return without_passwords(value.encode("utf-8", "backslashreplace").decode())
 
 
 def milliseconds(time: float) -> int:

@@ -41,7 +41,7 @@ class RunCreated(Record):
         for section, values in self.config.items():
             if isinstance(values, dict) and section not in QUESTIONS:
                 flat.update({f"{section}.{key}": value for key, value in values.items()})
-        return {key: as_text(value) if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
+        return {key: as_text(value if isinstance(value, str) else json.dumps(value)) for key, value in flat.items()}
 
     def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
         """Where the run comes from."""

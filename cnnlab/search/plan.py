@@ -11,7 +11,7 @@ from cnnlab.config import QUESTIONS, RunConfig, changed, flat
 from cnnlab.config.messages import check_name
 from cnnlab.config.moved import PLACE, as_first_named
 from cnnlab.config.space import Params, Space
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, quoted
 from cnnlab.metrics import Metric
 from cnnlab.seeds import derive
 from cnnlab.tracking import as_word, studies_root
@@ -34,10 +34,10 @@ def check_asked(study: str | None, sampler: str, pruner: str, numbers: Mapping[s
         check_name(study, f"study {study!r}")
     for name, value, allowed in (("sampler", sampler, get_args(Sampler)), ("pruner", pruner, get_args(Pruner))):
         if value not in allowed:
-            raise BadInput(f"{name}: {value!r} is not allowed; it must be one of {', '.join(allowed)}")
+            raise BadInput(f"{name}: {quoted(value)} is not allowed; it must be one of {', '.join(allowed)}")
     for name, (number, least) in numbers.items():
         if number is not None and (type(number) is not int or number < least):
-            raise BadInput(f"{name}: {number!r} is not allowed; it must be a whole number from {least} on")
+            raise BadInput(f"{name}: {quoted(number)} is not allowed; it must be a whole number from {least} on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Plan:
 
     def default_study(self) -> str:
         """A name that only the same plan has."""
-        return f"{as_word(self.config.label)}-{digest_of(self.naming())}"
+        return f"{as_word(self.config.label)[:100]}-{digest_of(self.naming())}"
 
     def naming(self) -> dict[str, Any]:
         """What names are made from: the identity as earlier versions had it, so that their studies are found."""

@@ -18,7 +18,7 @@ from cnnlab.tracking.run_dir import (
     studies_root,
 )
 from cnnlab.tracking.start import Courier
-from cnnlab.tracking.store import QUIET, import_mlflow, newest_experiment, one_line, open_store, store_answers
+from cnnlab.tracking.store import QUIET, import_mlflow, newest_experiment, open_store, reason, store_answers
 from cnnlab.tracking.uri import page_of, resolve, resolve_experiment
 
 __all__ = [
@@ -46,11 +46,11 @@ __all__ = [
     "new_run_id",
     "newest_experiment",
     "note_error",
-    "one_line",
     "open_store",
     "page_of",
     "present_store",
     "read",
+    "reason",
     "resolve",
     "resolve_experiment",
     "run_page",

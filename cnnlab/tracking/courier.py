@@ -14,7 +14,7 @@ from cnnlab.tracking.delivery import Delivery, Draw, LoadModel
 from cnnlab.tracking.journal import Journal, read
 from cnnlab.tracking.progress import load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
-from cnnlab.tracking.store import one_line
+from cnnlab.tracking.store import reason
 
 POLL_SECONDS = 0.5
 DELIVERY_SECONDS = 3.0
@@ -114,7 +114,7 @@ def _taken(orders: "SimpleQueue[Order | None]", seconds: float | None) -> Iterat
 
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
     """Keep one line of it beside the journal, for whoever waits for the delivery."""
-    save_progress(run, uri, replace(load_progress(run, uri), error=one_line(error)))
+    save_progress(run, uri, replace(load_progress(run, uri), error=reason(error, uri)))
 
 
 def mark_dead(run: RunDir) -> bool:

@@ -19,7 +19,7 @@ from cnnlab.tracking.moved import artifact_folder, correct
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
 from cnnlab.tracking.store import import_mlflow, open_store
-from cnnlab.tracking.uri import sqlite_file
+from cnnlab.tracking.uri import sqlite_file, whole
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -62,7 +62,7 @@ class Delivery:
         if self._client is None:
             mlflow = import_mlflow()
             correct(self.uri)
-            self._client = mlflow.MlflowClient(self.uri)
+            self._client = mlflow.MlflowClient(whole(self.uri))
         return self._client
 
     def advance(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from cnnlab.errors import without_passwords
 from cnnlab.files import written_whole
 from cnnlab.tracking.run_dir import RunDir
 from cnnlab.tracking.store import stamp
@@ -34,18 +35,18 @@ class Progress:
 
 
 STORES = TypeAdapter(dict[str, Progress])
-"""A store's URI -> how far a run is delivered to it."""
+"""A store's URI without its password -> how far a run is delivered to it."""
 
 
 def load_progress(run: RunDir, uri: str) -> Progress:
     """What is known of this run and this store; nothing delivered where nothing is known, or the store is a new one."""
-    known = _all(run).get(uri, Progress())
+    known = _all(run).get(without_passwords(uri), Progress())
     return known if known.stamp == stamp(uri) else Progress(error=known.error)
 
 
 def save_progress(run: RunDir, uri: str, progress: Progress) -> None:
     """Keep it, atomically."""
-    known = {**_all(run), uri: progress}
+    known = {**_all(run), without_passwords(uri): progress}
     with written_whole(run.delivery_file) as file:
         file.write_text(json.dumps({name: asdict(one) for name, one in known.items()}, indent=1))
 

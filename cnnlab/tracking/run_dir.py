@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cnnlab.errors import BadInput, InUse, RunFailed
+from cnnlab.errors import BadInput, InUse, RunFailed, shortened
 from cnnlab.records import RunCreated
 from cnnlab.tracking.journal import first, mend
 
@@ -219,8 +219,8 @@ def find_run(word: str) -> RunDir:
     if len(matching) == 1:
         return matching[0]
     if matching:
-        names = ", ".join(run.run_id for run in matching[:3])
-        raise BadInput(
-            f"{word}: {len(matching)} runs begin so: {names}{', ...' if len(matching) > 3 else ''}; type more"
-        )
-    raise BadInput(f"{word}: no run begins so, and it is no run's directory; cnnlab runs lists what there is")
+        names = ", ".join(run.run_id for run in matching[:3]) + (", ..." if len(matching) > 3 else "")
+        raise BadInput(f"{shortened(word)}: {len(matching)} runs begin so: {names}; type more")
+    raise BadInput(
+        f"{shortened(word)}: no run begins so, and it is no run's directory; cnnlab runs lists what there is"
+    )

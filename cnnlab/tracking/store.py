@@ -22,8 +22,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from cnnlab.errors import CnnlabError, RunFailed
-from cnnlab.tracking.uri import sqlite_file
+from cnnlab.errors import LONGEST_REASON, LONGEST_VALUE, CnnlabError, RunFailed, one_line
+from cnnlab.tracking.uri import NO_PASSWORD, lacks_password, sqlite_file, whole
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -100,9 +100,9 @@ def store_answers(uri: str) -> str | None:
     mlflow = import_mlflow()
     try:
         open_store(uri)
-        mlflow.MlflowClient(uri).search_experiments(max_results=1)
+        mlflow.MlflowClient(whole(uri)).search_experiments(max_results=1)
     except Exception as error:  # whatever MLflow, its database or the network come up with
-        return one_line(error)
+        return reason(error, uri)
     return None
 
 
@@ -114,11 +114,12 @@ def newest_experiment(uri: str) -> str | None:
     return runs[0].info.experiment_id if runs else None
 
 
-def one_line(error: Exception) -> str:
-    """What went wrong: our own messages whole, those of others cut."""
+def reason(error: Exception, uri: str = "") -> str:
+    """What went wrong in one line, our own messages whole, those of others cut; and if `uri` lacks its password."""
     if isinstance(error, CnnlabError):
         return str(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+    said = one_line(f"{type(error).__name__}: {error}")
+    return f"{said[:LONGEST_VALUE]}; {NO_PASSWORD}" if lacks_password(uri) else said[:LONGEST_REASON]
 
 
 # making it
@@ -246,7 +247,7 @@ def _refuse_unknown(path: Path, database: sqlite3.Connection) -> None:
 
 def _refusal(path: Path, failure: Exception) -> str:
     return (
-        f"{path}: MLflow {version('mlflow')} cannot upgrade this store ({one_line(failure)}); nothing was changed, "
+        f"{path}: MLflow {version('mlflow')} cannot upgrade this store ({reason(failure)}); nothing was changed, "
         "since it is not empty. If an upgrade of it was broken off, put a copy from before in its place; or name "
         "another store with --tracking-uri sqlite:///FILE"
     )

@@ -1,12 +1,14 @@
 """Which MLflow store and which experiment are meant, and where a server shows them."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cnnlab.errors import BadInput
+from cnnlab.errors import HIDDEN, BadInput, quoted, shortened, without_passwords
 from cnnlab.tracking.run_dir import STORE
 
+NO_PASSWORD = "its password is not kept: give the whole URI by --tracking-uri or MLFLOW_TRACKING_URI, or use ~/.pgpass"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -32,15 +34,19 @@ def resolve(flag: str | None, *, needed: bool = False) -> str:
         return "none"
     head, colon, rest = uri.partition(":")
     uri = head.lower() + colon + rest  # SQLAlchemy knows no "SQLite"
-    scheme = urlsplit(uri).scheme.partition("+")[0]
+    scheme, said = urlsplit(uri).scheme.partition("+")[0], f"{name} {shortened(uri)}"
     if scheme == "sqlite":
         path = uri.partition(":///")[2]
         if not path:
-            raise BadInput(f"{name} {uri}: SQLite's URI names a file, as in sqlite:///mlruns/mlflow.db")
+            raise BadInput(f"{said}: SQLite's URI names a file, as in sqlite:///mlruns/mlflow.db")
         return f"{uri.partition(':///')[0]}:///{Path(path).absolute()}"
+    if scheme in SCHEMES and scheme != "databricks" and not re.fullmatch(r"[\w+.-]+://\S+", uri):
+        raise BadInput(f"{said}: a URI begins with {head.lower()}:// and has no spaces; %20 means one")
+    if scheme in ("postgresql", "mysql", "mssql") and uri.partition("?")[0].count("@") > 1:
+        raise BadInput(f"{said}: the password of a database has an @ in it; write %40 in place of that")
     if scheme not in SCHEMES:
         raise BadInput(
-            f"{name} {uri}: not a store that MLflow takes; use sqlite:///FILE (plain folders are refused since "
+            f"{said}: not a store that MLflow takes; use sqlite:///FILE (plain folders are refused since "
             f"MLflow 3.13), {'' if needed else 'none, '}or a URI that begins with one of {', '.join(SCHEMES)}"
         )
     return uri
@@ -55,7 +61,7 @@ def resolve_experiment(name: str | None) -> str:
     source = "MLFLOW_EXPERIMENT_NAME" if name is None else "--experiment-name"
     name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or "cnnlab") if name is None else name
     if not name.strip():
-        raise BadInput(f"{source}: {name!r} is not allowed; it must be the name of an MLflow experiment")
+        raise BadInput(f"{source}: {quoted(name)} is not allowed; it must be the name of an MLflow experiment")
     return name
 
 
@@ -65,7 +71,29 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(path).absolute() if uri.startswith("sqlite") else None
 
 
+def whole(uri: str) -> str:
+    """A store's URI as `without_passwords` left it, with the password that $MLFLOW_TRACKING_URI has for it.
+
+    If that names another store, without any: MLflow takes one from MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN,
+    and PostgreSQL from ~/.pgpass.
+    """
+    known = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return known if HIDDEN in uri and without_passwords(known) == uri else _bare(uri)
+
+
+def lacks_password(uri: str) -> bool:
+    """Whether the store was named with a password once that is not known any more."""
+    return HIDDEN in uri and whole(uri) == _bare(uri)
+
+
+def _bare(uri: str) -> str:
+    """Without what stands in place of a password."""
+    hidden = re.escape(HIDDEN)
+    return re.sub(rf"(?<=://){hidden}@|:{hidden}(?=@)|[\w.-]+(=|%3D){hidden}&?|[?&][\w.-]+={hidden}$", "", uri)
+
+
 def page_of(server: str, path: str = "") -> str:
     """The page of a server's UI on its experiments, or what `path` names below them: `/ID/runs`, `/ID/runs/RUN`."""
+    server = _bare(without_passwords(server))
     # by default the UI shows the traces of language models
     return f"{server.rstrip('/')}/#/experiments{path}?workflowType=machine_learning"

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from cnnlab.config.messages import nearest
 from cnnlab.config.optimizers import OptimizerConfig, TorchOptimizer
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, quoted
 from cnnlab.training.muon import MuonWithAdamW
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -86,7 +86,7 @@ def _torch_class(config: TorchOptimizer, settings: dict[str, Any]) -> type[Optim
         raise BadInput(f"optimizer.name: {config.name} cannot train here: {UNUSABLE[own]}")
     if own not in known:
         hint = nearest(own, [f"torch.optim.{name}" for name in known])
-        raise BadInput(f"optimizer.name: torch.optim has no class {own!r}; it has {', '.join(known)}{hint}")
+        raise BadInput(f"optimizer.name: torch.optim has no class {quoted(own)}; it has {', '.join(known)}{hint}")
     takes = [name for name in inspect.signature(known[own]).parameters if name != "params"]
     for name in settings:
         if name not in takes:

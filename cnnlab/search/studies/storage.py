@@ -1,5 +1,6 @@
 """Where a study is kept: a journal file below mlruns/studies, or a database that many machines share."""
 
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
 
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, quoted
 from cnnlab.search.studies.database import Database
 from cnnlab.search.studies.optuna_internals import BaseJournalFileLock
 from cnnlab.tracking import studies_root
@@ -53,7 +54,7 @@ def storage_url(asked: str | None, study: str) -> str:
         return str((studies_root() / study / "optuna.journal").absolute())
     scheme = urlsplit(asked).scheme
     if not scheme:
-        return str(Path(asked).absolute())
+        return str(_file(asked))
     if "://" not in asked:
         raise BadInput(f"--storage {asked}: not a storage; it is written {scheme}://...")
     if scheme in DRIVERS:
@@ -70,6 +71,20 @@ def storage_url(asked: str | None, study: str) -> str:
             f"--storage {asked}: not a storage; use a file, or sqlite:///FILE, postgresql://... or mysql://..."
         )
     return asked
+
+
+def _file(asked: str) -> Path:
+    """The file that --storage names. Raises BadInput for a folder, a device or a name that no file can have."""
+    path = Path(asked).absolute()
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadInput(f"--storage {asked!r}: is no file; name one, or a database as in postgresql://...")
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BadInput(f"--storage {quoted(asked)}: cannot be opened ({why}); name a file") from None
+    return path
 
 
 def shown(url: str) -> str:

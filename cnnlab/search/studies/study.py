@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from cnnlab.config import RunConfig, as_config, flat
 from cnnlab.config.space import Params, Space
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, without_passwords
 from cnnlab.metrics import Metric
 from cnnlab.search.encoding import distribution, from_optuna, nearest_inside, optuna_name, to_optuna
 from cnnlab.search.plan import Plan, differences, what_it_is
@@ -52,7 +52,7 @@ def enter(plan: Plan) -> tuple[Plan, Study]:
         study.set_user_attr(IDENTITY, plan.identity())
     else:
         _check_same(plan, known[IDENTITY])
-    asked = {key: getattr(plan, key) for key in ASKED_FOR}
+    asked = {**{key: getattr(plan, key) for key in ASKED_FOR}, "tracking_uri": without_passwords(plan.tracking_uri)}
     if known.get(ASKED) != asked:
         study.set_user_attr(ASKED, asked)
     return replace(plan, parent=known.get(PARENT, "")), study

@@ -15,7 +15,7 @@ from optuna.trial import Trial, TrialState
 from cnnlab.config import QUESTIONS, DataConfig, RunConfig
 from cnnlab.config.space_reading import corners, fit_to_data
 from cnnlab.data import Dataset, load
-from cnnlab.errors import BadInput, CnnlabError
+from cnnlab.errors import BadInput, CnnlabError, one_line
 from cnnlab.metrics import Metric
 from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.run import Stopped, create_run, prepare, record_run
@@ -116,7 +116,7 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
         except (CnnlabError, _Failed) as error:
             give_back(study, trial, slot, "crashed", stage.plan.retries, str(error))
         except Exception as error:  # a bug in an optimizer, a driver's fault: one trial's, not the sweep's
-            give_back(study, trial, slot, "crashed", stage.plan.retries, f"{type(error).__name__}: {error}")
+            give_back(study, trial, slot, "crashed", stage.plan.retries, one_line(f"{type(error).__name__}: {error}"))
 
 
 def _train(
