@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from cnnlab.errors import LONGEST_LINE, shortened
 from cnnlab.records import Record, RunEnded, Steps
 from cnnlab.run import load_trained
 from cnnlab.tracking import Delivery, Journal, RunDir, journal, mark_dead, read
@@ -214,14 +215,15 @@ def test_a_lost_first_line_is_one_line_in_each_command(run: RunDir, cli: Cli) ->
     lines = lines_of(run)
     run.journal_file.write_bytes(lines[0].replace(b"faults", b"foults") + b"".join(lines[1:]))
     before = run.journal_file.read_bytes()
-    said = (
+    said = shortened(
         f"cnnlab: {run.journal_file}: its first line, which says what the run is, is damaged, missing or of another "
-        f"version of cnnlab; make a new run: cnnlab train {run.config_file}\n"
+        f"version of cnnlab; make a new run: cnnlab train {run.config_file}",
+        LONGEST_LINE,
     )
     for command in (["show", str(run.path)], ["train", "--resume", str(run.path)], ["sync", str(run.path)]):
         done = cli(*command)
-        assert (done.exit_code, done.stdout, done.stderr) == (1, "", said)
-    assert cli("runs").stderr == said
+        assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"{said}\n")
+    assert cli("runs").stderr == f"{said}\n"
     assert run.journal_file.read_bytes() == before
 
 
