@@ -11,6 +11,7 @@ from cnnlab import __version__
 from cnnlab.cli.messages import complain
 from cnnlab.cli.streams import open_streams
 from cnnlab.errors import CnnlabError, Interrupted, RunFailed
+from cnnlab.process import received
 
 COMMANDS = {
     "train": "Train one network.",
@@ -113,6 +114,7 @@ def main(args: list[str] | None = None) -> None:
 
 def run(args: list[str] | None = None) -> int:
     """Run a command; the exit code that the design gives its outcome."""
+    received.clear()
     open_streams()
     try:
         code = cnnlab.main(args=args, prog_name="cnnlab", standalone_mode=False)

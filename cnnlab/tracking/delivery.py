@@ -29,7 +29,7 @@ LoadModel = Callable[[Path], Any]
 Draw = Callable[[Path, Path], list[Path]]
 """A run's directory, a folder to draw into -> the figures' files."""
 
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "KILLED", "interrupted": "KILLED", "pruned": "KILLED"}
 """MLflow's word for how a run ended; the tag cnnlab.status says it exactly."""
 
 BATCH = 1000

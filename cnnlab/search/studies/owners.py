@@ -1,8 +1,6 @@
 """Which process has a trial, and whether it still lives."""
 
 import itertools
-import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from cnnlab.process import lives, this_process
 from cnnlab.search.studies.optuna_internals import id_of, storage_of
 from cnnlab.search.studies.slots import CAUSE, OWNER, RETRY, Slot
 
@@ -22,11 +21,6 @@ FIRST_BEAT_SECONDS = 1.5
 BEAT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
 """If the beat of a process on another machine has not changed for so long, the process is declared dead."""
-
-
-def this_process() -> dict[str, Any]:
-    """This process as the owner of a trial."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
 @contextmanager
@@ -74,26 +68,10 @@ class Watch:
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get(OWNER)
-        if owner and owner["host"] == socket.gethostname():
-            return bool(_started(owner["pid"]) != owner["started"])
+        if owner and (alive := lives(owner)) is not None:
+            return not alive
         beat, since = self._beats.setdefault(trial.number, (owner, time.monotonic()))
         if beat != owner:
             self._beats[trial.number] = (owner, time.monotonic())
             return False
         return time.monotonic() - since > SILENCE_SECONDS
-
-
-def _started(pid: int) -> str | None:
-    """When a process of this machine began, as the system counts it, so that a number used again is told apart."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except OSError:
-        pass
-    try:  # not Linux
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return "alive"
-    return "alive"

@@ -15,6 +15,7 @@ import torch
 from optuna.study import Study
 
 from cnnlab.errors import BadInput, RunFailed
+from cnnlab.process import ENDING, ignore_signals, received
 from cnnlab.records import Record
 from cnnlab.search.studies.claims import claim
 from cnnlab.search.studies.storage import open_storage
@@ -165,9 +166,9 @@ def _main(stage: Stage, layout: Layout, index: int) -> None:
 
 def _interrupted_by_sigterm() -> Callable[[], bool]:
     """A function that is true after a SIGTERM, or when the process that started this one is gone."""
-    noted: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the coordinator passes it on
+    ignore_signals()  # they go to all; the coordinator passes them on as SIGTERM
+    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # the server that it was forked from has them held back
     parent = multiprocessing.parent_process()
     looked = time.monotonic()
 
@@ -176,8 +177,8 @@ def _interrupted_by_sigterm() -> Callable[[], bool]:
         if parent and time.monotonic() - looked > 1:
             looked = time.monotonic()
             if not parent.is_alive():
-                noted.append(0)
-        return bool(noted)
+                received.append(0)
+        return bool(received)
 
     return interrupted
 
