@@ -127,7 +127,7 @@ def run(args: list[str] | None = None) -> int:
         code = error.exit_code
     except CnnlabError as error:
         complain(str(error))
-        code = error.exit_code
+        code = 128 + received[0] if received else error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except OSError as error:  # a disk that is full, a file that may not be read

@@ -7,12 +7,15 @@ import random
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cnnlab.records import RunEnded, Steps
+from cnnlab.records import Ended, RunEnded, Steps
 from cnnlab.tracking import RunDir, read
 from tests.faults.signalled import MOMENTS
 from tests.faults.table import repeats, tally
@@ -33,6 +36,7 @@ ARGS = ["train", "--epochs", "3", "-s", "data.train_size=256", "--batch-size", "
 QUIETLY = ["--tracking-uri", "none", "-q"]
 
 Case = dict[str, Any]
+Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def run_all(cases: list[Case]) -> list[int]:
@@ -125,3 +129,58 @@ def check(kinds: dict[str, list[Case]]) -> None:
     for kind, cases in kinds.items():
         tally(kind, tried=len(cases), held=sum(not faults[case["folder"]] for case in cases))
     assert not {folder: fault for folder, fault in faults.items() if fault}
+
+
+# sweeps
+
+
+SWEEP = ["sweep", "--trials", "4", "--confirm", "0", "--pruner", "none", "--epochs", "3", "-s", "data.train_size=256"]
+
+
+def ended_sweep() -> tuple[str, dict[str, int]]:
+    """The status of the sweep's own run here, and how its trials' runs ended: status -> their number."""
+    study = next(Path("mlruns/studies").iterdir())
+    trials = [read(path)[0][-1] for path in study.glob("trials/*/journal.jsonl")]
+    last = read(study / "journal.jsonl")[0][-1]
+    assert isinstance(last, Ended)
+    return last.status, Counter(trial.status for trial in trials if isinstance(trial, Ended))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[signal.SIGHUP, signal.SIGTERM], pytest.param([signal.SIGUSR2], marks=pytest.mark.slow)],
+    ids=["twice", "alone"],
+)
+def test_a_sweep_in_one_process_stops_after_a_checkpoint(numbers: list[int]) -> None:
+    case = {"folder": str(Path.cwd()), "args": [*SWEEP, "--workers", "1", "--json", *QUIETLY]}
+    staged = {"moment": "step", "call": 30, "numbers": list(map(int, numbers)), "gap": 0.0}
+    assert run_all([{**case, **staged}]) == [128 + numbers[0]]
+    status, trials = ended_sweep()
+    assert (status, trials["interrupted"]) == ("interrupted", 1)
+    assert run_all([case]) == [0]
+    found = json.loads(Path("stdout").read_text())
+    held = (found["trials"]["complete"], *ended_sweep()) == (4, "finished", {"finished": 4})
+    tally("a signal while a sweep runs", tried=1, held=int(held))
+    assert held
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_to_all_processes_of_a_sweep_is_one_interruption(number: int, process: Process) -> None:
+    """As a terminal and Slurm send it: workers, their server and the courier get it too."""
+    words = [*SWEEP, "--workers", "2", "--tracking-uri", "none"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cnnlab", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(Path().glob("mlruns/studies/*/trials/*/checkpoints/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(running.pid, number)
+    _, stderr = running.communicate(timeout=60)
+    status, trials = ended_sweep()
+    again = process(*words, "--json", "-q")
+    found = json.loads(again.stdout)["trials"]
+    held = (running.returncode, status, trials["died"]) == (128 + number, "interrupted", 0)
+    held = held and (found["complete"], found["total"]) == (4, 4)
+    tally("a signal to all processes of a sweep", tried=1, held=int(held))
+    assert held, (running.returncode, status, trials, found, stderr)

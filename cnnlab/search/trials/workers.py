@@ -18,6 +18,7 @@ from cnnlab.errors import BadInput, RunFailed
 from cnnlab.process import ENDING, ignore_signals, received
 from cnnlab.records import Record
 from cnnlab.search.studies.claims import claim
+from cnnlab.search.studies.database import patient
 from cnnlab.search.studies.storage import open_storage
 from cnnlab.search.studies.study import open_study
 from cnnlab.search.trials.stages import Stage
@@ -159,7 +160,7 @@ def _main(stage: Stage, layout: Layout, index: int) -> None:
     interrupted = _interrupted_by_sigterm()
     _log_to_file(stage)
     _take_place(layout, index)
-    storage = open_storage(stage.plan.storage)
+    storage = patient(open_storage)(stage.plan.storage)
     for _ in work(stage, open_study(stage.study, storage), interrupted):
         pass
 
