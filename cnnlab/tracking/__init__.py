@@ -20,7 +20,7 @@ from cnnlab.tracking.run_dir import (
     studies_root,
 )
 from cnnlab.tracking.start import Courier
-from cnnlab.tracking.store import QUIET, import_mlflow, newest_experiment, one_line, open_store, store_answers
+from cnnlab.tracking.store import QUIET, NoAnswer, import_mlflow, newest_experiment, one_line, open_store, store_answers
 from cnnlab.tracking.uri import page_of, resolve, resolve_experiment
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Courier",
     "Delivery",
     "Journal",
+    "NoAnswer",
     "Order",
     "RunDir",
     "as_word",

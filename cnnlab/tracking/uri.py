@@ -9,6 +9,9 @@ from cnnlab.tracking.run_dir import STORE
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
+LONGEST_NAME = 500
+"""Of an experiment in MLflow."""
+
 
 def resolve(flag: str | None, *, needed: bool = False) -> str:
     """The flag, else $MLFLOW_TRACKING_URI, else the SQLite database mlruns/mlflow.db; "none" stays "none".
@@ -54,8 +57,11 @@ def resolve_experiment(name: str | None) -> str:
     """
     source = "MLFLOW_EXPERIMENT_NAME" if name is None else "--experiment-name"
     name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or "cnnlab") if name is None else name
-    if not name.strip():
-        raise BadInput(f"{source}: {name!r} is not allowed; it must be the name of an MLflow experiment")
+    if not name.strip() or len(name) > LONGEST_NAME:
+        raise BadInput(
+            f"{source}: {name[:80]!r} is not allowed; it must be the name of an MLflow experiment, of at most "
+            f"{LONGEST_NAME} characters"
+        )
     return name
 
 

@@ -1,5 +1,6 @@
 """A study's storage goes away, comes back or is damaged: the budget stays exact, and no trial is blamed for it."""
 
+import gc
 import json
 import signal
 import subprocess
@@ -34,6 +35,8 @@ def server() -> Iterator[PostgreSQL]:
     pytest.importorskip("psycopg")
     with postgresql() as started:
         yield started
+    open_storage.cache_clear()
+    gc.collect()  # while the warnings of `pytestmark` are ignored
 
 
 # PostgreSQL restarts
