@@ -26,7 +26,7 @@ from urllib.request import urlopen
 from filelock import FileLock
 
 from cnnlab.errors import CnnlabError, RunFailed
-from cnnlab.tracking.uri import sqlite_file
+from cnnlab.tracking.uri import sqlite_file, undamaged
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -75,10 +75,11 @@ def open_store(uri: str) -> int:
     path = sqlite_file(uri)
     if path is not None:
         import_mlflow()
-        if not _is_current(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
-                _make_current(path)
+        with undamaged(path):
+            if not _is_current(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+                    _make_current(path)
     return stamp(uri) or 0
 
 

@@ -1,10 +1,13 @@
 """Which MLflow store and which experiment are meant, and where a server shows them."""
 
 import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, RunFailed
 from cnnlab.tracking.run_dir import STORE
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
@@ -69,6 +72,20 @@ def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite store; None if the store is another kind."""
     path = uri.partition(":///")[2].partition("?")[0]
     return Path(path).absolute() if uri.startswith("sqlite") else None
+
+
+@contextmanager
+def undamaged(path: Path) -> Iterator[None]:
+    """Within it SQLite reads this file. Raises RunFailed if that is no database, or a damaged one."""
+    try:
+        yield
+    except sqlite3.OperationalError:  # in use, or it may not be read
+        raise
+    except sqlite3.DatabaseError as error:
+        raise RunFailed(
+            f"{path}: this store is damaged ({error}); put a copy in its place, or move it away and deliver all runs "
+            "to a new one by cnnlab sync"
+        ) from None
 
 
 def page_of(server: str, path: str = "") -> str:

@@ -1,10 +1,13 @@
 """A model's weights as a file, and their digest."""
 
 import hashlib
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -14,7 +17,12 @@ from cnnlab.files import written_whole
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write a file that is there whole and synced, or not at all."""
     with written_whole(path, synced=True) as file:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
+        except SafetensorError as error:  # of a full disk it says "... (os error 28)"
+            if (number := re.search(r"os error (\d+)", str(error))) is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

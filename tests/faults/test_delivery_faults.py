@@ -14,8 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from click.testing import Result
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded
 from cnnlab.tracking import Delivery, RunDir, load_progress, open_store
@@ -121,6 +124,27 @@ def test_what_mlflow_refuses_for_good_is_set_aside_and_blocks_nothing(uri: str, 
 
 
 # several at once
+
+
+@pytest.mark.parametrize("method", ["create_experiment", "create_run", "log_batch", "log_inputs"])
+def test_whoever_loses_a_race_tries_again(method: str, uri: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As MLflow says it if another process has added the same row meanwhile."""
+    usual, calls = getattr(mlflow.MlflowClient, method), 0
+
+    def lost(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            said = "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id, datasets.name"
+            raise MlflowException(said, error_code=BAD_REQUEST)
+        return usual(*args, **kwargs)
+
+    monkeypatch.setattr(mlflow.MlflowClient, method, lost)
+    make_run([created(uri=uri), *WHOLE[1:-1], FAILED])
+    done = cli("sync")
+    tally("a row that another deliverer was faster to add", tried=1, held=int(done.exit_code == 0))
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert query("SELECT count(*), count(DISTINCT run_uuid) FROM metrics WHERE key = 'train/loss'") == [(6, 1)]
 
 
 @pytest.mark.slow
