@@ -4,12 +4,10 @@ import json
 import os
 import resource
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -142,7 +140,8 @@ def test_the_next_opening_removes_what_dead_processes_left(tmp_path: Path) -> No
 
 def test_doctor_finds_what_is_wrong_and_fix_mends_it(cli: Cli) -> None:
     open_store(f"sqlite:///{Path('mlruns/mlflow.db').absolute()}")
-    assert cli("train", "--epochs", "1", "-s", "data.train_size=128", "--tracking-uri", "none", "-q").exit_code == 0
+    diverging = ("--lr", "1e30", "--epochs", "2", "-s", "data.train_size=128", "--tracking-uri", "none", "-q")
+    assert cli("train", *diverging).exit_code == 1  # so that no network is delivered, which takes long
     run, (cache,) = find_run("last"), Path("data/cache").glob("*.safetensors")
     leave_behind(run.checkpoints / "step-9.json")
     leave_behind(Path("data/cache/x.safetensors"))
@@ -164,21 +163,21 @@ def test_doctor_finds_what_is_wrong_and_fix_mends_it(cli: Cli) -> None:
     assert not cache.exists()
 
 
-@pytest.mark.parametrize("damage", ["no database", "cut", "a page of zeros"])
-def test_a_damaged_store_is_one_line(damage: str, run: RunDir, cli: Cli) -> None:
-    path = Path("mlruns/mlflow.db").absolute()
+def test_a_damaged_store_is_one_line(run: RunDir, cli: Cli) -> None:
+    path, held = Path("mlruns/mlflow.db").absolute(), 0
     open_store(f"sqlite:///{path}")
     whole = path.read_bytes()
     page = whole[:100] + bytes(8092) + whole[8192:]
-    path.write_bytes({"no database": b"x" * 9000, "cut": whole[:5000], "a page of zeros": page}[damage])
-    held = 0
-    for words in (["sync"], ["doctor"]):
-        done = cli(*words)
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if "mlflow.db" in line]
-        held += done.exit_code == 1 and len(lines) == 1 and "Traceback" not in done.stderr and len(lines[0]) < 400
-        print(words, done.exit_code, done.stdout, done.stderr, done.exception)
-    tally("a damaged mlflow.db", tried=2, held=held)
-    assert held == 2
+    damaged = {"no database": b"x" * 9000, "cut": whole[:5000], "a page of zeros": page}
+    for what, content in damaged.items():
+        path.write_bytes(content)
+        for words in (["sync"], ["doctor"]):
+            done = cli(*words)
+            lines = [line for line in (done.stdout + done.stderr).splitlines() if "mlflow.db" in line]
+            held += done.exit_code == 1 and len(lines) == 1 and "damaged" in lines[0]
+            print(what, words, done.exit_code, done.stdout, done.stderr, done.exception)
+    tally("a damaged mlflow.db", tried=2 * len(damaged), held=held)
+    assert held == 2 * len(damaged)
 
 
 # disks and memory
@@ -220,10 +219,3 @@ def test_a_folder_that_cannot_be_written_leaves_no_empty_run(tmp_path: Path, cli
     assert done.exit_code == 2
     assert "mlruns/.gitignore: cannot be written" in done.stderr
     assert not (tmp_path / "run").exists()
-
-
-def test_sqlite_is_what_the_damage_was_made_of() -> None:
-    """The independent check of `a damaged mlflow.db`: SQLite itself refuses such files."""
-    Path("x.db").write_bytes(b"x" * 9000)
-    with closing(sqlite3.connect("x.db")) as database, pytest.raises(sqlite3.DatabaseError):
-        database.execute("SELECT * FROM sqlite_master").fetchall()
