@@ -30,6 +30,10 @@ A command is `command` in the module of its name, in which a hyphen is an unders
 """
 
 
+NO_MEMORY = ("failed to map segment", "annot allocate memory", "an't allocate memory", "an't start new thread")
+"""What the loader of libraries, the system and PyTorch say if memory is short or limited."""
+
+
 class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -132,5 +136,10 @@ def run(args: list[str] | None = None) -> int:
         code = 130
     except OSError as error:  # a disk that is full, a file that may not be read
         complain(f"{error.filename or 'output'}: {error.strerror or error}")
+        code = 1
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(word in str(error) for word in NO_MEMORY):
+            raise
+        complain(f"not enough memory ({error}); end other programs, or raise the limit of this one (ulimit -v)")
         code = 1
     return code if isinstance(code, int) else 0
