@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -9,8 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +252,124 @@ def test_train_ends_within_ten_seconds_and_sync_delivers_the_rest(form: str, pro
         ).fetchone()
     tally("train without an answer", tried=2, held=2, note=f"at most {max(seconds):.0f} s in all")
     assert losses[0] == 2 * losses[1] == 2 * result["steps"]
+
+
+# a real server behind a proxy that misbehaves
+
+
+class Proxy:
+    """Passes requests on to a server, or answers them as `mode` says: a status, hang, nonsense, cut."""
+
+    def __init__(self, port: int) -> None:
+        self.mode = "pass"
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None: ...
+
+            def handle_any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                mode = proxy.mode if self.path != "/health" else "pass"
+                if mode == "hang":
+                    time.sleep(60)
+                elif mode.isdecimal():
+                    self.answer(int(mode), b"<html>no \x1b[31m</html>")
+                elif mode == "nonsense":
+                    self.answer(200, b"{]\x00")
+                elif mode == "cut" and self.command == "PUT":
+                    self.connection.close()
+                else:
+                    status, answer = proxy.pass_on(port, self.command, self.path, body, dict(self.headers))
+                    self.answer(status, answer)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
+
+            def answer(self, status: int, body: bytes) -> None:
+                with suppress(OSError):
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.send_header("Content-Type", "application/json")
+                    self.end_headers()
+                    self.wfile.write(body)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.uri = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @staticmethod
+    def pass_on(port: int, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request(method, path, body, {**headers, "Host": f"127.0.0.1:{port}", "Accept-Encoding": "identity"})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, content
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """Before a real server of MLflow's."""
+    folder, port = tmp_path_factory.mktemp("server"), refusing()
+    words = [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        str(folder / "artifacts"),
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        *words,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
+                break
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.2)
+        proxy = Proxy(port)
+        yield proxy
+        proxy.server.shutdown()
+        proxy.server.server_close()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("mode", ["hang", "401", "403", "413", "429", "500", "503", "nonsense", "cut"])
+def test_a_server_that_misbehaves_gets_all_of_it_later(mode: str, proxy: Proxy, cli: Cli) -> None:
+    name = f"run-{mode}"
+    odd = [record for record in odd_records()[:-1] if not isinstance(record, RunCreated)]
+    run = make_run([created(name, proxy.uri), *odd, replace(FAILED, step=3)], name)
+    proxy.mode, began = mode, time.monotonic()
+    first = cli("sync", name)
+    seconds = time.monotonic() - began
+    proxy.mode = "pass"
+    second = cli("sync", name)
+    client = mlflow.MlflowClient(proxy.uri)
+    mlflow_run = client.get_run(str(load_progress(run, proxy.uri).mlflow_run_id))
+    losses = client.get_metric_history(mlflow_run.info.run_id, "train/loss")
+    held = first.exit_code == 1 and first.stderr.count("\n") == 1 and "Traceback" not in first.stderr
+    held = held and second.exit_code == 0 and mlflow_run.info.status == "FAILED" and len(losses) == 3
+    tally("a server that misbehaves", tried=1, held=int(held), note=f"{mode} {seconds:.0f} s")
+    assert held, (first.stderr, second.stderr, len(losses), mlflow_run.info.status)
+    assert seconds < 30
+    assert [math.isnan(loss.value) for loss in sorted(losses, key=lambda loss: loss.step)] == [True, False, False]
+    assert {artifact.path for artifact in client.list_artifacts(mlflow_run.info.run_id)} >= {
+        "config.yaml",
+        "journal.jsonl",
+    }
