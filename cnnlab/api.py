@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGINT
+from signal import SIG_DFL, SIGINT, SIGTERM, getsignal
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.comparison import Comparison
 from cnnlab.config import Given
 from cnnlab.interrupts import Interrupt, catch_interrupts
+from cnnlab.process import ENDING, received
 from cnnlab.result import Result
 from cnnlab.search import Sweep
 from cnnlab.session import Training
@@ -126,9 +127,14 @@ def _to_the_end(work: Work[object]) -> Result:
 
 @contextmanager
 def _interruptible(stop: Callable[[], None]) -> Iterator[Interrupt]:
-    """Within it the first signal calls `stop`; only the main thread is told of signals."""
+    """Within it the first signal calls `stop`, unless the caller's program has a use for it.
+
+    Only the main thread is told of signals.
+    """
     if threading.current_thread() is threading.main_thread():
-        with catch_interrupts(stop) as interrupt:
+        received.clear()
+        free = [number for number in ENDING if number in (SIGINT, SIGTERM) or getsignal(number) == SIG_DFL]
+        with catch_interrupts(stop, free) as interrupt:
             yield interrupt
     else:
         yield Interrupt()

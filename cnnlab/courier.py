@@ -7,16 +7,16 @@ import json
 import os
 import sys
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from cnnlab.process import command_of
+from cnnlab.process import command_of, ignore_signals
 from cnnlab.reading import draw
 from cnnlab.tracking import Courier, Delivery, Order, RunDir, follow_all, import_mlflow
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 10.0
 """How long a command that is done waits until MLflow has everything."""
 
 
@@ -44,21 +44,17 @@ class Deliveries:
             self._runs[run.path, attempt] = run
             self._courier.follow(run)
 
-    def wait(self) -> str | None:
+    def wait(self, stopped: Callable[[], bool] = lambda: False) -> str | None:
         """Wait until MLflow has all of the runs; returns why it has not, in words, or None if it has.
 
         After this nothing can be added, and nobody waits a second time.
+
+        Args:
+            stopped: whether to wait no longer.
         """
         if not self._waited:
-            self._waited, self._why = True, self._wait()
+            self._waited, self._why = True, self._courier.wait(list(self._runs.values()), WAIT_SECONDS, stopped)
         return self._why
-
-    def _wait(self) -> str | None:
-        deadline = time.monotonic() + WAIT_SECONDS
-        for run in self._runs.values():
-            if why := self._courier.wait(run, max(0.1, deadline - time.monotonic())):
-                return why
-        return None
 
     def __enter__(self) -> "Deliveries":
         self._courier.__enter__()
@@ -70,6 +66,7 @@ class Deliveries:
 
 def main() -> None:
     """Import MLflow, read from stdin which runs to follow, a line each, and follow them; end when there are no more."""
+    ignore_signals()  # Slurm sends them to all processes of a job, and what was sealed last is still to be delivered
     orders: SimpleQueue[Order | None] = SimpleQueue()
     threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
     import_mlflow()

@@ -2,8 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+
+from cnnlab.process import lives, this_process
+
+MARK = "~"
+"""Between the parts of a temporary name, the last four of which say whose it is."""
 
 
 @contextmanager
@@ -24,7 +30,8 @@ def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
         path: where whoever reads it finds all of the file or none of it.
         synced: whether it has to survive the death of the machine, not only of the process.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    remove_abandoned(path.parent)
+    temporary = path.with_name(MARK.join([f".{path.name}", *map(str, this_process().values())]))
     try:
         with naming(path):
             yield temporary
@@ -36,6 +43,26 @@ def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
         raise
     if synced:
         _sync(path.parent)
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """The temporary files that dead processes of this machine left in a folder."""
+    return [path for path in folder.glob(f".*{MARK}*{MARK}*") if _owner_is_dead(path.name.split(MARK)[-4:])]
+
+
+@cache
+def remove_abandoned(folder: Path) -> None:
+    """Once per process: whoever is the next to write there."""
+    for path in abandoned(folder):
+        with suppress(OSError):
+            path.unlink()
+
+
+def _owner_is_dead(parts: list[str]) -> bool:
+    if len(parts) < 4 or not parts[2].isdecimal():
+        return False
+    host, boot, pid, started = parts
+    return lives({"host": host, "boot": boot, "pid": int(pid), "started": started}) is False
 
 
 def _sync(path: Path) -> None:

@@ -1,13 +1,13 @@
-"""SIGINT and SIGTERM: before the first step they end what goes on, after it a checkpoint is sealed first."""
+"""Signals that end a command: before the first step at once, after it when a checkpoint is sealed; a second at once."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 from cnnlab.errors import Interrupted
-from cnnlab.process import end_at_once
+from cnnlab.process import end_at_once, heeded, received
 
 
 @dataclass
@@ -18,15 +18,19 @@ class Interrupt:
 
 
 @contextmanager
-def catch_interrupts(stop: Callable[[], None]) -> Iterator[Interrupt]:
-    """Within it the first signal calls `stop`, which has to return at once; the signal is noted."""
+def catch_interrupts(stop: Callable[[], None], numbers: Sequence[int] | None = None) -> Iterator[Interrupt]:
+    """Within it the first signal calls `stop`, which has to return at once; the signal is noted.
+
+    Args:
+        numbers: the signals that are meant; None for all that end a command.
+    """
     interrupt = Interrupt()
 
     def note(number: int) -> None:
         interrupt.number = number
         stop()
 
-    with _first_signal(note):
+    with _first_signal(note, numbers):
         yield interrupt
 
 
@@ -34,7 +38,7 @@ def catch_interrupts(stop: Callable[[], None]) -> Iterator[Interrupt]:
 def at_once_when_interrupted(message: str) -> Iterator[None]:
     """Within it the first signal ends the process, with this line: for imports, and as long as nothing was written."""
     end = end_at_once(message)
-    with _first_signal(lambda number: end(number, None)):
+    with _first_signal(lambda number: end(received.pop(), None)):  # not the first of two
         yield
 
 
@@ -66,11 +70,14 @@ class _Signalled(BaseException):
 
 
 @contextmanager
-def _first_signal(act: Callable[[int], None]) -> Iterator[None]:
-    """Within it the first SIGINT or SIGTERM is handed to `act`; a second one has its usual effect at once."""
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _first_signal(act: Callable[[int], None], numbers: Sequence[int] | None = None) -> Iterator[None]:
+    """Within it the first signal is handed to `act`; a second one of the command's has its usual effect, at once."""
+    usual = {number: signal.getsignal(number) for number in numbers or heeded()}
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if received:
+            end_at_once("")(number, frame)
+        received.append(number)
         restore()
         act(number)
 

@@ -6,10 +6,12 @@ Imports only small parts of the standard library, so that it can be the first th
 import atexit
 import os
 import signal
+import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """The folder that holds the package."""
@@ -25,6 +27,18 @@ LONGEST_TMPDIR = 70
 """Bytes. multiprocessing appends /pymp-XXXXXXXX/listener-XXXXXXXX; macOS takes 103 for a socket's path, Linux 107."""
 
 Handler = Callable[[int, FrameType | None], None]
+
+ENDING = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
+"""The signals that end a command; the exit code is 128 + the number of the first one."""
+
+received: list[int] = []
+"""Those that came since the command's work began, the first one first."""
+last_words: list[Callable[[], object]] = []
+"""What is still to be done by a process that leaves in the middle of its work."""
 
 
 @contextmanager
@@ -62,28 +76,84 @@ def shorten_socket_paths() -> None:
 
 
 def obey_signals(message: str = "interrupted") -> None:
-    """From now on SIGINT and SIGTERM end this process at once, with this line and the exit code 130 or 143.
+    """From now on the signals of ENDING end this process at once, with this line.
 
     Also where SIGINT is ignored, as in a shell script's background jobs: whoever sends it means it.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in heeded():
         signal.signal(number, end_at_once(message))
 
 
+def heeded() -> list[int]:
+    """The signals of ENDING; without SIGHUP if `nohup` has it ignored."""
+    return [n for n in ENDING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+
+
+def ignore_signals(*_: object) -> None:
+    """From now on the signals of ENDING, which a terminal and Slurm send to all processes, do nothing to this one.
+
+    For a process that works for another and ends when that one does.
+    """
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def end_at_once(message: str) -> Handler:
-    """A handler that prints one line and ends the process, raising nothing.
+    """A handler that says the last words, prints one line and ends the process, raising nothing.
 
     An exception in the middle of an import may be caught by the library that imports, or turn into another one.
     The courier and the server of worker processes notice that this process is gone, and end too.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
+        for word in last_words:
+            with suppress(Exception):  # a full disk; the process leaves all the same
+                word()
         cursor = SHOW_CURSOR if os.isatty(2) else ""
         with suppress(OSError):
-            os.write(2, f"{cursor}cnnlab: {message}\n".encode())
-        os._exit(128 + number)
+            line = "interrupted twice; what was sealed last is intact" if received else message
+            os.write(2, f"{cursor}cnnlab: {line}\n".encode())
+        os._exit(128 + (received or [number])[0])
 
     return handle
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others, on this machine and elsewhere."""
+    return {"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def lives(process: Mapping[str, Any]) -> bool | None:
+    """Whether a process, by what `this_process` said in it, lives, paused or not; None if it is another machine's."""
+    if process.get("host") != socket.gethostname():
+        return None
+    return process.get("boot") == _boot() and _started(process["pid"]) == process.get("started")
+
+
+def _boot() -> str:
+    """Another one after each start of the machine; empty if the system says none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine began, as the system counts it, so that a number used again is told apart."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            state, *fields = file.read().rpartition(")")[2].split()
+            return None if state == "Z" else fields[18]
+    except OSError:
+        pass
+    try:  # not Linux
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return "alive"
+    return "alive"
 
 
 def command_of(module: str) -> list[str]:

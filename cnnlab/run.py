@@ -116,8 +116,8 @@ def create_run(
     now = datetime.now().astimezone()
     run_id = new_run_id(config.label, now)
     path = directory or runs_root() / run_id
+    ensure_store()
     with naming(path), RunDir.create(path) as run, Journal(run.journal_file) as journal:
-        ensure_store()
         run.config_file.write_text(to_yaml(config), encoding="utf-8")
         journal.write(
             RunCreated(
@@ -185,9 +185,12 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
                 if isinstance(record, CheckpointSealed | RunEnded):
                     journal.sync()
                 yield record
-        except GeneratorExit:
-            records.close()
-            journal.write(said.end("interrupted", f"stopped before its end; cnnlab train --resume {run.word} goes on"))
+        except (GeneratorExit, KeyboardInterrupt):
+            try:
+                records.close()
+            finally:  # the disk may be full
+                reason = f"stopped before its end; cnnlab train --resume {run.word} goes on"
+                journal.write(said.end("interrupted", reason))
             raise
         except Stopped as stop:
             records.close()

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from cnnlab.courier import Deliveries
 from cnnlab.process import brief_spins
 from cnnlab.result import Result
-from cnnlab.tracking import resolve, resolve_experiment
+from cnnlab.tracking import end_dead, resolve, resolve_experiment
 
 State = TypeVar("State", covariant=True)
 Itself = TypeVar("Itself", bound="Work[object]")
@@ -56,8 +56,9 @@ class Work(ABC, Generic[State]):
         self.stopped = True
 
     def deliver(self) -> str | None:
-        """Wait until MLflow has all of it; returns why it has not, in words, or None if it has."""
-        self.undelivered = self.deliveries.wait()
+        """Wait until MLflow has all of it, or `stop`; returns why it has not, in words, or None if it has."""
+        before = self.stopped
+        self.undelivered = self.deliveries.wait(lambda: self.stopped and not before)
         return self.undelivered
 
     def __enter__(self: Itself) -> Itself:
@@ -68,9 +69,9 @@ class Work(ABC, Generic[State]):
             self._left = entered.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         try:
-            self._end(failed=kind is not None)
+            self._end(error)
             if kind is None:
                 self.deliver()
         finally:
@@ -80,9 +81,10 @@ class Work(ABC, Generic[State]):
     def _begin(self) -> None:
         """Before anything else."""
 
-    def _end(self, *, failed: bool) -> None:
+    def _end(self, error: BaseException | None) -> None:
         """Let go of what is held, so that MLflow can have its end."""
 
     def _entered(self) -> AbstractContextManager[object]:
-        """For iterations without a `with` of the caller's."""
+        """For iterations without a `with` of the caller's; what is dead by now is marked so."""
+        end_dead()
         return nullcontext() if self._deliveries else self

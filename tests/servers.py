@@ -1,12 +1,17 @@
-"""What a database server of a test's own needs: a folder, a free port, a user that is not root."""
+"""Database servers of a test's own: in a folder, on a free port, by a user that is not root."""
 
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").exists() else []
+"""Where Debian's programs are; the newest version last."""
 
 
 def place(name: str, user: str) -> tuple[Path, int, dict[str, Any]]:
@@ -19,3 +24,34 @@ def place(name: str, user: str) -> tuple[Path, int, dict[str, Any]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     return folder, port, {"user": owner, "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+class PostgreSQL:
+    """A server that can be stopped and started again."""
+
+    def __init__(self) -> None:
+        self.folder, port, self._run = place("postgresql", "postgres")
+        self.url = f"postgresql://cnnlab@127.0.0.1:{port}/postgres"
+        data, programs = self.folder / "data", POSTGRESQL[-1]
+        subprocess.run([programs / "initdb", "-D", data, "-U", "cnnlab", "-A", "trust", "-N"], check=True, **self._run)
+        self._control = [programs / "pg_ctl", "-D", data, "-w"]
+        options = "-c listen_addresses=127.0.0.1 -c max_connections=200"
+        self._options = f"-p {port} {options} -c unix_socket_directories={self.folder}"
+
+    def start(self) -> None:
+        subprocess.run([*self._control, "-o", self._options, "start"], check=True, **self._run)
+
+    def stop(self, mode: str = "immediate") -> None:
+        subprocess.run([*self._control, "-m", mode, "stop"], check=True, **self._run)
+
+
+@contextmanager
+def postgresql() -> Iterator[PostgreSQL]:
+    """A running server; at the end it and its folder are gone."""
+    server = PostgreSQL()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(server.folder)

@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "seeds": {"errors"},
     "result": set(),
     "wording": set(),
-    "files": set(),
+    "files": {"process"},
     "interrupts": {"errors", "process"},
     "metrics": set(),
     "records": {"errors", "metrics"},

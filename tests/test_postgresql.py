@@ -1,7 +1,6 @@
 """Many workers on one study in a real PostgreSQL: none of their trials lost or doubled. Needs Debian's postgresql."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -10,32 +9,22 @@ from pathlib import Path
 
 import optuna
 import pytest
-from servers import place
+from servers import POSTGRESQL, postgresql
 
 from cnnlab.search.studies.claims import study_slots
 from cnnlab.search.studies.storage import open_storage, storage_url
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").exists() else []
-pytestmark = pytest.mark.skipif(not BINARIES, reason="needs PostgreSQL: apt-get install postgresql")
+pytestmark = pytest.mark.skipif(not POSTGRESQL, reason="needs PostgreSQL: apt-get install postgresql")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The URL of a database of a server of its own, on a free port."""
     pytest.importorskip("psycopg")
-    folder, port, run = place("postgresql", "postgres")
-    data, binaries = folder / "data", BINARIES[-1]
-    subprocess.run([binaries / "initdb", "-D", data, "-U", "cnnlab", "-A", "trust"], check=True, **run)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c max_connections=200"
-    control = [binaries / "pg_ctl", "-D", data, "-w"]
-    subprocess.run([*control, "-o", options, "start"], check=True, **run)
-    try:
-        yield f"postgresql://cnnlab@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, **run)
-        shutil.rmtree(folder)
+    with postgresql() as started:
+        yield started.url
 
 
 WORKER = """

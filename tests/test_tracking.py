@@ -603,27 +603,30 @@ def test_a_run_whose_folder_was_removed_is_followed_no_more(uri: str) -> None:
 
 @pytest.mark.parametrize(
     ("does", "said"),
-    [("input()", "the courier stopped"), ("import time; input(); time.sleep(3)", "it takes longer than 1 s")],
+    [
+        ("input()", "the courier was ended from outside"),
+        ("import time; input(); time.sleep(3)", "it takes longer than 1 s"),
+    ],
 )
 def test_the_training_process_learns_that_something_is_not_delivered(does: str, said: str) -> None:
     run = make_run(WHOLE)
     with Courier("sqlite:///x.db", [sys.executable, "-c", does]) as courier:
         courier.follow(run)
         seconds = 1 if "sleep" in does else 10
-        assert said in str(courier.wait(run, seconds))
+        assert said in str(courier.wait([run], seconds))
     assert courier._process is not None
     courier._process.wait(10)
 
 
 def test_where_nothing_is_to_be_delivered_nobody_waits() -> None:
-    assert Courier("none", []).wait(make_run(WHOLE), 1) is None
+    assert Courier("none", []).wait([make_run(WHOLE)], 1) is None
 
 
 def test_a_courier_that_was_told_nothing_is_ended() -> None:
     with Courier("sqlite:///x.db", [sys.executable, "-c", "import time; time.sleep(60)"]) as courier:
         process = courier._process
     assert process is not None
-    assert process.poll() == -signal.SIGTERM
+    assert process.poll() == -signal.SIGKILL
 
 
 def test_importing_tracking_imports_neither_mlflow_nor_torch() -> None:

@@ -12,6 +12,7 @@ from cnnlab import __version__
 from cnnlab.cli.messages import complain
 from cnnlab.cli.streams import open_streams
 from cnnlab.errors import CnnlabError, Interrupted, RunFailed, quoted, shortened
+from cnnlab.process import received
 
 COMMANDS = {
     "train": "Train one network.",
@@ -41,6 +42,8 @@ REMEDIES = {
     errno.EIO: "its disk does not answer; look at the disk before anything else",
 }
 """What to do about an error of the system."""
+NO_MEMORY = ("failed to map segment", "annot allocate memory", "an't allocate memory", "an't start new thread")
+"""What the loader of libraries, the system and PyTorch say if memory is short or limited."""
 
 
 class LazyGroup(click.Group):
@@ -127,6 +130,7 @@ def main(args: list[str] | None = None) -> None:
 
 def run(args: list[str] | None = None) -> int:
     """Run a command; the exit code that the design gives its outcome."""
+    received.clear()
     open_streams()
     try:
         code = cnnlab.main(args=args, prog_name="cnnlab", standalone_mode=False)
@@ -139,11 +143,16 @@ def run(args: list[str] | None = None) -> int:
         code = error.exit_code
     except CnnlabError as error:
         complain(str(error))
-        code = error.exit_code
+        code = 128 + received[0] if received else error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except OSError as error:  # a disk that is full, a file that may not be read
         remedy = REMEDIES.get(error.errno or 0, "then type the command again")
         complain(f"{error.filename or 'a file of this run'}: {error.strerror or error}; {remedy}")
+        code = 1
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(word in str(error) for word in NO_MEMORY):
+            raise
+        complain(f"not enough memory ({error}); end other programs, or raise the limit of this one (ulimit -v)")
         code = 1
     return code if isinstance(code, int) else 0

@@ -1,46 +1,121 @@
 """`cnnlab doctor`"""
 
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from cnnlab.cli.options import store_option
+from cnnlab.errors import CnnlabError, RunFailed
+
+LEAST_FREE = 2**30
+"""Bytes on a disk; with fewer a run may not get to its end."""
+OF_NO_RUN = {"lock", "lease.json", "config.yaml", "journal.jsonl"}
+"""What a process leaves that was killed while it made a run."""
+
+
+class Finding(NamedTuple):
+    """One line."""
+
+    good: bool
+    text: str
+    """With the remedy, if it is not good."""
+    fix: Callable[[], object] | None = None
+    """Applies the remedy."""
 
 
 @click.command("doctor")
+@click.option("--fix", is_flag=True, help="Also apply the remedies that need no decision.")
 @store_option
-def command(tracking_uri: str | None) -> int:
+def command(tracking_uri: str | None, fix: bool) -> int:
     """Say what is wrong here, and end the runs whose process died.
 
-    Looks at PyTorch and its devices, the data, the runs' journals and the MLflow store. The exit code is 1 where
-    something is wrong.
+    Looks at versions, devices, disks, the data cache, the runs' journals, files that nobody needs and the MLflow store.
+    The exit code is 1 if something is wrong.
 
     \b
-    Example: cnnlab doctor
+    Example: cnnlab doctor --fix
     """
     from cnnlab.tracking import resolve
 
     wrong = 0
-    for good, finding in _findings(resolve(tracking_uri, needed=True)):
-        wrong += not good
-        click.echo(f"{'ok   ' if good else 'WRONG'}  {finding}")
+    for finding in _findings(resolve(tracking_uri, needed=True)):
+        fixed = False
+        if fix and finding.fix:
+            with suppress(CnnlabError, OSError):
+                finding.fix()
+                fixed = True
+        wrong += not (finding.good or fixed)
+        click.echo(f"{'ok   ' if finding.good else 'fixed' if fixed else 'WRONG'}  {finding.text}")
     return 1 if wrong else 0
 
 
-def _findings(uri: str) -> Iterator[tuple[bool, str]]:
-    yield from _torch()
+def _findings(uri: str) -> Iterator[Finding]:
+    yield from _versions()
+    yield from _disks()
+    yield from _caches()
     yield from _runs()
+    yield from _orphans()
     yield from _store(uri)
 
 
-def _torch() -> Iterator[tuple[bool, str]]:
+def _versions() -> Iterator[Finding]:
+    """Of what is installed beside what cnnlab needs; then the devices."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from packaging.requirements import Requirement
+
     from cnnlab.run import describe_hardware
 
-    yield True, describe_hardware()
+    try:
+        needed = [Requirement(line) for line in requires("cnnlab") or []]
+    except PackageNotFoundError:  # a checkout that is not installed
+        needed = []
+    for one in needed:
+        if one.marker is None or one.marker.evaluate({"extra": ""}):
+            try:
+                found = version(one.name)
+            except PackageNotFoundError:
+                found = ""
+            if not found or not one.specifier.contains(found, prereleases=True):
+                remedy = f"pip install '{one.name}{one.specifier}'"
+                yield Finding(
+                    False, f"{one.name} {found or 'is not installed'}: cnnlab needs {one.specifier}; {remedy}"
+                )
+    yield Finding(True, f"{describe_hardware()}; mlflow {version('mlflow')}, optuna {version('optuna')}")
 
 
-def _runs() -> Iterator[tuple[bool, str]]:
-    from cnnlab.errors import CnnlabError
+def _disks() -> Iterator[Finding]:
+    from cnnlab.data import default_root
+
+    for folder in dict.fromkeys([Path.cwd(), _there(default_root()), Path(tempfile.gettempdir())]):
+        free = shutil.disk_usage(folder).free
+        room = f"{folder}: {free / 2**30:.1f} GiB are free"
+        yield Finding(free >= LEAST_FREE, room + ("" if free >= LEAST_FREE else "; make room before the next run"))
+
+
+def _there(path: Path) -> Path:
+    """The path, or the first folder above it that is there."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+
+
+def _caches() -> Iterator[Finding]:
+    from cnnlab.data import cache_damage, default_root
+
+    files = sorted(default_root().rglob("*-????????????????.safetensors"))
+    for file in files:
+        if damage := cache_damage(file):
+            yield Finding(False, f"{file}: {damage}; remove it, and the next run makes it anew", file.unlink)
+    size = sum(file.stat().st_size for file in files if file.exists())
+    yield Finding(True, f"{default_root()}: {len(files)} cached datasets, {size / 2**20:.0f} MiB")
+
+
+def _runs() -> Iterator[Finding]:
     from cnnlab.tracking import is_delivered, list_runs, list_studies, list_trials, mark_dead
 
     undelivered = 0
@@ -48,29 +123,51 @@ def _runs() -> Iterator[tuple[bool, str]]:
     for run in runs:
         try:
             if fault := run.mend():
-                yield False, fault
+                yield Finding(False, fault)
             if mark_dead(run):
-                yield (
-                    False,
-                    f"{run.run_id}: its process had died; marked so. cnnlab train --resume {run.word} goes on",
-                )
+                remedy = f"marked so. cnnlab train --resume {run.word} goes on"
+                yield Finding(False, f"{run.run_id}: its process had died; {remedy}")
             undelivered += not (run.is_held() or is_delivered(run))
         except CnnlabError as error:
-            yield False, str(error)
+            yield Finding(False, str(error))
     if undelivered:
-        yield False, f"{undelivered} runs are not in MLflow yet, or not whole; cnnlab sync delivers them"
-    yield True, f"{len(runs)} runs and sweeps in mlruns"
+        text = f"{undelivered} runs are not in MLflow yet, or not whole; cnnlab sync delivers them"
+        yield Finding(False, text, _sync)
+    yield Finding(True, f"{len(runs)} runs and sweeps in mlruns")
 
 
-def _store(uri: str) -> Iterator[tuple[bool, str]]:
+def _sync() -> None:
+    from cnnlab.cli.sync import command as sync
+
+    if click.get_current_context().invoke(sync, runs=(), tracking_uri=None):
+        raise RunFailed("sync has said why")
+
+
+def _orphans() -> Iterator[Finding]:
+    from cnnlab.data import default_root
+    from cnnlab.files import abandoned
+    from cnnlab.tracking import RunDir, runs_root, studies_root
+
+    for root in (runs_root(), studies_root(), default_root()):
+        for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+            for file in abandoned(folder):
+                yield Finding(False, f"{file}: left by a process that died; remove it", file.unlink)
+    for folder in sorted(runs_root().glob("*/")):
+        run = RunDir(folder)
+        if {path.name for path in folder.iterdir()} <= OF_NO_RUN and not (run.has_begun() or run.is_held()):
+            yield Finding(False, f"{folder}: there is no run in it; remove it", partial(shutil.rmtree, folder))
+
+
+def _store(uri: str) -> Iterator[Finding]:
     from cnnlab.errors import without_passwords
-    from cnnlab.tracking import corrections, store_answers
+    from cnnlab.tracking import correct, corrections, store_answers
 
     error = store_answers(uri)
-    yield error is None, f"MLflow store {without_passwords(uri)}" + (f": {error}" if error else "")
+    yield Finding(error is None, f"MLflow store {without_passwords(uri)}" + (f": {error}" if error else ""))
     if error is None and (wrong := corrections(uri)):
-        yield (
+        yield Finding(
             False,
             f"this store was moved: {len(wrong)} places of artifacts lead to where it was, as {wrong[0].before}; "
             "cnnlab sync corrects them",
+            lambda: correct(uri),
         )

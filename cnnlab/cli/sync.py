@@ -22,6 +22,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     from cnnlab.courier import delivery_of
     from cnnlab.errors import without_passwords
     from cnnlab.tracking import (
+        NoAnswer,
         correct,
         find_run,
         list_runs,
@@ -34,7 +35,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
         resolve,
     )
 
-    failures = 0
+    failures, gone = 0, dict[str, str]()
     default = resolve(tracking_uri, needed=True)
     if places := correct(default):
         click.echo(f"{without_passwords(default)}: was moved; {places} places of artifacts lead to where it is now")
@@ -51,12 +52,19 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             continue
         uri = default if tracking_uri or intended == "none" else intended
         try:
-            complete = delivery_of(run, uri).advance_when_free()
+            if uri in gone:
+                raise NoAnswer(gone[uri])
+            delivery = delivery_of(run, uri)
+            complete = delivery.advance_when_free()
         except Exception as error:  # whatever MLflow, its database or the network come up with
+            failures += 1
+            if isinstance(error, NoAnswer):
+                gone[uri] = str(error)
             note_error(run, uri, error)
             complain(f"{run.run_id}: {without_passwords(uri)} rejected the run: {reason(error, uri)}")
-            failures += 1
         else:
             state = "complete" if complete else "up to date, still running"
             click.echo(f"{run.run_id}: {state} in {without_passwords(uri)}")
+            for what, why in delivery.refused.items():
+                complain(f"{run.run_id}: not in MLflow, and only in {run.path}: {what} ({why})")
     return 1 if failures else 0

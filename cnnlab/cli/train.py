@@ -77,18 +77,18 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
     with training:
         with at_once_when_interrupted(before_the_first_step):
             training.prepare()
-        with catch_interrupts(training.stop) as interrupt, open_view(quiet) as view:
-            for record in training:
-                view.show(record)
-        if not as_json:  # as soon as it is known; --json waits for MLflow's id of the run
-            print_result(training.result, as_json=False, store=training.tracking_uri)
-        deliver(training, f"cnnlab sync {training.run.word}", quiet=quiet)
+        with catch_interrupts(training.stop) as interrupt:
+            with open_view(quiet) as view:
+                for record in training:
+                    view.show(record)
+            if not as_json:  # as soon as it is known; --json waits for MLflow's id of the run
+                print_result(training.result, as_json=False, store=training.tracking_uri)
+            deliver(training, f"cnnlab sync {training.run.word}", quiet=quiet)
     result = training.result
     if as_json:
         print_result(result, as_json=True)
     else:
         print_page(training.run)
-    if result.status == "finished":
-        return 0
-    complain(result.reason)
-    return 128 + interrupt.number if interrupt.number else 1
+    if result.status != "finished":
+        complain(result.reason)
+    return 128 + interrupt.number if interrupt.number else int(result.status != "finished")

@@ -167,9 +167,9 @@ class Comparison(Work["SweepState"]):
         if self._workers != 1:
             forkserver.start()
 
-    def _end(self, *, failed: bool) -> None:
+    def _end(self, error: BaseException | None) -> None:
         for workload in self.workloads:
-            workload.close()
+            workload.close(error)
 
     def _contest(self, number: int) -> "Contest":
         from cnnlab.comparison.contests import make_contest
@@ -264,9 +264,11 @@ class Workload:
             for name, plan in self.contest.plans.items()
         ]
 
-    def close(self) -> None:
-        """Let go of the comparison's run."""
-        self._open.close()
+    def close(self, error: BaseException | None = None) -> None:
+        """Let go of the comparison's run, and write what ended it if it has not come to its last word."""
+        with self._open:
+            if error and self._run and self._journal:
+                self._run.end_by(error)
 
     def _tune(self, arm: str) -> "Iterator[SweepState]":
         from cnnlab.search.studies import open_sweep

@@ -1,8 +1,10 @@
 """A dataset's name -> training, validation and test tensors, seeded batches, augmentation of a whole batch at once."""
 
 from cnnlab.data.batches import Batches, placement
+from cnnlab.data.cache import cache_damage
 from cnnlab.data.dataset import Dataset, Split
 from cnnlab.data.describe import describe
 from cnnlab.data.load import load
+from cnnlab.data.places import default_root
 
-__all__ = ["Batches", "Dataset", "Split", "describe", "load", "placement"]
+__all__ = ["Batches", "Dataset", "Split", "cache_damage", "default_root", "describe", "load", "placement"]

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from cnnlab.data.augment import augment, draws_needed
 from cnnlab.data.dataset import Split
 from cnnlab.errors import RunFailed
-from cnnlab.process import shorten_socket_paths
+from cnnlab.process import ignore_signals, shorten_socket_paths
 from cnnlab.seeds import derive
 
 Residence = Literal["device", "stream"]
@@ -141,6 +141,7 @@ class Batches:
                 batch_size=None,
                 num_workers=0 if current_process().daemon else self.workers,  # it may have no children
                 pin_memory=self.device.type == "cuda",
+                worker_init_fn=ignore_signals,
             )
             loaded = iter(loader)
         if signal.getsignal(signal.SIGCHLD) != before:

@@ -59,6 +59,15 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
         return source, _digest(source)
 
 
+def cache_damage(path: Path) -> str | None:
+    """What is wrong with a file of the cache; None if it is whole."""
+    try:
+        _read(path)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        return f"it is damaged ({' '.join(str(error).split()):.80})"
+    return None
+
+
 def fingerprint(files: Iterable[Path], *words: object) -> str:
     """A key from files as they are now, and from whatever else decides what is built from them.
 

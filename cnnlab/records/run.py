@@ -16,6 +16,8 @@ from cnnlab.records.record import CONFIG, Ended, MetricRow, Record, Status, as_t
 
 QUESTIONS = ("search", "compare")
 """Sections of a config that ask for many runs; they are no parameters of one."""
+LONGEST_SCHEMA = 1_000_000
+"""Characters that MLflow takes for a dataset's schema, a little less."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -118,12 +120,15 @@ class RunStarted(Record):
         """The fields of MLflow's Dataset entity."""
         sizes = {"train_images": self.train_size, "val_images": self.val_size, "test_images": self.test_size}
         image = {"dtype": "uint8", "shape": list(self.image_shape)}
+        schema = json.dumps({"image": image, "classes": list(self.classes)})
+        if len(schema) > LONGEST_SCHEMA:
+            schema = json.dumps({"image": image, "classes": len(self.classes)})
         return {
             "name": self.dataset,
             "digest": self.dataset_digest[:36],  # MLflow's limit
             "source_type": "local",
             "source": json.dumps({"uri": self.dataset_source}),
-            "schema": json.dumps({"image": image, "classes": list(self.classes)}),
+            "schema": schema,
             "profile": json.dumps({**sizes, **({"images_per_class": self.counts} if self.counts else {})}),
         }
 

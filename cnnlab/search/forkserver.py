@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cnnlab.process import FOLDER_WITHOUT_MODULES, shorten_socket_paths
+from cnnlab.process import ENDING, FOLDER_WITHOUT_MODULES, shorten_socket_paths
 
 
 def start() -> None:
@@ -20,15 +20,15 @@ def start() -> None:
         multiprocessing.get_context("forkserver").set_forkserver_preload(["cnnlab.search.trials.workers"])
         shorten_socket_paths()
         with _in_a_folder_without_modules():
-            multiprocessing.resource_tracker.ensure_running()  # it would let Ctrl-C through again
-            with _ctrl_c_held_back():
-                multiprocessing.forkserver.ensure_running()
+            for server in (multiprocessing.resource_tracker, multiprocessing.forkserver):
+                with _signals_held_back():  # again: the first server's start lets two of them through
+                    server.ensure_running()
 
 
 @contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """What is started within it never sees Ctrl-C, which a terminal sends to all: it ends when this process does."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _signals_held_back() -> Iterator[None]:
+    """What is started within it never sees signals that a terminal sends to all: it ends when this process does."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
     finally:

@@ -212,10 +212,12 @@ class Sweep(Work["SweepState"]):
         if self._workers != 1:
             forkserver.start()
 
-    def _end(self, *, failed: bool) -> None:
+    def _end(self, error: BaseException | None) -> None:
         with self._open:
-            if not failed and self._journal and not self._findings:
+            if not error and self._journal and not self._findings:
                 self.conclude()
+            elif error and self._journal and self._journal.ours:
+                self._journal.run.end_by(error)
 
 
 def work_on(

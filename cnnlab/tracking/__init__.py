@@ -1,6 +1,6 @@
 """The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
 
-from cnnlab.tracking.courier import Order, follow_all, mark_dead, note_error
+from cnnlab.tracking.courier import Order, follow_all, note_error
 from cnnlab.tracking.delivery import Delivery
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.moved import correct, corrections, present_store
@@ -8,17 +8,19 @@ from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id,
 from cnnlab.tracking.run_dir import (
     RunDir,
     as_word,
+    end_dead,
     ensure_store,
     find_run,
     list_runs,
     list_studies,
     list_trials,
+    mark_dead,
     new_run_id,
     runs_root,
     studies_root,
 )
 from cnnlab.tracking.start import Courier
-from cnnlab.tracking.store import QUIET, import_mlflow, newest_experiment, open_store, reason, store_answers
+from cnnlab.tracking.store import QUIET, NoAnswer, import_mlflow, newest_experiment, open_store, reason, store_answers
 from cnnlab.tracking.uri import page_of, resolve, resolve_experiment
 
 __all__ = [
@@ -26,11 +28,13 @@ __all__ = [
     "Courier",
     "Delivery",
     "Journal",
+    "NoAnswer",
     "Order",
     "RunDir",
     "as_word",
     "correct",
     "corrections",
+    "end_dead",
     "ensure_store",
     "find_run",
     "follow_all",

@@ -1,6 +1,5 @@
 """The courier: tails the journals of runs and delivers them, until they have ended and all is there."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,12 +7,9 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
-from cnnlab.errors import InUse
-from cnnlab.records import Ended, Record
 from cnnlab.tracking.delivery import Delivery, Draw, LoadModel
-from cnnlab.tracking.journal import Journal, read
 from cnnlab.tracking.progress import load_progress, save_progress
-from cnnlab.tracking.run_dir import RunDir
+from cnnlab.tracking.run_dir import RunDir, mark_dead
 from cnnlab.tracking.store import reason
 
 POLL_SECONDS = 0.5
@@ -115,26 +111,3 @@ def _taken(orders: "SimpleQueue[Order | None]", seconds: float | None) -> Iterat
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
     """Keep one line of it beside the journal, for whoever waits for the delivery."""
     save_progress(run, uri, replace(load_progress(run, uri), error=reason(error, uri)))
-
-
-def mark_dead(run: RunDir) -> bool:
-    """Write the last word of a run whose process died without one; whether that was so.
-
-    Only while holding the run's lock, so that a run that lives or is being resumed is left alone.
-    """
-    try:
-        with run.hold():
-            records, _ = read(run.journal_file)
-            if not records or isinstance(records[-1], Ended):
-                return False
-            with Journal(run.journal_file) as journal:
-                journal.write(_death_of(run, records, os.stat(run.journal_file).st_mtime))
-            return True
-    except InUse:
-        return False
-
-
-def _death_of(run: RunDir, records: list[Record], at: float) -> Ended:
-    """What the last record that knows says of it; the first line of every journal does."""
-    deaths = (record.death(records, at, run.word) for record in reversed(records))
-    return next(death for death in deaths if death)

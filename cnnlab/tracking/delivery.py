@@ -1,24 +1,30 @@
 """Delivering a run's journal to MLflow, as far as it goes, as often as one likes."""
 
+import hashlib
 import inspect
+import json
+import os
+import posixpath
+import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from cnnlab import __version__
-from cnnlab.errors import RunFailed
+from cnnlab.errors import BadInput, InUse, RunFailed
 from cnnlab.records import Ended, Record, RunEnded, RunStarted, milliseconds
 from cnnlab.tracking.journal import last, read
 from cnnlab.tracking.moved import artifact_folder, correct
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
-from cnnlab.tracking.store import import_mlflow, open_store
+from cnnlab.tracking.store import check_answers, import_mlflow, open_store, reason
 from cnnlab.tracking.uri import sqlite_file, whole
 
 if TYPE_CHECKING:
@@ -29,16 +35,46 @@ LoadModel = Callable[[Path], Any]
 Draw = Callable[[Path, Path], list[Path]]
 """A run's directory, a folder to draw into -> the figures' files."""
 
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "KILLED", "interrupted": "KILLED", "pruned": "KILLED"}
 """MLflow's word for how a run ended; the tag cnnlab.status says it exactly."""
 
-BATCH = 1000
-"""Metrics that MLflow takes in one call."""
-LOCKED_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts if SQLite's file is locked."""
+BATCHES = {"metrics": 1000, "params": 100, "tags": 100}
+"""How many of each MLflow takes in one call."""
+LONGEST_KEY, LONGEST_VALUE = 250, 5000
+"""Characters that every MLflow from 3.13 on takes."""
+BUSY_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between attempts if another process was faster."""
+BUSY = ("database is locked", "IntegrityError")
+"""Words by which MLflow says so."""
+TURN_SECONDS = 20.0
+"""How long a deliverer waits for another one of the same run."""
 TAG = "cnnlab.run_id"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """So that the UI opens an experiment on its training runs, not on language models."""
+
+
+def accepted_key(key: str) -> str:
+    """A key as MLflow takes it: the same, or with other characters and a digest that tells it from others."""
+    safe = re.sub(r"[^/\w.\- :]", "_", key)
+    if posixpath.normpath(safe) != safe or safe.startswith((".", "/")):
+        safe = safe.replace("/", "_").strip(".") or "_"
+    if safe == key and len(key) <= LONGEST_KEY:
+        return key
+    return f"{safe[: LONGEST_KEY - 9]}-{hashlib.sha256(key.encode(errors='replace')).hexdigest()[:8]}"
+
+
+def accepted(value: str) -> str:
+    """A value as MLflow takes it; what is cut off is in the artifacts `config.yaml` and `journal.jsonl`."""
+    note = " ... (whole in journal.jsonl)"
+    return value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - len(note)] + note
+
+
+def is_for_good(error: Exception) -> bool:
+    """Whether MLflow refuses this content, so that another attempt at it would fail too."""
+    response = getattr(error, "response", None)  # of an upload
+    code = str(getattr(error, "error_code", ""))
+    too_large = getattr(response, "status_code", 0) == 413 or "error code 413" in str(error)
+    return too_large or (code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST") and not any(w in str(error) for w in BUSY))
 
 
 class Delivery:
@@ -55,12 +91,15 @@ class Delivery:
         self.uri = uri
         self.load_model = load_model
         self.draw = draw
+        self.refused: dict[str, str] = {}
+        """What MLflow has refused for good or a fault keeps from it -> why; it blocks nothing else."""
         self._client: MlflowClient | None = None
 
     @property
     def client(self) -> "MlflowClient":
         if self._client is None:
             mlflow = import_mlflow()
+            check_answers(self.uri)
             correct(self.uri)
             self._client = mlflow.MlflowClient(whole(self.uri))
         return self._client
@@ -68,39 +107,67 @@ class Delivery:
     def advance(self) -> bool:
         """Deliver what the journal has and the store has not; True when the run has ended and all of it is there.
 
-        Raises whatever MLflow raises; nothing is lost by it, and the next call goes on.
+        Raises whatever MLflow raises, and InUse if another process delivers the run; nothing is lost by it, and the
+        next call goes on.
         """
-        with FileLock(self.run.path / "delivery.lock", timeout=120):
-            stamp = open_store(self.uri)
-            progress = load_progress(self.run, self.uri)
-            records, end = read(self.run.journal_file, progress.offset)
-            if not records:
-                return progress.complete
-            mlflow_run = self._existing(progress) or self._find() or self._create()
-            if mlflow_run != progress.mlflow_run_id:  # not the run that the offset belongs to
-                records, end = read(self.run.journal_file)
-            self._deliver(mlflow_run, records)
-            complete = isinstance(records[-1], Ended)
-            # until an end is delivered whole, its records are delivered again
-            delivered = Progress(mlflow_run, offset=progress.offset if complete else end, stamp=stamp)
-            save_progress(self.run, self.uri, delivered)
-            if complete:
-                self._finish(mlflow_run)
-                experiment = self.client.get_run(mlflow_run).info.experiment_id
-                whole = replace(delivered, experiment_id=experiment, offset=end, complete=True)
-                save_progress(self.run, self.uri, whole)
-            return complete
+        stamp = open_store(self.uri)
+        try:
+            client = self.client
+            with self._turn():
+                return self._advance(client, stamp)
+        except Exception:
+            self._client = None  # the next attempt asks first whether anything answers
+            raise
+
+    def _advance(self, client: "MlflowClient", stamp: int) -> bool:
+        progress = load_progress(self.run, self.uri)
+        records, end = read(self.run.journal_file, progress.offset)
+        if not records:
+            return progress.complete
+        mlflow_run = self._existing(progress) or self._find() or self._create()
+        if mlflow_run != progress.mlflow_run_id:  # not the run that the offset belongs to
+            records, end = read(self.run.journal_file)
+        self.refused = dict(progress.refused)
+        self._deliver(mlflow_run, records)
+        complete = isinstance(records[-1], Ended)
+        # until an end is delivered whole, its records are delivered again
+        offset = progress.offset if complete else end
+        delivered = Progress(mlflow_run, offset=offset, stamp=stamp, refused=self.refused)
+        save_progress(self.run, self.uri, delivered)
+        if complete:
+            self._finish(mlflow_run)
+            experiment = client.get_run(mlflow_run).info.experiment_id
+            whole = replace(delivered, experiment_id=experiment, offset=end, complete=True, refused=self.refused)
+            save_progress(self.run, self.uri, whole)
+        return complete
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Within it nobody else delivers this run. Raises InUse, naming who does."""
+        lock, holder = FileLock(self.run.path / "delivery.lock", timeout=TURN_SECONDS), self.run.path / "delivery.pid"
+        try:
+            lock.acquire()
+        except Timeout:
+            pid = holder.read_text() if holder.exists() else "unknown"
+            raise InUse(f"{self.run.run_id}: another process (pid {pid}) is delivering this run") from None
+        try:
+            holder.write_text(str(os.getpid()))
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
 
     def advance_when_free(self) -> bool:
-        """`advance`, tried again while other processes have SQLite's file.
+        """`advance`, tried again while other processes are faster.
 
-        MLflow reads before it writes in one transaction; SQLite ends such a one at once if another is about to write.
+        MLflow reads before it writes in one transaction; SQLite ends such a one at once if another is about to write,
+        and of two processes that add the same row, as a dataset's, one fails.
         """
-        for pause in LOCKED_PAUSES:
+        for pause in BUSY_PAUSES:
             try:
                 return self.advance()
             except Exception as error:  # MLflow wraps SQLite's in its own, and in SQLAlchemy's
-                if "database is locked" not in str(error):
+                if not any(word in str(error) for word in BUSY):
                     raise
                 time.sleep(pause)
         return self.advance()
@@ -113,9 +180,46 @@ class Delivery:
                 self._start(mlflow_run, record.mlflow_params(), record.mlflow_tags())
             if isinstance(record, RunStarted):
                 self._log_dataset(mlflow_run, record)
-        rows = [Metric(*row) for record in records for row in record.mlflow_metrics()]
-        for first in range(0, len(rows), BATCH):
-            self.client.log_batch(mlflow_run, metrics=rows[first : first + BATCH])
+        rows = [row for record in records for row in record.mlflow_metrics()]
+        keys = {row.key: accepted_key(row.key) for row in rows}
+        self._log(mlflow_run, "metrics", [Metric(keys[row.key], *row[1:]) for row in rows])
+        self._tag(mlflow_run, {f"cnnlab.key.{key}": name for name, key in keys.items() if key != name})
+
+    def _log(self, mlflow_run: str, kind: str, items: Sequence[Any]) -> None:
+        """Metrics, parameters or tags in batches; what MLflow refuses for good is found by halves and set aside."""
+        size = BATCHES[kind]
+        for first in range(0, len(items), size):
+            batch = items[first : first + size]
+            try:
+                self.client.log_batch(mlflow_run, **{kind: batch})  # type: ignore[arg-type]
+            except Exception as error:  # whatever MLflow, its database or the network come up with
+                if not is_for_good(error):
+                    raise
+                if len(batch) == 1:
+                    self.refused[f"{kind}: {batch[0].key}"] = reason(error, self.uri)
+                else:
+                    half = len(batch) // 2
+                    self._log(mlflow_run, kind, batch[:half])
+                    self._log(mlflow_run, kind, batch[half:])
+
+    def _tag(self, mlflow_run: str, tags: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._log(mlflow_run, "tags", [RunTag(accepted_key(key), accepted(value)) for key, value in tags.items()])
+
+    @contextmanager
+    def _offered(self, what: str, *faults: type[Exception]) -> Iterator[None]:
+        """Within it something is delivered that MLflow may refuse for good, or that has one of these faults itself."""
+        try:
+            yield
+        except Exception as error:  # whatever MLflow, its database or the network come up with
+            if not (is_for_good(error) or isinstance(error, faults)):
+                raise
+            self.refused[what] = reason(error, self.uri)
+
+    def _log_artifact(self, mlflow_run: str, file: Path, folder: str | None = None) -> None:
+        with self._offered(f"artifact: {file.name}"):
+            self.client.log_artifact(mlflow_run, str(file), folder)
 
     def _existing(self, progress: Progress) -> str | None:
         """The MLflow run of an earlier delivery, if the store still has it."""
@@ -203,13 +307,10 @@ class Delivery:
 
     def _start(self, mlflow_run: str, params: dict[str, str], tags: dict[str, str]) -> None:
         """Parameters and tags; after a resume the run is running again."""
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import Param
 
-        self.client.log_batch(
-            mlflow_run,
-            params=[Param(key, value) for key, value in params.items()],
-            tags=[RunTag(key, value) for key, value in tags.items()],
-        )
+        self._log(mlflow_run, "params", [Param(accepted_key(key), accepted(value)) for key, value in params.items()])
+        self._tag(mlflow_run, tags)
         self.client.update_run(mlflow_run, status="RUNNING")
 
     def _log_dataset(self, mlflow_run: str, started: RunStarted) -> None:
@@ -218,46 +319,40 @@ class Delivery:
         inputs = self.client.get_run(mlflow_run).inputs
         if not (inputs and inputs.dataset_inputs):
             dataset = Dataset(**started.dataset_fields())
-            self.client.log_inputs(mlflow_run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+            given = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+            with self._offered("dataset"):
+                self.client.log_inputs(mlflow_run, [given])
 
     def _finish(self, mlflow_run: str) -> None:
-        """The artifacts, then the status: who reads it finds all the rest.
-
-        Raises:
-            RunFailed: the weights are damaged; all but the model has been delivered.
-        """
-        damage: RunFailed | None = None
+        """The artifacts, then the status: who reads it finds all the rest."""
         ended = read(self.run.journal_file)[0][-1]
         assert isinstance(ended, Ended)
         for file in (self.run.config_file, self.run.journal_file):
-            self.client.log_artifact(mlflow_run, str(file))
+            self._log_artifact(mlflow_run, file)
         if ended.leaves_report:
             self._log_report(mlflow_run)
         elif self.run.created.parent is None:  # the trials of a sweep are many: curves, but no figures and no model
             self._log_figures(mlflow_run)
             outputs = self.client.get_run(mlflow_run).outputs
             if isinstance(ended, RunEnded) and ended.weights_file and not (outputs and outputs.model_outputs):
-                try:
+                with self._offered("model", BadInput, RunFailed, FileNotFoundError):  # damaged, or removed
                     self._log_model(mlflow_run)
-                except RunFailed as error:
-                    damage = error
-        for key, value in ended.mlflow_tags(of_trial="trial" in self.run.created.tags).items():
-            self.client.set_tag(mlflow_run, key, value)
+        self._tag(mlflow_run, ended.mlflow_tags(of_trial="trial" in self.run.created.tags))
+        if self.refused:
+            self._tag(mlflow_run, {"cnnlab.refused": json.dumps(self.refused)})
         self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))
-        if damage:
-            raise damage
 
     def _log_figures(self, mlflow_run: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             for figure in self.draw(self.run.path, Path(folder)):
-                self.client.log_artifact(mlflow_run, str(figure), "figures")
+                self._log_artifact(mlflow_run, figure, "figures")
 
     def _log_report(self, mlflow_run: str) -> None:
         """What the sweep or the comparison left in its folder."""
         for file in sorted(self.run.path.glob("report/*")):
-            self.client.log_artifact(mlflow_run, str(file), "report")
+            self._log_artifact(mlflow_run, file, "report")
         if (best := self.run.path / "best.yaml").exists():
-            self.client.log_artifact(mlflow_run, str(best))
+            self._log_artifact(mlflow_run, best)
 
     def _log_model(self, mlflow_run: str) -> None:
         """The trained network, with a signature, so that mlflow.pytorch.load_model gives it back.

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from cnnlab.tracking.run_dir import STORE, RunDir
-from cnnlab.tracking.uri import sqlite_file
+from cnnlab.tracking.uri import sqlite_file, undamaged
 
 ARTIFACTS = "artifacts"
 """The folder beside the database in which each experiment has one of its own."""
@@ -52,7 +52,7 @@ def corrections(uri: str) -> list[Correction]:
     path = sqlite_file(uri)
     if path is None or not path.exists():
         return []
-    with closing(_open(path)) as database:
+    with undamaged(path), closing(_open(path)) as database:
         return _corrections(database, path)
 
 

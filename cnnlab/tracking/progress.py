@@ -1,7 +1,7 @@
 """How far a run has been delivered, kept beside its journal: `delivery.json`."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, field
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -26,6 +26,8 @@ class Progress:
     """All of a run that has ended is there, with its model and figures."""
     error: str | None = None
     """What went wrong last; None when the last attempt went well."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """What the store has refused for good -> why."""
     stamp: int = 0
     """Of the store that has it; another store at the same place has another, and has nothing of this run."""
 

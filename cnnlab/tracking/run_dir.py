@@ -1,23 +1,34 @@
 """A run's directory: its files, its lock, and finding it by what a user types."""
 
+import json
 import os
 import secrets
+import shutil
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cnnlab.errors import BadInput, InUse, RunFailed, shortened
-from cnnlab.records import RunCreated
-from cnnlab.tracking.journal import first, mend
+from cnnlab.errors import BadInput, CnnlabError, Interrupted, InUse, RunFailed, shortened
+from cnnlab.process import last_words, lives, this_process
+from cnnlab.records import Ended, Record, RunCreated, Status
+from cnnlab.tracking.journal import Journal, first, mend, read
 
 STORE = Path("mlruns")
 SHOWN = (("data", "dataset", str), ("model", "name", str), ("optimizer", "name", str), ("training", "seed", int))
 """What the config of every run has, whichever version made it: section, key, type."""
+BEAT_SECONDS = 15.0
+"""How often whoever holds a run says so, for machines that do not see its lock."""
+SILENCE_SECONDS = 60.0
+LEASE = "lease.json"
+"""Who holds a run; it is left behind by a process that died."""
 
 
 def new_run_id(label: str, now: datetime) -> str:
@@ -44,11 +55,14 @@ def studies_root() -> Path:
 
 
 def ensure_store() -> None:
-    """Make mlruns/, kept out of git by a .gitignore of its own."""
-    STORE.mkdir(exist_ok=True)
+    """Make mlruns/, kept out of git by a .gitignore of its own. Raises BadInput where it cannot be made."""
     ignore = STORE / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n!.gitignore\n")
+    try:
+        STORE.mkdir(exist_ok=True)
+        if not ignore.exists():
+            ignore.write_text("*\n!.gitignore\n")
+    except OSError as error:
+        raise BadInput(f"{ignore.absolute()}: cannot be written ({error.strerror}); work in another folder") from None
 
 
 @dataclass(frozen=True)
@@ -67,16 +81,22 @@ class RunDir:
             InUse: and that run is live.
         """
         run = cls(path.absolute())
+        new = not run.path.exists()
         try:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"--run-dir {path}: cannot be made ({error.strerror})") from None
-        with run.hold():
-            if run.has_begun():
-                raise BadInput(
-                    f"--run-dir {path}: it holds a run already; go on with it by --resume {path}, or name another"
-                )
-            yield run
+        try:
+            with run.hold():
+                if run.has_begun():
+                    raise BadInput(
+                        f"--run-dir {path}: it holds a run already; go on with it by --resume {path}, or name another"
+                    )
+                yield run
+        except (OSError, RunFailed):
+            if new:
+                shutil.rmtree(run.path, ignore_errors=True)
+            raise
 
     def has_begun(self) -> bool:
         """Whether its journal has a first line; a process killed while it made the run may have left less."""
@@ -153,34 +173,127 @@ class RunDir:
 
         Raises:
             InUse: another process is.
+            RunFailed: the file system has no locks that work.
         """
         lock = FileLock(self._lock_file, timeout=1)  # `is_held` of another process has it for a moment
         try:
             lock.acquire()
         except Timeout:
             raise InUse(f"{self.path}: a live process ({self.holder()}) has this run") from None
+        except (OSError, NotImplementedError) as error:
+            raise self._no_locks(str(error)) from None
+        stop = threading.Event()
+        word = partial(self.end, "interrupted", "was interrupted twice")
         try:
-            (self.path / "lock.pid").write_text(str(os.getpid()))
+            if not self.is_held():
+                raise self._no_locks("two processes get one lock")
+            if self._is_held_elsewhere():
+                raise InUse(f"{self.path}: a live process ({self.holder()}) has this run")
+            self._lease_file.write_text(json.dumps(this_process()))
+            threading.Thread(target=self._beat, args=(stop,), daemon=True).start()
+            last_words.append(word)
             yield
         finally:
+            if word in last_words:
+                last_words.remove(word)
+                stop.set()
+                self._lease_file.unlink(missing_ok=True)
             lock.release()
 
     def is_held(self) -> bool:
-        """Whether a live process has this run."""
+        """Whether a live process, paused or not, has this run."""
         if not self._lock_file.exists():
             return False
         try:
             with FileLock(self._lock_file, timeout=0):
-                return False
+                return self._is_held_elsewhere()
         except Timeout:
             return True
 
     def holder(self) -> str:
         """Who has it, for people."""
+        lease = self._lease()
+        return f"pid {lease['pid']} on {lease['host']}" if lease else "pid unknown"
+
+    def end(self, status: Status = "died", what: str = "died") -> bool:
+        """Write the last word of a run that has none, while holding it; whether that was so.
+
+        Args:
+            what: its process did, or what happened to it.
+        """
+        records, _ = read(self.journal_file)
+        if not records or isinstance(records[-1], Ended):
+            return False
+        at = os.stat(self.journal_file).st_mtime if status == "died" else time.time()
+        ended = self._death(records, at)
+        with Journal(self.journal_file) as journal:
+            reason = ended.reason.replace("died", what, 1)
+            journal.write(replace(ended, status=status, reason=reason))  # type: ignore[type-var]  # each kind is one
+        return True
+
+    def end_by(self, error: BaseException) -> None:
+        """The same for what ended the work of this process, a signal or a fault."""
+        by_signal = isinstance(error, Interrupted | KeyboardInterrupt)
+        self.end(*(("interrupted", "was interrupted") if by_signal else ("failed", f"failed ({error})")))
+
+    def _death(self, records: list[Record], at: float) -> Ended:
+        """What the last record that knows says of it; the first line of every journal does."""
+        deaths = (record.death(records, at, self.word) for record in reversed(records))
+        return next(death for death in deaths if death)
+
+    @property
+    def _lease_file(self) -> Path:
+        return self.path / LEASE
+
+    def _lease(self) -> dict[str, Any]:
         try:
-            return f"pid {(self.path / 'lock.pid').read_text()}"
-        except OSError:
-            return "pid unknown"
+            lease = json.loads(self._lease_file.read_bytes())
+            return lease if {"host", "pid"} <= lease.keys() else {}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    def _is_held_elsewhere(self) -> bool:
+        """Whether another machine, whose locks may not be seen here, has said lately that it holds the run."""
+        lease = self._lease()
+        if not lease or lives(lease) is not None:
+            return False
+        with suppress(OSError):
+            return time.time() - os.stat(self._lease_file).st_mtime < SILENCE_SECONDS
+        return False
+
+    def _beat(self, stop: threading.Event) -> None:
+        while not stop.wait(BEAT_SECONDS):
+            with suppress(OSError):
+                os.utime(self._lease_file)
+
+    def _no_locks(self, reason: str) -> RunFailed:
+        return RunFailed(
+            f"{self._lock_file}: the file system has no locks that work ({reason}), so two processes could train one "
+            "run; put runs on another one by --run-dir"
+        )
+
+
+def mark_dead(run: RunDir) -> bool:
+    """Write the last word of a run whose process died without one; whether that was so.
+
+    Only while holding the run, so that one that lives, is paused or is being resumed is left alone.
+    """
+    try:
+        with run.hold():
+            return run.end()
+    except InUse:
+        return False
+
+
+def end_dead() -> list[RunDir]:
+    """Mark the runs kept here whose process died since; those that it left a lease of are few."""
+    left = [RunDir(lease.parent.absolute()) for root in (runs_root(), studies_root()) for lease in root.rglob(LEASE)]
+    ended = []
+    for run in left:
+        with suppress(CnnlabError, OSError):  # a journal that cannot be read; `cnnlab doctor` says so
+            if mark_dead(run):
+                ended.append(run)
+    return ended
 
 
 def list_runs() -> list[RunDir]:

@@ -4,15 +4,12 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 
 from cnnlab.tracking.progress import load_progress
 from cnnlab.tracking.run_dir import RunDir
-
-ERROR_SECONDS = 5.0
-"""How long an ended run's delivery may keep failing before nobody waits for it."""
 
 
 class Courier:
@@ -45,25 +42,29 @@ class Courier:
                 self._process.stdin.write(order.encode() + b"\n")
                 self._process.stdin.flush()
 
-    def wait(self, run: RunDir, seconds: float) -> str | None:
-        """Wait until the store has all of an ended run; why it has not, in words, or None when all is well.
+    def wait(self, runs: Sequence[RunDir], seconds: float, stopped: Callable[[], bool] = lambda: False) -> str | None:
+        """Wait until the store has all of these runs, which have ended.
 
         After this nothing more can be followed.
+
+        Returns:
+            Why it has not and what is missing, in words; None when all is well.
         """
         if self._process is None:
             return None
         self._end_orders()
-        start = time.monotonic()
-        while time.monotonic() - start < seconds:
-            progress = load_progress(run, self.uri)
-            if progress.complete:
-                return None
+        deadline = time.monotonic() + seconds
+        why = f"it takes longer than {seconds:.0f} s; the courier goes on by itself"
+        while lacking := [run for run in runs if not load_progress(run, self.uri).complete]:
+            error = load_progress(lacking[0], self.uri).error
             if self._process.poll() is not None:
-                return progress.error or f"the courier stopped; see {run.courier_log}"
-            if progress.error and time.monotonic() - start > ERROR_SECONDS:
-                return progress.error
+                why = error or f"the courier was ended from outside; the reason may be in {lacking[0].courier_log}"
+                break
+            if time.monotonic() > deadline or stopped():
+                why = error or ("interrupted; the courier goes on by itself" if stopped() else why)
+                break
             time.sleep(0.05)
-        return f"it takes longer than {seconds:.0f} s; the courier goes on by itself"
+        return f"{why}; missing: {_missing(lacking, self.uri)}" if lacking else None
 
     def __enter__(self) -> "Courier":
         return self
@@ -73,7 +74,7 @@ class Courier:
     ) -> None:
         self._end_orders()
         if self._process and not self._follows:
-            self._process.terminate()
+            self._process.kill()  # it ignores other signals
             self._process.wait()
 
     def _end_orders(self) -> None:
@@ -81,3 +82,11 @@ class Courier:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
             self._process.stdin = None
+
+
+def _missing(runs: Sequence[RunDir], uri: str) -> str:
+    if len(runs) > 1:
+        return f"{len(runs)} runs, the first of them {runs[0].run_id}"
+    if load_progress(runs[0], uri).mlflow_run_id is None:
+        return "all of it"
+    return "the end of its curves, its artifacts and its status"

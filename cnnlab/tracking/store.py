@@ -19,19 +19,24 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from filelock import FileLock
 
 from cnnlab.errors import LONGEST_REASON, LONGEST_VALUE, CnnlabError, RunFailed, one_line
-from cnnlab.tracking.uri import NO_PASSWORD, lacks_password, sqlite_file, whole
+from cnnlab.tracking.uri import NO_PASSWORD, lacks_password, sqlite_file, undamaged, whole
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 """Set before MLflow is imported, unless the user has: the courier has its own patience, and nobody to talk to."""
+ANSWER_SECONDS = 5.0
+"""How long a server may take for its first word; MLflow itself would try for minutes."""
 LOCK_SECONDS = 600.0
 """How long a process waits for the one that makes or upgrades the store: minutes, if the store is large."""
 BUSY_SECONDS = 20.0
@@ -70,10 +75,11 @@ def open_store(uri: str) -> int:
     path = sqlite_file(uri)
     if path is not None:
         import_mlflow()
-        if not _is_current(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
-                _make_current(path)
+        with undamaged(path):
+            if not _is_current(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+                    _make_current(path)
     return stamp(uri) or 0
 
 
@@ -92,6 +98,32 @@ def stamp(uri: str) -> int | None:
         return None
 
 
+class NoAnswer(RunFailed):
+    """Nobody answers at a store's address."""
+
+
+def check_answers(uri: str) -> None:
+    """Raises NoAnswer if a server says nothing within ANSWER_SECONDS; whatever it says, MLflow can be asked."""
+    parts = urlsplit(uri)
+    try:
+        if parts.scheme in ("http", "https"):
+            address = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=f"{parts.path.rstrip('/')}/health")
+            with urlopen(address.geturl(), timeout=ANSWER_SECONDS):
+                pass
+        elif parts.scheme.partition("+")[0] in ("postgresql", "mysql"):
+            from sqlalchemy import create_engine
+
+            engine = create_engine(uri, connect_args={"connect_timeout": int(ANSWER_SECONDS)})
+            engine.connect().close()
+            engine.dispose()
+    except HTTPError:
+        pass
+    except Exception as error:  # the network's, SQLAlchemy's or the driver's
+        reason = " ".join(str(getattr(error, "reason", "") or getattr(error, "orig", "") or error).split())
+        if "CERTIFICATE" not in reason:  # MLflow has rules of its own for them
+            raise NoAnswer(f"the store does not answer ({reason:.120}); start it, then cnnlab sync") from None
+
+
 def store_answers(uri: str) -> str | None:
     """None where MLflow can be asked at this URI, else one line that says what it said. Makes no new database."""
     path = sqlite_file(uri)
@@ -100,6 +132,7 @@ def store_answers(uri: str) -> str | None:
     mlflow = import_mlflow()
     try:
         open_store(uri)
+        check_answers(uri)
         mlflow.MlflowClient(whole(uri)).search_experiments(max_results=1)
     except Exception as error:  # whatever MLflow, its database or the network come up with
         return reason(error, uri)

@@ -2,14 +2,20 @@
 
 import os
 import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cnnlab.errors import HIDDEN, BadInput, quoted, shortened, without_passwords
+from cnnlab.errors import HIDDEN, BadInput, RunFailed, quoted, shortened, without_passwords
 from cnnlab.tracking.run_dir import STORE
 
 NO_PASSWORD = "its password is not kept: give the whole URI by --tracking-uri or MLFLOW_TRACKING_URI, or use ~/.pgpass"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+
+LONGEST_NAME = 500
+"""Of an experiment in MLflow."""
 
 
 def resolve(flag: str | None, *, needed: bool = False) -> str:
@@ -60,8 +66,11 @@ def resolve_experiment(name: str | None) -> str:
     """
     source = "MLFLOW_EXPERIMENT_NAME" if name is None else "--experiment-name"
     name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or "cnnlab") if name is None else name
-    if not name.strip():
-        raise BadInput(f"{source}: {quoted(name)} is not allowed; it must be the name of an MLflow experiment")
+    if not name.strip() or len(name) > LONGEST_NAME:
+        raise BadInput(
+            f"{source}: {quoted(name)} is not allowed; it must be the name of an MLflow experiment, of at most "
+            f"{LONGEST_NAME} characters"
+        )
     return name
 
 
@@ -90,6 +99,20 @@ def _bare(uri: str) -> str:
     """Without what stands in place of a password."""
     hidden = re.escape(HIDDEN)
     return re.sub(rf"(?<=://){hidden}@|:{hidden}(?=@)|[\w.-]+(=|%3D){hidden}&?|[?&][\w.-]+={hidden}$", "", uri)
+
+
+@contextmanager
+def undamaged(path: Path) -> Iterator[None]:
+    """Within it SQLite reads this file. Raises RunFailed if that is no database, or a damaged one."""
+    try:
+        yield
+    except sqlite3.OperationalError:  # in use, or it may not be read
+        raise
+    except sqlite3.DatabaseError as error:
+        raise RunFailed(
+            f"{path}: this store is damaged ({error}); put a copy in its place, or move it away and deliver all runs "
+            "to a new one by cnnlab sync"
+        ) from None
 
 
 def page_of(server: str, path: str = "") -> str:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import torch
 from torch import Tensor
 
+from cnnlab.process import ignore_signals
 from cnnlab.training.process import usable_threads
 
 T = TypeVar("T")
@@ -119,8 +120,7 @@ class Ranks:
     def _serve(self, pipe: Connection) -> NoReturn:
         """A rank's life, until rank 0 closes the pipe or dies."""
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):  # a terminal and Slurm send them to all processes
-                signal.signal(number, signal.SIG_IGN)
+            ignore_signals()
             for name in os.listdir("/proc/self/fd"):  # locks and other ranks' pipes would outlive rank 0 here
                 if int(name) > 2 and int(name) != pipe.fileno():
                     with suppress(OSError):

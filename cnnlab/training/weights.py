@@ -1,6 +1,8 @@
 """A model's weights as a file, and their digest."""
 
 import hashlib
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +18,12 @@ from cnnlab.files import written_whole
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write a file that is there whole and synced, or not at all."""
     with written_whole(path, synced=True) as file:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
+        except SafetensorError as error:  # of a full disk it says "... (os error 28)"
+            if (number := re.search(r"os error (\d+)", str(error))) is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def load_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:

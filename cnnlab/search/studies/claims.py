@@ -9,9 +9,9 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from cnnlab.process import this_process
 from cnnlab.search.studies.database import Attempt, Database
 from cnnlab.search.studies.optuna_internals import id_of, storage_of, study_id_of
-from cnnlab.search.studies.owners import this_process
 from cnnlab.search.studies.slots import (
     CAUSE,
     INFEASIBLE,

@@ -6,21 +6,26 @@ together with the next report. Whoever reads it, Optuna's dashboard too, finds w
 """
 
 import copy
+import functools
 import json
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
+from cnnlab.errors import RunFailed
+from cnnlab.process import received
 from cnnlab.search.studies.optuna_internals import (
     PARAMS,
     REPORTS,
@@ -39,11 +44,51 @@ from cnnlab.search.studies.slots import ATTEMPT, OWNER, RETRY, SLOT
 GATHER_SECONDS = 1.0
 """Parameters and attributes that are noted within this time after the last write wait for the next report."""
 
+OUTAGE_SECONDS = 330.0
+"""How long a database that does not answer is asked again: a restart, and 5 minutes without a network."""
+LONGEST_PAUSE = 5.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Attempt = tuple[dict[str, Any], dict[str, Any]]
 """A trial to be added: the parameters that are fixed, and its user attributes."""
 
 FIXED = "fixed_params"
 """Optuna's system attribute of a trial that waits with parameters."""
+
+
+class StorageGone(RunFailed):
+    """The study's storage has not answered for OUTAGE_SECONDS, or when a signal ended the wait: no trial's fault."""
+
+
+def patient(ask: Callable[P, T]) -> Callable[P, T]:
+    """Asks a database again, with growing pauses, while it does not answer. Raises StorageGone."""
+
+    @functools.wraps(ask)
+    def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+        began, pause = time.monotonic(), 0.1
+        while True:
+            try:
+                return ask(*args, **kwargs)
+            except Exception as error:  # Optuna's, SQLAlchemy's or ours, made of the driver's
+                if (cause := _outage(error)) is None:
+                    raise
+                if received or time.monotonic() - began > OUTAGE_SECONDS:
+                    reason = " ".join(str(cause.orig).split())[:200]
+                    message = f"the study's storage does not answer: {reason}; the same command goes on"
+                    raise StorageGone(message) from error
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    return asked
+
+
+def _outage(error: BaseException | None) -> OperationalError | InterfaceError | None:
+    """What says that a server does not answer, or that a SQLite file is in use; None if the error is another."""
+    while error is not None and not isinstance(error, OperationalError | InterfaceError):
+        error = error.__cause__ or error.__context__
+    return error if error and (not isinstance(error.orig, sqlite3.Error) or "locked" in str(error)) else None
 
 
 def _waiting() -> tuple[sa.Select[Any], sa.Select[Any]]:
@@ -92,19 +137,25 @@ class _Own:
     new: dict[str, Any] = field(default_factory=dict)
     """User attributes that have no row yet."""
     changed: dict[str, Any] = field(default_factory=dict)
+    doubtful: bool = False
+    """The connection broke while it was written, so nobody knows whether it was."""
 
 
 class Database(CachedDatabase):
     """Optuna's storage in a database, whose trials are claimed and written in few statements.
 
+    Each of its methods is `patient`.
+
     Raises:
-        StorageInternalError: from any method, if the database does not answer.
+        StorageGone: from any method, if the database does not answer.
+        StorageInternalError: from any method, if it refuses what is asked.
     """
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
         super().__init__(url, engine_kwargs)
         self._ids: dict[str, int] = {}
         self._own: dict[int, _Own] = {}
+        self.doubtful = False
         self._writing = threading.Lock()  # the thread that beats writes too
 
     def get_study_id_from_name(self, study_name: str) -> int:
@@ -123,7 +174,7 @@ class Database(CachedDatabase):
             attempt: a slot's next one, from its number and whether there was one before.
         """
         among = {"study": study_id, "wanted": wanted}
-        with self._transaction() as connection:
+        with self._transaction(self) as connection:
             if connection.execute(COUNT_WAITING, among).scalar_one() >= least:
                 return True
             # takes the row for this transaction, as Optuna does before it numbers a trial; SQLite locks by writing only
@@ -143,7 +194,9 @@ class Database(CachedDatabase):
 
         None if none waits, or if others are taking those that do at this moment.
         """
-        with self._transaction() as connection:
+        with self._transaction(self) as connection:
+            if self.doubtful:
+                _let_go(connection, owner, self._own)
             row = connection.execute(FIRST_WAITING, {"study": study_id, "wanted": wanted}).first()
             if row is None:
                 return None
@@ -220,6 +273,9 @@ class Database(CachedDatabase):
         still = sa.select(*values).select_from(TRIALS).where(_running(trial_id))
         reported = sa.insert(REPORTS).from_select(list(row), still).execution_options(preserve_rowcount=True)
         with self._sending(own) as connection:
+            if own.doubtful:
+                again = (REPORTS.c.trial_id == trial_id) & (REPORTS.c.step == step)
+                connection.execute(sa.delete(REPORTS).where(again))
             _check_one(connection.execute(reported), trial_id)
         own.trial.intermediate_values[step] = intermediate_value
 
@@ -229,8 +285,12 @@ class Database(CachedDatabase):
             return super().set_trial_state_values(trial_id, state, values)
         end = {TRIALS.c.state: state, TRIALS.c.datetime_complete: _utc_now()}
         with self._sending(own) as connection:
-            _check_one(connection.execute(sa.update(TRIALS).where(_running(trial_id)).values(end)), trial_id)
-            for objective, value in enumerate(values or ()):
+            ended = connection.execute(sa.update(TRIALS).where(_running(trial_id)).values(end))
+            found = sa.select(TRIALS.c.state).where(TRIALS.c.trial_id == trial_id)
+            written = own.doubtful and not ended.rowcount and connection.scalar(found) == state
+            if not written:
+                _check_one(ended, trial_id)
+            for objective, value in enumerate(() if written else values or ()):
                 row = {"trial_id": trial_id, "objective": objective, **value_columns(value)}
                 connection.execute(sa.insert(VALUES), row)
         trial = self._own.pop(trial_id).trial
@@ -242,18 +302,25 @@ class Database(CachedDatabase):
     def _sending(self, own: _Own) -> Iterator[sa.Connection]:
         """A transaction that also writes what is still to be written of a trial; if it fails, that is kept."""
         with self._writing:
-            with self._transaction() as connection:
+            with self._transaction(own) as connection:
                 yield connection
                 _send(own, connection)
             own.params, own.new, own.changed, own.sent = [], {}, {}, time.monotonic()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def _transaction(self, writer: "_Own | Database") -> Iterator[sa.Connection]:
         try:
             with self.engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
+            writer.doubtful = True
             raise StorageInternalError("the database refused a transaction") from error
+        writer.doubtful = False
+
+
+for name in [*vars(BaseStorage), "add_waiting", "claim"]:
+    if not name.startswith("_"):
+        setattr(Database, name, patient(getattr(Database, name)))
 
 
 def _tried(connection: sa.Connection, study_id: int, wanted: int) -> dict[int, bool]:
@@ -277,7 +344,22 @@ def _add(connection: sa.Connection, study_id: int, attempts: Sequence[Attempt]) 
     connection.execute(sa.insert(SYSTEM), [_row(trial_id, FIXED, params) for trial_id, (params, _) in new])
 
 
+def _let_go(connection: sa.Connection, owner: dict[str, Any], but: Collection[int]) -> None:
+    """Have those trials wait again that this process has claimed without having learnt of it."""
+    claimed = (USER.c.key == OWNER) & (USER.c.value_json == json.dumps(owner)) & USER.c.trial_id.not_in(but)
+    unknown = list(connection.scalars(sa.select(USER.c.trial_id).where(claimed)))
+    still = TRIALS.c.trial_id.in_(unknown) & (TRIALS.c.state == TrialState.RUNNING)
+    waiting = list(connection.scalars(sa.select(TRIALS.c.trial_id).where(still)))
+    connection.execute(sa.delete(USER).where(USER.c.trial_id.in_(waiting), USER.c.key == OWNER))
+    connection.execute(sa.update(TRIALS).where(still).values({TRIALS.c.state: TrialState.WAITING}))
+
+
 def _send(own: _Own, connection: sa.Connection) -> None:
+    if own.doubtful:
+        written = ((PARAMS.c.param_name, [row["param_name"] for row in own.params]), (USER.c.key, list(own.new)))
+        for column, names in written:
+            rows = (column.table.c.trial_id == id_of(own.trial)) & column.in_(names)
+            connection.execute(sa.delete(column.table).where(rows))
     if own.params:
         connection.execute(sa.insert(PARAMS), own.params)
     if own.new:

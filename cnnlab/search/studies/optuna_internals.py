@@ -1,10 +1,11 @@
 """All that cnnlab uses of Optuna beyond its public interface; looked through for each new major version."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.storages._rdb import models
 from optuna.storages.journal._file import BaseJournalFileLock
@@ -21,6 +22,7 @@ __all__ = [
     "VALUES",
     "BaseJournalFileLock",
     "CachedDatabase",
+    "CheckedJournal",
     "id_of",
     "public_trial",
     "report_columns",
@@ -66,6 +68,23 @@ def value_columns(value: float) -> Mapping[str, Any]:
     """A trial's value as VALUES has it."""
     stored, kind = models.TrialValueModel.value_to_stored_repr(value)
     return {"value": stored, "value_type": kind}
+
+
+class CheckedJournal(JournalStorage):
+    """Optuna's storage in a journal; what reads it may say what a damaged line is."""
+
+    @property
+    def lines(self) -> int:
+        """The number of lines that were read."""
+        return self._replay_result.log_number_read
+
+    def checked(self) -> AbstractContextManager[None]:
+        """Around each reading."""
+        return nullcontext()
+
+    def _sync_with_backend(self) -> None:
+        with self.checked():
+            super()._sync_with_backend()
 
 
 class CachedDatabase(_CachedStorage):

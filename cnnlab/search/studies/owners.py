@@ -1,19 +1,19 @@
 """Which process has a trial, and whether it still lives."""
 
 import itertools
-import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from cnnlab.process import lives, this_process
+from cnnlab.search.studies.database import StorageGone
 from cnnlab.search.studies.optuna_internals import id_of, storage_of
 from cnnlab.search.studies.slots import CAUSE, OWNER, RETRY, Slot
 
@@ -22,11 +22,6 @@ FIRST_BEAT_SECONDS = 1.5
 BEAT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
 """If the beat of a process on another machine has not changed for so long, the process is declared dead."""
-
-
-def this_process() -> dict[str, Any]:
-    """This process as the owner of a trial."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
 @contextmanager
@@ -38,7 +33,7 @@ def beating(storage: BaseStorage, trial: Trial) -> Iterator[None]:
         for count in itertools.count(1):
             if stop.wait(FIRST_BEAT_SECONDS if count == 1 else BEAT_SECONDS):
                 return
-            with suppress(UpdateFinishedTrialError):
+            with suppress(UpdateFinishedTrialError, StorageInternalError, StorageGone):  # the next beat may get there
                 storage.set_trial_user_attr(id_of(trial), OWNER, {**this_process(), "beat": count})
 
     thread = threading.Thread(target=beat, daemon=True)
@@ -54,14 +49,19 @@ class Watch:
     """Notices running trials whose process is gone.
 
     A process of this machine is looked up by its number. Of one on another machine, the beat has to change within
-    SILENCE_SECONDS by this machine's own clock, so that clocks need not agree.
+    SILENCE_SECONDS by this machine's own clock, so that clocks need not agree. If this process did not look for a
+    while (it was paused, or the storage was gone for both), it begins to wait anew.
     """
 
     def __init__(self) -> None:
         self._beats: dict[int, tuple[Any, float]] = {}
+        self._looked = time.monotonic()
 
     def reap(self, study: Study, found: list[Slot]) -> int:
         """Fail the trials of dead processes so that they are tried again; returns the number of them."""
+        if time.monotonic() - self._looked > SILENCE_SECONDS / 2:
+            self._beats.clear()
+        self._looked = time.monotonic()
         running = [slot.trial for slot in found if slot.trial and slot.trial.state == TrialState.RUNNING]
         dead = [trial for trial in running if self._is_dead(trial)]
         storage = storage_of(study)
@@ -74,26 +74,10 @@ class Watch:
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get(OWNER)
-        if owner and owner["host"] == socket.gethostname():
-            return bool(_started(owner["pid"]) != owner["started"])
+        if owner and (alive := lives(owner)) is not None:
+            return not alive
         beat, since = self._beats.setdefault(trial.number, (owner, time.monotonic()))
         if beat != owner:
             self._beats[trial.number] = (owner, time.monotonic())
             return False
         return time.monotonic() - since > SILENCE_SECONDS
-
-
-def _started(pid: int) -> str | None:
-    """When a process of this machine began, as the system counts it, so that a number used again is told apart."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except OSError:
-        pass
-    try:  # not Linux
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return "alive"
-    return "alive"

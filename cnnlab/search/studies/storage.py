@@ -2,22 +2,23 @@
 
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import optuna
 from filelock import FileLock
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
 
-from cnnlab.errors import BadInput, quoted
-from cnnlab.search.studies.database import Database
-from cnnlab.search.studies.optuna_internals import BaseJournalFileLock
+from cnnlab.errors import BadInput, RunFailed, quoted
+from cnnlab.search.studies.database import Database, StorageGone
+from cnnlab.search.studies.optuna_internals import BaseJournalFileLock, CheckedJournal
 from cnnlab.tracking import studies_root
 
 DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "mysql": ("mysql+pymysql", "pymysql")}
@@ -25,6 +26,7 @@ DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "mysql": ("mysql+pym
 
 SERVED = {
     "pool_size": 2,  # a process needs few connections, and many processes share the server
+    "connect_args": {"connect_timeout": 10},
     "isolation_level": "READ COMMITTED",  # who waited for a lock sees what its holder wrote; not so by MySQL's default
 }
 """How a database server is connected to."""
@@ -33,6 +35,9 @@ OPEN_AGAIN = (0.1, 0.5)
 """Seconds after which a database is tried again whose tables another process is making."""
 MADE_JUST_NOW = ("already exists", "UNIQUE", "uplicate")
 """Words by which databases say so; one that does not answer is not tried again."""
+
+DAMAGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
+"""What Optuna comes up with when a line of its journal is not what it wrote."""
 
 LOCK_POLL_SECONDS = 0.01
 """How often a process looks whether the lock on a study's file is free; it is held for about a millisecond."""
@@ -109,12 +114,27 @@ def open_storage(url: str) -> BaseStorage:
     raise AssertionError("the last try returns or raises")
 
 
-class JournalFile(JournalStorage):
-    """Optuna's journal in a file that several processes of a machine share."""
+class JournalFile(CheckedJournal):
+    """Optuna's journal in a file that several processes of a machine share.
+
+    Raises:
+        StorageGone: from any method, if the file cannot be read or written.
+        RunFailed: from any method, if it is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self.lock = _Lock(path)
-        super().__init__(JournalFileBackend(str(path), lock_obj=self.lock))
+        super().__init__(_File(str(path), lock_obj=self.lock))
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        try:
+            yield
+        except DAMAGE as error:
+            raise RunFailed(
+                f"{self.lock.journal}: a line from {self.lines} on is damaged ({type(error).__name__}: "
+                f"{error!s:.80}); put a copy in its place, or begin another study by --study NAME"
+            ) from None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -124,6 +144,24 @@ class JournalFile(JournalStorage):
             yield
         finally:
             self.lock.release()
+
+
+class _File(JournalFileBackend):
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        with _gone():
+            yield from super().read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with _gone():
+            super().append_logs(logs)
+
+
+@contextmanager
+def _gone() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageGone(f"{error.filename or 'optuna.journal'}: {error.strerror}; the same command goes on") from None
 
 
 class _Lock(BaseJournalFileLock):

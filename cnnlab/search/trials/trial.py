@@ -21,6 +21,7 @@ from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.run import Stopped, create_run, prepare, record_run
 from cnnlab.search.plan import Plan
 from cnnlab.search.studies.claims import give_back, infeasible, tell
+from cnnlab.search.studies.database import StorageGone
 from cnnlab.search.studies.optuna_internals import public_trial, storage_of
 from cnnlab.search.studies.owners import beating
 from cnnlab.search.studies.slots import CONFIG, HISTORY, RUN_DIR, SCORES, TEST_SCORE, CurvePoint, Slot
@@ -113,6 +114,8 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
             give_back(study, trial, slot, "interrupted", stage.plan.retries)
             if isinstance(stop, GeneratorExit):
                 raise
+        except StorageGone:
+            raise
         except (CnnlabError, _Failed) as error:
             give_back(study, trial, slot, "crashed", stage.plan.retries, str(error))
         except Exception as error:  # a bug in an optimizer, a driver's fault: one trial's, not the sweep's

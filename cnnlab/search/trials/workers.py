@@ -15,8 +15,10 @@ import torch
 from optuna.study import Study
 
 from cnnlab.errors import BadInput, RunFailed
+from cnnlab.process import ENDING, ignore_signals, received
 from cnnlab.records import Record
 from cnnlab.search.studies.claims import claim
+from cnnlab.search.studies.database import patient
 from cnnlab.search.studies.storage import open_storage
 from cnnlab.search.studies.study import open_study
 from cnnlab.search.trials.stages import Stage
@@ -158,16 +160,16 @@ def _main(stage: Stage, layout: Layout, index: int) -> None:
     interrupted = _interrupted_by_sigterm()
     _log_to_file(stage)
     _take_place(layout, index)
-    storage = open_storage(stage.plan.storage)
+    storage = patient(open_storage)(stage.plan.storage)
     for _ in work(stage, open_study(stage.study, storage), interrupted):
         pass
 
 
 def _interrupted_by_sigterm() -> Callable[[], bool]:
     """A function that is true after a SIGTERM, or when the process that started this one is gone."""
-    noted: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the coordinator passes it on
+    ignore_signals()  # they go to all; the coordinator passes them on as SIGTERM
+    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # the server that it was forked from has them held back
     parent = multiprocessing.parent_process()
     looked = time.monotonic()
 
@@ -176,8 +178,8 @@ def _interrupted_by_sigterm() -> Callable[[], bool]:
         if parent and time.monotonic() - looked > 1:
             looked = time.monotonic()
             if not parent.is_alive():
-                noted.append(0)
-        return bool(noted)
+                received.append(0)
+        return bool(received)
 
     return interrupted
 
