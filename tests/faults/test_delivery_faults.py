@@ -276,6 +276,8 @@ class Proxy:
                     self.answer(int(mode), b"<html>no \x1b[31m</html>")
                 elif mode == "nonsense":
                     self.answer(200, b"{]\x00")
+                elif mode == "too large" and self.command == "PUT":
+                    self.answer(413, b"<html>too large</html>")
                 elif mode == "cut" and self.command == "PUT":
                     self.connection.close()
                 else:
@@ -373,3 +375,21 @@ def test_a_server_that_misbehaves_gets_all_of_it_later(mode: str, proxy: Proxy, 
         "config.yaml",
         "journal.jsonl",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_upload_that_a_server_refuses_for_good_is_set_aside(proxy: Proxy, cli: Cli) -> None:
+    run = make_run([created("large", proxy.uri), *WHOLE[1:-1], FAILED], "large")
+    proxy.mode = "too large"
+    done = cli("sync", "large")
+    proxy.mode = "pass"
+    progress = load_progress(run, proxy.uri)
+    status = mlflow.MlflowClient(proxy.uri).get_run(str(progress.mlflow_run_id)).info.status
+    held = (done.exit_code, status, progress.complete) == (
+        0,
+        "FAILED",
+        True,
+    ) and "artifact: journal.jsonl" in done.stderr
+    tally("refused for good, the rest delivered", tried=1, held=int(held))
+    assert held, (done.stderr, status, progress)
