@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from cnnlab.data.dataset import Source
-from cnnlab.data.kinds import odd_kind
+from cnnlab.data.kinds import check_unpacked, odd_kind
 from cnnlab.data.labels import numbered
 from cnnlab.data.listing import Listing, read_pictures
 from cnnlab.data.names import SPLITS, split_named
@@ -135,10 +135,13 @@ def _open(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
+        file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         why = odd_kind(path) or " ".join(str(error).split())[:120]
         raise BadInput(f"data.root: {path} cannot be read as a Parquet file ({why})") from None
+    parts = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+    check_unpacked(path, sum(part.total_byte_size + 8 * part.num_rows for part in parts))
+    return file
 
 
 def _read(path: Path, columns: _Columns) -> tuple[list[Picture], np.ndarray[Any, Any]]:

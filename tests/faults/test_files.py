@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from click.testing import Result
 from PIL import Image
 from plotly.graph_objects import Scatter
 from plotly.io import to_html
+from pyarrow import parquet
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from cnnlab.data import Split, load, patterns
+from cnnlab.data import Split, kinds, load, patterns
 from cnnlab.data.cache import _digest as cache_digest
 from cnnlab.data.dataset import Source
 from cnnlab.errors import CnnlabError
@@ -179,6 +181,14 @@ def idx_pair(images: tuple[int, ...], labels: int) -> Spoil:
     return write
 
 
+def parquet_bomb() -> None:
+    """A few kilobytes that say 3 million rows: what is equal is counted, not repeated."""
+    Path("mine").mkdir()
+    rows = 3 * 10**6
+    table = pyarrow.table({"image": pyarrow.array([b"x"] * rows), "label": pyarrow.array(["cat"] * rows)})
+    parquet.write_table(table, "mine/a.parquet")
+
+
 def tar_header(name: str, size: int, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes:
     member = tarfile.TarInfo(name)
     member.size, member.type, member.linkname = size, kind, target
@@ -253,6 +263,7 @@ BROKEN: dict[str, tuple[Spoil, dict[str, str], str]] = {
     "idx: fewer labels than images": (idx_pair((30, 8, 8), 9), {}, "idx1-ubyte has 9 labels for the 30 images in"),
     "tar: a class of 3 GB": (tar_bomb(tarfile.REGTYPE), {}, "mine/a.tar.gz, 1.cls has 3,000,000,000 bytes"),
     "tar: a header of 3 GB": (tar_bomb(tarfile.XHDTYPE), {}, "mine/a.tar.gz has .* unpacks to more than"),
+    "parquet: 3 million rows": (parquet_bomb, {}, "mine/a.parquet has .* unpacks to more than"),
     "png: 30,000 x 30,000": (
         big("mine/cat/9.png", 30_000, 30_000),
         {},
@@ -313,6 +324,8 @@ def test_a_broken_file_is_named_before_it_takes_memory(kind: str, monkeypatch: p
     spoil, settings, expected = BROKEN[kind]
     spoil()
     monkeypatch.setattr(patterns, "SECONDS", 0.5)
+    if kind.startswith("parquet"):  # so that the test need not write 10^8 rows
+        monkeypatch.setattr(kinds, "SMALL", 2**24)
     said, megabytes = in_a_process(lambda: f"loaded: {'; '.join(load_folder(**settings).notes)}")
     held = re.search(expected, said) is not None and megabytes < MEGABYTES and "\n" not in said
     tally("bombs and broken files", tried=1, held=int(held), note="" if held else kind)
@@ -479,6 +492,26 @@ def test_a_full_disk_costs_the_cache_and_nothing_else(caplog: pytest.LogCaptureF
     tally("full disks under the data cache", tried=1, held=int(held and not caches()))
     assert held, said
     assert not list(Path("data/cache").iterdir())
+
+
+def test_an_image_that_does_not_fit_into_memory_is_named() -> None:
+    big("mine/cat/9.png", 13_000, 13_000)()
+
+    def work() -> str:
+        import PIL.PngImagePlugin  # noqa: F401
+
+        load_folder(skip_broken=False)
+        return "loaded"
+
+    def limited() -> str:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 400 * 2**20,) * 2)
+        return work()
+
+    said, _ = in_a_process(limited)
+    held = "mine/cat/9.png does not fit into memory while it is decoded; make it smaller first" in said
+    tally("limits of memory", tried=1, held=int(held))
+    assert held, said
 
 
 def test_names_of_files_reach_the_terminal_without_what_it_would_obey() -> None:

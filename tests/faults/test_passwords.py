@@ -184,7 +184,12 @@ def test_sync_asks_for_the_password_that_is_not_kept(rude: str, cli: Cli, monkey
     flag = cli("sync", "--tracking-uri", rude)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", rude)
     variable, doctor = cli("sync"), cli("doctor")
-    said = [without.output, flag.output, variable.output, doctor.output]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "her")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
+    of_mlflow = cli("sync")
+    assert Rude.seen[-1] == f"her:{SECRET}"
+    said = [done.output for done in (without, flag, variable, doctor, of_mlflow)]
     lines = [line for text in said for line in text.splitlines()]
     tally(
         "commands that say no password and no control character of a server",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import click
 
+from cnnlab.errors import LONGEST_LINE, shortened
 from cnnlab.metrics import Metric
 from cnnlab.records import Epoch, Record, RunStarted
 
@@ -19,7 +20,7 @@ class PlainView:
         if isinstance(record, RunStarted):
             self.epochs, self.measured = record.epochs, record.measured
             for line in (heading(record), *record.notes):
-                click.echo(line, err=True)
+                click.echo(shortened(line, LONGEST_LINE), err=True)
         elif isinstance(record, Epoch):
             click.echo(
                 f"epoch {record.epoch}/{self.epochs}"
