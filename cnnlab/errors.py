@@ -56,7 +56,7 @@ class InUse(CnnlabError):
 
 
 class Interrupted(CnnlabError):
-    """SIGINT or SIGTERM, the `number`, ended the command before a run had begun; a run seals a checkpoint first."""
+    """A signal, the `number`, ended the command before a run had begun; a run seals a checkpoint first."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)

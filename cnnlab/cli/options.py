@@ -82,7 +82,7 @@ def settings_of(flags: dict[str, str | None], assignments: tuple[str, ...]) -> d
         if not (path and equals):
             raise BadInput(f"--set {how}: an assignment has the form PATH=VALUE, as in model.channels=[32,64]")
         if not all(path.split(".")):
-            raise BadInput(f"--set {how}: {quoted(path)} is no path; it is made of names with dots between")
+            raise BadInput(f"--set {how}: {shortened(path)} is no path; it is made of names with a dot between two")
         given.append((path, _value(path, text), f"-s {how}"))
     return collected(given)
 

@@ -30,10 +30,11 @@ class _Forgiving:
     def __init__(self, stream: TextIO, *forgiven: type[Exception]) -> None:
         self._stream = stream
         self._forgiven = forgiven
+        self._name = str(getattr(stream, "name", "output")).strip("<>")
 
     def write(self, text: str) -> int:
         try:
-            with naming(self._stream.name):
+            with naming(self._name):
                 return self._stream.write(text)
         except self._forgiven as error:
             self._let_go(error)
@@ -41,7 +42,7 @@ class _Forgiving:
 
     def flush(self) -> None:
         try:
-            with naming(self._stream.name):
+            with naming(self._name):
                 self._stream.flush()
         except self._forgiven as error:
             self._let_go(error)

@@ -31,6 +31,8 @@ CODES = {
 TRAINING = [moment for moment in MOMENTS if moment not in ("delivery", "report", "claim")]
 CALLS = {"forward": 9, "backward": 7, "step": 5, "validation": 2, "saving": 3, "sealing": 2, "journal": 4}
 """Where in the training the signal comes; each is in the second epoch, or at the end of the first."""
+MOST_CALLS = {"validation": 3, "saving": 6, "sealing": 3, "journal": 6}
+"""Of the other moments there are 12, one per step."""
 
 ARGS = ["train", "--epochs", "3", "-s", "data.train_size=256", "--batch-size", "64", "--run-dir", "run", "--json"]
 QUIETLY = ["--tracking-uri", "none", "-q"]
@@ -119,7 +121,7 @@ def test_every_signal_at_every_moment_alone_and_twice() -> None:
     twice = []
     for index in range(repeats(60)):
         moment, numbers, gap = chance.choice(TRAINING), chance.choices(list(CODES), k=2), chance.choice(gaps)
-        twice.append(case_of(moment, numbers, gap, call=chance.randint(2, 12 if moment in CALLS else 4)))
+        twice.append(case_of(moment, numbers, gap, call=chance.randint(2, MOST_CALLS.get(moment, 12))))
         twice[-1]["folder"] += f"-{index}"
     check({"a signal while training": alone, "two signals while training": twice})
 
