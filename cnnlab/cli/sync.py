@@ -20,7 +20,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     """
     from cnnlab.cli.messages import complain
     from cnnlab.courier import delivery_of
-    from cnnlab.errors import without_passwords
+    from cnnlab.errors import CnnlabError, without_passwords
     from cnnlab.tracking import (
         correct,
         find_run,
@@ -51,7 +51,8 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             complete = delivery_of(run, uri).advance_when_free()
         except Exception as error:  # whatever MLflow, its database or the network come up with
             note_error(run, uri, error)
-            complain(f"{run.run_id}: {without_passwords(uri)} rejected the run: {reason(error, uri)}")
+            who = "" if isinstance(error, CnnlabError) else f"{without_passwords(uri)} rejected the run: "
+            complain(f"{run.run_id}: {who}{reason(error, uri)}")
             failures += 1
         else:
             state = "complete" if complete else "up to date, still running"
