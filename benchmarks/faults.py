@@ -6,6 +6,7 @@ has of each step afterwards. Linux; the full disk needs the right to mount a tmp
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -211,27 +212,39 @@ def _searches(tries: int, kills: int, chance: random.Random) -> None:
     print("|---|---|---|---|")
     settings = ["--trials", str(TRIALS), "--epochs", "3", "--study", "faults", "-q", "--tracking-uri", "none"]
     searches = {
-        "cnnlab sweep": ([*CNNLAB, "sweep", *settings], "mlruns/studies/faults/*.db"),
-        "Optuna, SQLite, load_if_exists": ([sys.executable, "-c", OPTUNA, str(TRIALS)], "optuna.db"),
+        "cnnlab sweep": ([*CNNLAB, "sweep", *settings], _trials_of_cnnlab),
+        "Optuna, SQLite, load_if_exists": ([sys.executable, "-c", OPTUNA, str(TRIALS)], _trials_of_optuna),
     }
-    for name, (command, database) in searches.items():
+    for name, (command, count) in searches.items():
         finished, running = [], 0
         for _ in range(tries):
             with _folder() as folder:
                 for _ in range(kills):
                     _run(command, folder, chance.uniform(2, 8))
                 _run(command, folder)
-                states = _trial_states(next(folder.glob(database), folder / "nothing"))
-                finished.append(sum(state in ("COMPLETE", "PRUNED", "FAIL") for state in states))
-                running += states.count("RUNNING")
+                ended, left = count(folder)
+                finished.append(ended)
+                running += left
         print(f"| {name} | {tries} | {min(finished)} to {max(finished)} | {running} |", flush=True)
 
 
-def _trial_states(database: Path) -> list[str]:
-    if not database.exists():
-        return []
-    with sqlite3.connect(database) as connection:
-        return [state for (state,) in connection.execute("SELECT state FROM trials")]
+def _trials_of_cnnlab(folder: Path) -> tuple[int, int]:
+    """Those that ended, and those that did not."""
+    command = [*CNNLAB, "studies", "--json"]
+    studies = json.loads(subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True).stdout)
+    if not studies:
+        return 0, 0
+    trials = studies[0]["trials"]
+    ended = sum(trials[state] for state in ("complete", "pruned", "infeasible", "failed"))
+    return ended, trials["total"] - ended
+
+
+def _trials_of_optuna(folder: Path) -> tuple[int, int]:
+    if not (folder / "optuna.db").exists():
+        return 0, 0
+    with sqlite3.connect(folder / "optuna.db") as connection:
+        states = [state for (state,) in connection.execute("SELECT state FROM trials")]
+    return len(states) - states.count("RUNNING"), states.count("RUNNING")
 
 
 @contextmanager

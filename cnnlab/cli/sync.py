@@ -20,7 +20,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     """
     from cnnlab.cli.messages import complain
     from cnnlab.courier import delivery_of
-    from cnnlab.errors import without_passwords
+    from cnnlab.errors import CnnlabError, without_passwords
     from cnnlab.tracking import (
         NoAnswer,
         correct,
@@ -61,7 +61,8 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             if isinstance(error, NoAnswer):
                 gone[uri] = str(error)
             note_error(run, uri, error)
-            complain(f"{run.run_id}: {without_passwords(uri)} rejected the run: {reason(error, uri)}")
+            who = "" if isinstance(error, CnnlabError) else f"{without_passwords(uri)} rejected the run: "
+            complain(f"{run.run_id}: {who}{reason(error, uri)}")
         else:
             state = "complete" if complete else "up to date, still running"
             click.echo(f"{run.run_id}: {state} in {without_passwords(uri)}")
