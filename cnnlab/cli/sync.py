@@ -67,5 +67,5 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
             state = "complete" if complete else "up to date, still running"
             click.echo(f"{run.run_id}: {state} in {without_passwords(uri)}")
             for what, why in delivery.refused.items():
-                complain(f"{run.run_id}: not in MLflow, and only in {run.path}: {what} ({why})")
+                complain(f"{run.run_id}: not in MLflow, only in the run's own files: {what} ({why})")
     return 1 if failures else 0

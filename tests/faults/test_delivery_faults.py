@@ -117,7 +117,7 @@ def test_what_mlflow_refuses_for_good_is_set_aside_and_blocks_nothing(uri: str, 
     before.client.log_param(mlflow_run, "optimizer.lr", "7")
     done = cli("sync", "run-1", "--tracking-uri", uri)
     assert done.exit_code == 0
-    assert "run-1: not in MLflow, and only in" in done.stderr
+    assert "run-1: not in MLflow, only in the run's own files: " in done.stderr
     assert "params: optimizer.lr (" in done.stderr
     assert load_progress(run, uri).complete
     assert query("SELECT count(*) FROM metrics WHERE key = 'train/loss'") == [(6,)]
