@@ -436,7 +436,8 @@ def test_runs_and_show_read_the_journals(cli: Cli, process: Process) -> None:
     assert str(result["run_id"]) in listed
     assert f"{result['test_accuracy']:.4f}" in listed
     assert json.loads(cli("runs", "--json").stdout) == [result]
-    assert json.loads(cli("show", str(result["run_id"])[:15], "--json").stdout) == result
+    for word in (str(result["run_id"])[:15], str(result["run_dir"]), str(Path(str(result["run_dir"])).absolute())):
+        assert json.loads(cli("show", word, "--json").stdout) == result
     assert result["config"] == read_config(Path(str(result["run_dir"]), "config.yaml"), {})[0].model_dump(mode="json")
     shown = cli("show", "--plot", "figures").stdout
     assert "optimizer.name=adam" in shown

@@ -39,7 +39,8 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
     from cnnlab.reading import draw, run_result
     from cnnlab.tracking import RunDir, find_run, studies_root
 
-    if run and os.path.exists(studies_root() / run / "journal.jsonl"):  # unlike Path.exists, no error for a long name
+    is_name = run and run == os.path.basename(run)  # a path may be absolute, and then lead out of the studies
+    if is_name and os.path.exists(studies_root() / run / "journal.jsonl"):  # Path.exists would fail for a long name
         kind = RunDir(studies_root() / run).created.tags.get("kind")
         show = _show_comparison if kind == "comparison" else _show_sweep
         show(run, storage, as_json)
