@@ -116,8 +116,8 @@ def create_run(
     now = datetime.now().astimezone()
     run_id = new_run_id(config.label, now)
     path = directory or runs_root() / run_id
-    ensure_store()
     with naming(path), RunDir.create(path) as run, Journal(run.journal_file) as journal:
+        ensure_store()
         run.config_file.write_text(to_yaml(config), encoding="utf-8")
         journal.write(
             RunCreated(

@@ -81,8 +81,8 @@ class RunDir:
             InUse: and that run is live.
         """
         run = cls(path.absolute())
-        new = not run.path.exists()
         try:
+            new = not run.path.exists()
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"--run-dir {path}: cannot be made ({error.strerror})") from None
