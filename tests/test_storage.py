@@ -100,9 +100,14 @@ def test_another_machines_trial_is_dead_when_its_beat_has_stopped(monkeypatch: p
     watch = Watch()
     for beat in range(5):
         trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1, "started": "1", "beat": beat})
-        clock[0] += 50
+        clock[0] += 20
         assert watch.reap(study, study_slots(study, 1)) == 0
-    clock[0] += owners.SILENCE_SECONDS + 1
+    clock[0] += 2 * owners.SILENCE_SECONDS
+    assert watch.reap(study, study_slots(study, 1)) == 0, "this process was paused, and begins to wait anew"
+    for _ in range(3):
+        clock[0] += 20
+        assert watch.reap(study, study_slots(study, 1)) == 0
+    clock[0] += 1
     assert watch.reap(study, study_slots(study, 1)) == 1
 
 
