@@ -119,7 +119,7 @@ def download(name: str, root: Path) -> None:
                 path.rmdir()
         package = "; or install Debian's package dataset-fashion-mnist" if name in DEBIAN else ""
         raise BadInput(
-            f"data.dataset: {name} is not here and cannot be downloaded ({' '.join(str(error).split())[:120]}); "
+            f"data.dataset: {name} is not here and cannot be downloaded ({' '.join(str(error).split())[:50]}); "
             f"put {', '.join(wanted)} into {folder}{package}"
         ) from None
     _check_published(name, [folder / file for file in wanted])
