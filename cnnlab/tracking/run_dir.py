@@ -93,7 +93,7 @@ class RunDir:
                         f"--run-dir {path}: it holds a run already; go on with it by --resume {path}, or name another"
                     )
                 yield run
-        except (OSError, RunFailed):
+        except (OSError, CnnlabError):
             if new:
                 shutil.rmtree(run.path, ignore_errors=True)
             raise
