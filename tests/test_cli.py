@@ -19,6 +19,7 @@ from PIL import Image
 import cnnlab.cli
 from cnnlab.cli import COMMANDS
 from cnnlab.config import read_config
+from cnnlab.errors import shortened
 from cnnlab.records import Steps
 from cnnlab.result import strict_json
 from cnnlab.tracking import find_run, is_delivered, mlflow_run_id, read
@@ -423,7 +424,6 @@ def test_a_killed_run_is_marked_and_delivered_as_dead(process: Process) -> None:
     assert "complete in sqlite" in process("sync").stdout
     with sqlite3.connect("mlruns/mlflow.db") as database:
         assert database.execute("SELECT status FROM runs").fetchall() == [("KILLED",)]
-    process("doctor", "--fix")  # killed while it sealed a checkpoint, it left a temporary file
     assert process("doctor").returncode == 0
 
 
@@ -449,8 +449,7 @@ def test_runs_and_show_read_the_journals(cli: Cli, process: Process) -> None:
     for unusable in ("file", "file/below", "x" * 300):
         done = cli("show", "--plot", unusable)
         assert (done.exit_code, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"cnnlab: {unusable[:100]}")
-        assert "the figures' folder cannot be made (" in done.stderr or len(unusable) > 100, "long lines are cut"
+        assert done.stderr.startswith(f"cnnlab: {shortened(unusable)}: the figures' folder cannot be made (")
         assert done.stderr.count("\n") == 1
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, shortened
 from cnnlab.reading.figures import confusion_figure, curves_figure
 from cnnlab.reading.masks import masks_figure
 from cnnlab.records import RunEnded, RunStarted, Steps
@@ -33,7 +33,7 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
     try:
         into.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{into}: the figures' folder cannot be made ({error.strerror})") from None
+        raise BadInput(f"{shortened(str(into))}: the figures' folder cannot be made ({error.strerror})") from None
     for name, figure in figures.items():
         figure.savefig(into / name, dpi=120)
     return [into / name for name in figures]

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cnnlab.errors import BadInput, CnnlabError, Interrupted, InUse, RunFailed, shortened
+from cnnlab.files import remove_abandoned
 from cnnlab.process import last_words, lives, this_process
 from cnnlab.records import Ended, Record, RunCreated, Status
 from cnnlab.tracking.journal import Journal, first, mend, read
@@ -280,7 +281,10 @@ def mark_dead(run: RunDir) -> bool:
     """
     try:
         with run.hold():
-            return run.end()
+            if ended := run.end():
+                for folder in (run.path, run.checkpoints):  # killed while it wrote, it left temporary files
+                    remove_abandoned(folder)
+            return ended
     except InUse:
         return False
 
