@@ -122,7 +122,7 @@ class Lightning:
         return [sys.executable, "-W", "ignore", "-c", LIGHTNING, str(EPOCHS), uri]
 
     def deliver(self, folder: Path, uri: str) -> None:
-        """There is no such command."""
+        """Lightning has no command that delivers later."""
 
     def weights(self, folder: Path) -> str:
         return (folder / "weights").read_text() if (folder / "weights").exists() else ""

@@ -129,7 +129,7 @@ def _to_the_end(work: Work[object]) -> Result:
 def _interruptible(stop: Callable[[], None]) -> Iterator[Interrupt]:
     """Within it the first signal calls `stop`, unless the caller's program has a use for it.
 
-    Only the main thread is told of signals.
+    Only the main thread receives signals.
     """
     if threading.current_thread() is threading.main_thread():
         received.clear()

@@ -49,6 +49,7 @@ def test_of_many_workers_trials_none_is_lost_or_doubled(server: str) -> None:
     assert Counter(slot.state for slot in study_slots(study, 64)) == {"complete": 64}
     told = [trial for trial in study.get_trials() if trial.state == optuna.trial.TrialState.COMPLETE]
     assert len(told) == 64, "two workers may make the same attempt, but only one of them is run"
+    open_storage(url).engine.dispose()  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow

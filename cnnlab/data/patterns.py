@@ -23,7 +23,7 @@ pattern, names = json.load(sys.stdin)
 matches = map(re.compile(pattern).search, names)
 json.dump([match and [match[0], match[match.re.groups and 1]] for match in matches], sys.stdout)
 """
-"""A process of its own: it can be ended, and no thread can end a search in this one."""
+"""Runs in a process of its own, because a search in this process cannot be ended."""
 
 
 def list_by_pattern(tree: Tree, top: Path, config: DataConfig) -> Listing:

@@ -108,6 +108,7 @@ def test_no_trial_is_lost_or_doubled_while_the_database_restarts(server: Postgre
         for trial in trials
     ]
     states = Counter(slot.state for slot in study_slots(study, 40))
+    open_storage(url).engine.dispose()  # type: ignore[attr-defined]
     tally("PostgreSQL restarted under 4 processes", tried=restarts, held=restarts * (states == {"complete": 40}))
     assert states == {"complete": 40}
     assert len(trials) == 40
