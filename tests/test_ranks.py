@@ -23,7 +23,7 @@ from cnnlab.tasks.losses import CLASS_LOSSES, cross_entropy
 from cnnlab.training import Learner, fit
 from cnnlab.training.checkpoint import load_latest
 from cnnlab.training.ledger import Order
-from cnnlab.training.process import usable_threads
+from cnnlab.training.process import set_for_training, usable_threads
 from cnnlab.training.ranks import SMALL_STEP, Ranks, ranks_for_step, shared_zeros, threads_for_step
 from tests.runs import losses_of, small_config, small_dataset
 
@@ -88,13 +88,14 @@ def test_the_bits_do_not_depend_on_who_computes_a_part() -> None:
     forks, alone = learner(2, model__dropout=0.5), learner(2, model__dropout=0.5)
     order = [(0.05, noise) for noise in range(5)]
     data = IMAGES.train
-    with forks.at_work():
-        assert len(forks.ranks._forks) == 1
+    with set_for_training(forks.operator_threads, forks.generator):  # another number of threads gives other bits
+        with forks.at_work():
+            assert len(forks.ranks._forks) == 1
+            for lr, noise in order:
+                forks.update(data.inputs[:64], data.targets[:64], Order(lr, noise))
+        alone.model.train()
         for lr, noise in order:
-            forks.update(data.inputs[:64], data.targets[:64], Order(lr, noise))
-    alone.model.train()
-    for lr, noise in order:
-        alone.update(data.inputs[:64], data.targets[:64], Order(lr, noise))
+            alone.update(data.inputs[:64], data.targets[:64], Order(lr, noise))
     assert all(torch.equal(*pair) for pair in zip(forks.weights, alone.weights, strict=True))
 
 
@@ -117,6 +118,25 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> No
     second = learner(2, **settings)
     rest = list(fit(second.config, second.dataset, second, tmp_path, load_latest(tmp_path / "checkpoints", 10**9)))
     assert digest(rest) == digest(whole)
+
+
+def test_a_fork_that_cannot_begin_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forked while a lock was held, it would wait for it for ever."""
+    monkeypatch.setattr("cnnlab.training.ranks.START_PATIENCE", 0.2)
+    serve, forks = Ranks._serve, []
+
+    def fork(ranks: Ranks) -> object:
+        forks.append(os.getpid())
+        return real(ranks)
+
+    real = Ranks._fork
+    monkeypatch.setattr(Ranks, "_fork", fork)
+    monkeypatch.setattr(Ranks, "_serve", lambda *given: serve(*given) if len(forks) > 1 else time.sleep(600))
+    ranks = Ranks(2)
+    with ranks.at_work(os.getpid):
+        assert len(forks) == 2
+        here, there = ranks.map(os.getpid, [(), ()])
+    assert here == os.getpid() != there
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

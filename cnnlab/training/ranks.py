@@ -31,6 +31,10 @@ MOST_RANKS = 8
 """With more, rank 0 takes too long to add up the gradients."""
 PATIENCE = 600.0
 """Seconds that rank 0, done with its own part, waits for another rank."""
+START_PATIENCE = 5.0
+"""Seconds that rank 0 waits for a new fork's first matrix product."""
+STARTS = 3
+"""Forks that are tried per rank."""
 
 
 def threads_for_step(multiply_adds: int, asked: int | None) -> int:
@@ -73,7 +77,7 @@ class Ranks:
         self._functions = functions
         try:
             for rank in range(1, self.count):
-                self._forks[rank] = self._fork()
+                self._start(rank)
             yield
         finally:
             for rank in list(self._forks):
@@ -93,11 +97,17 @@ class Ranks:
             answer = []
             if rank in self._forks:
                 with self._alive(rank) as fork:
-                    if not fork.pipe.poll(PATIENCE):
-                        raise EOFError
-                    answer.append(fork.pipe.recv())
+                    answer.append(self._receive(fork, PATIENCE))
             done.append(answer[0] if answer else function(*row))
         return done
+
+    def _start(self, rank: int) -> None:
+        """Fork until one can multiply: one made while a thread that ended held MKL's locks waits for them for ever."""
+        for _ in range(STARTS):
+            self._forks[rank] = self._fork()
+            with self._alive(rank) as fork:
+                self._receive(fork, START_PATIENCE)
+                return
 
     @contextmanager
     def _alive(self, rank: int) -> Iterator["_Fork"]:
@@ -106,6 +116,11 @@ class Ranks:
             yield self._forks[rank]
         except (EOFError, OSError):
             self._end(rank)
+
+    def _receive(self, fork: "_Fork", seconds: float) -> Any:
+        if not fork.pipe.poll(seconds):
+            raise EOFError
+        return fork.pipe.recv()
 
     def _fork(self) -> "_Fork":
         here, there = Pipe()
@@ -126,6 +141,7 @@ class Ranks:
                     with suppress(OSError):
                         os.close(int(name))
             torch.set_num_threads(1)  # GNU OpenMP's other threads did not come along
+            pipe.send(bool(torch.mm(torch.ones(16, 16), torch.ones(16, 16)).all()))
             while True:
                 number, row = pipe.recv()
                 pipe.send(self._functions[number](*row))
