@@ -82,20 +82,25 @@ class RunDir:
             InUse: and that run is live.
         """
         run = cls(path.absolute())
+        mine = not run.path.is_dir()  # nobody else's files may be removed
         try:
-            new = not run.path.exists()
-            run.path.mkdir(parents=True, exist_ok=True)
+            run.path.mkdir(parents=True)
         except OSError as error:
-            raise BadInput(f"--run-dir {path}: cannot be made ({error.strerror})") from None
+            mine = False
+            if not run.path.is_dir():
+                raise BadInput(f"--run-dir {path}: cannot be made ({error.strerror})") from None
         try:
             with run.hold():
                 if run.has_begun():
+                    mine = False
                     raise BadInput(
                         f"--run-dir {path}: it holds a run already; go on with it by --resume {path}, or name another"
                     )
                 yield run
+        except InUse:
+            raise
         except (OSError, CnnlabError):
-            if new:
+            if mine:
                 shutil.rmtree(run.path, ignore_errors=True)
             raise
 
