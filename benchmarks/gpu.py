@@ -251,19 +251,18 @@ def speed(lab: Lab, name: str) -> Iterator[Row]:
 def launches(lab: Lab, name: str) -> Iterator[Row]:
     """Kernels, calls that launch them, copies to the CPU, and waits."""
     from cnnlab.training.fit import run_started
-    from cnnlab.training.learner import ROW
     from cnnlab.training.ledger import Ledger
     from cnnlab.training.weights import save_tensors
 
     dataset = WORKLOADS[name].dataset(lab)
     learner, other, captured = (WORKLOADS[name].learner(lab, "fp32", dataset) for _ in range(3))
     ledger = Ledger(learner.config, run_started(learner.config, dataset, learner), learner.task.step_metrics)
-    learner.begin_epoch({ROW: ledger.position})
+    learner.begin_epoch(0)
     work: dict[str, tuple[str, int, Callable[[], object]]] = {
-        "cnnlab": ("step", lab.steps, lambda: learner.step({ROW: ledger.order()})),
+        "cnnlab": ("step", lab.steps, lambda: learner.step(ledger.next_step())),
         "cnnlab, losses": ("look", 1, learner.collect),
-        "cnnlab, val": ("measurement", 1, lambda: learner.measure([ROW], "val")),
-        "cnnlab, checkpoint": ("file", 1, lambda: save_tensors(learner.state(ROW)[0], Path("checkpoint.safetensors"))),
+        "cnnlab, val": ("measurement", 1, lambda: learner.measure("val")),
+        "cnnlab, checkpoint": ("file", 1, lambda: save_tensors(learner.state()[0], Path("checkpoint.safetensors"))),
         "bare loop": ("step", lab.steps, ByHand(other, graph=False).take),
         "CUDA graph": ("step", lab.steps, ByHand(captured, graph=True).take),
     }

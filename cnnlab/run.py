@@ -1,7 +1,6 @@
 """One recorded run: everything checked, then trained, each record in the journal before anyone else sees it."""
 
 import logging
-import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +17,7 @@ from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwor
 from cnnlab.files import naming
 from cnnlab.models import Normalize, build
 from cnnlab.provenance import provenance
-from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
+from cnnlab.records import CheckpointSealed, Record, RunCreated, RunEnded, RunStarted, Status, Steps
 from cnnlab.tasks import make_task
 from cnnlab.tracking import Journal, RunDir, ensure_store, last, new_run_id, read, runs_root
 from cnnlab.training import (
@@ -170,64 +169,34 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
         BadInput: it began with other data or another network.
         InUse: a live process has the run.
     """
-    with run.hold(), Journal(run.journal_file) as journal:
+    with run.hold():
         known = read(run.journal_file)[0]
         if before := last(known, RunStarted):
             now = run_started(prepared.config, prepared.dataset, prepared.learner)
             check_identity(identity(prepared.config, now), identity(config_of(run), before), run.path)
-        said = _Said.of(known)
-        start = load_latest(run.checkpoints, up_to_step=said.step)
+        reached = {type(record): record.last for record in known}
+        start = load_latest(run.checkpoints, up_to_step=reached.get(Steps, 0))
         records = fit(prepared.config, prepared.dataset, prepared.learner, run.path, start, tested=tested)
         try:
-            for record in records:
-                if news := said.news(record):
-                    journal.write(news)
-                if isinstance(record, CheckpointSealed | RunEnded):
-                    journal.sync()
-                yield record
+            with Journal(run.journal_file) as journal:
+                for record in records:
+                    if fresh := record.after(reached.get(type(record), 0)):
+                        journal.write(fresh)
+                    if isinstance(record, CheckpointSealed | RunEnded):
+                        journal.sync()
+                    yield record
         except (GeneratorExit, KeyboardInterrupt):
             try:
                 records.close()
             finally:  # the disk may be full
-                reason = f"stopped before its end; cnnlab train --resume {run.word} goes on"
-                journal.write(said.end("interrupted", reason))
+                run.end("interrupted", reason=f"stopped before its end; cnnlab train --resume {run.word} goes on")
             raise
         except Stopped as stop:
             records.close()
-            journal.write(said.end(stop.status, stop.reason))
+            run.end(stop.status, reason=stop.reason)
         except BaseException as error:
-            journal.write(said.end("failed", one_line(f"{type(error).__name__}: {error}")))
+            run.end("failed", reason=one_line(f"{type(error).__name__}: {error}"))
             raise
-
-
-@dataclass
-class _Said:
-    """How far the journal has got."""
-
-    step: int = 0
-    epoch: int = 0
-
-    @classmethod
-    def of(cls, records: list[Record]) -> "_Said":
-        said = cls()
-        for record in records:
-            said.news(record)
-        return said
-
-    def news(self, record: Record) -> Record | None:
-        """What of this record has not been said before; None if nothing."""
-        if isinstance(record, Steps):
-            fresh = record.after(self.step)
-            self.step = max(self.step, record.last)
-            return fresh if fresh.losses else None
-        if isinstance(record, Epoch):
-            known = record.epoch <= self.epoch
-            self.epoch = max(self.epoch, record.epoch)
-            return None if known else record
-        return record
-
-    def end(self, status: Status, reason: str) -> RunEnded:
-        return RunEnded(time.time(), status, reason, self.step, self.epoch)
 
 
 def load_trained(path: Path) -> nn.Module:

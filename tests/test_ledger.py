@@ -45,7 +45,7 @@ def ledger(score: Metric = ACCURACY, position: Position | None = None, **setting
 
 def train_epoch(books: Ledger, losses: tuple[float, float] = (1.0, 2.0), right: float = 5.0) -> None:
     for _ in losses:
-        books.order()
+        books.next_step()
     books.note(Taken(losses, [False, False], [6, 4], [right]))
 
 
@@ -101,8 +101,8 @@ def test_a_step_that_was_not_applied_is_named_by_its_number() -> None:
     books.start()
     train_epoch(books)
     books.end_epoch(Measured({"loss": 1.0, "accuracy": 0.5}))
-    books.order()
-    books.order()
+    books.next_step()
+    books.next_step()
     with pytest.raises(Diverged) as caught:
         books.note(Taken([0.7, float("nan")], [False, True], [6, 4], [0.0]))
     ended = books.diverged(caught.value)
@@ -136,11 +136,11 @@ def test_a_ledger_goes_on_from_its_state() -> None:
     whole.start()
     train_epoch(whole)
     whole.end_epoch(Measured({"loss": 0.5, "accuracy": 0.75}))
-    whole.order()
+    whole.next_step()
     whole.note(Taken([4.0], [False], [6], [3.0]))
     again = ledger(position=Position(**whole.state()), schedule__name="cosine")
     assert (again.start().step, again.start().epoch, again.steps_left) == (3, 1, 1)
-    assert again.order() == whole.order()
+    assert again.next_step() == whole.next_step()
     for books in (again, whole):
         books.note(Taken([1.0], [False], [4], [2.0]))
     ours, expected = (books.end_epoch(Measured({"loss": 0.5, "accuracy": 0.75})) for books in (again, whole))

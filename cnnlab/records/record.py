@@ -33,6 +33,15 @@ class Record:
     begins: ClassVar[bool] = False
     """Whether the run is running (again) from this record on."""
 
+    @property
+    def last(self) -> int:
+        """The step that it reaches, if a resumed run makes it again, to the same bits; else 0."""
+        return 0
+
+    def after(self, step: int) -> "Record | None":
+        """The part of it that lies after this step; None if nothing does. What happens at a moment is always new."""
+        return self
+
     def mlflow_metrics(self) -> list[MetricRow]:
         """What it adds to the curves."""
         return []

@@ -148,9 +148,10 @@ class Steps(Record):
     def last(self) -> int:
         return self.first + len(self.losses) - 1
 
-    def after(self, step: int) -> "Steps":
-        """The part of it that lies after `step`."""
+    def after(self, step: int) -> Record | None:
         cut = max(0, step + 1 - self.first)
+        if cut >= len(self.losses):
+            return None
         return replace(self, first=self.first + cut, losses=self.losses[cut:], times=self.times[cut:])
 
     def mlflow_metrics(self) -> list[MetricRow]:
@@ -178,6 +179,13 @@ class Epoch(Record):
     seconds: float
     best: bool
     """The best validation score so far; if two are equal, the one with the lower validation loss."""
+
+    @property
+    def last(self) -> int:
+        return self.step
+
+    def after(self, step: int) -> Record | None:
+        return self if self.step > step else None
 
     def mlflow_metrics(self) -> list[MetricRow]:
         train = {"epoch_loss" if name == "loss" else name: value for name, value in self.train.items()}

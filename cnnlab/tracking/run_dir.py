@@ -221,11 +221,12 @@ class RunDir:
         lease = self._lease()
         return f"pid {lease['pid']} on {lease['host']}" if lease else "pid unknown"
 
-    def end(self, status: Status = "died", what: str = "died") -> bool:
-        """Write the last word of a run that has none, while holding it; whether that was so.
+    def end(self, status: Status = "died", what: str = "died", *, reason: str | None = None) -> bool:
+        """Write the last record of a run that has none, while holding it; whether that was so.
 
         Args:
             what: its process did, or what happened to it.
+            reason: in place of a sentence about its process.
         """
         records, _ = read(self.journal_file)
         if not records or isinstance(records[-1], Ended):
@@ -233,7 +234,7 @@ class RunDir:
         at = os.stat(self.journal_file).st_mtime if status == "died" else time.time()
         ended = self._death(records, at)
         with Journal(self.journal_file) as journal:
-            reason = ended.reason.replace("died", what, 1)
+            reason = reason or ended.reason.replace("died", what, 1)
             journal.write(replace(ended, status=status, reason=reason))  # type: ignore[type-var]  # each kind is one
         return True
 

@@ -1,19 +1,26 @@
-"""One run: `for record in fit(config, dataset, learner): ...`. Nothing listens inside it; records come out of it."""
+"""One run: `for record in fit(config, dataset, learner): ...`: the loop, which yields records and calls no listener."""
 
 import time
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnnlab.config import RunConfig
 from cnnlab.config.tasks import TASKS
 from cnnlab.data import Dataset, describe
-from cnnlab.records import Record, RunStarted
-from cnnlab.training.checkpoint import Checkpoint
-from cnnlab.training.driver import Seat, drive
-from cnnlab.training.learner import ROW, Learner
-from cnnlab.training.ledger import Ledger, Position, check_identity, identity
+from cnnlab.records import CheckpointSealed, Record, RunEnded, RunStarted
+from cnnlab.training.checkpoint import Checkpoint, seal
+from cnnlab.training.device import out_of_memory
+from cnnlab.training.learner import Learner
+from cnnlab.training.ledger import Diverged, Ledger, Position, check_identity, identity
 from cnnlab.training.process import set_for_training
+from cnnlab.training.weights import save_tensors, weights_digest
+
+LOOK_SECONDS = 0.25
+"""How often the loop reads the losses, which on an accelerator means waiting for it."""
+
+WEIGHTS_FILE = "checkpoints/best.safetensors"
+EXAMPLES_FILE = "examples.safetensors"
 
 
 def fit(
@@ -25,7 +32,7 @@ def fit(
     *,
     tested: bool = True,
 ) -> Generator[Record, None, None]:
-    """Train, and say what happens: RunStarted, Steps and Epoch and CheckpointSealed as they come, RunEnded.
+    """Train; yield RunStarted, then Steps, Epoch and CheckpointSealed as they come, then RunEnded.
 
     Closing the iterator before its end seals a checkpoint of the last step (if there is a folder) and stops.
     The same config on the same machine gives the same weights, bit for bit, whether or not the run was stopped
@@ -49,14 +56,8 @@ def fit(
         position = Position(**start.values["progress"])
         learner.load_state(start.tensors, start.values)
     ledger = Ledger(config, about, learner.task.step_metrics, position)
-    seats = {ROW: Seat(ledger, folder, tested)}
-    with (
-        set_for_training(learner.operator_threads, learner.generator),
-        learner.at_work(),
-        closing(drive(learner, seats)) as said,
-    ):
-        for _, record in said:
-            yield record
+    with set_for_training(learner.operator_threads, learner.generator), learner.at_work():
+        yield from _Loop(learner, ledger, folder).run(tested)
 
 
 def run_started(config: RunConfig, dataset: Dataset, learner: Learner) -> RunStarted:
@@ -89,3 +90,73 @@ def run_started(config: RunConfig, dataset: Dataset, learner: Learner) -> RunSta
         counts=dict(dataset.counts),
         notes=tuple(describe(dataset)),
     )
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """Asks the learner for steps, and keeps the ledger."""
+
+    learner: Learner
+    ledger: Ledger
+    folder: Path | None
+
+    def run(self, tested: bool) -> Generator[Record, None, None]:
+        try:
+            yield self.ledger.start()
+            while not self.ledger.done:
+                yield from self._train_epoch()
+            yield self._finish(tested)
+        except GeneratorExit:
+            self._seal()
+            raise
+        except Diverged as diverged:
+            yield self.ledger.diverged(diverged)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            yield self.ledger.out_of_memory()
+
+    def _train_epoch(self) -> Iterator[Record]:
+        yield from self._take_steps()
+        epoch = self.ledger.end_epoch(self.learner.measure("val"))
+        if epoch.best:
+            self.learner.keep_best()
+        yield epoch
+        yield from self._seal()
+
+    def _take_steps(self) -> Iterator[Record]:
+        """The rest of an epoch. Only `collect` waits for the device."""
+        self.learner.begin_epoch(self.ledger.position.epoch, self.ledger.position.batch)
+        looked = time.perf_counter()
+        while self.ledger.steps_left:
+            self.learner.step(self.ledger.next_step())
+            due = self.ledger.checkpoint_is_due()
+            if not (due or not self.ledger.steps_left or time.perf_counter() - looked > LOOK_SECONDS):
+                continue
+            yield self.ledger.note(self.learner.collect())
+            if due:
+                yield from self._seal()
+            looked = time.perf_counter()
+
+    def _seal(self) -> list[CheckpointSealed]:
+        if self.folder is None:
+            return []
+        progress, at = self.ledger.state(), self.ledger.position
+        tensors, values = self.learner.state()
+        tensors.update({f"best.{name}": tensor for name, tensor in self.learner.best_weights.items()})
+        sealed = Checkpoint(tensors, {**values, "progress": progress, "run": self.ledger.identity})
+        path = seal(self.folder / "checkpoints", at.step, sealed)
+        return [CheckpointSealed(time.time(), at.step, at.epoch, path.name)]
+
+    def _finish(self, tested: bool) -> RunEnded:
+        """Keep the best epoch's weights, and measure the test split with them, once, with examples for a figure."""
+        weights = self.learner.best_weights
+        self.learner.load_weights(weights)
+        if self.folder:
+            save_tensors(weights, self.folder / WEIGHTS_FILE)
+        test = self.learner.measure("test") if tested else None
+        ended = self.ledger.finished(test, weights_digest(weights), WEIGHTS_FILE if self.folder else None)
+        if not (tested and self.folder and (examples := self.learner.examples())):
+            return ended
+        save_tensors(examples, self.folder / EXAMPLES_FILE)
+        return replace(ended, examples_file=EXAMPLES_FILE)

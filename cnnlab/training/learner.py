@@ -1,7 +1,7 @@
-"""The learner: one network and its optimizer on one device, the driver's trainer of a single row."""
+"""The learner: a task's network and its optimizer on one device; `fit` asks it for steps and measurements."""
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -19,15 +19,12 @@ from cnnlab.training.device import default_generator, resolve_device, resolve_pr
 from cnnlab.training.evaluation import SplitShare, answers, measured, share_of_split
 from cnnlab.training.gradients import Gradients, InMicroBatches, OverRanks, has_batch_norm
 from cnnlab.training.guard import FiniteGuard
-from cnnlab.training.ledger import Measured, Order, Position, Taken
+from cnnlab.training.ledger import Measured, StepSettings, Taken
 from cnnlab.training.network import Network, keep_in_fp32, trained_form
 from cnnlab.training.optimizer import make_optimizer
 from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
 from cnnlab.training.schedule import check_warmup
 from cnnlab.training.weights import below, copy_weights
-
-ROW = 0
-"""The only one."""
 
 
 class StepResult(NamedTuple):
@@ -74,7 +71,8 @@ class Learner:
         check_warmup(config, len(self.batches))
         self._epoch: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._pending: list[StepResult] = []
-        self._best: dict[str, Tensor] = {}
+        self.best_weights: dict[str, Tensor] = {}
+        """Those of the best epoch so far."""
 
     @property
     def precision(self) -> str:
@@ -157,41 +155,45 @@ class Learner:
         finally:
             self._epoch = iter(())  # its loader's workers end here: the garbage collector would wait 5 s for each
 
-    def begin_epoch(self, rows: Mapping[int, Position]) -> None:
-        """Every layer is put into training mode, whatever mode anyone has left it in."""
+    def begin_epoch(self, epoch: int, first: int = 0) -> None:
+        """Prepare the batches of an epoch from the batch with number `first` on, and put every layer into training
+        mode."""
         self.model.train()
-        self._epoch = self.batches.epoch(rows[ROW].epoch, first=rows[ROW].batch)
+        self._epoch = self.batches.epoch(epoch, first=first)
 
-    def step(self, orders: Mapping[int, Order]) -> None:
+    def step(self, step: StepSettings) -> None:
+        """One update from the next batch. Does not wait for the device."""
         inputs, targets = next(self._epoch)
-        self._pending.append(self.update(inputs, targets, orders[ROW]))
+        self._pending.append(self.update(inputs, targets, step))
 
-    def update(self, inputs: Tensor, targets: Tensor, order: Order) -> StepResult:
+    def update(self, inputs: Tensor, targets: Tensor, step: StepSettings) -> StepResult:
         """One update of the weights, the model in training mode.
 
         Args:
             inputs: (B, C, H, W) uint8 on the device.
             targets: the batch's, on the device.
         """
-        batch = self.gradients(inputs, targets, order.noise)
+        batch = self.gradients(inputs, targets, step.noise)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         if self.config.training.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.training.clip_norm, norm, foreach=True)
         for group in self.optimizer.param_groups:
-            group["lr"] = order.lr
+            group["lr"] = step.lr
         return StepResult(batch.loss, batch.sums, self.guard.step(batch.loss, norm), len(inputs))
 
-    def collect(self) -> dict[int, Taken]:
+    def collect(self) -> Taken:
+        """The results of the steps since the last call. Waits for the device."""
         pending, self._pending = self._pending, []
         losses = torch.stack([result.loss for result in pending]).tolist()
         bad = torch.stack([result.bad for result in pending]).tolist()
         sums = torch.stack([result.sums for result in pending]).sum(0).flatten().tolist()
-        return {ROW: Taken(losses, [flag == 1.0 for flag in bad], [result.size for result in pending], sums)}
+        return Taken(losses, [flag == 1.0 for flag in bad], [result.size for result in pending], sums)
 
-    def measure(self, rows: Collection[int], split: str) -> dict[int, Measured]:
+    def measure(self, split: str) -> Measured:
+        """The network on the split `val` or `test`."""
         shares = self.ranks.map(self._share_of, [(split, rank) for rank in range(self.ranks.count)])
-        return {ROW: measured(shares, self.task, len(self._split(split)))}
+        return measured(shares, self.task, len(self._split(split)))
 
     def _share_of(self, split: str, rank: int) -> SplitShare:
         return share_of_split(self.network, self._split(split), self.task, rank, self.ranks.count)
@@ -199,26 +201,22 @@ class Learner:
     def _split(self, name: str) -> Split:
         return {"val": self.dataset.val, "test": self.dataset.test}[name]
 
-    def examples(self, row: int) -> dict[str, Tensor]:
+    def examples(self) -> dict[str, Tensor]:
+        """Test samples with the network's answers, for the task's figure; empty if it shows none."""
         if not self.task.examples:
             return {}
         test = self.dataset.test.take(torch.arange(min(self.task.examples, len(self.dataset.test))))
         return {"inputs": test.inputs, "targets": test.targets, "answers": answers(self.network, test, self.task)}
 
-    def keep_best(self, row: int) -> None:
-        self._best = copy_weights(self.model)
-
-    def best_weights(self, row: int) -> dict[str, Tensor]:
-        return self._best
-
-    def load_best(self, row: int) -> None:
-        self.load_weights(self._best)
+    def keep_best(self) -> None:
+        self.best_weights = copy_weights(self.model)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Put these weights and buffers in place of the present ones."""
         self.model.load_state_dict(weights)
 
-    def state(self, row: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that a further step depends on, beside the position: tensors by name, and plain values."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         optimizer = self.optimizer.state_dict()
         numbers: dict[int, dict[str, Any]] = {}
@@ -233,7 +231,7 @@ class Learner:
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """The inverse of `state`, the best weights (`best.NAME`) with it."""
         self.load_weights(below("model.", tensors))
-        self._best = below("best.", tensors)
+        self.best_weights = below("best.", tensors)
         state: dict[int, dict[str, Any]] = {int(index): dict(v) for index, v in values["optimizer"]["state"].items()}
         for name, tensor in below("optimizer.", tensors).items():
             index, key = name.split(".", 1)

@@ -22,8 +22,8 @@ TrainMetrics = Callable[[Sequence[float], int], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a step needs to know beside its batch."""
+class StepSettings:
+    """What a step depends on, beside its batch."""
 
     lr: float
     noise: int
@@ -32,7 +32,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Taken:
-    """What consecutive steps came to, once the device was waited for."""
+    """Results of consecutive steps, read from the device."""
 
     losses: Sequence[float]
     """Of each step, mean over its samples."""
@@ -126,7 +126,6 @@ class Ledger:
         self.about = about
         self.train_metrics = train_metrics
         self.position = position or Position()
-        self.stopped: RunEnded | None = None
         self._times: list[float] = []
         self._clock = time.perf_counter()
 
@@ -151,14 +150,14 @@ class Ledger:
         self._clock = time.perf_counter()
         return replace(self.about, time=time.time(), step=self.position.step, epoch=self.position.epoch)
 
-    def order(self) -> Order:
-        """What the next step needs; counts the step as given to the device."""
+    def next_step(self) -> StepSettings:
+        """What the next step depends on; counts the step as given to the device."""
         at = self.position
-        order = Order(self._lr(at.step), derive(self.config.training.seed, "dropout", at.epoch, at.batch))
+        step = StepSettings(self._lr(at.step), derive(self.config.training.seed, "dropout", at.epoch, at.batch))
         at.step += 1
         at.batch += 1
         self._times.append(time.time())
-        return order
+        return step
 
     def _lr(self, step: int) -> float:
         """Of the step with this number, counted from 0."""
@@ -166,12 +165,12 @@ class Ledger:
         return learning_rate(self.config.schedule, optimizer.lr, step, about.steps_per_epoch, about.epochs)
 
     def checkpoint_is_due(self) -> bool:
-        """Whether a checkpoint is wanted after the step that was ordered last."""
+        """Whether a checkpoint is wanted after the last step."""
         every = self.config.training.checkpoint_every
         return every is not None and self.position.step % every == 0
 
     def note(self, taken: Taken) -> Steps:
-        """The steps that were ordered since the last time have been taken.
+        """The steps since the last call have been taken.
 
         Raises:
             Diverged: one of them could not be applied.
@@ -236,10 +235,6 @@ class Ledger:
         self.position.seconds += now - self._clock
         self.position.epoch_seconds += now - self._clock
         self._clock = now
-
-    def stop(self, status: Status, reason: str) -> None:
-        """Whoever reads the records wants the run to end: after the record that it has just read."""
-        self.stopped = self.ended(status, reason)
 
     def ended(self, status: Status, reason: str) -> RunEnded:
         """The last word, as far as the run has got."""

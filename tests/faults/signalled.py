@@ -19,7 +19,7 @@ MOMENTS = {
     "step": ("cnnlab.training.guard", "FiniteGuard.step"),
     "validation": ("cnnlab.training.learner", "Learner.measure"),
     "saving": ("cnnlab.files", "os.replace"),
-    "sealing": ("cnnlab.training.driver", "seal"),
+    "sealing": ("cnnlab.training.fit", "seal"),
     "journal": ("cnnlab.tracking.journal", "Journal.write"),
     "delivery": ("cnnlab.tracking.start", "Courier.wait"),
     "report": ("cnnlab.search.findings", "write_report"),
