@@ -15,7 +15,7 @@ from cnnlab.config.moved import is_place
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwords
 from cnnlab.files import naming
-from cnnlab.models import Normalize, build
+from cnnlab.models import Normalize
 from cnnlab.provenance import provenance
 from cnnlab.records import CheckpointSealed, Record, RunCreated, RunEnded, RunStarted, Status, Steps
 from cnnlab.tasks import make_task
@@ -214,8 +214,7 @@ def load_trained(path: Path) -> nn.Module:
     if started is None or ended is None or ended.weights_file is None:
         raise BadInput(f"{run.run_id}: this run has no trained network; it did not finish")
     config = config_of(run)
-    task = make_task(config, started.classes, started.image_shape)
-    network = build(config.model, started.image_shape, task.outputs, seed=0)
+    network = make_task(config, started.classes, started.image_shape).build(seed=0)
     channels = started.image_shape[0]
     model = trained_form(network, Normalize(torch.zeros(channels), torch.ones(channels)))
     model.load_state_dict(_best_weights(run, ended))

@@ -161,12 +161,12 @@ def test_closing_the_iterator_seals_a_checkpoint_of_the_last_step() -> None:
 def test_memory_that_gives_out_ends_the_run_with_advice() -> None:
     config, dataset = small_config(), small_dataset()
     learner = Learner(config, dataset)
-    enough = learner.model.forward
+    enough = learner.model.network.forward
 
     def too_much(images: torch.Tensor) -> torch.Tensor:
         return enough(torch.empty(2**50, device="cpu") if learner.model.training else images)
 
-    learner.model.forward = too_much  # type: ignore[method-assign]
+    learner.model.network.forward = too_much  # type: ignore[method-assign, union-attr]
     ended = end(list(fit(config, dataset, learner)))
     assert ended.status == "failed"
     assert ended.reason.startswith("out of memory on cpu at batch size")

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors", "metrics"},
     "data": FLOOR_0,
     "models": FLOOR_0,
-    "tasks": FLOOR_0,
+    "tasks": FLOOR_0 | {"models"},
     "tracking": FLOOR_0,
     "training": FLOOR_0 | {"data", "models", "tasks"},
     "provenance": FLOOR_0,

@@ -27,6 +27,8 @@ from cnnlab.reading import draw
 from cnnlab.records import Epoch, RunEnded, RunStarted
 from cnnlab.run import Prepared, create_run, load_trained, record_run
 from cnnlab.tasks import TASKS, make_task
+from cnnlab.tasks.classification import Classification
+from cnnlab.tasks.confusion import square
 from cnnlab.tasks.segmentation import Segmentation, metric_names
 from cnnlab.training import Learner, fit, load_latest
 from cnnlab.training.ledger import StepSettings
@@ -127,7 +129,7 @@ def test_losses_equal_those_written_out(
     outputs, masks = answers_and_masks()
     pairs = list(zip(outputs, masks, strict=True))
     assert made.loss(outputs, masks).item() == pytest.approx(sum(trained(*pair) for pair in pairs) / len(pairs))
-    assert made.loss_sum(outputs, masks).item() == pytest.approx(sum(measured(*pair) for pair in pairs))
+    assert made.total_loss(outputs, masks).item() == pytest.approx(sum(measured(*pair) for pair in pairs))
     parts = [made.loss(outputs[part], masks[part]) * len(outputs[part]) for part in (slice(2), slice(2, None))]
     assert made.additive
     assert (sum(parts) / len(outputs)).item() == pytest.approx(made.loss(outputs, masks).item())
@@ -135,6 +137,7 @@ def test_losses_equal_those_written_out(
 
 def test_a_task_has_the_losses_that_the_config_allows_it() -> None:
     for name, kind in TASKS.items():
+        assert issubclass(kind, Classification)
         allowed = {entry.config for entry in LOSSES.values() if entry.tasks is None or name in entry.tasks}
         assert set(kind.losses) == allowed
 
@@ -145,9 +148,10 @@ def test_metrics_equal_those_of_scikit_learn(seed: int) -> None:
     outputs, masks = answers_and_masks(seed=seed)
     outputs[:, 3] = -99  # never predicted
     masks[masks == 2] = 1  # never true
-    counts = made.sums(outputs, masks)
-    assert torch.equal(counts, made.sums(outputs[:2], masks[:2]) + made.sums(outputs[2:], masks[2:]))
-    found = made.metrics_of(counts.tolist(), len(masks))
+    counts = made.count(outputs, masks)
+    assert torch.equal(counts, made.count(outputs[:2], masks[:2]) + made.count(outputs[2:], masks[2:]))
+    cells = square(counts.tolist(), K)
+    found = made.metrics_of(cells)
     known = (masks != VOID).numpy()
     true, predicted = masks.numpy()[known], outputs.argmax(1).numpy()[known]
     present = np.union1d(true, predicted)
@@ -158,7 +162,7 @@ def test_metrics_equal_those_of_scikit_learn(seed: int) -> None:
     assert made.step_metrics(counts.tolist(), 5) == pytest.approx(
         {k: wanted[k] for k in ("mean_iou", "pixel_accuracy")}
     )
-    assert made.confusion(counts.tolist())[1] == tuple(((true == 1) & (predicted == p)).sum() for p in range(4))
+    assert cells[1] == tuple(((true == 1) & (predicted == p)).sum() for p in range(4))
 
 
 def test_a_class_that_is_neither_true_nor_predicted_has_no_iou() -> None:
@@ -167,10 +171,10 @@ def test_a_class_that_is_neither_true_nor_predicted_has_no_iou() -> None:
     outputs[:, 2:] = -99
     masks[masks == 3] = 0
     masks[masks == 2] = 0
-    found = made.metrics_of(made.sums(outputs, masks).tolist(), 5)
+    found = made.metrics_of(square(made.count(outputs, masks).tolist(), K))
     assert set(found) == {"mean_iou", "pixel_accuracy", "iou/a", "iou/b"}
     assert found["mean_iou"] == pytest.approx((found["iou/a"] + found["iou/b"]) / 2)
-    assert made.metrics_of([0] * 16, 5)["mean_iou"] == 0
+    assert made.metrics_of(square([0] * 16, K))["mean_iou"] == 0
 
 
 def test_names_of_classes_become_names_that_mlflow_takes() -> None:

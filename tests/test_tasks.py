@@ -1,19 +1,28 @@
-"""Tasks and losses against scikit-learn and against formulas written out."""
+"""Tasks and losses against scikit-learn and against formulas written out, and a task of another kind."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
+from torch import Tensor, nn
 
 from cnnlab.config.losses import CrossEntropy, Hinge, LossConfig
+from cnnlab.config.tasks import TASKS as TASK_ENTRIES
+from cnnlab.config.tasks import TaskConfig, TaskEntry
 from cnnlab.data import Split
+from cnnlab.metrics import LOSS, Metric
 from cnnlab.models import Normalize
-from cnnlab.records import RunEnded, Steps
-from cnnlab.tasks import make_task
+from cnnlab.records import CheckpointSealed, RunEnded, Steps
+from cnnlab.tasks import TASKS, Measured, Task, make_task
 from cnnlab.tasks.confusion import accuracy, count_cells, intersection_over_union, square
 from cnnlab.tasks.losses import CLASS_LOSSES, Loss
-from cnnlab.training.evaluation import measured, share_of_split
+from cnnlab.training import Learner, fit, load_latest
+from cnnlab.training.evaluation import measure_part
 from cnnlab.training.network import Network, trained_form
 from tests.runs import records_of, small_config, small_dataset
 
@@ -89,12 +98,85 @@ def test_a_network_is_measured_without_an_optimizer(ranks: int) -> None:
     task = make_task(small_config(), dataset.classes, dataset.image_shape)
     torch.manual_seed(0)
     inner = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(64, 3))
-    network = Network(trained_form(inner, Normalize.of(dataset.train.inputs)), torch.device("cpu"), "fp32")
+    network = Network(task, trained_form(inner, Normalize.of(dataset.train.inputs)), torch.device("cpu"), "fp32")
     split = Split(dataset.train.inputs.repeat(40, 1, 1, 1), dataset.train.targets.repeat(40))  # several chunks
-    shares = [share_of_split(network, split, task, rank, ranks) for rank in range(ranks)]
-    found = measured(shares, task, len(split))
+    found = task.metrics([measure_part(network, split, rank, ranks) for rank in range(ranks)], len(split))
     with torch.no_grad():
         logits = network.model.eval()(split.inputs)
     assert found.metrics["loss"] == pytest.approx(F.cross_entropy(logits, split.targets).item(), rel=1e-5)
     assert found.metrics["accuracy"] == (logits.argmax(1) == split.targets).float().mean().item()
     assert np.array_equal(found.confusion, confusion_matrix(split.targets, logits.argmax(1)))
+
+
+RECALL = Metric("recall", unit="%", scale=100.0)
+
+
+class Matching(Task):
+    """Images and the names of their classes are drawn together by two networks and a loss over the whole batch.
+
+    As in Radford et al. 2021, figure 3, where the temperature is trained too.
+    """
+
+    additive = False
+    output_shape = (8,)
+
+    def build(self, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        size = torch.Size(self.image_shape).numel()
+        images = nn.Sequential(nn.Flatten(), nn.Linear(size, 32), nn.ReLU(), nn.Linear(32, 8))
+        return nn.ParameterDict({"images": images, "words": nn.Embedding(3, 8), "scale": nn.Parameter(torch.ones(()))})
+
+    def forward(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """(N, 2, 8)"""
+        pairs = torch.stack([network["images"](images), network["words"](targets)], 1)  # type: ignore[index]
+        return F.normalize(pairs, dim=2) * network["scale"].exp()  # type: ignore[index]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        scores = outputs[:, 0] @ outputs[:, 1].T
+        return F.cross_entropy(scores, (same := (targets[:, None] == targets).float()) / same.sum(1, keepdim=True))
+
+    def step_sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.zeros(())
+
+    def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
+        return {}
+
+    def measure(self, answered: Iterable[tuple[Tensor, Tensor]]) -> Any:
+        outputs, targets = zip(*answered, strict=True)
+        return torch.cat(outputs), torch.cat(targets)
+
+    def metrics(self, parts: Sequence[Any], samples: int) -> Measured:
+        """The share of images whose nearest word, among those of all samples, is their own: no sum over samples."""
+        outputs, targets = (torch.cat(columns) for columns in zip(*parts, strict=True))
+        nearest = targets[(outputs[:, 0] @ outputs[:, 1].T).argmax(1)]
+        loss = self.loss(outputs, targets).item()
+        return Measured({"loss": loss, "recall": (nearest == targets).float().mean().item()})
+
+
+def test_a_task_may_have_two_networks_and_a_loss_and_a_measurement_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It needs a class and an entry in the config, and is trained, recorded, resumed and loaded as any other."""
+    entry = TaskEntry(model="cnn", loss="cross_entropy", optimizer="sgd", metrics=(LOSS, RECALL), score=RECALL)
+    monkeypatch.setitem(TASK_ENTRIES, "matching", entry)
+    monkeypatch.setitem(TASKS, "matching", Matching)
+    config = small_config(training__epochs=15, optimizer__lr=0.1, training__checkpoint_every=3)
+    config = config.model_copy(update={"task": TaskConfig.model_construct(name="matching", score=None)})
+    dataset = small_dataset(classes=3)
+    whole = list(fit(config, dataset, Learner(config, dataset)))
+    ended = whole[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.test["recall"] > 0.9
+    assert ended.score == "recall"
+    learner = Learner(config, dataset)
+    assert learner.ranks.count == 1
+    scale = learner.network.model.network["scale"].detach().clone()  # type: ignore[index, union-attr]
+    running = fit(config, dataset, learner, tmp_path)
+    while not isinstance(next(running), CheckpointSealed):
+        pass
+    running.close()
+    assert learner.network.model.network["scale"] != scale, "the loss's own weight is trained"  # type: ignore[index, union-attr]
+    start = load_latest(tmp_path / "checkpoints", 10**9)
+    rest = list(fit(config, dataset, Learner(config, dataset), tmp_path, start))
+    assert isinstance(rest[-1], RunEnded)
+    assert rest[-1].weights_sha256 == ended.weights_sha256

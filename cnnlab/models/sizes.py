@@ -1,6 +1,7 @@
 """How large a layer's input and output are, and how much work it is; an empty output is refused with the arithmetic."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -40,12 +41,11 @@ class SizedLayer(NamedTuple):
 
 
 @torch.no_grad()
-def sized_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[SizedLayer]:
+def sized_layers(model: nn.Module, forward: Callable[[], object]) -> list[SizedLayer]:
     """The layers with weights in the order of the forward pass; puts the model into evaluation mode.
 
     Args:
-        model: takes (1, C, H, W) float32, all zeros here.
-        image_shape: (C, H, W)
+        forward: calls the model on one sample.
     """
     sized: list[SizedLayer] = []
 
@@ -55,7 +55,8 @@ def sized_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Si
 
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
     hooks = [layer.register_forward_hook(note) for layer in layers]
-    model.eval()(torch.zeros(1, *image_shape))
+    model.eval()
+    forward()
     for hook in hooks:
         hook.remove()
     return sized

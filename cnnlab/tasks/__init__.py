@@ -1,19 +1,15 @@
-"""What is wanted of a network on a dataset: outputs, loss, what is counted, metrics."""
+"""What a dataset asks of networks: a task owns them, their forward pass, their loss and their measurement."""
 
 from cnnlab.config import RunConfig
 from cnnlab.tasks.classification import Classification
 from cnnlab.tasks.segmentation import Segmentation
-from cnnlab.tasks.task import Task
+from cnnlab.tasks.task import Measured, Task
 
-__all__ = ["Task", "make_task"]
+__all__ = ["Measured", "Task", "make_task"]
 
-TASKS: dict[str, type[Classification] | type[Segmentation]] = {
-    "classification": Classification,
-    "segmentation": Segmentation,
-}
+TASKS: dict[str, type[Task]] = {"classification": Classification, "segmentation": Segmentation}
 
 
 def make_task(config: RunConfig, classes: tuple[str, ...], image_shape: tuple[int, int, int]) -> Task:
-    """The task that a config names, on data with these classes and images of this shape, (C, H, W)."""
-    kind = TASKS[config.task.name]
-    return kind(kind.losses[type(config.loss)](config.loss), classes, image_shape)
+    """The task that a config names, on images of this shape, (C, H, W)."""
+    return TASKS[config.task.name](config, classes, image_shape)

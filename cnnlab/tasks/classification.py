@@ -1,33 +1,35 @@
 """Which class an image is of."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from cnnlab.config import RunConfig
+from cnnlab.models import build
 from cnnlab.tasks.confusion import Counts, accuracy, count_cells, square
-from cnnlab.tasks.losses import CLASS_LOSSES, Loss, Losses
+from cnnlab.tasks.losses import CLASS_LOSSES, Losses
+from cnnlab.tasks.task import Measured, Task
 
 
-class Classification:
-    """One of several classes for each image; the network answers with a score for each, (N, K).
-
-    Args:
-        classes: their names, in the order of the targets (N,) int64.
-        image_shape: (C, H, W), of no matter here.
-    """
+class Classification(Task):
+    """One of several classes for each image: outputs (N, K) scores, targets (N,) int64."""
 
     losses: ClassVar[Losses] = CLASS_LOSSES
-    examples = 0
 
-    def __init__(self, loss: Loss, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
-        self.loss, self.loss_sum, self.additive = loss.mean, loss.total, loss.additive
-        self.outputs = len(classes)
-        self.output_shape = (self.outputs,)
+    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
+        super().__init__(config, classes, image_shape)
+        loss = self.losses[type(config.loss)](config.loss)
+        self.mean_loss, self.total_loss, self.additive = loss.mean, loss.total, loss.additive
+        self.output_shape = (len(classes),)
 
-    def answer(self, outputs: Tensor) -> Tensor:
-        """(N,) int64, the class of each image."""
-        return outputs.argmax(1)
+    def build(self, seed: int) -> nn.Module:
+        return build(self.config.model, self.image_shape, len(self.classes), seed)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.mean_loss(outputs, targets)
 
     def step_sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """() the number of images whose class was predicted."""
@@ -36,11 +38,27 @@ class Classification:
     def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
         return {"accuracy": sums[0] / samples}
 
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return count_cells(targets, outputs.argmax(1), self.outputs)
+    def measure(self, answered: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[float], list[int]]:
+        """The losses of the chunks, summed over samples, and the cells of the confusion matrix."""
+        losses, cells = [], []
+        for outputs, targets in answered:
+            losses.append(self.total_loss(outputs, targets))
+            cells.append(self.count(outputs, targets))
+        return (torch.stack(losses).tolist(), torch.stack(cells).sum(0).tolist()) if losses else ([], [])
 
-    def metrics_of(self, sums: Sequence[float], samples: int) -> dict[str, float]:
-        return {"accuracy": accuracy(self.confusion(sums))}
+    def metrics(self, parts: Sequence[Any], samples: int) -> Measured:
+        loss = math.fsum(loss for losses, _ in parts for loss in losses)  # the order does not matter
+        cells = [sum(column) for column in zip(*(cells for _, cells in parts if cells), strict=True)]
+        counts = square(cells, len(self.classes))
+        return Measured({"loss": loss / samples, **self.metrics_of(counts)}, counts)
 
-    def confusion(self, sums: Sequence[float]) -> Counts:
-        return square(sums, self.outputs)
+    def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(K * K,) samples by true and predicted class."""
+        return count_cells(targets, outputs.argmax(1), len(self.classes))
+
+    def metrics_of(self, counts: Counts) -> dict[str, float]:
+        return {"accuracy": accuracy(counts)}
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        """(N,) int64, the class of each image."""
+        return outputs.argmax(1)

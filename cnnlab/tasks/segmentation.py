@@ -7,53 +7,50 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from cnnlab.config import RunConfig
 from cnnlab.config.data import VOID
+from cnnlab.tasks.classification import Classification
 from cnnlab.tasks.confusion import Counts, accuracy, count_cells, intersection_over_union, square
-from cnnlab.tasks.losses import Loss, Losses
-from cnnlab.tasks.mask_losses import MASK_LOSSES
+from cnnlab.tasks.losses import MASK_LOSSES, Losses
 
 
-class Segmentation:
-    """One of several classes for each pixel; the network answers with scores (N, K, H, W).
+class Segmentation(Classification):
+    """One of several classes for each pixel: outputs (N, K, H, W) scores, targets (N, H, W) uint8 masks.
 
-    Args:
-        classes: their names, in the order of the numbers in the masks (N, H, W) uint8, where 255 is void and counts
-            for nothing.
-        image_shape: (C, H, W)
+    255 is void and counts for nothing.
     """
 
     losses: ClassVar[Losses] = MASK_LOSSES
     examples = 6
 
-    def __init__(self, loss: Loss, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
-        self.loss, self.loss_sum, self.additive = loss.mean, loss.total, loss.additive
-        self.outputs = len(classes)
-        self.output_shape = (self.outputs, *image_shape[1:])
+    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
+        super().__init__(config, classes, image_shape)
+        self.output_shape = (len(classes), *image_shape[1:])
         self.names = metric_names(classes)
+
+    def step_sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(K * K,) pixels by true and predicted class."""
+        return self.count(outputs, targets)
+
+    def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
+        """Without those of each class, which come with every measured split."""
+        return _overall(square(sums, len(self.classes)))
+
+    def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return count_cells(targets, outputs.argmax(1), len(self.classes), ignored=VOID)
+
+    def metrics_of(self, counts: Counts) -> dict[str, float]:
+        """Mean IoU, pixel accuracy, and the IoU of each class that occurs."""
+        by_class = zip(self.names, intersection_over_union(counts), strict=True)
+        return {**_overall(counts), **{f"iou/{name}": iou for name, iou in by_class if iou == iou}}
 
     def answer(self, outputs: Tensor) -> Tensor:
         """(N, H, W) uint8 masks."""
         return outputs.argmax(1).to(torch.uint8)
 
-    def step_sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """(K * K,) pixels by true and predicted class."""
-        return self.sums(outputs, targets)
 
-    def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
-        """Without those of each class, which come with every measured split."""
-        counts = self.confusion(sums)
-        return {"mean_iou": mean_iou(counts), "pixel_accuracy": accuracy(counts)}
-
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return count_cells(targets, outputs.argmax(1), self.outputs, ignored=VOID)
-
-    def metrics_of(self, sums: Sequence[float], samples: int) -> dict[str, float]:
-        """Mean IoU, pixel accuracy, and the IoU of each class that occurs."""
-        by_class = zip(self.names, intersection_over_union(self.confusion(sums)), strict=True)
-        return {**self.step_metrics(sums, samples), **{f"iou/{name}": iou for name, iou in by_class if iou == iou}}
-
-    def confusion(self, sums: Sequence[float]) -> Counts:
-        return square(sums, self.outputs)
+def _overall(counts: Counts) -> dict[str, float]:
+    return {"mean_iou": mean_iou(counts), "pixel_accuracy": accuracy(counts)}
 
 
 def mean_iou(counts: Counts) -> float:

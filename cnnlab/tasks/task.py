@@ -1,55 +1,90 @@
-"""What every task answers: what a network has to put out, what it is trained by, and how it is measured."""
+"""What a task is: the networks that it owns, how they are trained, and how they are measured."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from cnnlab.config import RunConfig
 
 
-class Task(Protocol):
-    """What is wanted of a network on a dataset.
+@dataclass(frozen=True)
+class Measured:
+    """Results on a split."""
 
-    *Sums* are numbers that add up over samples, on the device: of a batch, an epoch, a split, or several processes.
-    Metrics are computed from them once, on the CPU.
+    metrics: Mapping[str, float]
+    """With `loss` among them, mean over the samples."""
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """Counts by [true class][predicted class], if the task has classes."""
+
+
+class Task(ABC):
+    """What a dataset asks of networks.
+
+    *Step sums* are numbers that add up over samples, on the device: of a batch, an epoch, or several processes.
+
+    Args:
+        config: of the run.
+        classes: their names, in the order of the targets; empty if there are none.
+        image_shape: (C, H, W)
     """
 
-    @property
-    def outputs(self) -> int:
-        """The number of channels or logits that the network puts out."""
+    examples = 0
+    """The number of test samples that its figure shows with their answers; 0 if the journal suffices."""
+    additive = True
+    """Whether the loss of a batch is the mean of its samples' losses: micro-batches, ranks and data parallelism need
+    that."""
+    output_shape: tuple[int, ...] = ()
+    """Of one sample's output."""
 
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """Of one sample's output."""
+    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
+        self.config = config
+        self.classes = tuple(classes)
+        self.image_shape = image_shape
 
-    @property
-    def additive(self) -> bool:
-        """Whether the loss of a batch is the mean of its samples' losses: micro-batches, ranks and data
-        parallelism need that."""
+    @abstractmethod
+    def build(self, seed: int) -> nn.Module:
+        """Everything that is trained and saved: one network or several, and the loss's own weights, as one module."""
 
-    @property
-    def examples(self) -> int:
-        """How many test samples its figure shows with their answers; 0 if it is drawn from the journal alone."""
+    def forward(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """What the loss and the measurement take.
 
-    def answer(self, outputs: Tensor) -> Tensor:
-        """What the network says of each sample, as targets are given."""
+        Args:
+            network: as built.
+            images: (N, C, H, W) float32, normalised.
+            targets: the batch's; for a task that has a network for them too.
+        """
+        return network(images)  # type: ignore[no-any-return]
 
+    @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """() what is trained: the mean over the samples."""
 
-    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """() what is measured: the sum over the samples, without what only helps training (label smoothing)."""
-
+    @abstractmethod
     def step_sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """What is counted at each step, (K,) or ()."""
+        """The numbers that are added up at each step, (K,) or ()."""
 
+    @abstractmethod
     def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
-        """Of an epoch's training, from what its steps counted."""
+        """Of an epoch's training, from its step sums."""
 
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """What is counted when a split is measured, (K,)."""
+    @abstractmethod
+    def measure(self, answered: Iterable[tuple[Tensor, Tensor]]) -> Any:
+        """A part of a split.
 
-    def metrics_of(self, sums: Sequence[float], samples: int) -> dict[str, float]:
-        """Of a split."""
+        Args:
+            answered: outputs and targets of one chunk after the other; none if there are more ranks than chunks.
 
-    def confusion(self, sums: Sequence[float]) -> tuple[tuple[int, ...], ...] | None:
-        """What was counted by [true class][predicted class]; None of a task without classes."""
+        Returns:
+            What `metrics` needs of this part, such as sums or embeddings; on the CPU, since ranks are processes.
+        """
+
+    @abstractmethod
+    def metrics(self, parts: Sequence[Any], samples: int) -> Measured:
+        """Of a split, from what `measure` returned for each of its parts."""
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        """The network's answer for each sample, in the form of the targets."""
+        return outputs

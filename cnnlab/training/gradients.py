@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.data import Split
-from cnnlab.tasks import Task
 from cnnlab.training.network import Network
 from cnnlab.training.ranks import Ranks, shared_zeros
 
@@ -35,11 +34,8 @@ class InMicroBatches:
         count: how many a batch is cut into; 1 for the batch as a whole.
     """
 
-    def __init__(
-        self, network: Network, task: Task, weights: Sequence[Tensor], generator: torch.Generator, count: int
-    ) -> None:
+    def __init__(self, network: Network, weights: Sequence[Tensor], generator: torch.Generator, count: int) -> None:
         self.network = network
-        self.task = task
         self.weights = weights
         self.generator = generator
         self.count = count
@@ -51,13 +47,13 @@ class InMicroBatches:
             weight.grad = None
         losses, sums = [], []
         for part, wanted in zip(self._cut(inputs), self._cut(targets), strict=True):
-            outputs = self.network(part)
-            loss = self.task.loss(outputs, wanted)
+            outputs = self.network(part, wanted)
+            loss = self.network.task.loss(outputs, wanted)
             if len(part) < len(inputs):
                 loss = loss * (len(part) / len(inputs))
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-            sums.append(self.task.step_sums(outputs.detach(), wanted))
+            sums.append(self.network.task.step_sums(outputs.detach(), wanted))
         if len(losses) == 1:
             return BatchResult(losses[0], sums[0])
         return BatchResult(torch.stack(losses).sum(), torch.stack(sums).sum(0))
@@ -82,7 +78,6 @@ class OverRanks:
     def __init__(
         self,
         network: Network,
-        task: Task,
         weights: Sequence[Tensor],
         generator: torch.Generator,
         ranks: Ranks,
@@ -90,7 +85,6 @@ class OverRanks:
         batch_size: int,
     ) -> None:
         self.network = network
-        self.task = task
         self.weights = weights
         self.generator = generator
         self.ranks = ranks
@@ -127,11 +121,11 @@ class OverRanks:
         self.generator.manual_seed(noise + part)
         samples = slice(size * part // count, size * (part + 1) // count)
         targets = self.targets[samples]
-        outputs = self.network(self.inputs[samples])
-        loss = self.task.loss(outputs, targets) * (len(targets) / size)
+        outputs = self.network(self.inputs[samples], targets)
+        loss = self.network.task.loss(outputs, targets) * (len(targets) / size)
         for kept, gradient in zip(self.of_parts[part], torch.autograd.grad(loss, self.weights), strict=True):
             kept.copy_(gradient)
-        return loss.item(), self.task.step_sums(outputs.detach(), targets).flatten().tolist()
+        return loss.item(), self.network.task.step_sums(outputs.detach(), targets).flatten().tolist()
 
 
 def _aligned(weight: Tensor) -> int:

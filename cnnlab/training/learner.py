@@ -12,14 +12,14 @@ from cnnlab.config import RunConfig
 from cnnlab.config.models import TorchvisionModel
 from cnnlab.data import Batches, Dataset, Split, placement
 from cnnlab.errors import BadInput
-from cnnlab.models import Normalize, build, sized_layers
+from cnnlab.models import Normalize, sized_layers
 from cnnlab.seeds import derive
-from cnnlab.tasks import make_task
+from cnnlab.tasks import Measured, make_task
 from cnnlab.training.device import default_generator, resolve_device, resolve_precision
-from cnnlab.training.evaluation import SplitShare, answers, measured, share_of_split
+from cnnlab.training.evaluation import answers, measure_part
 from cnnlab.training.gradients import Gradients, InMicroBatches, OverRanks, has_batch_norm
 from cnnlab.training.guard import FiniteGuard
-from cnnlab.training.ledger import Measured, StepSettings, Taken
+from cnnlab.training.ledger import StepSettings, Taken
 from cnnlab.training.network import Network, keep_in_fp32, trained_form
 from cnnlab.training.optimizer import make_optimizer
 from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
@@ -91,14 +91,15 @@ class Learner:
     def _make_network(self) -> Network:
         config, dataset = self.config, self.dataset
         seed = derive(config.training.seed, "init")
-        network = build(config.model, dataset.image_shape, self.task.outputs, seed)
-        layers = sized_layers(network, dataset.image_shape)
+        network = self.task.build(seed)
+        image, target = torch.zeros(1, *dataset.image_shape), dataset.train.targets[:1]
+        layers = sized_layers(network, lambda: self.task.forward(network, image, target))
         self.multiply_adds = self.batch_size * sum(sized.multiply_adds for sized in layers)
         self.threads = threads_for_step(self.multiply_adds, config.place.threads)
         precision = resolve_precision(config.training.precision, self.device)
         if precision == "bf16" and self.device.type == "cpu":
             keep_in_fp32(layers)
-        return Network(trained_form(network, Normalize.of(dataset.train.inputs)), self.device, precision)
+        return Network(self.task, trained_form(network, Normalize.of(dataset.train.inputs)), self.device, precision)
 
     def _count_ranks(self) -> int:
         """1 where a part of a batch would see something else than the whole, or is a micro-batch already."""
@@ -110,14 +111,14 @@ class Learner:
     def _make_gradients(self) -> Gradients:
         if self.ranks.count > 1:
             samples, size = self.dataset.train, self.batch_size
-            return OverRanks(self.network, self.task, self.weights, self.generator, self.ranks, samples, size)
+            return OverRanks(self.network, self.weights, self.generator, self.ranks, samples, size)
         count = self.config.training.accumulate
         if count > 1 and not self.task.additive:
             raise BadInput(
                 f"training.accumulate: {count} is not allowed with the loss {self.config.loss.name}: that of a batch "
                 "is not the mean of its samples'; it must be 1"
             )
-        return InMicroBatches(self.network, self.task, self.weights, self.generator, count)
+        return InMicroBatches(self.network, self.weights, self.generator, count)
 
     def _make_batches(self) -> Batches:
         data, place, train = self.config.data, self.config.place, self.dataset.train
@@ -137,7 +138,9 @@ class Learner:
         if self.batch_size > 1 or not has_batch_norm(self.model):
             return
         try:
-            copy.deepcopy(self.model).train()(self.dataset.train.inputs[:1].to(self.device))
+            one = self.dataset.train.take(torch.tensor([0]))
+            model = copy.deepcopy(self.model).train()
+            Network(self.task, model, self.device, "fp32")(one.inputs.to(self.device), one.targets.to(self.device))
         except ValueError as error:
             raise BadInput(
                 f"data.batch_size: 1 is not allowed for this network: its batch normalisation sees a single value per "
@@ -150,7 +153,7 @@ class Learner:
         self.model.train()  # every layer; a rank does so again only after it has measured
         part = [self.gradients.part] if isinstance(self.gradients, OverRanks) else []
         try:
-            with self.ranks.at_work(*part, self._share_of):
+            with self.ranks.at_work(*part, self._measure_part):
                 yield
         finally:
             self._epoch = iter(())  # its loader's workers end here: the garbage collector would wait 5 s for each
@@ -192,11 +195,11 @@ class Learner:
 
     def measure(self, split: str) -> Measured:
         """The network on the split `val` or `test`."""
-        shares = self.ranks.map(self._share_of, [(split, rank) for rank in range(self.ranks.count)])
-        return measured(shares, self.task, len(self._split(split)))
+        parts = self.ranks.map(self._measure_part, [(split, rank) for rank in range(self.ranks.count)])
+        return self.task.metrics(parts, len(self._split(split)))
 
-    def _share_of(self, split: str, rank: int) -> SplitShare:
-        return share_of_split(self.network, self._split(split), self.task, rank, self.ranks.count)
+    def _measure_part(self, split: str, rank: int) -> Any:
+        return measure_part(self.network, self._split(split), rank, self.ranks.count)
 
     def _split(self, name: str) -> Split:
         return {"val": self.dataset.val, "test": self.dataset.test}[name]
@@ -206,7 +209,7 @@ class Learner:
         if not self.task.examples:
             return {}
         test = self.dataset.test.take(torch.arange(min(self.task.examples, len(self.dataset.test))))
-        return {"inputs": test.inputs, "targets": test.targets, "answers": answers(self.network, test, self.task)}
+        return {"inputs": test.inputs, "targets": test.targets, "answers": answers(self.network, test)}
 
     def keep_best(self) -> None:
         self.best_weights = copy_weights(self.model)

@@ -15,6 +15,7 @@ from cnnlab.errors import BadInput
 from cnnlab.metrics import words_of
 from cnnlab.records import Epoch, RunEnded, RunStarted, Status, Steps
 from cnnlab.seeds import derive
+from cnnlab.tasks import Measured
 from cnnlab.training.schedule import learning_rate
 
 TrainMetrics = Callable[[Sequence[float], int], dict[str, float]]
@@ -42,16 +43,6 @@ class Taken:
     """The number of samples of each step."""
     sums: Sequence[float]
     """The task's, over all samples of these steps."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A network on a split."""
-
-    metrics: Mapping[str, float]
-    """With `loss` among them, mean over the samples."""
-    confusion: tuple[tuple[int, ...], ...] | None = None
-    """What was counted by [true class][predicted class], if the task has classes."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.models import Normalize, SizedLayer
+from cnnlab.tasks import Task
 
 
 def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:
@@ -18,24 +19,29 @@ def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:
 
 
 class Network:
-    """A model that answers in float32, whatever precision it computes in.
+    """A task's model that answers in float32, whatever precision it computes in.
 
     Args:
-        model: moved to the device, in memory that convolutions like.
+        model: in its trained form; moved to the device, in memory that convolutions like.
         precision: fp32 or bf16 (autocast).
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, precision: str) -> None:
+    def __init__(self, task: Task, model: nn.Module, device: torch.device, precision: str) -> None:
+        self.task = task
         self.model: nn.Module = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
         self.precision = precision
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """inputs: (N, C, H, W) uint8 on the device -> the model's outputs, float32."""
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """inputs: (N, C, H, W) uint8 on the device -> the task's outputs, float32."""
         if self.precision == "fp32":
-            return self.model(inputs)  # type: ignore[no-any-return]
+            return self._forward(inputs, targets)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            return self.model(inputs).float()  # type: ignore[no-any-return]
+            return self._forward(inputs, targets).float()
+
+    def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        model = self.model
+        return self.task.forward(model.network, model.normalize(inputs), targets)  # type: ignore[arg-type, operator]
 
 
 def keep_in_fp32(layers: Iterable[SizedLayer]) -> None:
