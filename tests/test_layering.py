@@ -12,7 +12,7 @@ import cnnlab
 
 ROOT = Path(cnnlab.__file__).parent
 
-FLOOR_0 = {"errors", "seeds", "metrics", "records", "config", "process", "result", "wording", "interrupts", "files", ""}
+FLOOR_0 = {"errors", "seeds", "metrics", "records", "config", "process", "result", "wording", "interrupts", "files", "page", ""}
 FLOOR_1 = FLOOR_0 | {"data", "models", "tasks", "tracking"}
 FLOOR_2 = FLOOR_1 | {"training"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "seeds": {"errors"},
     "result": set(),
     "wording": set(),
+    "page": set(),
     "files": {"process"},
     "interrupts": {"errors", "process"},
     "metrics": set(),

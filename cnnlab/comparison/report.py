@@ -1,8 +1,6 @@
 """A comparison as files: JSON, CSV, a Markdown table, the figures, and one page that needs no network."""
 
-import base64
 import csv
-import html
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from cnnlab.comparison.figures import draw_comparison, heading_of
 from cnnlab.comparison.statistics import Pair, Summary, least_p_value
 from cnnlab.comparison.verdicts import ArmResult, ToTarget, Verdicts, sentence
 from cnnlab.comparison.workloads import ranked, scores_over
+from cnnlab.page import Table, page, picture
 from cnnlab.result import Result, strict_json
 from cnnlab.wording import settings_text
 
@@ -216,24 +215,13 @@ def _write_scores(found: Verdicts, path: Path) -> Path:
 
 
 def _page(found: Verdicts, figures: Sequence[Path]) -> str:
-    parts = [f"<p><strong>{html.escape(sentence(found))}.</strong></p>", _html_table(COLUMNS, arm_rows(found))]
+    tables = [Table(COLUMNS, arm_rows(found))]
     if found.pairs:
-        parts += [_html_table(PAIR_COLUMNS, pair_rows(found)), f"<p>{html.escape(note_on_pairs(found))}.</p>"]
-    notes = [*(f"Warning: {warning}" for warning in found.warnings), *found.caveats]
-    parts.append("<ul>" + "".join(f"<li>{html.escape(note)}</li>" for note in notes) + "</ul>")
-    for path in figures:
-        data = base64.b64encode(path.read_bytes()).decode()
-        heading = html.escape(heading_of(path.stem, found.score))
-        parts.append(f'<h2>{heading}</h2>\n<img alt="{heading}" src="data:image/png;base64,{data}">')
-    title = html.escape(f"Comparison over {found.question}")
-    style = "body{font-family:sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:left}img{max-width:100%}"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{style}</style></head>\n<body><h1>{title}</h1>\n" + "\n".join(parts) + "\n</body></html>\n"
+        tables.append(Table(PAIR_COLUMNS, pair_rows(found), f"{note_on_pairs(found)}."))
+    return page(
+        f"Comparison over {found.question}",
+        lead=f"{sentence(found)}.",
+        tables=tables,
+        notes=[*(f"Warning: {warning}" for warning in found.warnings), *found.caveats],
+        figures=[picture(path, heading_of(path.stem, found.score)) for path in figures],
     )
-
-
-def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f"<table><tr>{head}</tr>\n{body}</table>"

@@ -9,9 +9,11 @@ from types import ModuleType
 from typing import Any
 
 import optuna
+from markupsafe import Markup
 from optuna.study import Study
 
 from cnnlab.config import RunConfig, to_yaml
+from cnnlab.page import page
 from cnnlab.search.encoding import optuna_name
 from cnnlab.search.findings.findings import Findings, feasible
 
@@ -135,21 +137,16 @@ def _name_in_full(axes: Any, names: Collection[str]) -> None:
 
 
 def _write_page(study: Study, findings: Findings, path: Path) -> Path:
-    """One HTML page that holds plotly's code itself, so that it needs no network."""
+    """One page that holds plotly's code itself."""
     from plotly.io import to_html
 
-    parts: list[str] = []
+    figures: list[tuple[str, Markup]] = []
     for function, heading in PLOTS.values():
         figure = _plot(optuna.visualization, function, study, findings)
         if figure is not None:
-            code = to_html(figure, full_html=False, include_plotlyjs="inline" if not parts else False)
-            parts.append(f"<h2>{heading}</h2>\n{code}")
-    title = f"Study {findings.plan.study}"
-    path.write_text(
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>\n'
-        f"<body><h1>{title}</h1>\n" + "\n".join(parts) + "\n</body></html>\n",
-        encoding="utf-8",
-    )
+            code = to_html(figure, full_html=False, include_plotlyjs="inline" if not figures else False)
+            figures.append((heading, Markup(code)))
+    path.write_text(page(f"Study {findings.plan.study}", figures=figures), encoding="utf-8")
     return path
 
 
