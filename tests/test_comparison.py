@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.comparison.report import markdown, verdicts_json, write_report
+from cnnlab.comparison.report import markdown, scores_over, verdicts_json, write_report
 from cnnlab.comparison.verdicts import ArmResult, Final, ToTarget, Tried, judge, sentence
-from cnnlab.comparison.workloads import scores_over
 from cnnlab.config.arms import contains
 from cnnlab.metrics import ACCURACY
 from cnnlab.search.studies import CurvePoint

@@ -12,7 +12,20 @@ import cnnlab
 
 ROOT = Path(cnnlab.__file__).parent
 
-FLOOR_0 = {"errors", "seeds", "metrics", "records", "config", "process", "result", "wording", "interrupts", "files", "page", ""}
+FLOOR_0 = {
+    "errors",
+    "seeds",
+    "metrics",
+    "records",
+    "config",
+    "process",
+    "result",
+    "wording",
+    "interrupts",
+    "files",
+    "page",
+    "",
+}
 FLOOR_1 = FLOOR_0 | {"data", "models", "tasks", "tracking"}
 FLOOR_2 = FLOOR_1 | {"training"}
 MAY_IMPORT: dict[str, set[str]] = {

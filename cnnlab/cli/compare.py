@@ -138,12 +138,12 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
     with comparison, end_when_interrupted("interrupted; the same command goes on"):
         comparison.check()
         with catch_interrupts(comparison.stop) as interrupt:
-            for workload in comparison.workloads:
+            for contest in comparison.contests:
                 with EachSweepsView(quiet, comparison.layout) as view:
-                    for state in workload:
+                    for state in comparison.tune(contest):
                         view.show(state)
                 with open_status(quiet, "drawing the figures"):
-                    workload.conclude()
+                    comparison.judge(contest)
                 if interrupt.number:
                     break
         profile = comparison.conclude()
@@ -151,7 +151,7 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
             print_comparison(comparison, profile, as_json=as_json)
         deliver(comparison, "cnnlab sync", quiet=quiet)
     if interrupt.number:
-        progress = ", ".join(arm for workload in comparison.workloads for arm in workload.progress())
+        progress = ", ".join(arm for contest in comparison.contests for arm in contest.progress())
         complain(f"interrupted: {progress}; the same command goes on: {typed(sys.argv[1:])}")
         return 128 + interrupt.number
     if not any(verdicts.pairs for verdicts in comparison.verdicts.values()):

@@ -60,7 +60,7 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
 def _show_comparison(name: str, storage: str | None, as_json: bool) -> None:
     """What a comparison has found so far, as it printed at its end."""
     from cnnlab.cli.printing.comparison import print_verdicts
-    from cnnlab.comparison.journal import stored_verdicts
+    from cnnlab.comparison.recorded import stored_verdicts
     from cnnlab.comparison.report import comparison_result
 
     found, seconds = stored_verdicts(name, storage)

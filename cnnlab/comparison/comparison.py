@@ -1,14 +1,13 @@
 """A comparison from its config to its verdicts: `with Comparison(config) as comparison: ...`.
 
-It has a workload per experiment, each with the same arms; what is asked of one is its contest. PyTorch is imported when
-it begins, not before.
+It has a contest per experiment (a workload), each with the same arms. PyTorch is imported when it begins, not before.
 """
 
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,19 +27,9 @@ if TYPE_CHECKING:
     from cnnlab.search.trials import Layout, SweepState
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is asked of one experiment."""
-
-    config: RunConfig
-    """The experiment as written."""
-    differs: str
-    """`optimizer`, or the setting in which the arms differ."""
-    arms: list[Arm]
-
-
 class Comparison(Work["SweepState"]):
-    """A comparison at work. Iterate over it to tune all arms and train their best again, or over its `workloads`."""
+    """A comparison at work. Iterate over it to tune all arms and train their best again, or `tune` and
+    `judge` its `contests` one by one."""
 
     def __init__(
         self,
@@ -83,9 +72,9 @@ class Comparison(Work["SweepState"]):
         super().__init__(experiment_name, tracking_uri)
         check_asked(study, sampler, "none", {"trials": (trials, 1), "seeds": (seeds, 2), "workers": (workers, 1)})
         several = config if isinstance(config, Sequence) and not isinstance(config, str) else [config]
-        self.questions = [_question(config_given(one), optimizers, over, trials) for one in several]
+        self._asked = [_question(config_given(one), optimizers, over, trials) for one in several]
         if target is not None:
-            _check_target(target, self.questions)
+            _check_target(target, [config for config, _, _ in self._asked])
         self.trials = trials
         self.seeds = seeds
         self.margin = margin
@@ -93,7 +82,12 @@ class Comparison(Work["SweepState"]):
         self.sampler = sampler
         self.study = study
         self.storage = storage
-        self.workloads: list[Workload] = []
+        self.contests: list[Contest] = []
+        self.verdicts: dict[str, Verdicts] = {}
+        """Name -> what was found, of the contests that have been judged."""
+        self._run: RunDir | None = None
+        self._journal: Journal | None = None
+        self._open = ExitStack()
         self._workers = workers
         self._layout: Layout | None = None
         self._began = time.monotonic()
@@ -107,11 +101,6 @@ class Comparison(Work["SweepState"]):
         return self._layout
 
     @property
-    def verdicts(self) -> "dict[str, Verdicts]":
-        """Comparison's name -> what was found, of the workloads that have been worked on."""
-        return {workload.contest.name: workload.verdicts for workload in self.workloads if workload.verdicts}
-
-    @property
     def seconds(self) -> float:
         """From the beginning to the last verdicts, without the wait for MLflow, which goes on by itself."""
         return self._seconds or time.monotonic() - self._began
@@ -121,7 +110,7 @@ class Comparison(Work["SweepState"]):
         """The object that `cnnlab compare --json` prints."""
         from cnnlab.comparison.report import comparison_result
 
-        return comparison_result(self.verdicts, self.seconds, one=len(self.questions) == 1)
+        return comparison_result(self.verdicts, self.seconds, one=len(self._asked) == 1)
 
     def check(self) -> None:
         """Name the studies and find whatever is wrong; writes nothing but the data cache.
@@ -132,7 +121,7 @@ class Comparison(Work["SweepState"]):
         from cnnlab.search.studies import check_same
         from cnnlab.search.trials import checked_on_data, layout
 
-        contests = [self._contest(number) for number in range(len(self.questions))]
+        contests = [self._contest(number) for number in range(len(self._asked))]
         _check_workloads(contests)
         for contest in contests:
             for arm, plan in contest.plans.items():
@@ -140,27 +129,65 @@ class Comparison(Work["SweepState"]):
                 contest.plans[arm] = checked_on_data(plan)
         place = contests[0].config.place
         self._layout = layout(self._workers, place.device, place.threads)
-        self.workloads = [Workload(contest, self) for contest in contests]
+        self.contests = contests
 
     def __iter__(self) -> "Iterator[SweepState]":
-        """Work on all workloads until all is trained or `stop` is called; each state is an arm's sweep as it stands."""
+        """Work until all is trained or `stop` is called; each state is an arm's sweep as it stands."""
         with self._entered():
-            if not self.workloads:
+            if not self.contests:
                 self.check()
-            for workload in self.workloads:
+            for contest in self.contests:
                 if not self.stopped:
-                    yield from workload
-                    workload.conclude()
+                    yield from self.tune(contest)
+                    self.judge(contest)
             self.conclude()
+
+    def tune(self, contest: "Contest") -> "Iterator[SweepState]":
+        """Train what is left of a contest, one arm after the other; `judge` it then.
+
+        Raises:
+            InUse: a live process has this comparison, and it is not joined by its name.
+        """
+        from cnnlab.comparison.recorded import open_comparison
+
+        joining = self.study is not None
+        self._run, self._journal = self._open.enter_context(
+            open_comparison(contest, self.experiment_name, self.tracking_uri, str(self.layout), joining=joining)
+        )
+        self.deliveries.add(self._run)
+        for arm in contest.plans:
+            if not self.stopped:
+                yield from self._tune_arm(contest, arm)
+
+    def judge(self, contest: "Contest") -> "Verdicts":
+        """Judge what there is, leave the report and the arms' mean curves, and write the comparison's last record."""
+        from cnnlab.comparison.contests import NOT_ALL, is_done, verdicts_of
+        from cnnlab.comparison.recorded import last_word, write_mean_curves
+        from cnnlab.comparison.report import write_report
+
+        assert self._run is not None
+        verdicts = verdicts_of(contest, str(self.layout))
+        done = all(is_done(plan) for plan in contest.plans.values())
+        if not done:
+            verdicts = replace(verdicts, warnings=(NOT_ALL,))
+        if self._journal:
+            if done or not self.stopped:
+                write_report(verdicts, contest.folder / "report")
+            for curve in write_mean_curves(verdicts, contest, self._run) if done else []:
+                self.deliveries.add(curve)
+            self._journal.write(last_word(verdicts, "" if done else NOT_ALL))
+        self.verdicts[contest.name] = verdicts
+        self._end(None)
+        return verdicts
 
     def conclude(self) -> Path | None:
         """Draw the performance profile over several workloads beside the first one's report; its path."""
-        from cnnlab.comparison.workloads import write_profile
+        from cnnlab.comparison.report import write_profile
 
         self._seconds = time.monotonic() - self._began
-        if len(self.questions) == 1:
+        if len(self._asked) == 1:
             return None
-        return write_profile(list(self.verdicts.values()), self.workloads[0].folder)
+        return write_profile(list(self.verdicts.values()), self.contests[0].folder / "report")
 
     def _begin(self) -> None:
         self._began = time.monotonic()
@@ -168,19 +195,32 @@ class Comparison(Work["SweepState"]):
             forkserver.start()
 
     def _end(self, error: BaseException | None) -> None:
-        for workload in self.workloads:
-            workload.close(error)
+        """Close the current contest's run, and write what ended it if it has no last record."""
+        with self._open:
+            if error and self._run and self._journal:
+                self._run.end_by(error)
+        self._run = self._journal = None
+
+    def _tune_arm(self, contest: "Contest", arm: str) -> "Iterator[SweepState]":
+        from cnnlab.search.studies import open_sweep
+        from cnnlab.search.trials import Search, slots_of
+
+        assert self._run is not None
+        plan, journal = open_sweep(replace(contest.plans[arm], above=self._run.run_id))
+        with journal:
+            yield from work_on(journal, plan, self.layout, self.deliveries, interrupted=lambda: self.stopped)
+            journal.end(slots_of(Search(plan)))
 
     def _contest(self, number: int) -> "Contest":
         from cnnlab.comparison.contests import make_contest
         from cnnlab.run import prepare
 
-        question = self.questions[number]
-        alone = self.study is None or len(self.questions) == 1
+        config, question, arms = self._asked[number]
+        alone = self.study is None or len(self._asked) == 1
         return make_contest(
-            prepare(question.config).config,
-            question.differs,
-            [replace(arm, config=prepare(arm.config).config) for arm in question.arms],
+            prepare(config).config,
+            question,
+            [replace(arm, config=prepare(arm.config).config) for arm in arms],
             trials=self.trials,
             seeds=self.seeds,
             margin=self.margin,
@@ -193,99 +233,10 @@ class Comparison(Work["SweepState"]):
         )
 
 
-@dataclass
-class Workload:
-    """One experiment of a comparison. Iterate over it to train what is left of it, then `conclude`."""
-
-    contest: "Contest"
-    comparison: Comparison
-    verdicts: "Verdicts | None" = None
-    _run: RunDir | None = None
-    _journal: Journal | None = None
-    _open: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def folder(self) -> Path:
-        """Where its report is."""
-        from cnnlab.comparison.journal import folder_of
-
-        return folder_of(self.contest.name) / "report"
-
-    def __iter__(self) -> "Iterator[SweepState]":
-        """Tune one arm after the other; each state is the arm's sweep as it stands.
-
-        Raises:
-            InUse: a live process has this comparison, and it is not joined by its name.
-        """
-        from cnnlab.comparison.journal import open_comparison
-
-        whole = self.comparison
-        self._run, self._journal = self._open.enter_context(
-            open_comparison(
-                self.contest,
-                whole.experiment_name,
-                whole.tracking_uri,
-                str(whole.layout),
-                joining=whole.study is not None,
-            )
-        )
-        whole.deliveries.add(self._run)
-        for arm in self.contest.plans:
-            if not whole.stopped:
-                yield from self._tune(arm)
-
-    def conclude(self) -> "Verdicts":
-        """Judge what there is, leave the report and the arms' mean curves, and write the comparison's last word."""
-        from cnnlab.comparison.contests import NOT_ALL, is_done, verdicts_of
-        from cnnlab.comparison.journal import last_word, write_mean_curves
-        from cnnlab.comparison.report import write_report
-
-        assert self._run is not None
-        found = verdicts_of(self.contest, str(self.comparison.layout))
-        done = all(is_done(plan) for plan in self.contest.plans.values())
-        if not done:
-            found = replace(found, warnings=(NOT_ALL,))
-        if self._journal:
-            if done or not self.comparison.stopped:
-                write_report(found, self.folder)
-            for curve in write_mean_curves(found, self.contest, self._run) if done else []:
-                self.comparison.deliveries.add(curve)
-            self._journal.write(last_word(found, "" if done else NOT_ALL))
-        self.verdicts = found
-        self.close()
-        return found
-
-    def progress(self) -> list[str]:
-        """How far each arm has got: `sgd 4 of 4 trials`."""
-        from cnnlab.comparison.contests import arm_result
-
-        return [
-            f"{name} {len(arm_result(plan, name).tried)} of {plan.trials} trials"
-            for name, plan in self.contest.plans.items()
-        ]
-
-    def close(self, error: BaseException | None = None) -> None:
-        """Let go of the comparison's run, and write what ended it if it has not come to its last word."""
-        with self._open:
-            if error and self._run and self._journal:
-                self._run.end_by(error)
-
-    def _tune(self, arm: str) -> "Iterator[SweepState]":
-        from cnnlab.search.studies import open_sweep
-        from cnnlab.search.trials import Search, slots_of
-
-        assert self._run is not None
-        whole = self.comparison
-        plan, journal = open_sweep(replace(self.contest.plans[arm], above=self._run.run_id))
-        with journal:
-            yield from work_on(journal, plan, whole.layout, whole.deliveries, interrupted=lambda: whole.stopped)
-            journal.end(slots_of(Search(plan)))
-
-
-def _check_target(target: float, questions: Sequence[Question]) -> None:
-    for question in questions:
+def _check_target(target: float, configs: Sequence[RunConfig]) -> None:
+    for config in configs:
         try:
-            question.config.task.metric.check_target(target)
+            config.task.metric.check_target(target)
         except ValueError as error:
             raise BadInput(f"--target {target:g}: {error}") from None
 
@@ -295,14 +246,15 @@ def _question(
     optimizers: str | Sequence[str] | Mapping[str, Any] | None,
     over: str | Mapping[str, Sequence[Any]] | None,
     trials: int,
-) -> Question:
+) -> tuple[RunConfig, str, list[Arm]]:
+    """The experiment, what its arms differ in (`optimizer`, or a setting), and the arms."""
     if isinstance(optimizers, Mapping):
         config, optimizers = config.model_copy(update={"compare": dict(optimizers)}), None
     elif optimizers is not None and not isinstance(optimizers, str):
         optimizers = ",".join(optimizers)
     if isinstance(over, Mapping):
         over = ";".join(f"{path}={','.join(map(json.dumps, values))}" for path, values in over.items())
-    return Question(config, *read_arms(config, optimizers, over, trials))
+    return config, *read_arms(config, optimizers, over, trials)
 
 
 def _check_workloads(contests: "Sequence[Contest]") -> None:

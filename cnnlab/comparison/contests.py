@@ -1,6 +1,7 @@
 """A contest: a sweep per arm with the same budget, and the best of each trained again on the same fresh seeds."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from cnnlab.comparison.verdicts import ArmResult, Final, Tried, Verdicts, judge
@@ -13,7 +14,7 @@ from cnnlab.search.plan import Sampler, digest_of
 from cnnlab.search.studies import CurvePoint, Slot, best_first, placed
 from cnnlab.search.studies.slots import HISTORY, TEST_SCORE
 from cnnlab.search.trials import Search, Stage, confirmation_of, slots_of
-from cnnlab.tracking import as_word
+from cnnlab.tracking import as_word, studies_root
 
 LR = "optimizer.lr"
 NOT_ALL = "not all was trained; the same command goes on"
@@ -49,9 +50,25 @@ class Contest:
         return next(iter(self.plans.values())).confirm_seeds
 
     @property
+    def folder(self) -> Path:
+        """What this machine keeps of it, beside the folders of its arms' studies."""
+        return folder_of(self.name)
+
+    @property
     def doubts(self) -> list[str]:
         """Why results on its data deserve less trust than they seem to."""
         return list(dict.fromkeys(doubt for plan in self.plans.values() for doubt in plan.doubts))
+
+    def progress(self) -> list[str]:
+        """How far each arm has got: `sgd 4 of 4 trials`."""
+        return [
+            f"{name} {len(arm_result(plan, name).tried)} of {plan.trials} trials" for name, plan in self.plans.items()
+        ]
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a comparison."""
+    return (studies_root() / name).absolute()
 
 
 def make_contest(

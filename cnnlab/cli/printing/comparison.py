@@ -47,7 +47,7 @@ def print_verdicts(name: str, found: "Verdicts", seconds: float) -> None:
 
 
 def _print_workloads(comparison: "Comparison", profile: Path) -> None:
-    from cnnlab.comparison.workloads import ranked, scores_over
+    from cnnlab.comparison.report import ranked, scores_over
 
     found = comparison.verdicts
     scores = scores_over(list(found.values()))
@@ -62,8 +62,7 @@ def _print_workloads(comparison: "Comparison", profile: Path) -> None:
 
 def print_contests(comparison: "Comparison") -> None:
     """What a comparison that was checked would do."""
-    for workload in comparison.workloads:
-        contest = workload.contest
+    for contest in comparison.contests:
         click.echo(f"comparison {contest.name} over {contest.question}, {comparison.layout}")
         click.echo(
             f"{contest.trials} trials each, then {contest.seeds} fresh seeds each for the best and for the defaults"

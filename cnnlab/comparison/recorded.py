@@ -4,9 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
-from cnnlab.comparison.contests import NOT_ALL, Contest, is_done, verdicts_of
+from cnnlab.comparison.contests import NOT_ALL, Contest, folder_of, is_done, verdicts_of
 from cnnlab.comparison.figures import band
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
 from cnnlab.config import changed
@@ -14,14 +13,9 @@ from cnnlab.errors import BadInput, InUse
 from cnnlab.records import ComparisonEnded, ComparisonStarted, MeanOfSeeds, RunEnded
 from cnnlab.run import config_of, create_run
 from cnnlab.search.studies import find_or_make_run, storage_url, stored_plan
-from cnnlab.tracking import Journal, RunDir, last, read, studies_root
+from cnnlab.tracking import Journal, RunDir, last, read
 
 KIND = "comparison"
-
-
-def folder_of(name: str) -> Path:
-    """What this machine keeps of a comparison, beside the folders of its arms' studies."""
-    return (studies_root() / name).absolute()
 
 
 @contextmanager
@@ -39,7 +33,7 @@ def open_comparison(
     """
     run = find_or_make_run(
         contest.config,
-        folder_of(contest.name),
+        contest.folder,
         experiment=experiment,
         tracking_uri=tracking_uri,
         parent=None,
