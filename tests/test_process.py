@@ -17,10 +17,11 @@ import pytest
 
 import cnnlab
 from cnnlab.config import RunConfig
+from cnnlab.courier import Deliveries
 from cnnlab.process import SPINS, command_of
 from cnnlab.records import RunEnded
 from cnnlab.run import create_run
-from cnnlab.tracking import Courier, Journal, Order, RunDir, find_run, follow_all, is_delivered
+from cnnlab.tracking import Journal, Order, RunDir, find_run, follow_all, is_delivered
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -251,20 +252,23 @@ def busy_machine() -> Iterator[None]:
 @pytest.mark.skipif(sys.platform != "linux", reason="where priorities can be read")
 @pytest.mark.usefixtures("busy_machine")
 @pytest.mark.slow
-def test_whoever_waits_for_a_delivery_gets_it_on_a_busy_machine(tmp_path: Path) -> None:
+def test_whoever_waits_for_a_delivery_gets_it_on_a_busy_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnlab.courier.WAIT_SECONDS", 240.0)
     run = create_run(RunConfig(), "tests", f"sqlite:///{tmp_path}/mlflow.db")
     with (
         run.hold(),
         Journal(run.journal_file) as journal,
-        Courier(run.created.tracking_uri, command_of("cnnlab.courier")) as courier,
+        Deliveries(run.created.tracking_uri) as courier,
     ):
         assert courier._process is not None
-        courier.follow(run)
+        courier.add(run)
         journal.write(RunEnded(time.time(), "failed", "to be delivered", 0, 0))
         policy = os.sched_getscheduler(courier._process.pid)
         niceness = os.getpriority(os.PRIO_PROCESS, courier._process.pid)
     assert (policy, niceness) == (os.SCHED_OTHER, os.getpriority(os.PRIO_PROCESS, 0))
-    assert courier.wait([run], 240) is None
+    assert courier.wait() is None
     courier._process.wait(60)
     with sqlite3.connect("mlflow.db") as database:
         assert database.execute("SELECT status FROM runs").fetchall() == [("FAILED",)]

@@ -21,6 +21,7 @@ from click.testing import Result
 from torch import nn
 
 from cnnlab.config import RunConfig
+from cnnlab.courier import Deliveries
 from cnnlab.errors import BadInput, InUse, RunFailed
 from cnnlab.records import (
     CheckpointSealed,
@@ -35,7 +36,6 @@ from cnnlab.records import (
 )
 from cnnlab.run import create_run
 from cnnlab.tracking import (
-    Courier,
     Delivery,
     Journal,
     RunDir,
@@ -601,6 +601,17 @@ def test_a_run_whose_folder_was_removed_is_followed_no_more(uri: str) -> None:
     assert not run.path.exists()
 
 
+@pytest.fixture
+def courier_that(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Deliveries]:
+    """Another program in place of the courier."""
+
+    def made(code: str) -> Deliveries:
+        monkeypatch.setattr("cnnlab.courier.command_of", lambda name: [sys.executable, "-c", code])
+        return Deliveries("sqlite:///x.db")
+
+    return made
+
+
 @pytest.mark.parametrize(
     ("does", "said"),
     [
@@ -608,22 +619,26 @@ def test_a_run_whose_folder_was_removed_is_followed_no_more(uri: str) -> None:
         ("import time; input(); time.sleep(3)", "it takes longer than 1 s"),
     ],
 )
-def test_the_training_process_learns_that_something_is_not_delivered(does: str, said: str) -> None:
+def test_the_training_process_learns_that_something_is_not_delivered(
+    does: str, said: str, courier_that: Callable[[str], Deliveries], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnlab.courier.WAIT_SECONDS", 1.0 if "sleep" in does else 10.0)
     run = make_run(WHOLE)
-    with Courier("sqlite:///x.db", [sys.executable, "-c", does]) as courier:
-        courier.follow(run)
-        seconds = 1 if "sleep" in does else 10
-        assert said in str(courier.wait([run], seconds))
+    with courier_that(does) as courier:
+        courier.add(run)
+        assert said in str(courier.wait())
     assert courier._process is not None
     courier._process.wait(10)
 
 
-def test_where_nothing_is_to_be_delivered_nobody_waits() -> None:
-    assert Courier("none", []).wait([make_run(WHOLE)], 1) is None
+def test_if_nothing_is_to_be_delivered_nobody_waits() -> None:
+    with Deliveries("none") as nobody:
+        nobody.add(make_run(WHOLE))
+        assert nobody.wait() is None
 
 
-def test_a_courier_that_was_told_nothing_is_ended() -> None:
-    with Courier("sqlite:///x.db", [sys.executable, "-c", "import time; time.sleep(60)"]) as courier:
+def test_a_courier_that_was_told_nothing_is_ended(courier_that: Callable[[str], Deliveries]) -> None:
+    with courier_that("import time; time.sleep(60)") as courier:
         process = courier._process
     assert process is not None
     assert process.poll() == -signal.SIGKILL

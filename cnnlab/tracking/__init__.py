@@ -19,13 +19,11 @@ from cnnlab.tracking.run_dir import (
     runs_root,
     studies_root,
 )
-from cnnlab.tracking.start import Courier
 from cnnlab.tracking.store import QUIET, NoAnswer, import_mlflow, newest_experiment, open_store, reason, store_answers
 from cnnlab.tracking.uri import page_of, resolve, resolve_experiment
 
 __all__ = [
     "QUIET",
-    "Courier",
     "Delivery",
     "Journal",
     "NoAnswer",
