@@ -250,9 +250,9 @@ def speed(lab: Lab, name: str) -> Iterator[Row]:
 
 def launches(lab: Lab, name: str) -> Iterator[Row]:
     """Kernels, calls that launch them, copies to the CPU, and waits."""
+    from cnnlab.training.checkpoint import save_tensors
     from cnnlab.training.fit import run_started
     from cnnlab.training.ledger import Ledger
-    from cnnlab.training.weights import save_tensors
 
     dataset = WORKLOADS[name].dataset(lab)
     learner, other, captured = (WORKLOADS[name].learner(lab, "fp32", dataset) for _ in range(3))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cnnlab.config import RunConfig
     from cnnlab.result import Result
     from cnnlab.search import Sweep
-    from cnnlab.session import Training
+    from cnnlab.work import Training
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ _HOME = {
     "Result": "cnnlab.result",
     "RunConfig": "cnnlab.config",
     "Sweep": "cnnlab.search",
-    "Training": "cnnlab.session",
+    "Training": "cnnlab.work",
 }
 """Name -> the module that has it."""
 

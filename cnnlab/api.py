@@ -15,8 +15,7 @@ from cnnlab.interrupts import Interrupt, catch_interrupts
 from cnnlab.process import ENDING, received
 from cnnlab.result import Result
 from cnnlab.search import Sweep
-from cnnlab.session import Training
-from cnnlab.work import Work
+from cnnlab.work import Training, Work
 
 if TYPE_CHECKING:
     from torch import nn

@@ -49,12 +49,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": FLOOR_2 | {"provenance"},
     "reading": FLOOR_2 | {"run"},
     "courier": FLOOR_0 | {"tracking", "run", "reading"},
-    "work": FLOOR_0 | {"tracking", "courier"},
-    "session": FLOOR_0 | {"tracking", "training", "run", "reading", "work"},
+    "work": FLOOR_2 | {"courier", "run", "reading"},
     "search": FLOOR_2 | {"run", "courier", "work"},
     "comparison": FLOOR_2 | {"run", "search", "reading", "work"},
-    "api": FLOOR_2 | {"run", "work", "session", "search", "comparison", "reading"},
-    "cli": FLOOR_2 | {"run", "courier", "work", "session", "search", "comparison", "reading", "api"},
+    "api": FLOOR_2 | {"run", "work", "search", "comparison", "reading"},
+    "cli": FLOOR_2 | {"run", "courier", "work", "search", "comparison", "reading", "api"},
 }
 """Room -> the rooms of cnnlab that it may import beside itself; "" is the package's own face."""
 
@@ -139,7 +138,7 @@ COMMAND = (sys.executable, "-m", "cnnlab.courier")
 subprocess.run([sys.executable, "-m", "cnnlab", "sync"])
 import_module(f"cnnlab.cli.{name}")
 context.set_forkserver_preload(["cnnlab.search.trials.workers"])
-subprocess.run(["python", "-c", "from cnnlab.session import Training"])
+subprocess.run(["python", "-c", "from cnnlab.work import Training"])
 tags["cnnlab.status"] = "cnnlab"
 """
     assert started_by_name(ast.parse(code)) == {
@@ -147,7 +146,7 @@ tags["cnnlab.status"] = "cnnlab"
         "cnnlab.__main__",
         "cnnlab.cli",
         "cnnlab.search.trials.workers",
-        "cnnlab.session",
+        "cnnlab.work",
     }
 
 

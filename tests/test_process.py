@@ -290,8 +290,8 @@ class Followed:
 
 
 def test_delivery_rests_while_a_training_goes_on_and_not_when_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnlab.tracking.courier.Followed", Followed)
-    monkeypatch.setattr("cnnlab.tracking.courier.FIRST_SECONDS", 0.5)
+    monkeypatch.setattr("cnnlab.tracking.following.Followed", Followed)
+    monkeypatch.setattr("cnnlab.tracking.following.FIRST_SECONDS", 0.5)
     orders: SimpleQueue[Order | None] = SimpleQueue()
     orders.put((RunDir(Path("run")), "sqlite:///x.db"))
     started = time.monotonic()

@@ -23,7 +23,7 @@ from cnnlab.tasks.losses import CLASS_LOSSES, cross_entropy
 from cnnlab.training import Learner, fit
 from cnnlab.training.checkpoint import load_latest
 from cnnlab.training.ledger import StepSettings
-from cnnlab.training.process import set_for_training, usable_threads
+from cnnlab.training.place import set_for_training, usable_threads
 from cnnlab.training.ranks import SMALL_STEP, Ranks, ranks_for_step, shared_zeros, threads_for_step
 from tests.runs import losses_of, small_config, small_dataset
 

@@ -22,8 +22,7 @@ from cnnlab.tasks import TASKS, Measured, Task, make_task
 from cnnlab.tasks.confusion import accuracy, count_cells, intersection_over_union, square
 from cnnlab.tasks.losses import CLASS_LOSSES, Loss
 from cnnlab.training import Learner, fit, load_latest
-from cnnlab.training.evaluation import measure_part
-from cnnlab.training.network import Network, trained_form
+from cnnlab.training.network import Network, measure_part, trained_form
 from tests.runs import records_of, small_config, small_dataset
 
 

@@ -51,7 +51,7 @@ from cnnlab.tracking import (
     resolve,
     runs_root,
 )
-from cnnlab.tracking.courier import Followed
+from cnnlab.tracking.following import Followed
 from cnnlab.tracking.journal import numbered
 from cnnlab.tracking.progress import Progress
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from click.testing import Result
 
-from cnnlab.reading.warnings import _guesses
+from cnnlab.reading.results import _guesses
 
 QUICK = ["-s", "data.train_size=400", "--epochs", "2", "--tracking-uri", "none", "-q"]
 

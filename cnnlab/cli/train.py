@@ -13,7 +13,7 @@ from cnnlab.config import to_yaml
 from cnnlab.config.moved import is_place
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
-from cnnlab.session import Training
+from cnnlab.work import Training
 
 
 @click.command("train", cls=Command)

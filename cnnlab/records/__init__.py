@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from cnnlab.records.comparison import ComparisonEnded, ComparisonStarted, MeanOfSeeds
+from cnnlab.records.comparison_records import ComparisonEnded, ComparisonStarted, MeanOfSeeds
 from cnnlab.records.record import Ended, MetricRow, Record, Status, milliseconds
-from cnnlab.records.run import CheckpointSealed, Epoch, RunCreated, RunEnded, RunStarted, Steps
-from cnnlab.records.sweep import SweepEnded, SweepStarted, TrialEnded
+from cnnlab.records.run_records import CheckpointSealed, Epoch, RunCreated, RunEnded, RunStarted, Steps
+from cnnlab.records.sweep_records import SweepEnded, SweepStarted, TrialEnded
 
 __all__ = [
     "CheckpointSealed",

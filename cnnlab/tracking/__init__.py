@@ -1,7 +1,7 @@
 """The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
 
-from cnnlab.tracking.courier import Order, follow_all, note_error
 from cnnlab.tracking.delivery import Delivery
+from cnnlab.tracking.following import Order, follow_all, note_error
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.moved import correct, corrections, present_store
 from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id, run_page

@@ -1,13 +1,11 @@
-"""The loop and what it needs: ledger, driver, learner, gradients, evaluation, checkpoint; `fit` trains one run."""
+"""The loop (`fit`) and what it needs: ledger, learner, gradients, ranks, checkpoints."""
 
-from cnnlab.training.checkpoint import Checkpoint, load_latest
-from cnnlab.training.device import out_of_memory, resolve_device, resolve_precision
+from cnnlab.training.checkpoint import Checkpoint, below, load_latest, load_weights, weights_digest
 from cnnlab.training.fit import fit, run_started
 from cnnlab.training.learner import Learner
 from cnnlab.training.ledger import check_identity, identity
 from cnnlab.training.network import trained_form
-from cnnlab.training.process import set_for_training
-from cnnlab.training.weights import below, load_weights, weights_digest
+from cnnlab.training.place import out_of_memory, resolve_device, resolve_precision, set_for_training
 
 __all__ = [
     "Checkpoint",

@@ -1,22 +1,23 @@
-"""Checkpoints: safetensors for the tensors, JSON for the rest, nothing pickled, a digest that holds the two together.
-
-A checkpoint is a pair `step-00000120.safetensors` and `step-00000120.json`. The JSON file comes last and ends with the
-SHA-256 of all bytes of both, so a pair without it, or one in which a bit has changed, is no checkpoint and the one
-before it is used.
-"""
+"""Checkpoints: written whole, verified when they are read; and the weights of a model as a file."""
 
 import hashlib
 import json
 import logging
+import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from torch import Tensor
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
+from cnnlab.errors import RunFailed
 from cnnlab.files import written_whole
-from cnnlab.training.weights import save_tensors
 
 log = logging.getLogger("cnnlab")
 
@@ -87,3 +88,45 @@ def _seal_of(tensors: bytes, values: str) -> str:
     digest = hashlib.sha256(tensors)
     digest.update(values.encode())
     return SEAL.format(digest.hexdigest())
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a file that is there whole and synced, or not at all."""
+    with written_whole(path, synced=True) as file:
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
+        except SafetensorError as error:  # of a full disk it says "... (os error 28)"
+            if (number := re.search(r"os error (\d+)", str(error))) is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+
+
+def load_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """Names -> tensors on the CPU. Raises RunFailed if they are not those with this digest, or cannot be read."""
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunFailed(f"{path}: the weights cannot be read ({' '.join(str(error).split())})") from None
+    if weights_digest(weights) != sha256:
+        raise RunFailed(f"{path}: the weights are damaged: their SHA-256 is not the one in the run's journal")
+    return weights
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names, types, shapes and bytes, in the order of the names; whatever the memory format."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights and buffers as they are now, in tensors of their own."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin so, named by the rest."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -9,12 +9,10 @@ from cnnlab.config import RunConfig
 from cnnlab.config.tasks import TASKS
 from cnnlab.data import Dataset, describe
 from cnnlab.records import CheckpointSealed, Record, RunEnded, RunStarted
-from cnnlab.training.checkpoint import Checkpoint, seal
-from cnnlab.training.device import out_of_memory
+from cnnlab.training.checkpoint import Checkpoint, save_tensors, seal, weights_digest
 from cnnlab.training.learner import Learner
 from cnnlab.training.ledger import Diverged, Ledger, Position, check_identity, identity
-from cnnlab.training.process import set_for_training
-from cnnlab.training.weights import save_tensors, weights_digest
+from cnnlab.training.place import out_of_memory, set_for_training
 
 LOOK_SECONDS = 0.25
 """How often the loop reads the losses, which on an accelerator means waiting for it."""

@@ -15,16 +15,15 @@ from cnnlab.errors import BadInput
 from cnnlab.models import Normalize, sized_layers
 from cnnlab.seeds import derive
 from cnnlab.tasks import Measured, make_task
-from cnnlab.training.device import default_generator, resolve_device, resolve_precision
-from cnnlab.training.evaluation import answers, measure_part
+from cnnlab.training.checkpoint import below, copy_weights
 from cnnlab.training.gradients import Gradients, InMicroBatches, OverRanks, has_batch_norm
 from cnnlab.training.guard import FiniteGuard
 from cnnlab.training.ledger import StepSettings, Taken
-from cnnlab.training.network import Network, keep_in_fp32, trained_form
+from cnnlab.training.network import Network, answers, keep_in_fp32, measure_part, trained_form
 from cnnlab.training.optimizer import make_optimizer
+from cnnlab.training.place import default_generator, resolve_device, resolve_precision
 from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
 from cnnlab.training.schedule import check_warmup
-from cnnlab.training.weights import below, copy_weights
 
 
 class StepResult(NamedTuple):

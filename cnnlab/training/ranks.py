@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.process import ignore_signals
-from cnnlab.training.process import usable_threads
+from cnnlab.training.place import usable_threads
 
 T = TypeVar("T")
 

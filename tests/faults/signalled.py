@@ -70,7 +70,7 @@ def command(folder: str, args: list[str], moment: str = "", call: int = 1, numbe
 
 
 def main() -> None:
-    for module in ("cnnlab.run", "cnnlab.session", "cnnlab.search.trials", "cnnlab.search.findings"):
+    for module in ("cnnlab.run", "cnnlab.work", "cnnlab.search.trials", "cnnlab.search.findings"):
         importlib.import_module(module)
     codes = []
     for case in json.load(sys.stdin):
