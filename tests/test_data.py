@@ -18,12 +18,11 @@ from files import caches, config, load_folder, noise, picture, pictures, write_i
 
 from cnnlab.config import DataConfig
 from cnnlab.data import Dataset, Split, load
+from cnnlab.data.builtin import CLASSES, shapes_with_masks
 from cnnlab.data.cache import _write, cached, fingerprint
-from cnnlab.data.dataset import Source
-from cnnlab.data.load import _READERS
-from cnnlab.data.shapes import CLASSES, shapes_with_masks
-from cnnlab.data.split import hold_out, stratified_order
-from cnnlab.data.torchvision_sets import DEBIAN, IDX_FILES
+from cnnlab.data.dataset import Source, hold_out, stratified_order
+from cnnlab.data.load import FINDERS
+from cnnlab.data.published import DEBIAN, IDX_FILES
 from cnnlab.errors import BadInput, RunFailed
 
 needs_fashion = pytest.mark.skipif(
@@ -356,7 +355,7 @@ def test_what_a_library_says_of_a_file_is_said_of_the_data(monkeypatch: pytest.M
     def fail(config: DataConfig) -> None:
         raise error
 
-    monkeypatch.setitem(_READERS, "digits", fail)
+    monkeypatch.setitem(FINDERS, "digits", fail)
     error = OSError("decoder error -2")
     with pytest.raises(RunFailed, match=r"^data\.root: a file of digits in .* cannot be read \(decoder error -2\)$"):
         load(config(), 0)

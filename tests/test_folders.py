@@ -13,7 +13,7 @@ from files import caches, config, load_folder, noise, picture, pictures
 from PIL import Image
 
 from cnnlab.data import describe, load
-from cnnlab.data.names import is_junk, split_named
+from cnnlab.data.tree import is_junk, split_named
 from cnnlab.errors import BadInput
 
 

@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from cnnlab.config import read_config
 from cnnlab.config.data import VOID
 from cnnlab.data import Dataset, describe, load
-from cnnlab.data.shapes import TEST, TRAIN, shapes_masks, shapes_with_masks
-from cnnlab.data.voc import CLASSES
+from cnnlab.data.builtin import TEST, TRAIN, shapes_masks, shapes_with_masks
+from cnnlab.data.published import VOC_CLASSES as CLASSES
 from cnnlab.errors import BadInput
 from cnnlab.training import Learner
 from cnnlab.training.ledger import Order

@@ -1,19 +1,32 @@
-"""Pictures and their classes, listed from one's own files: what is found first and decoded later."""
+"""Files that were located and are read later; pictures and their classes; classes numbered from 0."""
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cnnlab.data.dataset import Source, Split
-from cnnlab.data.names import nfc
-from cnnlab.data.pictures import Picture, decode_all
-from cnnlab.errors import BadInput, printable
+from cnnlab.data.pictures import NAMED, Picture, decode_all
+from cnnlab.data.tree import nfc, shown
+from cnnlab.errors import BadInput
 
 DEFAULT_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A dataset whose files are known but not yet decoded."""
+
+    files: list[Path]
+    """All files that decide what `read` returns."""
+    read: Callable[[], Source]
+    layout: str = ""
+    notes: tuple[str, ...] = ()
+    """What was chosen and what was passed over, one line each."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +38,13 @@ class Listing:
 
 
 def listing(named: Mapping[str, Sequence[tuple[Picture, str]]], classes: Iterable[str] | None = None) -> Listing:
-    """From split -> pictures with the names of their classes; classes in the order of their names, if none is given.
+    """From split -> pictures with the names of their classes; without `classes`, these are sorted by their names.
 
     Raises:
-        BadInput: fewer than two classes, or a split has one that the training split has not got.
+        BadInput: fewer than two classes, or a split has one that the training split does not have.
     """
     named = {split: [(picture, nfc(name)) for picture, name in some] for split, some in named.items()}
-    order = tuple(classes if classes is not None else sorted({name for _, name in named["train"]}, key=by_number))
+    order = tuple(classes if classes is not None else sorted({name for _, name in named["train"]}, key=_by_number))
     if len(order) < 2:
         raise BadInput(f"data.root: all training images are of the class {shown(order[0])}; at least 2 are needed")
     number = {name: index for index, name in enumerate(order)}
@@ -41,21 +54,20 @@ def listing(named: Mapping[str, Sequence[tuple[Picture, str]]], classes: Iterabl
             raise BadInput(
                 f"data.root: {picture.name} in {split} is of the class {shown(name)}, which no training image is"
             )
-    return Listing(
-        order, {split: ([p for p, _ in some], [number[name] for _, name in some]) for split, some in named.items()}
-    )
+    splits = {split: ([p for p, _ in some], [number[name] for _, name in some]) for split, some in named.items()}
+    return Listing(order, splits)
 
 
-def by_number(name: str) -> tuple[bool, float, str]:
-    """A key that sorts names of digits by what they are worth, before all others."""
+def _by_number(name: str) -> tuple[bool, float, str]:
+    """Sorts names of digits by their value, before all others."""
     return (not name.isdecimal(), float(name) if name.isdecimal() else 0, name)
 
 
 def read_pictures(listed: Listing, top: Path, side: int, skip_broken: bool) -> Source:
-    """Decode every picture to (3, side, side), all splits in one go, since they share how deep values are shown.
+    """Decode all pictures to (3, side, side), all splits together, since one rule shows the deep values of all.
 
     Raises:
-        BadInput: naming the files that are no images (unless skip_broken), or a class of which nothing is left.
+        BadInput: some files are no images (unless skip_broken), or no image of a class is left.
     """
     decoded = decode_all([p for pictures, _ in listed.splits.values() for p in pictures], side, skip_broken)
     splits, names, start = {}, {}, 0
@@ -73,12 +85,47 @@ def read_pictures(listed: Listing, top: Path, side: int, skip_broken: bool) -> S
         classes=tuple(map(shown, listed.classes)),
         splits=splits,
         origin=shown(str(top.resolve())),
-        skipped=decoded.skipped,
+        skipped=len(decoded.skipped),
+        skipped_first=tuple(map(shown, decoded.skipped[:NAMED])),
         notes=tuple(map(shown, decoded.notes)),
         names=names,
     )
 
 
-def shown(name: str) -> str:
-    """A file's name as text: of bytes that are no UTF-8, and of control characters, it has the numbers."""
-    return printable(os.fsencode(name).decode("utf-8", "backslashreplace"))
+def numbered(
+    labels: Mapping[str, np.ndarray[Any, Any]], where: object, names: Mapping[Any, str] | None = None
+) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+    """The classes are the sorted values in the training split: words, or numbers from any first one and with gaps.
+
+    Args:
+        labels: split -> (N,) or (N, 1) whole numbers or words.
+        where: the file, for messages.
+        names: value -> the name of its class; without one the value itself is the name.
+
+    Returns:
+        the classes' names, and split -> (N,) int64.
+
+    Raises:
+        BadInput: other labels, fewer than two classes, or a class that is in no training image.
+    """
+    flat = {split: _flat(values, where) for split, values in labels.items()}
+    values = np.unique(flat["train"])
+    if len(values) < 2:
+        raise BadInput(f"data.root: {where} has {len(values)} classes in its training split; at least 2 are needed")
+    for split, some in flat.items():
+        if strange := sorted(set(np.unique(some).tolist()) - set(values.tolist())):
+            raise BadInput(f"data.root: {where} has the class {strange[0]} in {split}, but not in its training split")
+    numbers = {split: torch.from_numpy(np.searchsorted(values, some).astype(np.int64)) for split, some in flat.items()}
+    return tuple((names or {}).get(value, str(value)) for value in values.tolist()), numbers
+
+
+def _flat(values: np.ndarray[Any, Any], where: object) -> np.ndarray[Any, Any]:
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise BadInput(f"data.root: {where} has labels of the shape {values.shape}; one class per image is needed")
+    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
+        values = values.astype(np.int64)
+    if values.dtype.kind not in "iubUS":
+        raise BadInput(f"data.root: {where} has labels of the type {values.dtype}; whole numbers or words are needed")
+    return np.array([nfc(value) for value in values.tolist()]) if values.dtype.kind == "U" else values
