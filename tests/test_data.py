@@ -373,10 +373,10 @@ def test_a_cache_that_somebody_else_wrote_is_not_trained_on(fault: str, caplog: 
     (path,) = caches()
     images = torch.zeros(30, 1, 8, 8, dtype=torch.uint8)
     labels = torch.arange(30) if fault == "a label outside" else torch.zeros(29, dtype=torch.int64)
-    splits = {name: Split(images.clone(), labels.clone()) for name in ("train", "test")}
-    marked = {name: torch.zeros(30, dtype=torch.int64) for name in splits}
+    marks = torch.zeros(30, dtype=torch.int64)
+    splits = {name: Split(images.clone(), labels.clone(), marks.clone()) for name in ("train", "test")}
     path.unlink()  # the first dataset is still mapped from it
-    _write(path, Source(tuple("0123456789"), splits, "elsewhere", marks=marked))
+    _write(path, Source(tuple("0123456789"), splits, "elsewhere"))
     assert same(load(config(), 0), before)
     assert "damaged" in caplog.text
 

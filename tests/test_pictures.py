@@ -113,7 +113,7 @@ def test_colour_of_16_bits_is_read_unless_it_would_be_black() -> None:
         Path(name).write_bytes(wide_png(value))
     found = decode_all([on_disk(Path("dark.png")), on_disk(Path("light.png"))], 8, skip_broken=False)
     assert found.images[:, 0, 0, 0].tolist() == [0, 60000 >> 8]
-    with pytest.raises(BadInput, match=r"dark\.png has 16 bits a channel but uses"):
+    with pytest.raises(BadInput, match=r"dark\.png has 16 bits per channel but uses"):
         decode_all([on_disk(Path("dark.png"))], 8, skip_broken=False)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from cnnlab.data.dataset import Source, Split
-from cnnlab.data.kinds import Unpacked, check_unpacked, is_gzip, odd_kind
+from cnnlab.data.kinds import Unpacked, bad_files, check_unpacked, is_gzip, odd_kind
 from cnnlab.data.listing import numbered
 from cnnlab.data.rendering import Array, scale, to_bytes
 from cnnlab.data.tree import SPLITS, shown, split_named
@@ -58,7 +58,7 @@ def read_npz(path: Path) -> Source:
     except BadInput:
         raise
     except Exception as error:  # zipfile and NumPy raise 12 kinds of exceptions for broken files
-        raise BadInput(f"data.root: {path} cannot be read as an .npz file ({_why(path, error)})") from None
+        raise bad_files(f"{path} cannot be read as an .npz file ({_why(path, error)})") from None
     return _source(arrays, path, [name.removesuffix(".npy") for name in names])
 
 
@@ -69,7 +69,7 @@ def read_npy(paths: list[Path]) -> Source:
         try:
             arrays[path.stem] = np.load(path, allow_pickle=False)
         except Exception as error:
-            raise BadInput(f"data.root: {path} cannot be read as an .npy file ({_why(path, error)})") from None
+            raise bad_files(f"{path} cannot be read as an .npy file ({_why(path, error)})") from None
     return _source(arrays, paths[0].parent, sorted(arrays))
 
 
@@ -86,12 +86,11 @@ def _source(arrays: Mapping[str, Array], where: Path, names: list[str]) -> Sourc
     by_role: dict[Role, str] = {}
     for name in arrays:
         if (meaning := role(name)) and (twin := by_role.setdefault(meaning, name)) != name:
-            raise BadInput(f"data.root: {where} has {twin} and {name}, which mean the same; remove one")
+            raise bad_files(f"{where} has {twin} and {name}, which mean the same; remove one")
     splits = [split for split in SPLITS if {(split, "images"), (split, "labels")} <= by_role.keys()]
     if "train" not in splits:
-        raise BadInput(
-            f"data.root: {where} has the arrays {', '.join(names)}; needed are train_images and train_labels, or such"
-        )
+        needed = "train_images and train_labels, or x_train and y_train"
+        raise bad_files(f"{where} has the arrays {', '.join(names)}; needed are {needed}")
     classes, targets = numbered({split: arrays[by_role[split, "labels"]] for split in splits}, where)
     images = {split: _channels_first(arrays[by_role[split, "images"]], where) for split in splits}
     pixels, notes = _as_bytes(images, where)
@@ -111,8 +110,8 @@ def _channels_first(images: Array, where: Path) -> Array:
         return np.moveaxis(images, 3, 1)
     if images.ndim == 4 and images[:1].size and images.shape[1] in (1, 3):
         return images
-    raise BadInput(
-        f"data.root: {where} has images of the shape {images.shape}; "
+    raise bad_files(
+        f"{where} has images of the shape {images.shape}; "
         "needed is (number, height, width), with 1 or 3 channels behind the number or at the end"
     )
 
@@ -121,7 +120,7 @@ def _as_bytes(images: Mapping[str, Array], where: Path) -> tuple[dict[str, Array
     """Any numbers -> uint8 by one scale for all splits, and a note on the scale."""
     kinds = {some.dtype.kind for some in images.values()}
     if not kinds <= set("biuf"):
-        raise BadInput(f"data.root: {where} has images of the type {next(iter(images.values())).dtype}, no numbers")
+        raise bad_files(f"{where} has images of the type {next(iter(images.values())).dtype}, no numbers")
     if all(some.dtype == np.uint8 for some in images.values()):
         return {split: np.ascontiguousarray(some) for split, some in images.items()}, ()
     if kinds == {"b"}:
@@ -137,8 +136,7 @@ def _as_bytes(images: Mapping[str, Array], where: Path) -> tuple[dict[str, Array
 def idx_sets(paths: list[Path]) -> dict[str, IdxSet]:
     """The beginning of the names -> the idx files that have it; that of a plain set is empty.
 
-    Raises:
-        BadInput: two files have the same role in a set.
+    Raises BadInput if two files have the same role in a set.
     """
     sets: dict[str, IdxSet] = {}
     for path in paths:
@@ -146,7 +144,7 @@ def idx_sets(paths: list[Path]) -> dict[str, IdxSet]:
             split = "test" if match["split"].lower() == "t10k" else split_named(match["split"])
             files = sets.setdefault(match["set"].rstrip("-_."), {})
             if split and (twin := files.setdefault((split, match["what"].lower()), path)) != path:
-                raise BadInput(f"data.root: {twin} and {path} mean the same; remove one")
+                raise bad_files(f"{twin} and {path} mean the same; remove one")
     return {name: files for name, files in sets.items() if {("train", "images"), ("train", "labels")} <= files.keys()}
 
 
@@ -183,7 +181,7 @@ def _characters(mapping: Path) -> dict[int, str]:
         lines = [line.split() for line in mapping.read_text().splitlines() if line.strip()]
         return {int(line[0]): chr(int(line[1])) for line in lines}
     except (OSError, ValueError, LookupError) as error:
-        raise BadInput(f"data.root: {mapping} is not a mapping of labels to characters ({error})") from None
+        raise bad_files(f"{mapping} is not a mapping of labels to characters ({error})") from None
 
 
 def read_idx_pair(images: Path, labels: Path) -> Split:
@@ -194,9 +192,9 @@ def read_idx_pair(images: Path, labels: Path) -> Split:
     """
     pixels, targets = _read_idx(images, 3, "images"), _read_idx(labels, 1, "labels")
     if not pixels.size:
-        raise BadInput(f"data.root: {images} has no images; {AGAIN}")
+        raise bad_files(f"{images} has no images; {AGAIN}")
     if len(pixels) != len(targets):
-        raise BadInput(f"data.root: {labels} has {len(targets):,} labels for the {len(pixels):,} images in {images}")
+        raise bad_files(f"{labels} has {len(targets):,} labels for the {len(pixels):,} images in {images}")
     return Split(torch.from_numpy(pixels[:, None]), torch.from_numpy(targets).long())
 
 
@@ -213,11 +211,11 @@ def _read_idx(path: Path, dimensions: int, what: str) -> Array:
             check_unpacked(path, math.prod(shape))
             content = file.read(math.prod(shape) + 1) if whole and min(shape) > 0 else b""
     except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"data.root: {path} cannot be read ({error}); {AGAIN}") from None
+        raise bad_files(f"{path} cannot be read ({error}); {AGAIN}") from None
     if not whole or len(content) != math.prod(shape):
         kind = odd_kind(path)
-        raise BadInput(f"data.root: {path} is {f'{kind}, not an' if kind else 'not a whole'} idx file; {AGAIN}")
+        raise bad_files(f"{path} is {f'{kind}, not an' if kind else 'not a whole'} idx file; {AGAIN}")
     if count != dimensions:
-        raise BadInput(f"data.root: {path} has {count} dimensions; {what} have {dimensions}")
+        raise bad_files(f"{path} has {count} dimensions; {what} have {dimensions}")
     array: Array = np.frombuffer(content, np.uint8).reshape(shape).copy()
     return array

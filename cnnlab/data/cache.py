@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cnnlab.data.dataset import Source, Split, has_classes
-from cnnlab.errors import BadInput, one_line, printable
+from cnnlab.data.kinds import bad_files
+from cnnlab.errors import one_line, printable
 from cnnlab.files import written_whole
 
 log = logging.getLogger("cnnlab")
@@ -38,7 +39,7 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
         key: changes whenever the result of `build` would change (see `fingerprint`).
 
     Returns:
-        the dataset with its `marks` and `conflicts`, and the digest of its images and labels.
+        the dataset with `marks` and `conflicts`, and the digest of its images and labels.
 
     Raises:
         BadInput: the result of `build` has a fault.
@@ -52,12 +53,9 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
         log.warning("the cache %s is damaged or not yours (%s) and made anew", path, one_line(str(error)))
     source = build()
     if fault := source.fault():
-        raise BadInput(f"data.root: {source.origin} has {fault}")
-    source = replace(
-        source,
-        classes=tuple(map(printable, source.classes)),
-        marks={split: _marks(part.inputs) for split, part in source.splits.items()},
-    )
+        raise bad_files(f"{source.origin} has {fault}")
+    splits = {name: replace(split, marks=_marks(split.inputs)) for name, split in source.splits.items()}
+    source = replace(source, classes=tuple(map(printable, source.classes)), splits=splits)
     source = replace(source, conflicts=_conflicts(source))
     try:
         _write(path, source)
@@ -105,7 +103,7 @@ def _conflicts(source: Source) -> str:
     """A sentence with the number of images that have several classes and the first of them; empty if none has."""
     if not all(has_classes(part.targets) for part in source.splits.values()):
         return ""
-    marks = np.concatenate([marks.numpy() for marks in source.marks.values()])
+    marks = np.concatenate([part.marks.numpy() for part in source.splits.values() if part.marks is not None])
     labels = np.concatenate([part.targets.numpy() for part in source.splits.values()])
     different, counts = np.unique(np.unique(np.stack([marks, labels]), axis=1)[0], return_counts=True)
     wrong = np.flatnonzero(np.isin(marks, different[counts > 1]))
@@ -126,10 +124,11 @@ def _conflicts(source: Source) -> str:
 
 def _write(path: Path, source: Source) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {}
-    for name, split in source.splits.items():
-        tensors[f"{name}.inputs"], tensors[f"{name}.targets"] = split.inputs.contiguous(), split.targets.contiguous()
-        tensors[f"{name}.marks"] = source.marks[name]
+    tensors = {
+        f"{name}.{part}": tensor.contiguous()
+        for name, split in source.splits.items()
+        for part, tensor in vars(split).items()
+    }
     about = {
         "classes": source.classes,
         "origin": source.origin,
@@ -154,12 +153,11 @@ def _read(path: Path) -> tuple[Source, str]:
     skipped, skipped_first = about["skipped"]
     source = Source(
         classes=tuple(about["classes"]),
-        splits={name: Split(tensors[f"{name}.inputs"], tensors[f"{name}.targets"]) for name in names},
+        splits={name: Split(*(tensors[f"{name}.{part}"] for part in ("inputs", "targets", "marks"))) for name in names},
         origin=about["origin"],
         skipped=skipped,
         skipped_first=tuple(skipped_first),
         notes=tuple(about["notes"]),
-        marks={name: tensors[f"{name}.marks"] for name in names},
         conflicts=about["conflicts"],
     )
     if _digest(source) != about["digest"]:

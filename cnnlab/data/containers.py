@@ -1,7 +1,7 @@
 """Images inside larger files: Parquet as Hugging Face exports it, and tar archives as WebDataset has them.
 
-Hugging Face's `datasets` is not used: it first copies all images into a cache of its own, unpacks an archive without a
-limit, and its errors do not name the file.
+Hugging Face's `datasets` is not used: it copies all images into its cache first, unpacks an archive without a limit
+(9 MB to 4 GB in a trial), and its errors do not name the file.
 """
 
 import io
@@ -17,12 +17,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from cnnlab.config import DataConfig
 from cnnlab.data.dataset import Source
-from cnnlab.data.kinds import Unpacked, check_unpacked, is_gzip, odd_kind
+from cnnlab.data.kinds import Unpacked, bad_files, check_unpacked, is_gzip, odd_kind
 from cnnlab.data.listing import Listing, numbered, read_pictures
 from cnnlab.data.pictures import SUFFIXES, Picture
 from cnnlab.data.tree import SPLITS, is_junk, split_named
-from cnnlab.errors import BadInput
 
 IMAGE_COLUMNS = ("image", "img", "images", "png", "jpg", "jpeg", "pixel_values")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "cls", "category")
@@ -52,20 +52,19 @@ def _by_split(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return {split: some for split in SPLITS if (some := [path for path in paths if split_of(path) == split])}
 
 
-def read_parquet(paths: Sequence[Path], top: Path, side: int, skip_broken: bool) -> Source:
+def read_parquet(paths: Sequence[Path], top: Path, config: DataConfig) -> Source:
     """Pictures of (3, side, side); the name of a file or of its folder says its split.
 
-    Raises:
-        BadInput: a file is no Parquet file, or has no column of images or of labels; there are several data sets.
+    Raises BadInput if a file is no Parquet file or lacks a column of images or labels, or there are several data sets.
     """
     by_split = _by_split(paths)
     if "train" not in by_split:
-        raise BadInput(f"data.root: {top} has Parquet files for {', '.join(by_split)}, but none for train")
+        raise bad_files(f"{top} has Parquet files for {', '.join(by_split)}, but none for train")
     # a folder for each of Hugging Face's configurations
     folders = sorted({str(f.parent if split_named(f.name) else f) for f in (path.parent for path in by_split["train"])})
     if len(folders) > 1:
-        raise BadInput(
-            f"data.root: {top} holds several data sets of Parquet files: {', '.join(folders[:5])}"
+        raise bad_files(
+            f"{top} holds several data sets of Parquet files: {', '.join(folders[:5])}"
             f"{', ...' if len(folders) > 5 else ''}; name one of these folders"
         )
     columns = _columns(paths[0])
@@ -81,7 +80,7 @@ def read_parquet(paths: Sequence[Path], top: Path, side: int, skip_broken: bool)
         pictures[split], labels[split] = [picture for part, _ in parts for picture in part], values
     classes, numbers = numbered(labels, paths[0], dict(enumerate(columns.classes)))
     listed = Listing(classes, {split: (some, numbers[split].tolist()) for split, some in pictures.items()})
-    source = read_pictures(listed, top, side, skip_broken)
+    source = read_pictures(listed, top, config)
     return replace(source, notes=(*notes, *source.notes))
 
 
@@ -110,8 +109,8 @@ def _columns(path: Path) -> _Columns:
     named = [name for name in classed if features.get(name, {}).get("_type") == "ClassLabel"]
     image, label = _best(pictured, IMAGE_COLUMNS), _best(named, LABEL_COLUMNS) or _best(classed, LABEL_COLUMNS)
     if image is None or label is None:
-        raise BadInput(
-            f"data.root: {path} has the columns {', '.join(f'{field.name} ({field.type})' for field in schema)}; "
+        raise bad_files(
+            f"{path} has the columns {', '.join(f'{field.name} ({field.type})' for field in schema)}; "
             "needed are one of images' bytes (image) and one of classes (label: whole numbers, words or true and false)"
         )
     return _Columns(image, label, tuple(features.get(label, {}).get("names", ())))
@@ -140,7 +139,7 @@ def _open_parquet(path: Path) -> Any:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         why = odd_kind(path) or " ".join(str(error).split())[:120]
-        raise BadInput(f"data.root: {path} cannot be read as a Parquet file ({why})") from None
+        raise bad_files(f"{path} cannot be read as a Parquet file ({why})") from None
     groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
     check_unpacked(path, sum(group.total_byte_size + 8 * group.num_rows for group in groups))
     return file
@@ -153,12 +152,12 @@ def _read_columns(path: Path, columns: _Columns) -> tuple[list[Picture], np.ndar
         table = _open_parquet(path).read([columns.image, columns.label])
         images, labels = table.column(columns.image), table.column(columns.label)
     except (OSError, KeyError, pa.ArrowException) as error:
-        raise BadInput(
-            f"data.root: {path} cannot be read with the columns {columns.image} and {columns.label} "
+        raise bad_files(
+            f"{path} cannot be read with the columns {columns.image} and {columns.label} "
             f"({' '.join(str(error).split())[:120]})"
         ) from None
     if labels.null_count:
-        raise BadInput(f"data.root: {path} has {labels.null_count} rows without a label")
+        raise bad_files(f"{path} has {labels.null_count} rows without a label")
     pictures = [Picture(f"{path}, row {row}", partial(_cell, images, row)) for row in range(len(images))]
     return pictures, np.asarray(labels.to_pylist())
 
@@ -176,21 +175,20 @@ def is_tar(path: Path) -> bool:
     return path.name.lower().endswith(TAR_ENDINGS)
 
 
-def read_tars(paths: Sequence[Path], top: Path, side: int, skip_broken: bool, names: Path | None = None) -> Source:
+def read_tars(paths: Sequence[Path], top: Path, config: DataConfig, names: Path | None = None) -> Source:
     """Pictures of (3, side, side); the name of an archive or of its folder says its split.
 
-    Raises:
-        BadInput: an archive is not whole, or a picture in it has no class.
+    Raises BadInput if an archive is not whole, or a picture in it has no class.
     """
     samples = {split: [s for path in some for s in _samples(path)] for split, some in _by_split(paths).items()}
     if not samples.get("train"):
-        raise BadInput(f"data.root: {top} has no archive of training pictures with classes; unpack plain ones first")
+        raise bad_files(f"{top} has no archive of training pictures with classes; unpack plain ones first")
     whole = all(re.fullmatch(r"-?\d+", label) for some in samples.values() for _, label in some)
     labels = {split: np.array([int(label) if whole else label for _, label in some]) for split, some in samples.items()}
     called = names.read_text(encoding="utf-8").splitlines() if names else []
     classes, numbers = numbered(labels, paths[0], dict(enumerate(called)))
     splits = {split: ([picture for picture, _ in some], numbers[split].tolist()) for split, some in samples.items()}
-    return read_pictures(Listing(classes, splits), top, side, skip_broken)
+    return read_pictures(Listing(classes, splits), top, config)
 
 
 def _samples(path: Path) -> list[tuple[Picture, str]]:
@@ -215,10 +213,10 @@ def _samples(path: Path) -> list[tuple[Picture, str]]:
                     labels.setdefault(key, {})[ending] = label
     except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError, zlib.error, ValueError) as error:
         why = odd_kind(path) or error
-        raise BadInput(f"data.root: {path} cannot be read as a tar archive ({why}); get it again") from None
+        raise bad_files(f"{path} cannot be read as a tar archive ({why}); get it again") from None
     if without := sorted(pictures.keys() - labels.keys()):
-        raise BadInput(
-            f"data.root: {next(iter(pictures[without[0]].values())).name} has no class beside it "
+        raise bad_files(
+            f"{next(iter(pictures[without[0]].values())).name} has no class beside it "
             f"({_files(without[0], 'cls')}); unpack archives that are not WebDataset's first"
         )
     return [(_image(path, key, some), _label(path, key, labels[key])) for key, some in pictures.items()]
@@ -229,8 +227,8 @@ def _image(path: Path, key: str, images: dict[str, Picture]) -> Picture:
     plain = [ending for ending in images if "." not in ending]
     chosen = plain if len(images) > 1 else list(images)
     if len(chosen) != 1:
-        raise BadInput(
-            f"data.root: {path} has several images of one sample, {_files(key, *images)}; leave one of them without a "
+        raise bad_files(
+            f"{path} has several images of one sample, {_files(key, *images)}; leave one of them without a "
             "second suffix, and call the others as in 1.seg.png"
         )
     return images[chosen[0]]
@@ -238,13 +236,13 @@ def _image(path: Path, key: str, images: dict[str, Picture]) -> Picture:
 
 def _label(path: Path, key: str, labels: dict[str, str]) -> str:
     """A sample's class: that in .cls, or the one that all others say."""
-    said = {labels["cls"]} if "cls" in labels else set(labels.values())
-    if len(said) > 1:
-        raise BadInput(
-            f"data.root: {path} has several classes of one sample, {_files(key, *labels)}; put the class into "
+    classes = {labels["cls"]} if "cls" in labels else set(labels.values())
+    if len(classes) > 1:
+        raise bad_files(
+            f"{path} has several classes of one sample, {_files(key, *labels)}; put the class into "
             f"{_files(key, 'cls')}, which is used before all others"
         )
-    return said.pop()
+    return classes.pop()
 
 
 def _files(key: str, *endings: str) -> str:
@@ -265,8 +263,8 @@ def _part(path: Path, member: tarfile.TarInfo) -> BinaryIO:
 def _class_text(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     """The content of a member that says a class. Raises BadInput if it is too large for that."""
     if member.size > MOST_LABEL:
-        raise BadInput(
-            f"data.root: {path}, {member.name} has {member.size:,} bytes, but what says a class has at most "
+        raise bad_files(
+            f"{path}, {member.name} has {member.size:,} bytes, but what says a class has at most "
             f"{MOST_LABEL:,}; call it otherwise, or leave it out"
         )
     return _content(archive, member)

@@ -14,14 +14,15 @@ LISTED = 20
 
 @dataclass(frozen=True)
 class Split:
-    """Samples: inputs and their targets.
+    """Samples: inputs (N, C, H, W) uint8 and their targets.
 
-    inputs: (N, C, H, W) uint8; targets: classes (N,) int64, or masks (N, H, W) uint8 with the class of each pixel, in
-    which 255 is void: no class.
+    Targets are classes (N,) int64, or masks (N, H, W) uint8 with the class of each pixel, where 255 is void: no class.
     """
 
     inputs: Tensor
     targets: Tensor
+    marks: Tensor | None = None
+    """(N,) int64, a hash of each image's pixels; the cache adds it."""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -32,7 +33,13 @@ class Split:
 
     def take(self, indices: Tensor) -> "Split":
         """The samples at `indices`, (M,) int64."""
-        return Split(self.inputs[indices], self.targets[indices])
+        marks = None if self.marks is None else self.marks[indices]
+        return Split(self.inputs[indices], self.targets[indices], marks)
+
+    def hold_out(self, fraction: float, seed: int) -> "tuple[Split, Split]":
+        """The samples that stay and those that are held out, as the function `hold_out` says."""
+        stay, out = hold_out(self.targets, fraction, seed)
+        return self.take(stay), self.take(out)
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,6 @@ class Source:
     """The names of the first of them."""
     notes: tuple[str, ...] = ()
     """How it was read, one line each."""
-    marks: dict[str, Tensor] = field(default_factory=dict)
-    """Split -> (N,) int64, a hash of each image's pixels; the cache adds them."""
     names: dict[str, list[str]] = field(default_factory=dict)
     """Split -> the name of each image, if images have names; the cache does not keep them."""
     conflicts: str = ""
@@ -99,15 +104,16 @@ class Dataset:
         return channels, height, width
 
     @property
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
     def counts(self) -> dict[str, tuple[int, ...]]:
         """Split -> the number of images per class; empty if targets are no classes."""
         if not has_classes(self.train.targets):
             return {}
-        splits = {"train": self.train, "val": self.val, "test": self.test}
-        return {
-            name: tuple(torch.bincount(split.targets, minlength=len(self.classes)).tolist())
-            for name, split in splits.items()
-        }
+        most = len(self.classes)
+        return {name: tuple(torch.bincount(s.targets, minlength=most).tolist()) for name, s in self.splits.items()}
 
 
 def has_classes(targets: Tensor) -> bool:
@@ -178,9 +184,8 @@ def describe(dataset: Dataset) -> list[str]:
     """Lines: size of images, splits, images per class (of masks: shares of pixels), and the notes."""
     channels, height, width = dataset.image_shape
     kinds = f"{len(dataset.classes)} classes" if dataset.classes else "no classes"
-    splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    said = dict.fromkeys(dataset.held_out, " (held out of train)")
-    sizes = ", ".join(f"{name} {len(split):,}{said.get(name, '')}" for name, split in splits.items())
+    remarks = dict.fromkeys(dataset.held_out, " (held out of train)")
+    sizes = ", ".join(f"{name} {len(split):,}{remarks.get(name, '')}" for name, split in dataset.splits.items())
     lines = [f"{dataset.name}: {kinds}, {channels} x {height} x {width} pixels; {sizes}"]
     if dataset.counts:
         lines += _class_lines(dataset)

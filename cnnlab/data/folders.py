@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from cnnlab.config import DataConfig
+from cnnlab.data.kinds import bad_files
 from cnnlab.data.listing import Listing, listing
 from cnnlab.data.pictures import on_disk
 from cnnlab.data.tree import SPLITS, Tree, nfc, split_in, split_named, splits_in
@@ -62,22 +63,21 @@ def find_splits(tree: Tree, top: Path) -> dict[Path, str]:
 def split_folders(tree: Tree, top: Path, used: Collection[str] = ()) -> dict[str, Path]:
     """Split -> its folder. What is beside them is passed over, except files of the names `used`.
 
-    Raises:
-        BadInput: two folders for one split, or none for train.
+    Raises BadInput if there are two folders for one split, or none for train.
     """
     content = tree.look(top)
     by_split: dict[str, Path] = {}
     whole = {folder: split for folder in content.folders if (split := split_named(folder.name))}
     for folder, split in (find_splits(tree, top) or whole).items():
         if split in by_split:
-            raise BadInput(
-                f"data.root: {by_split[split]} and {folder} both mean {split}; keep one of them, "
+            raise bad_files(
+                f"{by_split[split]} and {folder} both mean {split}; keep one of them, "
                 f"or move the folders of all classes into one folder {split}"
             )
         by_split[split] = folder
     if "train" not in by_split:
         has = " and ".join(path.name for path in by_split.values()) or "no split"
-        raise BadInput(f"data.root: {top} has {has} but no folder train; put the training images there")
+        raise bad_files(f"{top} has {has} but no folder train; put the training images there")
     others = [folder for folder in content.folders if folder not in by_split.values()]
     tree.pass_over(others, "neither train, val nor test")
     tree.pass_over([path for path in content.files if path.name not in used], "beside the folders")
@@ -102,15 +102,14 @@ def list_splits(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
 def list_classes(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
     """Folders of classes, from which splits are held out; None without folders.
 
-    Raises:
-        BadInput: the folders hold images and their masks.
+    Raises BadInput if the folders hold images and their masks.
     """
     names = [folder.name for folder in tree.look(top).folders]
     if not names:
         return None
     if sorted(map(str, map(side_named, names))) == ["images", "masks"]:
-        raise BadInput(
-            f"data.root: {top} has the folders {' and '.join(names)}, which are no classes; for a class for each "
+        raise bad_files(
+            f"{top} has the folders {' and '.join(names)}, which are no classes; for a class for each "
             f"pixel: --dataset mask_folder --data-root {top}"
         )
     classes = _classes_in(tree, top, config.depth)
@@ -146,23 +145,22 @@ def _pass_over_split(tree: Tree, split: str, folder: Path) -> None:
 def _classes_in(tree: Tree, top: Path, depth: int) -> Classes:
     """The folders `depth` levels down, each with all files below it; folders of one name are one class.
 
-    Raises:
-        BadInput: a folder is empty, has splits, or has the classes once more; a file is a link to nothing.
+    Raises BadInput if a folder is empty, has splits or has the classes once more, or a file is a link to nothing.
     """
     level = [top]
     for step in range(depth):
         for folder in level:
             files = tree.look(folder).files
             if broken := [path for path in files if path.is_symlink() and not path.exists()]:
-                raise BadInput(f"data.root: {broken[0]} is a link to nothing; mend it or remove it")
+                raise bad_files(f"{broken[0]} is a link to nothing; mend it or remove it")
             tree.pass_over(files, f"beside the folders in {folder}" if step else "beside the class folders")
         level = [inner for folder in level for inner in tree.look(folder).folders]
     folders = _without_twice(tree, level)
     classes: Classes = {}
     for folder in sorted(folders, key=lambda folder: folder.name):
         if len({*(splits := find_splits(tree, folder)).values()}) > 1:
-            raise BadInput(
-                f"data.root: {folder} has folders for splits ({', '.join(inner.name for inner in splits)}); "
+            raise bad_files(
+                f"{folder} has folders for splits ({', '.join(inner.name for inner in splits)}); "
                 "give every class folder such folders and nothing beside them, or none"
             )
         classes.setdefault(nfc(folder.name), []).extend(_not_empty(folder, tree.files(folder)))
@@ -179,15 +177,15 @@ def _classes_in(tree: Tree, top: Path, depth: int) -> Classes:
 
 def _not_empty(folder: Path, files: list[Path]) -> list[Path]:
     if not files:
-        raise BadInput(f"data.root: the class {folder} has no images; put some in or remove the folder")
+        raise bad_files(f"the class {folder} has no images; put some in or remove the folder")
     return files
 
 
 def _check_enough(tree: Tree, top: Path, classes: Classes) -> None:
     if len(classes) < 2:
         loose = len(tree.look(top).pictures)
-        raise BadInput(
-            f"data.root: {top} has {len(classes)} class folders{f' and {loose:,} images' if loose else ''}; "
+        raise bad_files(
+            f"{top} has {len(classes)} class folders{f' and {loose:,} images' if loose else ''}; "
             "at least 2 are needed, one per class"
             + "; if the file names hold the class, as in cat_001.jpg, add --set data.pattern='^([a-z]+)'"
             * bool(loose)
@@ -197,8 +195,7 @@ def _check_enough(tree: Tree, top: Path, classes: Classes) -> None:
 def _without_twice(tree: Tree, folders: list[Path]) -> list[Path]:
     """Without a folder that holds the same classes with the same files once more: an archive unpacked inside itself.
 
-    Raises:
-        BadInput: it holds the same classes with other files.
+    Raises BadInput if it holds the same classes with other files.
     """
     by_name = {nfc(folder.name): folder for folder in folders}
     kept = []
@@ -213,8 +210,8 @@ def _without_twice(tree: Tree, folders: list[Path]) -> list[Path]:
         ):
             tree.notes.append(f"{folder} holds {len(again)} of the classes once more, with the same files: passed over")
         else:
-            raise BadInput(
-                f"data.root: {folder} lies beside {again[0].name} and {again[1].name} and has folders of these names; "
+            raise bad_files(
+                f"{folder} lies beside {again[0].name} and {again[1].name} and has folders of these names; "
                 "remove what was unpacked twice, or put the images to train on into a folder train"
             )
     return kept
@@ -224,13 +221,13 @@ def _listed(splits: dict[str, Classes], folders: dict[str, Path]) -> Listing:
     train = splits["train"]
     for split, classes in splits.items():
         if missing := sorted(train.keys() - classes.keys()):
-            raise BadInput(
-                f"data.root: {folders[split]} has no class {missing[0]}, which {folders['train']} has; "
+            raise bad_files(
+                f"{folders[split]} has no class {missing[0]}, which {folders['train']} has; "
                 f"add it, or move {folders[split]} away, so that {split} is held out of train"
             )
         if extra := sorted(classes.keys() - train.keys()):
-            raise BadInput(
-                f"data.root: {folders[split]} has a class {extra[0]}, which {folders['train']} does not have; "
+            raise bad_files(
+                f"{folders[split]} has a class {extra[0]}, which {folders['train']} does not have; "
                 "add it there or remove it"
             )
     named = {split: [(on_disk(p), name) for name in train for p in classes[name]] for split, classes in splits.items()}
@@ -240,8 +237,7 @@ def _listed(splits: dict[str, Classes], folders: dict[str, Path]) -> Listing:
 def list_by_pattern(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
     """The images at any depth below each split's folder, or below the top; None without data.pattern.
 
-    Raises:
-        BadInput: the pattern is wrong, or has no class for an image.
+    Raises BadInput if the pattern is wrong, or has no class for an image.
     """
     if not config.pattern:
         return None
@@ -265,7 +261,7 @@ def list_by_pattern(tree: Tree, top: Path, config: DataConfig) -> Listing | None
             )
         named[split] = [(on_disk(path), name) for path, name in zip(images, classes, strict=True) if name]
     if not named["train"]:
-        raise BadInput(f"data.root: {folders['train']} has no images")
+        raise bad_files(f"{folders['train']} has no images")
     return listing(named)
 
 
@@ -280,8 +276,7 @@ def compiled(pattern: str) -> "re.Pattern[str]":
 def search(pattern: str, names: Sequence[str]) -> list[list[str | None] | None]:
     """For each name the first match and its first group, or None.
 
-    Raises:
-        BadInput: it is no regular expression, or it takes longer than SECONDS.
+    Raises BadInput if it is no regular expression, or it takes longer than SECONDS.
     """
     try:
         done = subprocess.run(

@@ -11,7 +11,8 @@ from cnnlab.data.arrays import idx_sets, npy_files, read_idx_files, read_npy, re
 from cnnlab.data.containers import CLASS_NAMES, is_tar, read_parquet, read_tars
 from cnnlab.data.dataset import Source
 from cnnlab.data.folders import find_splits, list_by_pattern, list_classes, list_splits, list_splits_inside, search
-from cnnlab.data.listing import DEFAULT_SIDE, Listing, Unread, read_pictures
+from cnnlab.data.kinds import bad_files
+from cnnlab.data.listing import Listing, Unread, read_pictures
 from cnnlab.data.tables import list_table
 from cnnlab.data.tree import Tree, data_root
 from cnnlab.errors import BadInput, shortened
@@ -31,16 +32,14 @@ class Layout(NamedTuple):
 def find_layout(config: DataConfig) -> Unread:
     """The files at `config.root`.
 
-    Raises:
-        BadInput: nothing is there, or no known layout, or something in it is ambiguous.
+    Raises BadInput if nothing or no known layout is there, or something in it is ambiguous.
     """
     if not config.root:
         raise BadInput("data.root: the dataset folder needs --data-root, a folder with one subfolder of images a class")
     root = data_root(config.root)
     if not root.exists():
-        raise BadInput(
-            f"data.root: {config.root} is not a folder; give one with a subfolder of images per class"
-            f"{nearest_path(root)}"
+        raise bad_files(
+            f"{config.root} is not a folder; give one with a subfolder of images per class{nearest_path(root)}"
         )
     tree = Tree()
     try:
@@ -66,7 +65,7 @@ def _find(tree: Tree, root: Path, config: DataConfig) -> tuple[str, list[Path], 
     }
     listed = ", ".join(f"{number or 'no':} {what}{'' if number == 1 else 's'}" for what, number in counts.items())
     known = "; ".join(layout.means for layout in LAYOUTS.values())
-    raise BadInput(f"data.root: {top} has {listed} at the top; arrange it as one of these: {known}")
+    raise bad_files(f"{top} has {listed} at the top; arrange it as one of these: {known}")
 
 
 def _npz(tree: Tree, top: Path, config: DataConfig) -> Files | None:
@@ -107,35 +106,23 @@ def _chosen(sets: dict[str, T], top: Path, config: DataConfig) -> T | None:
 
 def _parquet(tree: Tree, top: Path, config: DataConfig) -> Files | None:
     paths = [path for path in tree.files(top) if path.suffix.lower() == ".parquet" and path.is_file()]
-    return (paths, partial(read_parquet, paths, top, _side(config), config.skip_broken)) if paths else None
+    return (paths, partial(read_parquet, paths, top, config)) if paths else None
 
 
 def _tars(tree: Tree, top: Path, config: DataConfig) -> Files | None:
     paths = [path for folder in (top, *tree.look(top).folders) for path in tree.look(folder).files if is_tar(path)]
     names = [path for path in tree.look(top).files if path.name == CLASS_NAMES]
-    read = partial(read_tars, paths, top, _side(config), config.skip_broken, *names)
-    return ([*paths, *names], read) if paths else None
+    return ([*paths, *names], partial(read_tars, paths, top, config, *names)) if paths else None
 
 
-def _table(tree: Tree, top: Path, config: DataConfig) -> Files | None:
-    listed, tables = list_table(tree, top, config) or (None, [])
-    return _pictures(listed, top, config, *tables) if listed else None
-
-
-def _listed(
-    listed_by: Callable[[Tree, Path, DataConfig], Listing | None], tree: Tree, top: Path, config: DataConfig
+def _pictures(
+    list_pictures: Callable[[Tree, Path, DataConfig], Listing | None], tree: Tree, top: Path, config: DataConfig
 ) -> Files | None:
-    listed = listed_by(tree, top, config)
-    return _pictures(listed, top, config) if listed else None
-
-
-def _pictures(listed: Listing, top: Path, config: DataConfig, *tables: Path) -> Files:
+    listed = list_pictures(tree, top, config)
+    if listed is None:
+        return None
     files = [Path(picture.name) for pictures, _ in listed.splits.values() for picture in pictures]
-    return [*files, *tables], partial(read_pictures, listed, top, _side(config), config.skip_broken)
-
-
-def _side(config: DataConfig) -> int:
-    return config.resize or DEFAULT_SIDE
+    return [*files, *listed.tables], partial(read_pictures, listed, top, config)
 
 
 LAYOUTS = {
@@ -144,12 +131,12 @@ LAYOUTS = {
     "idx": Layout("idx files train-images-idx3-ubyte and train-labels-idx1-ubyte", _idx),
     "parquet": Layout("Parquet files with columns image and label", _parquet),
     "webdataset": Layout("WebDataset's tar archives", _tars),
-    "pattern": Layout("images whose file names hold the class, with data.pattern", partial(_listed, list_by_pattern)),
-    "table": Layout("images with a table labels.csv", _table),
-    "splits": Layout("folders train, val and test of one folder per class", partial(_listed, list_splits)),
+    "pattern": Layout("images whose file names hold the class, with data.pattern", partial(_pictures, list_by_pattern)),
+    "table": Layout("images with a table labels.csv", partial(_pictures, list_table)),
+    "splits": Layout("folders train, val and test of one folder per class", partial(_pictures, list_splits)),
     "splits inside": Layout(
-        "a folder per class with folders train and test inside", partial(_listed, list_splits_inside)
+        "a folder per class with folders train and test inside", partial(_pictures, list_splits_inside)
     ),
-    "classes": Layout("a folder per class", partial(_listed, list_classes)),
+    "classes": Layout("a folder per class", partial(_pictures, list_classes)),
 }
 """Name -> layout; the first that fits is used."""

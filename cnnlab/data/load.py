@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +11,8 @@ from cnnlab.config import DataConfig
 from cnnlab.config.data import DATASETS
 from cnnlab.data.builtin import digits, shapes, shapes_masks
 from cnnlab.data.cache import cached, fingerprint
-from cnnlab.data.dataset import Dataset, Source, Split, has_classes, has_masks, hold_out, stratified_order
+from cnnlab.data.dataset import Dataset, Source, Split, has_classes, has_masks, stratified_order
+from cnnlab.data.kinds import bad_files
 from cnnlab.data.layouts import find_layout
 from cnnlab.data.listing import Unread
 from cnnlab.data.masks import find_mask_folder
@@ -47,28 +46,26 @@ def load(config: DataConfig, seed: int) -> Dataset:
     """
     source, digest = _read(config)
     if source.conflicts and DATASETS[config.dataset].root == "own" and not config.allow_conflicting_labels:
-        raise BadInput(
-            f"data.root: {source.conflicts}; keep one of each, or train on them as they are with "
+        raise bad_files(
+            f"{source.conflicts}; keep one of each, or train on them as they are with "
             "--set data.allow_conflicting_labels=true"
         )
-    parts = {name: _Part(split, source.marks[name]) for name, split in source.splits.items()}
-    if "test" not in parts:  # the same images for each seed, so that all runs are measured on the same
-        parts["train"], parts["test"] = parts["train"].hold_out(TEST_FRACTION, seed=0)
-    if "val" not in parts:
-        parts["train"], parts["val"] = parts["train"].hold_out(config.val_fraction, seed)
-    if not len(parts["val"].split) or not len(parts["test"].split):
+    splits = dict(source.splits)
+    if "test" not in splits:  # the same images for each seed, so that all runs are measured on the same
+        splits["train"], splits["test"] = splits["train"].hold_out(TEST_FRACTION, seed=0)
+    if "val" not in splits:
+        splits["train"], splits["val"] = splits["train"].hold_out(config.val_fraction, seed)
+    if not len(splits["val"]) or not len(splits["test"]):
         raise _too_few(source)
-    _check_sizes(config, len(parts["train"].split))
+    _check_sizes(config, len(splits["train"]))
     if config.train_size is not None:
-        order = stratified_order(parts["train"].split.targets, seed)
-        parts["train"] = parts["train"].take(order[: config.train_size].sort().values)
-    doubts = tuple(_doubts(source, parts))
+        order = stratified_order(splits["train"].targets, seed)
+        splits["train"] = splits["train"].take(order[: config.train_size].sort().values)
+    doubts = tuple(_doubts(source, splits))
     return Dataset(
         name=config.dataset,
         classes=source.classes,
-        train=parts["train"].split,
-        val=parts["val"].split,
-        test=parts["test"].split,
+        **splits,
         digest=digest,
         source=source.origin,
         skipped=source.skipped,
@@ -95,26 +92,12 @@ def _read(config: DataConfig) -> tuple[Source, str]:
     return replace(source, notes=(*unread.notes, *source.notes)), digest
 
 
-class _Part(NamedTuple):
-    """A split, and the marks of its images."""
-
-    split: Split
-    marks: Tensor
-
-    def take(self, indices: Tensor) -> "_Part":
-        return _Part(self.split.take(indices), self.marks[indices])
-
-    def hold_out(self, fraction: float, seed: int) -> "tuple[_Part, _Part]":
-        stay, out = hold_out(self.split.targets, fraction, seed)
-        return self.take(stay), self.take(out)
-
-
-def _doubts(source: Source, parts: dict[str, _Part]) -> Iterator[str]:
+def _doubts(source: Source, splits: dict[str, Split]) -> Iterator[str]:
     """Why results on these splits may deserve less trust than they seem to."""
     if source.conflicts:
         yield source.conflicts
-    with_classes = has_classes(parts["train"].split.targets)
-    if (few := len(parts["val"].split)) <= FEW:
+    with_classes = has_classes(splits["train"].targets)
+    if (few := len(splits["val"])) <= FEW:
         weight = f"one of them is {100 / few:.1f} % of them" if with_classes else "each counts"
         yield f"few validation images ({few}): {weight}"
     if with_classes and len(source.splits) < 3:
@@ -130,8 +113,9 @@ def _doubts(source: Source, parts: dict[str, _Part]) -> Iterator[str]:
         if len(names) > 1:
             yield f"classes whose names differ in capitals alone: {', '.join(names)}"
     for name in ("val", "test"):
-        if same := int(np.isin(parts[name].marks.numpy(), parts["train"].marks.numpy()).sum()):
-            size = len(parts[name].split)
+        marks, in_train = splits[name].marks, splits["train"].marks
+        if marks is not None and in_train is not None and (same := int(torch.isin(marks, in_train).sum())):
+            size = len(splits[name])
             yield f"{same:,} of the {size:,} {name} images are training images too, pixel for pixel"
 
 
@@ -142,8 +126,8 @@ def _too_few(source: Source) -> BadInput:
     few, name = min((count, name) for count, name in zip(counts, source.classes, strict=False))
     what = f"class {quoted(name)}" if has_classes(targets) else "the training split"
     needed = [split for split in ("train", "val", "test") if split == "train" or split not in source.splits]
-    return BadInput(
-        f"data.root: {what} has {few} image{'' if few == 1 else 's'}; at least {len(needed)} are needed "
+    return bad_files(
+        f"{what} has {few} image{'' if few == 1 else 's'}; at least {len(needed)} are needed "
         f"(1 each for {', '.join(needed[:-1])} and {needed[-1]}); add more, or give folders train, val and test"
     )
 

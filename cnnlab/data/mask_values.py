@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cnnlab.config.data import VOID, VOID_NAME
+from cnnlab.data.kinds import bad_files
 from cnnlab.data.pictures import Picture, decode_each, opened, room_for, unreadable, upright
 from cnnlab.data.rendering import Array, Images
-from cnnlab.errors import BadInput
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -53,8 +53,7 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
 
     Each pixel takes the value of the nearest in the file, since the mean of two classes is no class.
 
-    Raises:
-        BadInput: some files are no images, are JPEGs, are transparent in parts or have more than 256 colours.
+    Raises BadInput if some files are no images, are JPEGs, are transparent in parts or have more than 256 colours.
     """
     values = np.zeros((len(pictures), side, side), np.uint8)
 
@@ -65,7 +64,7 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
     files, broken = decode_each(pictures, range(len(pictures)), decode)
     if broken:
         faults = {index: why or "a text file" for index, why in broken.items()}
-        raise BadInput(f"data.root: {unreadable(pictures, faults, 'a mask')}")
+        raise bad_files(f"{unreadable(pictures, faults, 'a mask')}")
     return Masks(values, [files[index] for index in sorted(files)])
 
 
@@ -129,8 +128,6 @@ class ClassMasks(NamedTuple):
 
     values: Images
     classes: tuple[str, ...]
-    used: frozenset[int]
-    """The numbers that some file has before it is cropped."""
     notes: tuple[str, ...]
 
 
@@ -168,11 +165,15 @@ def as_classes(
     decoded = np.empty_like(masks.values)
     for index, (file, some) in enumerate(zip(masks.files, values, strict=True)):
         if strange := [value for value in some.tolist() if value not in meaning.number]:
-            raise BadInput(f"data.root: {paths[index]} has {_strange(strange[0], by_colour, meaning.classes)}")
+            raise bad_files(f"{paths[index]} has {_strange(strange[0], by_colour, meaning.classes)}")
         table = np.zeros(256, np.uint8)
         table[file.stored] = [meaning.number[value] for value in some.tolist()]
         decoded[index] = table[masks.values[index]]
-    return ClassMasks(decoded, meaning.classes, frozenset(meaning.number[value] for value in every), meaning.notes)
+    used, notes = {meaning.number[value] for value in every}, meaning.notes
+    if unused := [name for number, name in enumerate(meaning.classes) if number not in used]:
+        more = ", ..." if len(unused) > 5 else ""
+        notes += (f"classes that no pixel is of ({len(unused)}): {', '.join(unused[:5])}{more}",)
+    return ClassMasks(decoded, meaning.classes, notes)
 
 
 def _have_colours(files: Sequence[MaskFile]) -> bool:
@@ -192,8 +193,8 @@ def _by_number(every: list[int], names: tuple[str, ...] | None, top: Path) -> _M
     known = [value for value in every if value != VOID]
     if len(known) < 2:
         void = f" and {VOID}, which is void" * (VOID in every)
-        raise BadInput(
-            f"data.root: the masks in {top} have only {', '.join(map(str, known)) or 'no class'}{void}; "
+        raise bad_files(
+            f"the masks in {top} have only {', '.join(map(str, known)) or 'no class'}{void}; "
             "at least 2 classes are needed"
         )
     classes = names or tuple(map(str, range(known[-1] + 1)))
@@ -209,12 +210,12 @@ def _by_colour(
         return _Meaning(classes, {int(code[1:], 16): numbers.get(name, VOID) for name, code in colours.items()})
     listed = ", ".join(map(_code, every[:8])) + (", ..." if len(every) > 8 else "")
     if names is not None:
-        raise BadInput(
-            f"data.root: the masks in {top} are in colours ({listed}), which classes.txt does not name; remove it and "
+        raise bad_files(
+            f"the masks in {top} are in colours ({listed}), which classes.txt does not name; remove it and "
             """name them as in --set 'data.colours={road: "#804080", sky: "#4682b4"}'"""
         )
     if not 2 <= len(every) <= VOID:
-        raise BadInput(f"data.root: the masks in {top} have {len(every)} colours ({listed}); allowed are 2 to {VOID}")
+        raise bad_files(f"the masks in {top} have {len(every)} colours ({listed}); allowed are 2 to {VOID}")
     note = f"masks in {len(every)} colours, numbered from 0: {listed}; data.colours names them and says which is void"
     return _Meaning(tuple(map(_code, every)), {value: number for number, value in enumerate(every)}, (note,))
 
@@ -244,7 +245,7 @@ def _check_edges(files: Sequence[MaskFile], values: Sequence[Array], paths: Sequ
     blocks = np.bincount(inverse, np.concatenate([file.blocks for file in files]))
     if smoothed or _count_mixed(every, pixels, blocks) >= 3:
         count, path = max((len(some), path) for path, some in zip(paths, values, strict=True))
-        raise BadInput(f"data.root: {path} has {count} values, most of them only at the edges of regions: {SMOOTHED}")
+        raise bad_files(f"{path} has {count} values, most of them only at the edges of regions: {SMOOTHED}")
 
 
 def _count_mixed(values: Array, pixels: Array, blocks: Array) -> int:

@@ -14,6 +14,7 @@ from cnnlab.config.data import VOID
 from cnnlab.config.messages import nearest_path
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.folders import find_splits, side_named, split_folders
+from cnnlab.data.kinds import bad_files
 from cnnlab.data.listing import DEFAULT_SIDE, Unread
 from cnnlab.data.mask_values import as_classes, decode_masks
 from cnnlab.data.pictures import NAMED, decode_all, on_disk, upright_size
@@ -43,14 +44,13 @@ Sides = tuple[Path, Path]
 def find_mask_folder(config: DataConfig) -> Unread:
     """The images and masks at `config.root`.
 
-    Raises:
-        BadInput: there are no such files, a mask has no image, or a split has no masks.
+    Raises BadInput if there are no such files, a mask has no image, or a split has no masks.
     """
     if not config.root:
-        raise BadInput(f"data.root: the dataset mask_folder needs --data-root, a folder; {NEEDED}")
+        raise bad_files(f"the dataset mask_folder needs --data-root, a folder; {NEEDED}")
     root = data_root(config.root)
     if not root.is_dir():
-        raise BadInput(f"data.root: {config.root} is not a folder; {NEEDED}{nearest_path(root)}")
+        raise bad_files(f"{config.root} is not a folder; {NEEDED}{nearest_path(root)}")
     tree = Tree()
     top = tree.enter(root)
     pairs = {split: _pairs(tree, *sides) for split, sides in _find_sides(tree, top).items()}
@@ -78,9 +78,7 @@ def _find_sides(tree: Tree, top: Path) -> dict[str, Sides]:
         return {"train": sides}
     images, masks = (split_folders(tree, side) for side in sides)
     if extra := masks.keys() - images.keys():
-        raise BadInput(
-            f"data.root: {masks[extra.pop()]} has masks of a split that {sides[0]} has not; put in its images"
-        )
+        raise bad_files(f"{masks[extra.pop()]} has masks of a split that {sides[0]} does not have; put in its images")
     tree.pass_over([folder for split, folder in images.items() if split not in masks], "images without masks")
     tree.notes.append(", ".join(f"{s} is {images[s].relative_to(top)} with {masks[s].relative_to(top)}" for s in masks))
     return {split: (images[split], folder) for split, folder in masks.items()}
@@ -91,7 +89,7 @@ def _sides(tree: Tree, folder: Path) -> Sides | None:
     inside: dict[str, Path] = {}
     for inner in tree.look(folder).folders:
         if (side := side_named(inner.name)) and (twin := inside.setdefault(side, inner)) != inner:
-            raise BadInput(f"data.root: {twin} and {inner} both mean {side}; remove or rename one")
+            raise bad_files(f"{twin} and {inner} both mean {side}; remove or rename one")
     return (inside["images"], inside["masks"]) if len(inside) == 2 else None
 
 
@@ -106,16 +104,16 @@ def _pairs(tree: Tree, image_folder: Path, mask_folder: Path) -> list[Pair]:
     for name, mask in masks.items():
         image = name if name in images else MASK_ENDING.sub("", name)
         if image not in images:
-            raise BadInput(f"data.root: {mask} has no image of its name in {image_folder}; put one in or remove it")
+            raise bad_files(f"{mask} has no image of its name in {image_folder}; put one in or remove it")
         if image in paired:
-            raise BadInput(f"data.root: {paired[image]} and {mask} are both masks of {images[image]}; remove one")
+            raise bad_files(f"{paired[image]} and {mask} are both masks of {images[image]}; remove one")
         paired[image] = mask
     tree.pass_over([path for name, path in images.items() if name not in paired], "images without a mask")
     if not paired and image_folder == mask_folder:
         has = ", ".join(f"{inner.name}/" for inner in tree.look(image_folder).folders) or f"{len(images)} images"
-        raise BadInput(f"data.root: {image_folder} has {has}, but no masks; {NEEDED}")
+        raise bad_files(f"{image_folder} has {has}, but no masks; {NEEDED}")
     if not paired:
-        raise BadInput(f"data.root: {mask_folder} has no masks; put in one per image, of the same name")
+        raise bad_files(f"{mask_folder} has no masks; put in one per image, of the same name")
     return [Pair(images[name], paired[name]) for name in sorted(paired)]
 
 
@@ -125,7 +123,7 @@ def _by_name(tree: Tree, folder: Path) -> dict[str, Path]:
     by_name: dict[str, Path] = {}
     for path in images:
         if (twin := by_name.setdefault(nfc(str(path.relative_to(folder).with_suffix(""))), path)) != path:
-            raise BadInput(f"data.root: {twin} and {path} have one name; remove or rename one")
+            raise bad_files(f"{twin} and {path} have one name; remove or rename one")
     tree.pass_over([path for path in others if path.name != CLASSES_FILE], f"no images, in {folder.name}")
     return by_name
 
@@ -134,11 +132,11 @@ def _class_names(path: Path) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"data.root: {path} cannot be read ({error})") from None
+        raise bad_files(f"{path} cannot be read ({error})") from None
     if not 2 <= len(names) <= VOID:
-        raise BadInput(f"data.root: {path} has {len(names)} lines; it must have one per class, from 2 to {VOID}")
+        raise bad_files(f"{path} has {len(names)} lines; it must have one per class, from 2 to {VOID}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadInput(f"data.root: {path} names the class {twice[0] or 'of an empty line'} twice; give each its own")
+        raise bad_files(f"{path} names the class {twice[0] or 'of an empty line'} twice; give each its own")
     return names
 
 
@@ -170,9 +168,6 @@ def read_pairs(
         kept = decoded.good[part] & ~void[part]
         splits[split] = Split(torch.from_numpy(decoded.images[part][kept]), torch.from_numpy(masks.values[part][kept]))
     notes = [*decoded.notes, *masks.notes]
-    if unused := [name for number, name in enumerate(masks.classes) if number not in masks.used]:
-        more = ", ..." if len(unused) > 5 else ""
-        notes.append(f"classes that no pixel is of ({len(unused)}): {', '.join(unused[:5])}{more}")
     if void.any():
         first = paths[int(void.argmax())]
         notes.append(f"left out, as their masks are all void: {void.sum():,} of {len(every):,} images, {first} first")
@@ -189,7 +184,7 @@ def read_pairs(
 def _check_size(pair: Pair) -> None:
     image, mask = (upright_size(on_disk(path)) for path in pair)
     if image != mask:
-        raise BadInput(
-            f"data.root: {pair.mask} has {mask[0]}x{mask[1]} pixels, but its image {pair.image} has "
+        raise bad_files(
+            f"{pair.mask} has {mask[0]}x{mask[1]} pixels, but its image {pair.image} has "
             f"{image[0]}x{image[1]}; a mask has the size of its image"
         )

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from cnnlab.data.kinds import BEGINNING, is_text, kind_of
+from cnnlab.data.kinds import BEGINNING, bad_files, is_text, kind_of
 from cnnlab.data.rendering import Images, Rendering, Use, check_wide, rendered, rendering, use_of
-from cnnlab.errors import LONGEST_REASON, BadInput, RunFailed, one_line, shortened
+from cnnlab.errors import LONGEST_REASON, RunFailed, one_line, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -78,8 +78,7 @@ class Decoded:
 def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Decoded:
     """Decode to RGB, turn as EXIF says, scale the shorter side and keep the centre. No labels are needed.
 
-    Raises:
-        BadInput: some files are no images (unless skip_broken), or the values of one cannot be shown.
+    Raises BadInput if some files are no images (unless skip_broken), or the values of one cannot be shown.
     """
     images = np.zeros((len(pictures), 3, side, side), np.uint8)
 
@@ -98,8 +97,8 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
     texts = [pictures[index].name for index in sorted(broken) if broken[index] is None]
     faults = {index: why for index, why in sorted(broken.items()) if why is not None}
     if faults and not skip_broken:
-        raise BadInput(
-            f"data.root: {unreadable(pictures, faults, 'an image')}; "
+        raise bad_files(
+            f"{unreadable(pictures, faults, 'an image')}; "
             f"remove {'them' if len(faults) > 1 else 'it'}, or skip such files with --set data.skip_broken=true"
         )
     notes = list(how.notes)

@@ -14,7 +14,7 @@ import torch
 from cnnlab.config import DataConfig
 from cnnlab.data.arrays import read_idx_pair
 from cnnlab.data.dataset import Source, Split, outside
-from cnnlab.data.kinds import odd_kind
+from cnnlab.data.kinds import bad_files, odd_kind
 from cnnlab.data.listing import Unread
 from cnnlab.data.masks import Pair, read_pairs
 from cnnlab.data.tree import data_root, default_root, links_out
@@ -117,8 +117,7 @@ UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.U
 def find_published(config: DataConfig) -> Unread:
     """The files of a published dataset, downloaded if they are not there.
 
-    Raises:
-        BadInput: they are neither there nor can be downloaded, or VOC's lists name files that are not there.
+    Raises BadInput if they are neither there nor can be downloaded, or VOC's lists name files that are not there.
     """
     name, root = config.dataset, data_root(config.root) if config.root else default_root()
     files = _files(name, root)
@@ -178,8 +177,8 @@ def _download(name: str, root: Path) -> None:
     for file, digest in published.files.items():
         path = folder / file
         if path.exists() and (actual := _sha256(path)) != digest:
-            raise BadInput(
-                f"data.root: {path} is not the published file of {name} (its SHA-256 is {actual[:16]}..., not "
+            raise bad_files(
+                f"{path} is not the published file of {name} (its SHA-256 is {actual[:16]}..., not "
                 f"{digest[:16]}...); remove it, and it is downloaded again"
             )
 
@@ -198,7 +197,7 @@ def read_idx_set(name: str, files: list[Path]) -> Source:
     train, test = read_idx_pair(files[0], files[1]), read_idx_pair(files[2], files[3])
     for split, path in ((train, files[1]), (test, files[3])):
         if (wrong := outside(split.targets, len(classes))) is not None:
-            raise BadInput(f"data.root: {path} has the label {wrong}; {name} has {len(classes)} classes, 0 the first")
+            raise bad_files(f"{path} has the label {wrong}; {name} has {len(classes)} classes, 0 the first")
     return Source(classes, {"train": train, "test": test}, origin=str(files[0].parent))
 
 
@@ -211,8 +210,8 @@ def read_archive_set(name: str, root: Path) -> Source:
         files = [root / file for file in PUBLISHED[name].files if (root / file).exists()]
         odd = [f"{file} is {kind}" for file in files if (kind := odd_kind(file))]
         why = odd[0] if odd else " ".join(str(error).split())[:120] or type(error).__name__
-        raise BadInput(
-            f"data.root: {', '.join(map(str, files)) or root} cannot be read as {name} ({why}); "
+        raise bad_files(
+            f"{', '.join(map(str, files)) or root} cannot be read as {name} ({why}); "
             "remove it, and it is downloaded again"
         ) from None
 
@@ -249,10 +248,10 @@ def _voc_pairs(root: Path, split: str) -> list[Pair]:
     try:
         names = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"data.root: {path} cannot be read ({error}); unpack VOC's archive again") from None
+        raise bad_files(f"{path} cannot be read ({error}); unpack VOC's archive again") from None
     pairs = [Pair(folder / "JPEGImages" / f"{n}.jpg", folder / "SegmentationClass" / f"{n}.png") for n in names]
     if not pairs:
-        raise BadInput(f"data.root: {path} is empty; unpack VOC's archive again")
+        raise bad_files(f"{path} is empty; unpack VOC's archive again")
     if missing := [file for pair in pairs for file in pair if not file.exists()]:
-        raise BadInput(f"data.root: {missing[0]} is not there, though {path} names it; unpack VOC's archive again")
+        raise bad_files(f"{missing[0]} is not there, though {path} names it; unpack VOC's archive again")
     return pairs

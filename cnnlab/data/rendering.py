@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from cnnlab.errors import BadInput
+from cnnlab.data.kinds import bad_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -94,9 +94,9 @@ def check_wide(uses: Mapping[str, Use]) -> None:
     """Raises BadInput if colour images of 16 bits per channel would be dark: Pillow reads the upper 8 bits only."""
     wide = {name: use.high for name, use in uses.items() if use.kind == "wide"}
     if wide and max(wide.values()) < 64:
-        raise BadInput(
-            f"data.root: {next(iter(wide))} has 16 bits a channel but uses the lowest 14 of them at most, "
-            "of which nothing would be seen; save such images with 8 bits a channel"
+        raise bad_files(
+            f"{next(iter(wide))} has 16 bits per channel but uses at most the lowest 14 of them and would look black; "
+            "save such images with 8 bits per channel"
         )
 
 

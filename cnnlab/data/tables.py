@@ -2,16 +2,16 @@
 
 import csv
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from cnnlab.config import DataConfig
 from cnnlab.data.folders import find_splits
+from cnnlab.data.kinds import bad_files
 from cnnlab.data.listing import Listing, listing
 from cnnlab.data.pictures import on_disk
 from cnnlab.data.tree import SPLITS, Tree, nfc, split_named
-from cnnlab.errors import BadInput
 
 CLASS_COLUMNS = (
     *("label", "labels", "class", "classes", "classname", "classid", "category", "target", "y"),
@@ -58,8 +58,8 @@ class _Images:
         return self._splits.get(path.relative_to(self._top).parts[0])
 
 
-def list_table(tree: Tree, top: Path, config: DataConfig) -> tuple[Listing, list[Path]] | None:
-    """The images that tables at the top list, and the tables; None if there are none, or the folders say the same.
+def list_table(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
+    """The images that tables at the top list; None if there are none, or the folders say the same.
 
     Each row is an image, with or without its extension, anywhere below the top. Its split is what a column of that name
     says; without one, what the table's name means; without that, the folder that the image is in; else train.
@@ -88,7 +88,7 @@ def list_table(tree: Tree, top: Path, config: DataConfig) -> tuple[Listing, list
     tree.notes.append(f"classes are those in {', '.join(table.path.name for table in tables)}")
     tree.pass_over([path for path in images.paths if path not in used], "in no table")
     listed = listing({split: [(on_disk(p), label) for p, label in named[split]] for split in SPLITS if split in named})
-    return listed, [table.path for table in tables]
+    return replace(listed, tables=tuple(table.path for table in tables))
 
 
 def _repeats_folders(images: _Images, table: Table) -> bool:
@@ -106,13 +106,12 @@ def _by_split(images: _Images, tables: list[Table]) -> dict[str, list[tuple[Path
         paths = [_only(images, table, name) for name, _, _ in table.rows]
         for path, (_, label, _), split in zip(paths, table.rows, _splits(images, table, paths), strict=True):
             if sources.setdefault(split, table.path) != table.path:
-                raise BadInput(
-                    f"data.root: {sources[split]} and {table.path} both list images of {split}; "
-                    "name the one to be used labels.csv"
+                raise bad_files(
+                    f"{sources[split]} and {table.path} both list images of {split}; name the one to be used labels.csv"
                 )
             named.setdefault(split, []).append((path, label))
     if "train" not in named:
-        raise BadInput(f"data.root: {tables[0].path} lists no training images")
+        raise bad_files(f"{tables[0].path} lists no training images")
     return named
 
 
@@ -120,7 +119,7 @@ def _only(images: _Images, table: Table, name: str) -> Path:
     paths = images.named(name)
     if len(paths) != 1:
         why = "means several files" if paths else "is not there"
-        raise BadInput(f"data.root: the image {name} in {table.path} {why}")
+        raise bad_files(f"the image {name} in {table.path} {why}")
     return next(iter(paths))
 
 
@@ -140,8 +139,8 @@ def _check_rows(named: dict[str, list[tuple[Path, str]]], tables: list[Table]) -
             first = "; ".join(
                 f"{path.name} ({', '.join(label for other, label in rows if other == path)})" for path in repeated[:3]
             )
-            raise BadInput(
-                f"data.root: {', '.join(table.path.name for table in tables)} has {len(repeated):,} images in several "
+            raise bad_files(
+                f"{', '.join(table.path.name for table in tables)} has {len(repeated):,} images in several "
                 f"rows: {first}{'; ...' * (len(repeated) > 3)}; keep one row per image, or train on every row with "
                 "--set data.allow_conflicting_labels=true"
             )
@@ -172,7 +171,7 @@ def _table(tree: Tree, images: _Images, path: Path) -> Table | None:
     listed = []
     for number, row in enumerate(rows[bool(header) :], 1 + bool(header)):
         if len(row) <= max(image, label, split or 0) or not row[label].strip():
-            raise BadInput(f"data.root: {path} has no class in row {number} ({','.join(row)[:60]})")
+            raise bad_files(f"{path} has no class in row {number} ({','.join(row)[:60]})")
         listed.append((row[image], row[label].strip(), "" if split is None else row[split].strip()))
     return Table(path, listed)
 
@@ -185,4 +184,4 @@ def _rows(path: Path) -> list[list[str]]:
             delimiter = max(",;\t", key=lambda mark: min((line.count(mark) for line in beginning), default=0))
             return list(csv.reader(file, delimiter=delimiter))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"data.root: {path} cannot be read as a table ({error})") from None
+        raise bad_files(f"{path} cannot be read as a table ({error})") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 from unicodedata import normalize
 
+from cnnlab.data.kinds import bad_files
 from cnnlab.data.pictures import SUFFIXES
 from cnnlab.errors import BadInput, printable
 
@@ -53,7 +54,7 @@ def data_root(text: str) -> Path:
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:  # too long a name, a folder without permission, a zero byte
-        raise BadInput(f"data.root: {text} cannot be opened ({getattr(error, 'strerror', error)})") from None
+        raise bad_files(f"{text} cannot be opened ({getattr(error, 'strerror', error)})") from None
     return path
 
 
@@ -275,4 +276,4 @@ def links_out(files: Iterable[Path], top: Path) -> tuple[str, ...]:
 
 
 def _refuse(error: OSError) -> NoReturn:
-    raise BadInput(f"data.root: {error.filename} cannot be read ({error.strerror})")
+    raise bad_files(f"{error.filename} cannot be read ({error.strerror})")
