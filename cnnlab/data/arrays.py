@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.kinds import Unpacked, bad_files, check_unpacked, is_gzip, odd_kind
-from cnnlab.data.listing import numbered
 from cnnlab.data.rendering import Array, scale, to_bytes
-from cnnlab.data.tree import SPLITS, shown, split_named
+from cnnlab.data.tree import SPLITS, nfc, shown, split_named
 from cnnlab.errors import LONGEST_REASON, BadInput, one_line, shortened
 
 Role = tuple[str, str]
@@ -91,7 +91,7 @@ def _source(arrays: Mapping[str, Array], where: Path, names: list[str]) -> Sourc
     if "train" not in splits:
         needed = "train_images and train_labels, or x_train and y_train"
         raise bad_files(f"{where} has the arrays {', '.join(names)}; needed are {needed}")
-    classes, targets = numbered({split: arrays[by_role[split, "labels"]] for split in splits}, where)
+    classes, targets = _numbered({split: arrays[by_role[split, "labels"]] for split in splits}, where)
     images = {split: _channels_first(arrays[by_role[split, "images"]], where) for split in splits}
     pixels, notes = _as_bytes(images, where)
     return Source(
@@ -100,6 +100,45 @@ def _source(arrays: Mapping[str, Array], where: Path, names: list[str]) -> Sourc
         origin=shown(str(where.resolve())),
         notes=notes,
     )
+
+
+def _numbered(
+    labels: Mapping[str, Array], where: object, names: Mapping[int, str] | None = None
+) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+    """The classes are the sorted values in the training split: words, or numbers from any first one and with gaps.
+
+    Args:
+        labels: split -> (N,) or (N, 1) whole numbers or words.
+        where: the file, for messages.
+        names: value -> the name of its class; without one the value itself is the name.
+
+    Returns:
+        the classes' names, and split -> (N,) int64.
+
+    Raises:
+        BadInput: other labels, fewer than two classes, or a class that is in no training image.
+    """
+    flat = {split: _flat(values, where) for split, values in labels.items()}
+    values = np.unique(flat["train"])
+    if len(values) < 2:
+        raise bad_files(f"{where} has {len(values)} classes in its training split; at least 2 are needed")
+    for split, some in flat.items():
+        if strange := sorted(set(np.unique(some).tolist()) - set(values.tolist())):
+            raise bad_files(f"{where} has the class {strange[0]} in {split}, but not in its training split")
+    numbers = {split: torch.from_numpy(np.searchsorted(values, some).astype(np.int64)) for split, some in flat.items()}
+    return tuple((names or {}).get(value, str(value)) for value in values.tolist()), numbers
+
+
+def _flat(values: Array, where: object) -> Array:
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise bad_files(f"{where} has labels of the shape {values.shape}; one class per image is needed")
+    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
+        values = values.astype(np.int64)
+    if values.dtype.kind not in "iubUS":
+        raise bad_files(f"{where} has labels of the type {values.dtype}; whole numbers or words are needed")
+    return np.array([nfc(value) for value in values.tolist()]) if values.dtype.kind == "U" else values
 
 
 def _channels_first(images: Array, where: Path) -> Array:
@@ -165,7 +204,7 @@ def read_idx_files(name: str, files: IdxSet, mapping: Path | None = None) -> Sou
         if {(split, "images"), (split, "labels")} <= files.keys()
     }
     labels = {split: part.targets.numpy() for split, part in parts.items()}
-    classes, targets = numbered(labels, files["train", "labels"], _characters(mapping) if mapping else None)
+    classes, targets = _numbered(labels, files["train", "labels"], _characters(mapping) if mapping else None)
     turned = name.lower().startswith("emnist")
     images = {split: part.inputs.mT if turned else part.inputs for split, part in parts.items()}
     return Source(

@@ -15,12 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
-
 from cnnlab.config import DataConfig
 from cnnlab.data.dataset import Source
 from cnnlab.data.kinds import Unpacked, bad_files, check_unpacked, is_gzip, odd_kind
-from cnnlab.data.listing import Listing, numbered, read_pictures
+from cnnlab.data.listing import listing, name_classes, read_pictures
 from cnnlab.data.pictures import SUFFIXES, Picture
 from cnnlab.data.tree import SPLITS, is_junk, split_named
 
@@ -34,9 +32,6 @@ MOST_LABEL = 2**16
 """The most bytes of a member that says a class."""
 CLASS_NAMES = "classnames.txt"
 """Beside the archives: the name of class 0, 1 .., one per line."""
-
-Pictures = dict[str, list[Picture]]
-"""Split -> its pictures."""
 
 
 def split_of(path: Path) -> str:
@@ -68,19 +63,11 @@ def read_parquet(paths: Sequence[Path], top: Path, config: DataConfig) -> Source
             f"{', ...' if len(folders) > 5 else ''}; name one of these folders"
         )
     columns = _columns(paths[0])
-    pictures: Pictures = {}
-    labels: dict[str, np.ndarray[Any, Any]] = {}
+    samples = {split: [s for path in some for s in _rows(path, columns)] for split, some in by_split.items()}
     notes = [f"images are in the column {columns.image}, classes in {columns.label}"]
-    for split, some in by_split.items():
-        parts = [_read_columns(path, columns) for path in some]
-        values = np.concatenate([values for _, values in parts])
-        if split != "train" and values.dtype.kind == "i" and (values == -1).all():
-            notes.append(f"passed over: {split}, whose {len(values):,} labels are all -1")
-            continue
-        pictures[split], labels[split] = [picture for part, _ in parts for picture in part], values
-    classes, numbers = numbered(labels, paths[0], dict(enumerate(columns.classes)))
-    listed = Listing(classes, {split: (some, numbers[split].tolist()) for split, some in pictures.items()})
-    source = read_pictures(listed, top, config)
+    hidden = [s for s, some in samples.items() if s != "train" and {label for _, label in some} == {"-1"}]
+    notes += [f"passed over: {split}, whose {len(samples.pop(split)):,} labels are all -1" for split in hidden]
+    source = read_pictures(name_classes(listing(samples), columns.classes), top, config)
     return replace(source, notes=(*notes, *source.notes))
 
 
@@ -145,7 +132,7 @@ def _open_parquet(path: Path) -> Any:
     return file
 
 
-def _read_columns(path: Path, columns: _Columns) -> tuple[list[Picture], np.ndarray[Any, Any]]:
+def _rows(path: Path, columns: _Columns) -> list[tuple[Picture, str]]:
     import pyarrow as pa
 
     try:
@@ -158,8 +145,10 @@ def _read_columns(path: Path, columns: _Columns) -> tuple[list[Picture], np.ndar
         ) from None
     if labels.null_count:
         raise bad_files(f"{path} has {labels.null_count} rows without a label")
-    pictures = [Picture(f"{path}, row {row}", partial(_cell, images, row)) for row in range(len(images))]
-    return pictures, np.asarray(labels.to_pylist())
+    return [
+        (Picture(f"{path}, row {row}", partial(_cell, images, row)), str(label))
+        for row, label in enumerate(labels.to_pylist())
+    ]
 
 
 def _cell(images: Any, row: int) -> BinaryIO:
@@ -183,12 +172,8 @@ def read_tars(paths: Sequence[Path], top: Path, config: DataConfig, names: Path 
     samples = {split: [s for path in some for s in _samples(path)] for split, some in _by_split(paths).items()}
     if not samples.get("train"):
         raise bad_files(f"{top} has no archive of training pictures with classes; unpack plain ones first")
-    whole = all(re.fullmatch(r"-?\d+", label) for some in samples.values() for _, label in some)
-    labels = {split: np.array([int(label) if whole else label for _, label in some]) for split, some in samples.items()}
-    called = names.read_text(encoding="utf-8").splitlines() if names else []
-    classes, numbers = numbered(labels, paths[0], dict(enumerate(called)))
-    splits = {split: ([picture for picture, _ in some], numbers[split].tolist()) for split, some in samples.items()}
-    return read_pictures(Listing(classes, splits), top, config)
+    classes = names.read_text(encoding="utf-8").splitlines() if names else []
+    return read_pictures(name_classes(listing(samples), classes), top, config)
 
 
 def _samples(path: Path) -> list[tuple[Picture, str]]:
@@ -242,7 +227,8 @@ def _label(path: Path, key: str, labels: dict[str, str]) -> str:
             f"{path} has several classes of one sample, {_files(key, *labels)}; put the class into "
             f"{_files(key, 'cls')}, which is used before all others"
         )
-    return classes.pop()
+    label = classes.pop()
+    return str(int(label)) if re.fullmatch(r"-?\d{1,30}", label) else label
 
 
 def _files(key: str, *endings: str) -> str:

@@ -1,13 +1,12 @@
-"""Files that were located and are read later; pictures and their classes; classes numbered from 0."""
+"""Files that were located and are read later; pictures and their classes, numbered from 0."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cnnlab.config import DataConfig
 from cnnlab.data.dataset import Source, Split
@@ -47,7 +46,8 @@ def listing(named: Mapping[str, Sequence[tuple[Picture, str]]], classes: Iterabl
     named = {split: [(picture, nfc(name)) for picture, name in some] for split, some in named.items()}
     order = tuple(classes if classes is not None else sorted({name for _, name in named["train"]}, key=_by_number))
     if len(order) < 2:
-        raise bad_files(f"all training images are of the class {shown(order[0])}; at least 2 are needed")
+        have = f"all training images are of the class {shown(order[0])}" if order else "there are 0 classes"
+        raise bad_files(f"{have}; at least 2 are needed")
     number = {name: index for index, name in enumerate(order)}
     for split, some in named.items():
         if strange := [(picture, name) for picture, name in some if name not in number]:
@@ -57,9 +57,16 @@ def listing(named: Mapping[str, Sequence[tuple[Picture, str]]], classes: Iterabl
     return Listing(order, splits)
 
 
-def _by_number(name: str) -> tuple[bool, float, str]:
-    """Sorts names of digits by their value, before all others."""
-    return (not name.isdecimal(), float(name) if name.isdecimal() else 0, name)
+def _by_number(name: str) -> tuple[bool, int, str]:
+    """Sorts whole numbers by their value, before all other names."""
+    is_number = re.fullmatch(r"-?\d{1,30}", name) is not None
+    return (not is_number, int(name) if is_number else 0, name)
+
+
+def name_classes(listed: Listing, names: Sequence[str]) -> Listing:
+    """With the names of the classes that are called 0, 1 .., as far as there are names."""
+    known = {str(number): name for number, name in enumerate(names)}
+    return replace(listed, classes=tuple(known.get(name, name) for name in listed.classes))
 
 
 def read_pictures(listed: Listing, top: Path, config: DataConfig) -> Source:
@@ -89,42 +96,3 @@ def read_pictures(listed: Listing, top: Path, config: DataConfig) -> Source:
         notes=tuple(map(shown, decoded.notes)),
         names=names,
     )
-
-
-def numbered(
-    labels: Mapping[str, np.ndarray[Any, Any]], where: object, names: Mapping[Any, str] | None = None
-) -> tuple[tuple[str, ...], dict[str, Tensor]]:
-    """The classes are the sorted values in the training split: words, or numbers from any first one and with gaps.
-
-    Args:
-        labels: split -> (N,) or (N, 1) whole numbers or words.
-        where: the file, for messages.
-        names: value -> the name of its class; without one the value itself is the name.
-
-    Returns:
-        the classes' names, and split -> (N,) int64.
-
-    Raises:
-        BadInput: other labels, fewer than two classes, or a class that is in no training image.
-    """
-    flat = {split: _flat(values, where) for split, values in labels.items()}
-    values = np.unique(flat["train"])
-    if len(values) < 2:
-        raise bad_files(f"{where} has {len(values)} classes in its training split; at least 2 are needed")
-    for split, some in flat.items():
-        if strange := sorted(set(np.unique(some).tolist()) - set(values.tolist())):
-            raise bad_files(f"{where} has the class {strange[0]} in {split}, but not in its training split")
-    numbers = {split: torch.from_numpy(np.searchsorted(values, some).astype(np.int64)) for split, some in flat.items()}
-    return tuple((names or {}).get(value, str(value)) for value in values.tolist()), numbers
-
-
-def _flat(values: np.ndarray[Any, Any], where: object) -> np.ndarray[Any, Any]:
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim != 1:
-        raise bad_files(f"{where} has labels of the shape {values.shape}; one class per image is needed")
-    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
-        values = values.astype(np.int64)
-    if values.dtype.kind not in "iubUS":
-        raise bad_files(f"{where} has labels of the type {values.dtype}; whole numbers or words are needed")
-    return np.array([nfc(value) for value in values.tolist()]) if values.dtype.kind == "U" else values
