@@ -105,18 +105,9 @@ def _source(arrays: Mapping[str, Array], where: Path, names: list[str]) -> Sourc
 def _numbered(
     labels: Mapping[str, Array], where: object, names: Mapping[int, str] | None = None
 ) -> tuple[tuple[str, ...], dict[str, Tensor]]:
-    """The classes are the sorted values in the training split: words, or numbers from any first one and with gaps.
+    """The classes' names, and split -> (N,) int64, from (N,) or (N, 1) whole numbers or words.
 
-    Args:
-        labels: split -> (N,) or (N, 1) whole numbers or words.
-        where: the file, for messages.
-        names: value -> the name of its class; without one the value itself is the name.
-
-    Returns:
-        the classes' names, and split -> (N,) int64.
-
-    Raises:
-        BadInput: other labels, fewer than two classes, or a class that is in no training image.
+    The classes are the sorted values in the training split. `names` has the names of some; the others are their values.
     """
     flat = {split: _flat(values, where) for split, values in labels.items()}
     values = np.unique(flat["train"])
@@ -173,10 +164,7 @@ def _as_bytes(images: Mapping[str, Array], where: Path) -> tuple[dict[str, Array
 
 
 def idx_sets(paths: list[Path]) -> dict[str, IdxSet]:
-    """The beginning of the names -> the idx files that have it; that of a plain set is empty.
-
-    Raises BadInput if two files have the same role in a set.
-    """
+    """The beginning of the names -> the idx files that have it; that of a plain set is empty."""
     sets: dict[str, IdxSet] = {}
     for path in paths:
         if match := _IDX_NAME.fullmatch(path.name):
@@ -188,15 +176,9 @@ def idx_sets(paths: list[Path]) -> dict[str, IdxSet]:
 
 
 def read_idx_files(name: str, files: IdxSet, mapping: Path | None = None) -> Source:
-    """A set of `idx_sets`, (N, 1, H, W).
+    """A set of `idx_sets`, (N, 1, H, W). EMNIST's (Cohen et al. 2017) have rows and columns exchanged.
 
-    Args:
-        name: if it begins with emnist (Cohen et al. 2017), rows and columns are exchanged.
-        files: of the set.
-        mapping: EMNIST's file of lines "label code code"; the first code is the character that the class is.
-
-    Raises:
-        BadInput: a file is wrong; the message names it.
+    mapping: EMNIST's file of lines "label code code"; the first code is the character that the class is.
     """
     parts = {
         split: read_idx_pair(files[split, "images"], files[split, "labels"])
@@ -224,11 +206,7 @@ def _characters(mapping: Path) -> dict[int, str]:
 
 
 def read_idx_pair(images: Path, labels: Path) -> Split:
-    """Images (N, 1, H, W) and their labels, from two files.
-
-    Raises:
-        BadInput: a file is no idx file or has other dimensions, or there are no images or fewer labels than images.
-    """
+    """Images (N, 1, H, W) and their labels. Raises BadInput if a file is no idx file, or they do not fit together."""
     pixels, targets = _read_idx(images, 3, "images"), _read_idx(labels, 1, "labels")
     if not pixels.size:
         raise bad_files(f"{images} has no images; {AGAIN}")

@@ -31,18 +31,13 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 
 def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tuple[Source, str]:
-    """The dataset from the file for this key; without one from `build`, whose result is kept in that file.
+    """The dataset with `marks` and `conflicts`, and its digest, from the file for this key; else from `build`.
 
     Args:
         folder: of the cache.
         name: of the dataset, for people who look into the folder.
         key: changes whenever the result of `build` would change (see `fingerprint`).
-
-    Returns:
-        the dataset with `marks` and `conflicts`, and the digest of its images and labels.
-
-    Raises:
-        BadInput: the result of `build` has a fault.
+        build: its result is kept in the file. Raises BadInput if the result has a fault.
     """
     path = folder / f"{name}-{hashlib.sha256(f'{FORMAT} {key}'.encode()).hexdigest()[:16]}.safetensors"
     try:

@@ -145,13 +145,9 @@ def outside(targets: Tensor, classes: int) -> int | None:
 
 
 def stratified_order(targets: Tensor, seed: int) -> Tensor:
-    """A seeded order of all images in which each beginning has the classes in about their shares.
+    """(N,) int64, a seeded order of all images in which each beginning has the classes in about their shares.
 
-    Args:
-        targets: classes (N,) int64; anything else of length N gives a plain random order.
-
-    Returns:
-        (N,) int64, a permutation; a function of the targets and the seed alone.
+    Targets that are no classes give a plain random order. A function of the targets and the seed alone.
     """
     by_class, rank, counts = _ranks(targets, derive(seed, "subset"))
     # an image's position is its rank as a share of its class

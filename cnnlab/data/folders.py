@@ -100,10 +100,7 @@ def list_splits(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
 
 
 def list_classes(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
-    """Folders of classes, from which splits are held out; None without folders.
-
-    Raises BadInput if the folders hold images and their masks.
-    """
+    """Folders of classes, from which splits are held out; None without folders."""
     names = [folder.name for folder in tree.look(top).folders]
     if not names:
         return None
@@ -235,10 +232,7 @@ def _listed(splits: dict[str, Classes], folders: dict[str, Path]) -> Listing:
 
 
 def list_by_pattern(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
-    """The images at any depth below each split's folder, or below the top; None without data.pattern.
-
-    Raises BadInput if the pattern is wrong, or has no class for an image.
-    """
+    """The images at any depth below each split's folder, or below the top; None without data.pattern."""
     if not config.pattern:
         return None
     quoted = f"data.pattern: {shortened(config.pattern)}"
@@ -274,10 +268,7 @@ def compiled(pattern: str) -> "re.Pattern[str]":
 
 
 def search(pattern: str, names: Sequence[str]) -> list[list[str | None] | None]:
-    """For each name the first match and its first group, or None.
-
-    Raises BadInput if it is no regular expression, or it takes longer than SECONDS.
-    """
+    """For each name the first match and its first group, or None. Raises BadInput after SECONDS."""
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", SEARCH],

@@ -42,10 +42,7 @@ Sides = tuple[Path, Path]
 
 
 def find_mask_folder(config: DataConfig) -> Unread:
-    """The images and masks at `config.root`.
-
-    Raises BadInput if there are no such files, a mask has no image, or a split has no masks.
-    """
+    """The images and masks at `config.root`. Raises BadInput if there are none, or a mask has no image."""
     if not config.root:
         raise bad_files(f"the dataset mask_folder needs --data-root, a folder; {NEEDED}")
     root = data_root(config.root)
@@ -146,13 +143,9 @@ def read_pairs(
     """Decode images to (3, side, side) and masks to (side, side), all splits together.
 
     An image whose mask is all void is left out: its loss is undefined, so no mean may count it.
+    pairs: of each split; classes: their names, or None to number those that the masks have.
 
-    Args:
-        pairs: split -> its pairs.
-        classes: their names; None to number those that the masks have.
-
-    Raises:
-        BadInput: a file is no image or no mask, or a mask has another size than its image or a value of no class.
+    Raises BadInput if a file is no image or no mask, or a mask has another size than its image or a value of no class.
     """
     side = config.resize or DEFAULT_SIDE
     every = [pair for some in pairs.values() for pair in some]
@@ -160,7 +153,12 @@ def read_pairs(
     paths = [pair.mask for pair in every]
     masks = as_classes(decode_masks([on_disk(path) for path in paths], side), paths, classes, config.colours, top)
     for pair in compress(every, decoded.good):
-        _check_size(pair)
+        image, mask = (upright_size(on_disk(path)) for path in pair)
+        if image != mask:
+            raise bad_files(
+                f"{pair.mask} has {mask[0]}x{mask[1]} pixels, but its image {pair.image} has "
+                f"{image[0]}x{image[1]}; a mask has the size of its image"
+            )
     void = decoded.good & (masks.values == VOID).all((1, 2))
     splits, start = {}, 0
     for split, some in pairs.items():
@@ -179,12 +177,3 @@ def read_pairs(
         skipped_first=tuple(map(shown, decoded.skipped[:NAMED])),
         notes=tuple(map(shown, notes)),
     )
-
-
-def _check_size(pair: Pair) -> None:
-    image, mask = (upright_size(on_disk(path)) for path in pair)
-    if image != mask:
-        raise bad_files(
-            f"{pair.mask} has {mask[0]}x{mask[1]} pixels, but its image {pair.image} has "
-            f"{image[0]}x{image[1]}; a mask has the size of its image"
-        )

@@ -114,10 +114,9 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
 def decode_each(
     pictures: Sequence[Picture], indices: Iterable[int], decode: Callable[[int], T]
 ) -> tuple[dict[int, T], dict[int, str | None]]:
-    """Call `decode` with each index, in threads: Pillow releases the interpreter lock while it decodes.
+    """Index -> result of `decode`, and index -> why a file cannot be read (None for a text file).
 
-    Returns:
-        index -> result, and index -> why the file cannot be read (None for a text file).
+    In threads: Pillow releases the interpreter lock while it decodes.
     """
     results: dict[int, T] = {}
     broken: dict[int, str | None] = {}

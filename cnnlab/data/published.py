@@ -115,10 +115,7 @@ UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.U
 
 
 def find_published(config: DataConfig) -> Unread:
-    """The files of a published dataset, downloaded if they are not there.
-
-    Raises BadInput if they are neither there nor can be downloaded, or VOC's lists name files that are not there.
-    """
+    """The files of a published dataset, downloaded if they are not there. Raises BadInput if they cannot be."""
     name, root = config.dataset, data_root(config.root) if config.root else default_root()
     files = _files(name, root)
     if not files:

@@ -70,11 +70,9 @@ def _count(some: Sequence[Use]) -> str:
 
 
 def scale(kind: str, low: float, high: float) -> tuple[float, float]:
-    """The values that become 0 and 255: a usual range if the set uses at least half of it, else low and high.
+    """The values that become 0 and 255: a usual range if a set from low to high uses at least half of it, else these.
 
-    Args:
-        kind: "whole" or "real" numbers.
-        low, high: the least and the greatest value of the set.
+    kind: "whole" or "real" numbers.
     """
     usual = RANGES if kind == "real" else RANGES[1:]
     top = next((top for top in usual if low >= 0 and high <= top), None)
