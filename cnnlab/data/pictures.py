@@ -55,8 +55,13 @@ class Picture:
     """Whether the name ends as an image's does. A text file without such an ending is no broken image."""
 
 
+def is_image(path: Path) -> bool:
+    """By its name."""
+    return path.suffix.lower() in SUFFIXES
+
+
 def on_disk(path: Path) -> Picture:
-    return Picture(str(path), partial(_open, path), path.suffix.lower() in SUFFIXES)
+    return Picture(str(path), partial(_open, path), is_image(path))
 
 
 def _open(path: Path) -> BinaryIO:

@@ -6,13 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import compress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 from unicodedata import normalize
 
 from cnnlab.data.kinds import bad_files
-from cnnlab.data.pictures import SUFFIXES
+from cnnlab.data.pictures import is_image
 from cnnlab.errors import BadInput, printable
 
 SPLITS = ("train", "val", "test")
@@ -121,7 +120,7 @@ class Content(NamedTuple):
     @property
     def pictures(self) -> list[Path]:
         """The files whose names say that they are images."""
-        return [path for path in self.files if path.suffix.lower() in SUFFIXES]
+        return [path for path in self.files if is_image(path)]
 
 
 class Tree:
@@ -189,8 +188,7 @@ class Tree:
     def pictures(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """The files below the folder whose names say that they are images, and the others."""
         files = self.files(folder)
-        named = [path.suffix.lower() in SUFFIXES for path in files]
-        return [*compress(files, named)], [path for path, yes in zip(files, named, strict=True) if not yes]
+        return [path for path in files if is_image(path)], [path for path in files if not is_image(path)]
 
     def _kept(self, folder: Path, names: list[str]) -> list[Path]:
         self._junk.update(folder / name for name in names if is_junk(name))
