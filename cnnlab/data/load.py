@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -114,7 +115,8 @@ def _doubts(source: Source, splits: dict[str, Split]) -> Iterator[str]:
             yield f"classes whose names differ in capitals alone: {', '.join(names)}"
     for name in ("val", "test"):
         marks, in_train = splits[name].marks, splits["train"].marks
-        if marks is not None and in_train is not None and (same := int(torch.isin(marks, in_train).sum())):
+        # torch.isin takes 5 times as long
+        if marks is not None and in_train is not None and (same := int(np.isin(marks.numpy(), in_train.numpy()).sum())):
             size = len(splits[name])
             yield f"{same:,} of the {size:,} {name} images are training images too, pixel for pixel"
 
