@@ -155,7 +155,7 @@ def save_weights(name: str, seed: int, path: Path) -> None:
 
 def unpack_fashion_mnist(into: Path) -> None:
     """As torchvision's class wants the files that Debian's package brings."""
-    from cnnlab.data.torchvision_sets import DEBIAN
+    from cnnlab.data.published import DEBIAN
 
     packed = sorted(DEBIAN["fashion_mnist"].glob("*.gz"))
     if not packed:

@@ -18,12 +18,11 @@ from files import caches, config, load_folder, noise, picture, pictures, write_i
 
 from cnnlab.config import DataConfig
 from cnnlab.data import Dataset, Split, load
+from cnnlab.data.builtin import CLASSES, shapes_with_masks
 from cnnlab.data.cache import _write, cached, fingerprint
-from cnnlab.data.dataset import Source
-from cnnlab.data.load import _READERS
-from cnnlab.data.shapes import CLASSES, shapes_with_masks
-from cnnlab.data.split import hold_out, stratified_order
-from cnnlab.data.torchvision_sets import DEBIAN, IDX_FILES
+from cnnlab.data.dataset import Source, hold_out, stratified_order
+from cnnlab.data.load import FINDERS
+from cnnlab.data.published import DEBIAN, IDX_FILES
 from cnnlab.errors import BadInput, RunFailed
 
 needs_fashion = pytest.mark.skipif(
@@ -356,7 +355,7 @@ def test_what_a_library_says_of_a_file_is_said_of_the_data(monkeypatch: pytest.M
     def fail(config: DataConfig) -> None:
         raise error
 
-    monkeypatch.setitem(_READERS, "digits", fail)
+    monkeypatch.setitem(FINDERS, "digits", fail)
     error = OSError("decoder error -2")
     with pytest.raises(RunFailed, match=r"^data\.root: a file of digits in .* cannot be read \(decoder error -2\)$"):
         load(config(), 0)
@@ -374,10 +373,10 @@ def test_a_cache_that_somebody_else_wrote_is_not_trained_on(fault: str, caplog: 
     (path,) = caches()
     images = torch.zeros(30, 1, 8, 8, dtype=torch.uint8)
     labels = torch.arange(30) if fault == "a label outside" else torch.zeros(29, dtype=torch.int64)
-    splits = {name: Split(images.clone(), labels.clone()) for name in ("train", "test")}
-    marked = {name: torch.zeros(30, dtype=torch.int64) for name in splits}
+    marks = torch.zeros(30, dtype=torch.int64)
+    splits = {name: Split(images.clone(), labels.clone(), marks.clone()) for name in ("train", "test")}
     path.unlink()  # the first dataset is still mapped from it
-    _write(path, Source(tuple("0123456789"), splits, "elsewhere", marks=marked))
+    _write(path, Source(tuple("0123456789"), splits, "elsewhere"))
     assert same(load(config(), 0), before)
     assert "damaged" in caplog.text
 

@@ -11,7 +11,7 @@ from cnnlab.config import read_config
 from cnnlab.config.arms import read_arms
 from cnnlab.config.space_reading import read_space
 from cnnlab.data import load
-from cnnlab.data.torchvision_sets import DEBIAN
+from cnnlab.data.published import DEBIAN
 from cnnlab.records import RunEnded
 from cnnlab.training import Learner, fit
 

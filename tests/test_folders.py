@@ -13,7 +13,7 @@ from files import caches, config, load_folder, noise, picture, pictures
 from PIL import Image
 
 from cnnlab.data import describe, load
-from cnnlab.data.names import is_junk, split_named
+from cnnlab.data.tree import is_junk, split_named
 from cnnlab.errors import BadInput
 
 
@@ -143,6 +143,7 @@ def test_broken_files_are_skipped_and_counted_if_one_asks() -> None:
     for _ in range(2):  # the second time from the cache
         dataset = load(config(dataset="folder", root="mine", batch_size=4, skip_broken=True), 0)
         assert dataset.skipped == 3
+        assert dataset.skipped_first == ("mine/blue/pipe.png", "mine/red/broken.png", "mine/red/link.png")
         assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 20
 
 
@@ -167,6 +168,11 @@ def test_all_files_that_cannot_be_read_are_named_and_texts_are_not_counted() -> 
     assert str(caught.value).startswith(f"data.root: {named}; remove them, or skip such files with --set ")
     dataset = load_folder(skip_broken=True)
     assert dataset.skipped == 12
+    assert dataset.skipped_first == (
+        "mine/red/00.jpg",
+        "mine/red/01.png",
+        *(f"mine/red/x{index}.bin" for index in range(8)),
+    )
     assert f"skipped: {named}" in dataset.notes
 
 

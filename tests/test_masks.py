@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from cnnlab.config import read_config
 from cnnlab.config.data import VOID
 from cnnlab.data import Dataset, describe, load
-from cnnlab.data.shapes import TEST, TRAIN, shapes_masks, shapes_with_masks
-from cnnlab.data.voc import CLASSES
+from cnnlab.data.builtin import TEST, TRAIN, shapes_masks, shapes_with_masks
+from cnnlab.data.published import VOC_CLASSES as CLASSES
 from cnnlab.errors import BadInput
 from cnnlab.training import Learner
 from cnnlab.training.ledger import StepSettings
@@ -198,7 +198,7 @@ def test_a_label_that_is_cut_off_is_seen_and_a_broken_image_goes_with_its_mask()
     with pytest.raises(BadInput, match=r"00\.jpg is not an image"):
         load_masks()
     dataset = load_masks(skip_broken=True)
-    assert dataset.skipped == 1
+    assert (dataset.skipped, dataset.skipped_first) == (1, ("mine/images/00.jpg",))
     assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 6
 
 
@@ -401,7 +401,7 @@ def test_splits_inside_images_and_masks_are_splits() -> None:
     assert "passed over, images without masks: test" in load_masks(root="yours").notes
     shutil.move("yours/images/val", "yours/images/other")
     with pytest.raises(
-        BadInput, match=r"yours/masks/val has masks of a split that yours/images has not; put in its im"
+        BadInput, match=r"yours/masks/val has masks of a split that yours/images does not have; put in its im"
     ):
         load_masks(root="yours")
     shutil.rmtree("yours/masks/train")

@@ -10,7 +10,8 @@ from files import load_folder
 from PIL import Image
 
 from cnnlab.data import pictures
-from cnnlab.data.pictures import decode_all, decode_masks, on_disk
+from cnnlab.data.mask_values import decode_masks
+from cnnlab.data.pictures import decode_all, on_disk
 from cnnlab.errors import BadInput
 
 
@@ -112,7 +113,7 @@ def test_colour_of_16_bits_is_read_unless_it_would_be_black() -> None:
         Path(name).write_bytes(wide_png(value))
     found = decode_all([on_disk(Path("dark.png")), on_disk(Path("light.png"))], 8, skip_broken=False)
     assert found.images[:, 0, 0, 0].tolist() == [0, 60000 >> 8]
-    with pytest.raises(BadInput, match=r"dark\.png has 16 bits a channel but uses"):
+    with pytest.raises(BadInput, match=r"dark\.png has 16 bits per channel but uses"):
         decode_all([on_disk(Path("dark.png"))], 8, skip_broken=False)
 
 

@@ -18,7 +18,7 @@ from cnnlab.config import RunConfig, as_config, read_config
 from cnnlab.config.data import VOID
 from cnnlab.config.losses import LOSSES
 from cnnlab.data import Dataset, Split
-from cnnlab.data.shapes import CLASSES, shapes_with_masks
+from cnnlab.data.builtin import CLASSES, shapes_with_masks
 from cnnlab.errors import BadInput
 from cnnlab.models import build
 from cnnlab.models.fcn import enlarge

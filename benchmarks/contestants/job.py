@@ -85,8 +85,8 @@ def split_indices(job: Job, labels: Any) -> tuple[Any, Any]:
     """Indices of the training and validation images: the same as cnnlab's, for all contestants."""
     import torch
 
+    from cnnlab.data.dataset import hold_out, stratified_order
     from cnnlab.data.load import TEST_FRACTION
-    from cnnlab.data.split import hold_out, stratified_order
 
     labels = torch.as_tensor(labels)
     here = torch.arange(len(labels))

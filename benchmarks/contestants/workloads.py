@@ -82,7 +82,7 @@ class _Pictures(torch.utils.data.Dataset[tuple[Any, int]]):
     """Colour images kept as arrays and handed out as pictures, as torchvision's CIFAR10 does."""
 
     def __init__(self, transform: Any) -> None:
-        from cnnlab.data.shapes import shapes
+        from cnnlab.data.builtin import shapes
 
         split = shapes().splits["train"]
         self.images = split.inputs.permute(0, 2, 3, 1).contiguous().numpy()

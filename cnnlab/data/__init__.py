@@ -2,9 +2,8 @@
 
 from cnnlab.data.batches import Batches, placement
 from cnnlab.data.cache import cache_damage
-from cnnlab.data.dataset import Dataset, Split
-from cnnlab.data.describe import describe
+from cnnlab.data.dataset import Dataset, Split, describe
 from cnnlab.data.load import load
-from cnnlab.data.places import default_root
+from cnnlab.data.tree import default_root
 
 __all__ = ["Batches", "Dataset", "Split", "cache_damage", "default_root", "describe", "load", "placement"]

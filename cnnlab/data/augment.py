@@ -1,9 +1,8 @@
 """Random changes of a whole batch at once, with a draw for each image.
 
 Each function takes images (N, C, H, W) uint8 and draws (N, k) uniform in [0, 1), and returns changed images of the same
-shape and type. What happens to an image depends on its own draws and mask alone. A mask, as (N, 1, H, W), goes where
-its image goes; its pixels are void where the image's come from outside, or are hidden: there is nothing to tell a class
-by.
+shape and type. The change of an image depends only on its draws and its mask. A mask (N, 1, H, W) is moved as its image
+is. Its pixels are void where those of the image come from outside or are hidden, since nothing shows their class.
 """
 
 import math
@@ -21,16 +20,16 @@ from cnnlab.data.dataset import has_masks
 PAD = 4
 """Pixels of zeros on each side from which `crop` cuts (He et al. 2016, section 4.2)."""
 DEGREES = 15.0
-"""`rotate` turns by at most so much either way."""
+"""The largest angle of `rotate`, either way."""
 
 
 def flip(images: Tensor, draws: Tensor) -> Tensor:
-    """Left to right, every other image on average."""
+    """Left to right, half of the images on average."""
     return torch.where(draws[:, 0].view(-1, 1, 1, 1) < 0.5, images.flip(3), images)
 
 
 def crop(images: Tensor, draws: Tensor, outside: int = 0) -> Tensor:
-    """Shifted by up to 4 pixels each way; what comes in from outside is zero."""
+    """Shifted by up to 4 pixels each way; pixels from outside are zero."""
     count, channels, height, width = images.shape
     padded = F.pad(images, (PAD, PAD, PAD, PAD), value=outside)
     top, left = (draws * (2 * PAD + 1)).long().unbind(1)
@@ -54,14 +53,14 @@ def cutout(images: Tensor, draws: Tensor, hidden: int = 0) -> Tensor:
 
 
 def rotate(images: Tensor, draws: Tensor) -> Tensor:
-    """Turned about the centre by up to 15 degrees either way, bilinear; zeros come in from outside."""
+    """Turned about the centre by up to 15 degrees either way, bilinear; pixels from outside are zero."""
     turned = F.grid_sample(images.float(), _turned_grid(images, draws), align_corners=False)
     return turned.round_().clamp_(0, 255).byte()
 
 
 def rotate_masks(masks: Tensor, draws: Tensor) -> Tensor:
-    """As `rotate`, each pixel that of the nearest."""
-    inverse = (VOID - masks).float()  # since what comes in from outside is zero
+    """As `rotate`, but each pixel takes the value of the nearest."""
+    inverse = (VOID - masks).float()  # since grid_sample gives zero for pixels from outside
     turned = F.grid_sample(inverse, _turned_grid(masks, draws), mode="nearest", align_corners=False)
     return VOID - turned.byte()
 
@@ -77,10 +76,9 @@ def _turned_grid(images: Tensor, draws: Tensor) -> Tensor:
 
 
 class Change(NamedTuple):
-    """An augmentation."""
+    """An augmentation; draws: the numbers that it needs per image."""
 
     draws: int
-    """How many numbers it needs for an image."""
     of_images: Callable[[Tensor, Tensor], Tensor]
     of_masks: Callable[[Tensor, Tensor], Tensor]
 
@@ -94,23 +92,22 @@ AUGMENTATIONS = {
 
 
 def draws_needed(names: Sequence[str]) -> int:
-    """How many uniform numbers an image needs for all of these."""
+    """The uniform numbers that an image needs for all of these."""
     return sum(AUGMENTATIONS[name].draws for name in names)
 
 
 def augment(images: Tensor, targets: Tensor, names: Sequence[str], draws: Tensor) -> tuple[Tensor, Tensor]:
     """The named changes one after the other, of targets too if they are masks; draws: (N, draws_needed(names)).
 
-    An image whose mask would become all void stays as it is: it would teach nothing, yet count in the mean loss.
+    An image whose mask would become all void is not changed: its loss would be undefined.
     """
     original, masks = images, targets[:, None] if has_masks(targets) else None
     start = 0
     for name in names:
         change = AUGMENTATIONS[name]
-        own = draws[:, start : start + change.draws]
-        images = change.of_images(images, own)
-        masks = None if masks is None else change.of_masks(masks, own)
-        start += change.draws
+        some = draws[:, start : (start := start + change.draws)]
+        images = change.of_images(images, some)
+        masks = None if masks is None else change.of_masks(masks, some)
     if masks is None:
         return images, targets
     labelled = (masks != VOID).flatten(1).any(1).view(-1, 1, 1, 1)

@@ -3,6 +3,7 @@
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from multiprocessing import current_process
 from typing import Literal
 
@@ -21,30 +22,28 @@ Batch = tuple[Tensor, Tensor]
 
 
 def placement(wish: Literal["auto", "device", "stream"], size: int, device: torch.device) -> Residence:
-    """Where `size` bytes of samples stay: whole on the device where they take at most half of its free memory."""
+    """Where `size` bytes of samples are kept; "auto" is on the device if they take at most half of its free memory."""
     if wish != "auto":
         return wish
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return "device" if size <= free / 2 else "stream"
-    return "device"  # on the CPU they are memory-mapped anyway
+    # on the CPU they are memory-mapped anyway
+    return "stream" if device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] / 2 else "device"
 
 
 class Batches:
     """The training batches of a run, epoch by epoch.
 
-    The order is a function of (seed, epoch), the changes of an image of (seed, epoch, image): neither depends on the
-    batch size, on the residence, or on where an epoch was entered.
+    The order is a function of (seed, epoch), the augmentation of an image of (seed, epoch, image). Neither depends on
+    the batch size, on the residence, or on the batch with which an epoch begins.
 
     Args:
         split: the training images.
-        batch_size: images a batch; the last one of an epoch may be smaller.
-        seed: the run's.
-        augmentations: names from `cnnlab.data.augment.AUGMENTATIONS`.
-        device: where the batches are needed.
+        batch_size: images per batch; the last one of an epoch may be smaller.
+        seed: of the run.
+        augmentations: names in `augment.AUGMENTATIONS`.
+        device: where the batches are used.
         residence: "device" moves the split there once; "stream" moves each batch, prepared by other processes.
-        workers: how many processes prepare batches when streaming.
-        join_single: a last batch of one sample is joined to the one before.
+        workers: the number of these processes.
+        join_single: whether a last batch of one sample is joined to the one before.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Batches:
         self.split = Split(split.inputs.to(device), split.targets.to(device)) if residence == "device" else split
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return -(-self.size // self.batch_size) - self.joined
 
     def _cut(self, order: Tensor) -> list[Tensor]:
@@ -79,11 +78,7 @@ class Batches:
         return [*batches[:-2], torch.cat(batches[-2:])] if self.joined else batches
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from the one with index `first` on.
-
-        Yields:
-            inputs (B, C, H, W) uint8 and the targets of these samples, on the device.
-        """
+        """Yields inputs (B, C, H, W) uint8 and their targets on the device, from the batch with index `first` on."""
         if first >= len(self):
             return
         generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
@@ -96,7 +91,7 @@ class Batches:
             yield inputs, targets
 
     def _draws(self, epoch: int) -> Tensor | None:
-        """A row of uniform numbers for each image of the split."""
+        """(N, k) uniform numbers, a row per image of the split."""
         if not self.augmentations:
             return None
         generator = torch.Generator().manual_seed(derive(self.seed, "augment", epoch))
@@ -107,23 +102,16 @@ class Batches:
             yield indices, self.split.inputs.index_select(0, indices), self.split.targets.index_select(0, indices)
 
     def _streamed(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Prepared by other processes; if one of them dies, new ones go on where they were.
-
-        Raises:
-            RunFailed: the new ones die before their first batch.
-        """
+        """Prepared by other processes. If one dies, new ones continue; RunFailed if these die before a batch."""
         cut, done = self._cut(order), 0
         while done < len(cut):
             begun = done
             try:
                 for indices, inputs, targets in self._loaded(cut[begun:]):
                     done += 1
-                    yield (
-                        indices.to(self.device, non_blocking=True),
-                        inputs.to(self.device, non_blocking=True),
-                        targets.to(self.device, non_blocking=True),
-                    )
-            except (RuntimeError, OSError, EOFError) as error:  # as whom the death was noticed
+                    to_device = partial(torch.Tensor.to, device=self.device, non_blocking=True)
+                    yield to_device(indices), to_device(inputs), to_device(targets)
+            except (RuntimeError, OSError, EOFError) as error:  # how PyTorch reports the death
                 if done == begun:
                     raise RunFailed(
                         f"place.workers: {self.workers} processes that prepare batches ended too early "
@@ -133,7 +121,7 @@ class Batches:
     def _loaded(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         shorten_socket_paths()
         before = signal.getsignal(signal.SIGCHLD)
-        with warnings.catch_warnings():  # more workers than cores is the user's own wish
+        with warnings.catch_warnings():  # the user may want more workers than cores
             warnings.filterwarnings("ignore", "This DataLoader will create")
             loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
                 _Gathered(self.split),
@@ -145,7 +133,7 @@ class Batches:
             )
             loaded = iter(loader)
         if signal.getsignal(signal.SIGCHLD) != before:
-            signal.signal(signal.SIGCHLD, before)  # PyTorch's own would raise the death of a worker anywhere
+            signal.signal(signal.SIGCHLD, before)  # PyTorch's handler would raise the death of a worker anywhere
         return loaded
 
 

@@ -1,4 +1,4 @@
-"""Datasets as tensor files: decoded once, memory-mapped ever after, rebuilt where damaged."""
+"""Datasets as tensor files: decoded once, memory-mapped afterwards, made anew if damaged."""
 
 import hashlib
 import json
@@ -9,98 +9,125 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import safetensors
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
-from cnnlab.data.dataset import Source, Split
-from cnnlab.data.duplicates import conflicts, marks
-from cnnlab.errors import BadInput, one_line, printable
+from cnnlab.data.dataset import Source, Split, has_classes
+from cnnlab.data.kinds import bad_files
+from cnnlab.errors import one_line, printable
 from cnnlab.files import written_whole
 
 log = logging.getLogger("cnnlab")
 
-FORMAT = 3
-"""Part of every key: a new number makes all older files unread."""
+FORMAT = 4
+"""Part of each key, so that files of another format are not read."""
+NAMED = 3
+"""The most images with several labels that are named."""
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 
 def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tuple[Source, str]:
-    """The dataset from the file for this key, else from `build`, then kept in that file.
+    """The dataset with `marks` and `conflicts`, and its digest, from the file for this key; else from `build`.
 
     Args:
         folder: of the cache.
         name: of the dataset, for people who look into the folder.
-        key: changes whenever what `build` would give changes (see `fingerprint`).
-
-    Returns:
-        the dataset with the marks and the conflicts of its images, and the digest of its images and labels.
-
-    Raises:
-        BadInput: what `build` gave is nothing to train on.
+        key: changes whenever the result of `build` would change (see `fingerprint`).
+        build: its result is kept in the file. Raises BadInput if the result has a fault.
     """
     path = folder / f"{name}-{hashlib.sha256(f'{FORMAT} {key}'.encode()).hexdigest()[:16]}.safetensors"
     try:
         return _read(path)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except UNREADABLE as error:
         log.warning("the cache %s is damaged or not yours (%s) and made anew", path, one_line(str(error)))
     source = build()
     if fault := source.fault():
-        raise BadInput(f"data.root: {source.origin} has {fault}")
-    source = replace(source, classes=tuple(map(printable, source.classes)))
-    source = replace(source, marks={split: marks(part.inputs) for split, part in source.splits.items()})
-    source = replace(source, conflicts=conflicts(source))
+        raise bad_files(f"{source.origin} has {fault}")
+    splits = {name: replace(split, marks=_marks(split.inputs)) for name, split in source.splits.items()}
+    source = replace(source, classes=tuple(map(printable, source.classes)), splits=splits)
+    source = replace(source, conflicts=_conflicts(source))
     try:
         _write(path, source)
         return _read(path)
-    except (OSError, ValueError, SafetensorError) as error:  # SafetensorError: a full disk too
+    except UNREADABLE as error:  # safetensors has its own error for a full disk
         log.warning("the cache %s cannot be kept: %s", path, one_line(str(error)))
         return source, _digest(source)
 
 
 def cache_damage(path: Path) -> str | None:
-    """What is wrong with a file of the cache; None if it is whole."""
+    """Why a file of the cache cannot be read; None if it can."""
     try:
         _read(path)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except UNREADABLE as error:
         return f"it is damaged ({' '.join(str(error).split()):.80})"
     return None
 
 
 def fingerprint(files: Iterable[Path], *words: object) -> str:
-    """A key from files as they are now, and from whatever else decides what is built from them.
+    """A key from the state of these files, and from the words that also decide what is built from them.
 
-    Of each file it has the name (a folder's may be a class), the real place, and what changes if another file takes
-    its place or it is written again, even with its old time: inode, size, times of modification and of change. That
-    takes one call of the system per file and a few per folder.
+    The state of a file is its path (whose folder may be a class), its real folder, inode, size, and times of
+    modification and of change: so a file that is replaced, or written again with its old time, gives another key.
     """
     real = lru_cache(maxsize=None)(os.path.realpath)
     lines = [json.dumps([*map(str, words)])]
     for path in map(str, files):
-        stat = _stat(path)
+        try:
+            stat = os.stat(path)
+        except OSError:  # a link to nothing counts as itself
+            stat = os.lstat(path)
         numbers = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         lines.append(json.dumps([path, real(os.path.dirname(path)), *numbers]))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _stat(path: str) -> os.stat_result:
-    try:
-        return os.stat(path)
-    except OSError:  # a link to nothing counts as itself
-        return os.lstat(path)
+def _marks(inputs: Tensor) -> Tensor:
+    """(N, C, H, W) uint8 -> (N,) int64, a hash of each image's pixels."""
+    pixels = inputs.contiguous().flatten(1).numpy()
+    hashes = b"".join(hashlib.blake2b(row.data, digest_size=8).digest() for row in pixels)
+    return torch.frombuffer(bytearray(hashes), dtype=torch.int64)
+
+
+def _conflicts(source: Source) -> str:
+    """A sentence with the number of images that have several classes and the first of them; empty if none has."""
+    if not all(has_classes(part.targets) for part in source.splits.values()):
+        return ""
+    marks = np.concatenate([part.marks.numpy() for part in source.splits.values() if part.marks is not None])
+    labels = np.concatenate([part.targets.numpy() for part in source.splits.values()])
+    different, counts = np.unique(np.unique(np.stack([marks, labels]), axis=1)[0], return_counts=True)
+    wrong = np.flatnonzero(np.isin(marks, different[counts > 1]))
+    if not len(wrong):
+        return ""
+    names = [
+        name
+        for split, part in source.splits.items()
+        for name in source.names.get(split) or [f"image {index} of {split}" for index in range(len(part))]
+    ]
+    first = [
+        " and ".join(f"{names[i]} ({source.classes[labels[i]]})" for i in wrong[marks[wrong] == mark][:NAMED])
+        for mark in list(dict.fromkeys(marks[wrong].tolist()))[:NAMED]
+    ]
+    many = int((counts > 1).sum())
+    return f"{many:,} image{'s' * (many > 1)} with several labels: {'; '.join(first)}{'; ...' * (many > NAMED)}"
 
 
 def _write(path: Path, source: Source) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {}
-    for name, split in source.splits.items():
-        tensors[f"{name}.inputs"], tensors[f"{name}.targets"] = split.inputs.contiguous(), split.targets.contiguous()
-        tensors[f"{name}.marks"] = source.marks[name]
+    tensors = {
+        f"{name}.{part}": tensor.contiguous()
+        for name, split in source.splits.items()
+        for part, tensor in vars(split).items()
+    }
     about = {
         "classes": source.classes,
         "origin": source.origin,
-        "skipped": source.skipped,
+        "skipped": [source.skipped, source.skipped_first],
         "notes": source.notes,
         "conflicts": source.conflicts,
         "digest": _digest(source),
@@ -118,24 +145,25 @@ def _read(path: Path) -> tuple[Source, str]:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
     names = sorted({name.split(".")[0] for name in tensors})
+    skipped, skipped_first = about["skipped"]
     source = Source(
         classes=tuple(about["classes"]),
-        splits={name: Split(tensors[f"{name}.inputs"], tensors[f"{name}.targets"]) for name in names},
+        splits={name: Split(*(tensors[f"{name}.{part}"] for part in ("inputs", "targets", "marks"))) for name in names},
         origin=about["origin"],
-        skipped=about["skipped"],
+        skipped=skipped,
+        skipped_first=tuple(skipped_first),
         notes=tuple(about["notes"]),
-        marks={name: tensors[f"{name}.marks"] for name in names},
         conflicts=about["conflicts"],
     )
     if _digest(source) != about["digest"]:
         raise ValueError("its digest is not that of its content")
-    if fault := source.fault():  # somebody else wrote it
+    if fault := source.fault():  # another program wrote it
         raise ValueError(f"it has {fault}")
     return source, about["digest"]
 
 
 def _check_owner(path: Path) -> None:
-    """Raises ValueError if a user whom this one does not obey has written it, or may have: its digest is in itself."""
+    """Raises ValueError if a user other than this one or root could have written the file with a matching digest."""
     status = path.stat()
     if os.name == "posix" and (status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o022):
         raise ValueError(f"others may write it: owner {status.st_uid}, mode {status.st_mode & 0o777:o}")

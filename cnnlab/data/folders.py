@@ -1,26 +1,50 @@
-"""One's own images in folders: a folder per class, and folders for the splits above or below them."""
+"""Image files whose class is in the name of their folder, or in their file's name."""
 
-from collections.abc import Collection
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from cnnlab.config import DataConfig
+from cnnlab.data.kinds import bad_files
 from cnnlab.data.listing import Listing, listing
-from cnnlab.data.names import SPLITS, nfc, side_named, split_in, split_named, splits_in
 from cnnlab.data.pictures import on_disk
-from cnnlab.data.tree import Tree
-from cnnlab.errors import BadInput
+from cnnlab.data.tree import SPLITS, Tree, nfc, split_in, split_named, splits_in
+from cnnlab.errors import BadInput, shortened
 
 DEEPEST = 16
 """The greatest data.depth."""
+SECONDS = 10.0
+"""The most time that a pattern may take on all names: one like (a+)+b takes for ever on some."""
+SEARCH = """
+import json, re, sys
+pattern, names = json.load(sys.stdin)
+matches = map(re.compile(pattern).search, names)
+json.dump([match and [match[0], match[match.re.groups and 1]] for match in matches], sys.stdout)
+"""
+"""Runs in another process, because a search in this process cannot be ended."""
+
+_SIDES = {
+    "images": r"(jpeg)?images?|imgs?|pictures?|photos?",
+    "masks": r"masks?|labels?|annotations?|annots?|gt|groundtruth|seg|segmentations?|segmentationclass",
+}
 
 Classes = dict[str, list[Path]]
 """The name of a class -> its files, in the order of their names."""
 
 
-def find_splits(tree: Tree, top: Path) -> dict[Path, str]:
-    """The folders that are splits (`seg_train`, `seg_test`), and of which.
+def side_named(name: str) -> str | None:
+    """Whether a folder's name, in any case, means the "images" or the "masks" of a segmentation."""
+    plain = re.sub(r"[\W_]+", "", name.lower())
+    return next((side for side, words in _SIDES.items() if re.fullmatch(words, plain)), None)
 
-    None are if the folders are classes, of which one may be called train (a set of vehicles has one) or test_tube.
+
+def find_splits(tree: Tree, top: Path) -> dict[Path, str]:
+    """The folders that are splits (`seg_train`, `seg_test`) -> their split.
+
+    Empty if the folders are classes, of which one may be called train (a set of vehicles has one) or test_tube.
     """
     folders = tree.look(top).folders
     by_rest: dict[str, dict[Path, str]] = {}
@@ -37,100 +61,103 @@ def find_splits(tree: Tree, top: Path) -> dict[Path, str]:
 
 
 def split_folders(tree: Tree, top: Path, used: Collection[str] = ()) -> dict[str, Path]:
-    """Split -> its folder; what lies beside them, other than the files of the names `used`, is passed over and noted.
+    """Split -> its folder. What is beside them is passed over, except files of the names `used`.
 
-    Raises:
-        BadInput: two folders for one split, or none to train on.
+    Raises BadInput if there are two folders for one split, or none for train.
     """
     content = tree.look(top)
-    found: dict[str, Path] = {}
+    by_split: dict[str, Path] = {}
     whole = {folder: split for folder in content.folders if (split := split_named(folder.name))}
     for folder, split in (find_splits(tree, top) or whole).items():
-        if split in found:
-            raise BadInput(
-                f"data.root: {found[split]} and {folder} both mean {split}; keep one of them, "
+        if split in by_split:
+            raise bad_files(
+                f"{by_split[split]} and {folder} both mean {split}; keep one of them, "
                 f"or move the folders of all classes into one folder {split}"
             )
-        found[split] = folder
-    if "train" not in found:
-        has = " and ".join(path.name for path in found.values()) or "no split"
-        raise BadInput(f"data.root: {top} has {has} but no folder train; put the training images there")
-    others = [folder for folder in content.folders if folder not in found.values()]
+        by_split[split] = folder
+    if "train" not in by_split:
+        has = " and ".join(path.name for path in by_split.values()) or "no split"
+        raise bad_files(f"{top} has {has} but no folder train; put the training images there")
+    others = [folder for folder in content.folders if folder not in by_split.values()]
     tree.pass_over(others, "neither train, val nor test")
     tree.pass_over([path for path in content.files if path.name not in used], "beside the folders")
-    return {split: tree.enter(found[split]) for split in SPLITS if split in found}
+    return {split: tree.enter(by_split[split]) for split in SPLITS if split in by_split}
 
 
-def list_splits(tree: Tree, top: Path, config: DataConfig) -> Listing:
-    """Folders of classes inside train, val and test."""
+def list_splits(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
+    """Folders of classes inside train, val and test; None if there are no such splits."""
+    if not find_splits(tree, top):
+        return None
     folders = split_folders(tree, top)
-    splits = {split: classes_in(tree, folder, config.depth) for split, folder in folders.items()}
+    splits = {split: _classes_in(tree, folder, config.depth) for split, folder in folders.items()}
     _check_enough(tree, folders["train"], splits["train"])
     for split, classes in list(splits.items()):
         if len(classes) < 2 and not classes.keys() & splits["train"].keys():
-            tree.notes.append(f"passed over, {split} without classes: {folders[split]}; {split} is held out of train")
+            _pass_over_split(tree, split, folders[split])
             del splits[split]
     tree.notes.append(", ".join(f"{split} is {folders[split].relative_to(top)}" for split in splits))
     return _listed(splits, folders)
 
 
-def list_classes(tree: Tree, top: Path, config: DataConfig) -> Listing:
-    """Folders of classes, of which the splits are drawn. Raises BadInput for images beside their masks."""
+def list_classes(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
+    """Folders of classes, from which splits are held out; None without folders."""
     names = [folder.name for folder in tree.look(top).folders]
+    if not names:
+        return None
     if sorted(map(str, map(side_named, names))) == ["images", "masks"]:
-        raise BadInput(
-            f"data.root: {top} has the folders {' and '.join(names)}, which are no classes; for a class for each "
+        raise bad_files(
+            f"{top} has the folders {' and '.join(names)}, which are no classes; for a class for each "
             f"pixel: --dataset mask_folder --data-root {top}"
         )
-    classes = classes_in(tree, top, config.depth)
+    classes = _classes_in(tree, top, config.depth)
     _check_enough(tree, top, classes)
     tree.notes.extend(f"{name} is read as a class, not as a split" for name in classes if split_in(name)[0])
     return _listed({"train": classes}, {"train": top})
 
 
-def has_splits_inside(tree: Tree, top: Path) -> bool:
-    """Whether every folder holds nothing but train and perhaps val and test."""
+def list_splits_inside(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
+    """Folders train, val and test inside each class; None if any folder holds something else."""
     folders = tree.look(top).folders
-    return len(folders) > 1 and all(
-        "train" in (splits := find_splits(tree, folder)).values()
-        and len(splits) == len(tree.look(folder).folders)
-        and not tree.look(folder).pictures
-        for folder in folders
-    )
-
-
-def list_splits_inside(tree: Tree, top: Path) -> Listing:
-    """Folders train, val and test inside each class."""
+    for folder in folders:
+        splits, content = find_splits(tree, folder), tree.look(folder)
+        if "train" not in splits.values() or len(splits) < len(content.folders) or content.pictures:
+            return None
+    if len(folders) < 2:
+        return None
     by_split: dict[str, Classes] = {}
-    for folder in tree.look(top).folders:
+    for folder in folders:
         for split, inner in split_folders(tree, folder).items():
             files = by_split.setdefault(split, {}).setdefault(nfc(folder.name), [])
             files.extend(_not_empty(inner, tree.files(inner)))
     tree.pass_over(tree.look(top).files, "beside the folders")
-    found = {split: by_split[split] for split in SPLITS if split in by_split}
-    tree.notes.append(f"each class has folders for {', '.join(found)}")
-    return _listed(found, {split: top / "*" / split for split in found})
+    ordered = {split: by_split[split] for split in SPLITS if split in by_split}
+    tree.notes.append(f"each class has folders for {', '.join(ordered)}")
+    return _listed(ordered, {split: top / "*" / split for split in ordered})
 
 
-def classes_in(tree: Tree, top: Path, depth: int) -> Classes:
-    """The folders that lie `depth` levels down, each with all the files below it; equal names are one class.
+def _pass_over_split(tree: Tree, split: str, folder: Path) -> None:
+    tree.notes.append(f"passed over, {split} without classes: {folder}; {split} is held out of train")
 
-    Raises:
-        BadInput: one without files, with splits of its own, or with the classes once more.
+
+def _classes_in(tree: Tree, top: Path, depth: int) -> Classes:
+    """The folders `depth` levels down, each with all files below it; folders of one name are one class.
+
+    Raises BadInput if a folder is empty, has splits or has the classes once more, or a file is a link to nothing.
     """
     level = [top]
     for step in range(depth):
         for folder in level:
-            content = tree.look(folder)
-            _check_links(content.files)
-            tree.pass_over(content.files, f"beside the folders in {folder}" if step else "beside the class folders")
+            files = tree.look(folder).files
+            if broken := [path for path in files if path.is_symlink() and not path.exists()]:
+                raise bad_files(f"{broken[0]} is a link to nothing; mend it or remove it")
+            tree.pass_over(files, f"beside the folders in {folder}" if step else "beside the class folders")
         level = [inner for folder in level for inner in tree.look(folder).folders]
     folders = _without_twice(tree, level)
     classes: Classes = {}
     for folder in sorted(folders, key=lambda folder: folder.name):
         if len({*(splits := find_splits(tree, folder)).values()}) > 1:
-            raise BadInput(
-                f"data.root: {folder} has folders for splits ({', '.join(inner.name for inner in splits)}); "
+            raise bad_files(
+                f"{folder} has folders for splits ({', '.join(inner.name for inner in splits)}); "
                 "give every class folder such folders and nothing beside them, or none"
             )
         classes.setdefault(nfc(folder.name), []).extend(_not_empty(folder, tree.files(folder)))
@@ -145,34 +172,27 @@ def classes_in(tree: Tree, top: Path, depth: int) -> Classes:
     return classes
 
 
+def _not_empty(folder: Path, files: list[Path]) -> list[Path]:
+    if not files:
+        raise bad_files(f"the class {folder} has no images; put some in or remove the folder")
+    return files
+
+
 def _check_enough(tree: Tree, top: Path, classes: Classes) -> None:
     if len(classes) < 2:
         loose = len(tree.look(top).pictures)
-        raise BadInput(
-            f"data.root: {top} has {len(classes)} class folders{f' and {loose:,} images' if loose else ''}; "
+        raise bad_files(
+            f"{top} has {len(classes)} class folders{f' and {loose:,} images' if loose else ''}; "
             "at least 2 are needed, one per class"
             + "; if the file names hold the class, as in cat_001.jpg, add --set data.pattern='^([a-z]+)'"
             * bool(loose)
         )
 
 
-def _check_links(files: list[Path]) -> None:
-    for path in files:
-        if path.is_symlink() and not path.exists():
-            raise BadInput(f"data.root: {path} is a link to nothing; mend it or remove it")
-
-
-def _not_empty(folder: Path, files: list[Path]) -> list[Path]:
-    if not files:
-        raise BadInput(f"data.root: the class {folder} has no images; put some in or remove the folder")
-    return files
-
-
 def _without_twice(tree: Tree, folders: list[Path]) -> list[Path]:
     """Without a folder that holds the same classes with the same files once more: an archive unpacked inside itself.
 
-    Raises:
-        BadInput: it holds the same classes with other files.
+    Raises BadInput if it holds the same classes with other files.
     """
     by_name = {nfc(folder.name): folder for folder in folders}
     kept = []
@@ -187,8 +207,8 @@ def _without_twice(tree: Tree, folders: list[Path]) -> list[Path]:
         ):
             tree.notes.append(f"{folder} holds {len(again)} of the classes once more, with the same files: passed over")
         else:
-            raise BadInput(
-                f"data.root: {folder} lies beside {again[0].name} and {again[1].name} and has folders of these names; "
+            raise bad_files(
+                f"{folder} lies beside {again[0].name} and {again[1].name} and has folders of these names; "
                 "remove what was unpacked twice, or put the images to train on into a folder train"
             )
     return kept
@@ -198,19 +218,70 @@ def _listed(splits: dict[str, Classes], folders: dict[str, Path]) -> Listing:
     train = splits["train"]
     for split, classes in splits.items():
         if missing := sorted(train.keys() - classes.keys()):
-            raise BadInput(
-                f"data.root: {folders[split]} has no class {missing[0]}, which {folders['train']} has; "
+            raise bad_files(
+                f"{folders[split]} has no class {missing[0]}, which {folders['train']} has; "
                 f"add it, or move {folders[split]} away, so that {split} is held out of train"
             )
         if extra := sorted(classes.keys() - train.keys()):
-            raise BadInput(
-                f"data.root: {folders[split]} has a class {extra[0]}, which {folders['train']} does not have; "
+            raise bad_files(
+                f"{folders[split]} has a class {extra[0]}, which {folders['train']} does not have; "
                 "add it there or remove it"
             )
-    return listing(
-        {
-            split: [(on_disk(path), name) for name in train for path in classes[name]]
-            for split, classes in splits.items()
-        },
-        train,
-    )
+    named = {split: [(on_disk(p), name) for name in train for p in classes[name]] for split, classes in splits.items()}
+    return listing(named, train)
+
+
+def list_by_pattern(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
+    """The images at any depth below each split's folder, or below the top; None without data.pattern."""
+    if not config.pattern:
+        return None
+    quoted = f"data.pattern: {shortened(config.pattern)}"
+    if not compiled(config.pattern).groups:
+        raise BadInput(f"{quoted} has no group; put the class in brackets, as in ([a-z]+)_")
+    folders = split_folders(tree, top) if find_splits(tree, top) else {"train": top}
+    named = {}
+    for split, folder in folders.items():
+        images, others = tree.pictures(folder)
+        tree.pass_over(others, "not named as an image")
+        matches = search(config.pattern, [path.name for path in images])
+        if split != "train" and not any(matches):
+            _pass_over_split(tree, split, folder)
+            continue
+        classes = [match[1] if match else None for match in matches]
+        if without := [path for path, name in zip(images, classes, strict=True) if not name]:
+            raise BadInput(
+                f"{quoted} finds no class in {without[0].name} "
+                f"({len(without):,} of {len(images):,} names in {folder}); change the pattern"
+            )
+        named[split] = [(on_disk(path), name) for path, name in zip(images, classes, strict=True) if name]
+    if not named["train"]:
+        raise bad_files(f"{folders['train']} has no images")
+    return listing(named)
+
+
+def compiled(pattern: str) -> "re.Pattern[str]":
+    """Raises BadInput if it is no regular expression."""
+    try:
+        return re.compile(nfc(pattern))
+    except (re.error, RecursionError, OverflowError) as error:
+        raise BadInput(f"data.pattern: {shortened(pattern)} is not a regular expression ({error})") from None
+
+
+def search(pattern: str, names: Sequence[str]) -> list[list[str | None] | None]:
+    """For each name the first match and its first group, or None. Raises BadInput after SECONDS."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", SEARCH],
+            input=json.dumps([compiled(pattern).pattern, [*map(nfc, names)]]),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        raise BadInput(
+            f"data.pattern: {shortened(pattern)} takes longer than {SECONDS:g} s on {len(names):,} names; "
+            "leave out a repetition inside a repetition, as in (a+)+"
+        ) from None
+    matches: list[list[str | None] | None] = json.loads(done.stdout)
+    return matches

@@ -1,4 +1,4 @@
-"""What a file is that was taken for another kind: a web page in place of a download, a pointer in place of its data."""
+"""What a file is that was taken for another kind (a web page in place of a download), and what it unpacks to."""
 
 import gzip
 import re
@@ -13,25 +13,28 @@ _BEGINNINGS = (
     (b"version https://git-lfs", "a pointer of Git LFS; git lfs pull fetches the file"),
     (b"pk\x03\x04", "a zip archive; unpack it first"),
 )
-
-
 BEGINNING = 512
 """Bytes by which a file's kind is known."""
 SMALL = 2**30
-"""Bytes that any file may unpack to."""
+"""Any file may unpack to this number of bytes."""
 MOST_TIMES = 100
-"""A file may unpack to so many times its size; images take less, and 1,000 times is all that is possible."""
+"""A file may unpack to this multiple of its size; images take less, and 1,000 times is the most that is possible."""
+
+
+def bad_files(message: str) -> BadInput:
+    """The error that what lies at data.root is wrong."""
+    return BadInput(f"data.root: {message}")
 
 
 def odd_kind(path: Path) -> str | None:
-    """What the file is by its first bytes, if that is a thing that no dataset is. An .npz file is a zip archive."""
+    """What the file is by its first bytes, if no dataset is that. An .npz file is a zip archive."""
     with path.open("rb") as file:
         beginning = file.read(BEGINNING)
     return None if path.suffix.lower() == ".npz" and beginning.startswith(b"PK") else kind_of(beginning)
 
 
 def kind_of(beginning: bytes) -> str | None:
-    """The same of a file that begins with these bytes."""
+    """The same for a file that begins with these bytes."""
     if not beginning:
         return "empty"
     plain = beginning.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -40,28 +43,28 @@ def kind_of(beginning: bytes) -> str | None:
 
 
 def is_text(beginning: bytes) -> bool:
-    """Whether a file that begins with these bytes is text: it has no control characters."""
+    """Whether there are no control characters."""
     return re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", beginning) is None
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether it was packed by gzip, whatever its name says."""
+    """By its first bytes, whatever its name is."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 
 def check_unpacked(path: Path, size: int) -> None:
-    """Raises BadInput if a file unpacks to `size` bytes that no images would."""
+    """Raises BadInput if a file unpacks to `size` bytes, which is too much for images."""
     packed = path.stat().st_size
     if size > max(SMALL, MOST_TIMES * packed):
-        raise BadInput(
-            f"data.root: {path} has {packed:,} bytes and unpacks to more than {max(SMALL, MOST_TIMES * packed):,}; "
+        raise bad_files(
+            f"{path} has {packed:,} bytes and unpacks to more than {max(SMALL, MOST_TIMES * packed):,}; "
             "if it is what it should be, unpack it first"
         )
 
 
 class Unpacked(gzip.GzipFile):
-    """What a file holds that was packed by gzip; BadInput from `read` as of `check_unpacked`."""
+    """The content of a file that gzip packed; `read` raises BadInput as `check_unpacked` does."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -69,7 +72,6 @@ class Unpacked(gzip.GzipFile):
         self._most = max(SMALL, MOST_TIMES * path.stat().st_size)
 
     def read(self, size: int | None = -1) -> bytes:
-        """All that is left if `size` is -1 or None."""
         least = 0 if size is None or size < 0 else size
         check_unpacked(self._path, self.tell() + least)
         content = super().read(least or self._most + 1 - self.tell())

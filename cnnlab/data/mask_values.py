@@ -1,29 +1,133 @@
-"""Which class each value of a set of masks means: by its number, its grey level or its colour."""
+"""Mask files -> the class of each pixel, by its number, its grey level or its colour."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from cnnlab.config.data import VOID, VOID_NAME
-from cnnlab.data.pictures import SMOOTHED, Array, Images, MaskFile, Masks
-from cnnlab.errors import BadInput
+from cnnlab.data.kinds import bad_files
+from cnnlab.data.pictures import Picture, decode_each, opened, room_for, unreadable, upright
+from cnnlab.data.rendering import Array, Images
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+SMOOTHED = (
+    "masks saved as JPEG or resized with smoothing mix the values of the classes; save masks as PNG, "
+    "resize them with nearest"
+)
+"""Why a mask has values that are no classes, and what to do."""
 SOLID = 0.2
 """Squares of 2x2 pixels per pixel of a class; values that smoothing made at edges have fewer."""
 MOST_LEVELS = 16
-"""Evenly spread grey levels; with more of them, every value would be one."""
+"""Evenly spread grey levels; of more values, almost any are evenly spread."""
+
+
+class MaskFile(NamedTuple):
+    """The K values in a mask's file, before it is cropped; each array is (K,)."""
+
+    stored: Array
+    """What stands for the value in the decoded mask."""
+    number: Array
+    """The value of a grey pixel, or the index into a palette; -1 for another colour."""
+    colour: Array
+    """0xRRGGBB"""
+    pixels: Array
+    """The number of pixels of this value."""
+    blocks: Array
+    """The number of squares of 2x2 pixels that have only this value."""
+    palette: bool
+
+
+class Masks(NamedTuple):
+    """Decoded masks, (N, side, side) uint8, and the values in each of the N files."""
+
+    values: Images
+    files: list[MaskFile]
+
+
+def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
+    """Palette, grey or RGB images with their values unchanged, cropped and scaled as images are.
+
+    Each pixel takes the value of the nearest in the file, since the mean of two classes is no class.
+
+    Raises BadInput if some files are no images, are JPEGs, are transparent in parts or have more than 256 colours.
+    """
+    values = np.zeros((len(pictures), side, side), np.uint8)
+
+    def decode(index: int) -> MaskFile:
+        values[index], file = _decode(pictures[index], side)
+        return file
+
+    files, broken = decode_each(pictures, range(len(pictures)), decode)
+    if broken:
+        faults = {index: why or "a text file" for index, why in broken.items()}
+        raise bad_files(f"{unreadable(pictures, faults, 'a mask')}")
+    return Masks(values, [files[index] for index in sorted(files)])
+
+
+def _decode(picture: Picture, side: int) -> tuple[Images, MaskFile]:
+    from PIL import Image, ImageOps
+
+    with opened(picture) as image, room_for(image):
+        if image.format in ("JPEG", "MPO"):
+            raise ValueError(f"it is a JPEG: {SMOOTHED}")
+        turned = upright(image)
+        in_colours = turned.mode in ("RGB", "RGBA", "LA")
+        values, number, colour = _colour_values(turned) if in_colours else _number_values(turned)
+        # squares of 2x2 pixels of one value, by their last pixel
+        same = values[1:] == values[:-1]
+        solid = same[:, 1:] & same[:, :-1] & (values[1:, 1:] == values[1:, :-1])
+        pixels, blocks = (np.bincount(some, minlength=256) for some in (values.reshape(-1), values[1:, 1:][solid]))
+        held = np.flatnonzero(pixels)
+        square = ImageOps.fit(Image.fromarray(values), (side, side), Image.Resampling.NEAREST)
+        file = MaskFile(held, number[held], colour[held], pixels[held], blocks[held], turned.mode == "P")
+        return np.asarray(square), file
+
+
+def _number_values(image: "PillowImage") -> tuple[Images, Array, Array]:
+    """(H, W) numbers; the number and the colour of each of the values 0 .. 255."""
+    if image.mode not in ("1", "L", "P", "F") and not image.mode.startswith("I"):
+        raise ValueError(f"its pixels are of the kind {image.mode}; save masks as grey, palette or RGB PNG")
+    values = np.asarray(image.convert("L") if image.mode == "1" else image)
+    plain = values.astype(np.uint8)
+    if (plain != values).any():
+        raise ValueError(f"its values go from {values.min()} to {values.max()}; classes are whole numbers, 0 to 255")
+    colour = np.arange(256) * 0x010101
+    if image.mode == "P":
+        palette = np.array(image.getpalette()).reshape(-1, 3)
+        colour[: len(palette)] = _packed(palette)
+    return plain, np.arange(256), colour
+
+
+def _colour_values(image: "PillowImage") -> tuple[Images, Array, Array]:
+    """(H, W) indices of colours in the order of their codes; the number and the colour of each index."""
+    if "A" in image.mode and image.getchannel("A").getextrema() != (255, 255):
+        raise ValueError("it is transparent in parts; save masks without transparency")
+    rgb = image.convert("RGB")
+    counted = rgb.getcolors(256)
+    if counted is None:
+        raise ValueError(f"it has more than 256 colours: {SMOOTHED}")
+    colour = np.sort(_packed(np.array([channels for _, channels in counted])))
+    index = np.zeros(2**24, np.uint8)
+    index[colour] = np.arange(len(colour))
+    return index[_packed(np.asarray(rgb))], np.where(colour % 0x010101 == 0, colour & 255, -1), colour
+
+
+def _packed(rgb: Array) -> Array:
+    """(..., 3) -> (...) 0xRRGGBB"""
+    red, green, blue = np.moveaxis(rgb.astype(np.int32), -1, 0)
+    packed: Array = (red << 16) | (green << 8) | blue
+    return packed
 
 
 class ClassMasks(NamedTuple):
-    """Masks whose values are classes."""
+    """Masks with the numbers of classes and VOID, (N, side, side)."""
 
     values: Images
-    """(N, side, side), of numbers of classes, and VOID."""
     classes: tuple[str, ...]
-    used: frozenset[int]
-    """The numbers that some file has, the parts that are cut off included."""
     notes: tuple[str, ...]
 
 
@@ -47,26 +151,29 @@ def as_classes(
         masks: as decoded.
         paths: of the files.
         names: of the classes by number; None to name them by their numbers.
-        colours: name -> "#rrggbb" in the order of the numbers, "void" among them for what is of no class.
-        top: of all the files, for messages.
+        colours: name -> "#rrggbb" in the order of the numbers; "void" names the colour of what is of no class.
+        top: of all files, for messages.
 
     Raises:
         BadInput: the edges of the masks were smoothed, a value is of no class, or there are fewer than two classes.
     """
     by_colour = colours is not None or _have_colours(masks.files)
-    found = [file.colour if by_colour else file.number for file in masks.files]
-    _check_edges(masks.files, found, paths)
-    every = sorted({value for some in found for value in some.tolist()})
+    values = [file.colour if by_colour else file.number for file in masks.files]
+    _check_edges(masks.files, values, paths)
+    every = sorted({value for some in values for value in some.tolist()})
     meaning = _by_colour(every, names, colours, top) if by_colour else _by_number(every, names, top)
-    for path, some in zip(paths, found, strict=True):
+    decoded = np.empty_like(masks.values)
+    for index, (file, some) in enumerate(zip(masks.files, values, strict=True)):
         if strange := [value for value in some.tolist() if value not in meaning.number]:
-            raise BadInput(f"data.root: {path} has {_strange(strange[0], by_colour, meaning.classes)}")
-    values = np.empty_like(masks.values)
-    for index, (file, some) in enumerate(zip(masks.files, found, strict=True)):
+            raise bad_files(f"{paths[index]} has {_strange(strange[0], by_colour, meaning.classes)}")
         table = np.zeros(256, np.uint8)
         table[file.stored] = [meaning.number[value] for value in some.tolist()]
-        values[index] = table[masks.values[index]]
-    return ClassMasks(values, meaning.classes, frozenset(meaning.number[value] for value in every), meaning.notes)
+        decoded[index] = table[masks.values[index]]
+    used, notes = {meaning.number[value] for value in every}, meaning.notes
+    if unused := [name for number, name in enumerate(meaning.classes) if number not in used]:
+        more = ", ..." if len(unused) > 5 else ""
+        notes += (f"classes that no pixel is of ({len(unused)}): {', '.join(unused[:5])}{more}",)
+    return ClassMasks(decoded, meaning.classes, notes)
 
 
 def _have_colours(files: Sequence[MaskFile]) -> bool:
@@ -86,8 +193,8 @@ def _by_number(every: list[int], names: tuple[str, ...] | None, top: Path) -> _M
     known = [value for value in every if value != VOID]
     if len(known) < 2:
         void = f" and {VOID}, which is void" * (VOID in every)
-        raise BadInput(
-            f"data.root: the masks in {top} have only {', '.join(map(str, known)) or 'no class'}{void}; "
+        raise bad_files(
+            f"the masks in {top} have only {', '.join(map(str, known)) or 'no class'}{void}; "
             "at least 2 classes are needed"
         )
     classes = names or tuple(map(str, range(known[-1] + 1)))
@@ -103,15 +210,14 @@ def _by_colour(
         return _Meaning(classes, {int(code[1:], 16): numbers.get(name, VOID) for name, code in colours.items()})
     listed = ", ".join(map(_code, every[:8])) + (", ..." if len(every) > 8 else "")
     if names is not None:
-        raise BadInput(
-            f"data.root: the masks in {top} are in colours ({listed}), which classes.txt does not name; remove it and "
+        raise bad_files(
+            f"the masks in {top} are in colours ({listed}), which classes.txt does not name; remove it and "
             """name them as in --set 'data.colours={road: "#804080", sky: "#4682b4"}'"""
         )
     if not 2 <= len(every) <= VOID:
-        raise BadInput(f"data.root: the masks in {top} have {len(every)} colours ({listed}); allowed are 2 to {VOID}")
-    classes = tuple(map(_code, every))
+        raise bad_files(f"the masks in {top} have {len(every)} colours ({listed}); allowed are 2 to {VOID}")
     note = f"masks in {len(every)} colours, numbered from 0: {listed}; data.colours names them and says which is void"
-    return _Meaning(classes, {value: number for number, value in enumerate(every)}, (note,))
+    return _Meaning(tuple(map(_code, every)), {value: number for number, value in enumerate(every)}, (note,))
 
 
 def _code(colour: int) -> str:
@@ -124,28 +230,26 @@ def _strange(value: int, by_colour: bool, classes: tuple[str, ...]) -> str:
     return f"the number {value}, but the {len(classes)} classes are numbered from 0; only {VOID} is void"
 
 
-def _check_edges(files: Sequence[MaskFile], found: Sequence[Array], paths: Sequence[Path]) -> None:
+def _check_edges(files: Sequence[MaskFile], values: Sequence[Array], paths: Sequence[Path]) -> None:
     """Raises BadInput if many values lie between those of the classes and are seen at edges only.
 
-    In a single file 8 such values are many: a small file may have a few regions that are one pixel wide. In all files
-    together 3 are.
+    In a single file 8 such values are many, since a small file may have a few regions that are one pixel wide; in all
+    files together 3 are.
     """
-    smoothed = [
-        path
-        for path, file, some in zip(paths, files, found, strict=True)
-        if len(some) > 8 and _count_mixed(some, file.pixels, file.blocks) >= 8
-    ]
-    values, inverse = np.unique(np.concatenate(found), return_inverse=True)
-    pixels, blocks = (
-        np.bincount(inverse, np.concatenate([getattr(f, n) for f in files])) for n in ("pixels", "blocks")
+    smoothed = any(
+        len(some) > 8 and _count_mixed(some, file.pixels, file.blocks) >= 8
+        for file, some in zip(files, values, strict=True)
     )
-    if smoothed or _count_mixed(values, pixels, blocks) >= 3:
-        count, path = max((len(some), path) for path, some in zip(paths, found, strict=True))
-        raise BadInput(f"data.root: {path} has {count} values, most of them only at the edges of regions: {SMOOTHED}")
+    every, inverse = np.unique(np.concatenate(values), return_inverse=True)
+    pixels = np.bincount(inverse, np.concatenate([file.pixels for file in files]))
+    blocks = np.bincount(inverse, np.concatenate([file.blocks for file in files]))
+    if smoothed or _count_mixed(every, pixels, blocks) >= 3:
+        count, path = max((len(some), path) for path, some in zip(paths, values, strict=True))
+        raise bad_files(f"{path} has {count} values, most of them only at the edges of regions: {SMOOTHED}")
 
 
 def _count_mixed(values: Array, pixels: Array, blocks: Array) -> int:
-    """How many values are seen at edges only and lie between the others; 0 if these are more."""
+    """The number of values that are seen at edges only and lie between the others; 0 if these are more."""
     solid = blocks >= SOLID * pixels
     if not solid.any():
         return 0

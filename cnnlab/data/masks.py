@@ -1,8 +1,9 @@
-"""Images with masks: found as pairs of files, and read."""
+"""Images with masks: the pairs of files in a folder, and how they are read."""
 
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,20 +13,18 @@ from cnnlab.config import DataConfig
 from cnnlab.config.data import VOID
 from cnnlab.config.messages import nearest_path
 from cnnlab.data.dataset import Source, Split
-from cnnlab.data.folders import find_splits, split_folders
-from cnnlab.data.layouts import Found
-from cnnlab.data.listing import DEFAULT_SIDE, shown
-from cnnlab.data.mask_values import ClassMasks, as_classes
-from cnnlab.data.names import nfc, side_named, split_named
-from cnnlab.data.pictures import SUFFIXES, decode_all, decode_masks, on_disk, upright_size
-from cnnlab.data.places import data_root
-from cnnlab.data.tree import Tree
+from cnnlab.data.folders import find_splits, side_named, split_folders
+from cnnlab.data.kinds import bad_files
+from cnnlab.data.listing import DEFAULT_SIDE, Unread
+from cnnlab.data.mask_values import as_classes, decode_masks
+from cnnlab.data.pictures import NAMED, decode_all, on_disk, upright_size
+from cnnlab.data.tree import Tree, data_root, nfc, shown, split_named
 from cnnlab.errors import BadInput
 
 CLASSES_FILE = "classes.txt"
-"""Beside the folders: the name of class 0, 1 .., one a line."""
+"""Beside the folders: the name of class 0, 1 .., one per line."""
 MASK_ENDING = re.compile(r"[ _.-](masks?|seg|segmentation|gt|labels?|annotations?)$", re.IGNORECASE)
-"""What the name of a mask may have after that of its image."""
+"""What may follow the name of the image in the name of its mask."""
 NEEDED = (
     "needed are images/ and masks/ side by side, or pairs like a.jpg and a_mask.png, perhaps in train/, val/, test/"
 )
@@ -38,33 +37,26 @@ class Pair(NamedTuple):
     mask: Path
 
 
-Pairs = Mapping[str, Sequence[Pair]]
-"""Split -> its pairs."""
 Sides = tuple[Path, Path]
-"""The folder of images and that of masks; twice the same if they lie together."""
+"""The folder of images and that of masks, which may be the same."""
 
 
-def find_mask_folder(config: DataConfig) -> Found:
-    """The images and masks at `config.root`.
-
-    Raises:
-        BadInput: nothing of the kind is there, a mask has no image, or a split has no masks.
-    """
+def find_mask_folder(config: DataConfig) -> Unread:
+    """The images and masks at `config.root`. Raises BadInput if there are none, or a mask has no image."""
     if not config.root:
-        raise BadInput(f"data.root: the dataset mask_folder needs --data-root, a folder; {NEEDED}")
+        raise bad_files(f"the dataset mask_folder needs --data-root, a folder; {NEEDED}")
     root = data_root(config.root)
     if not root.is_dir():
-        raise BadInput(f"data.root: {config.root} is not a folder; {NEEDED}{nearest_path(root)}")
+        raise bad_files(f"{config.root} is not a folder; {NEEDED}{nearest_path(root)}")
     tree = Tree()
     top = tree.enter(root)
     pairs = {split: _pairs(tree, *sides) for split, sides in _find_sides(tree, top).items()}
     names = [path for path in tree.look(top).files if path.name == CLASSES_FILE]
     if names and config.colours:
         raise BadInput(f"data.colours: {names[0]} names the classes too; remove one of them")
-    files = [path for some in pairs.values() for pair in some for path in pair]
-    classes = _class_names(*names) if names else None
-    read = partial(read_pairs, pairs, classes, top, config)
-    return Found([*files, *names], read, "masks", tree.said())
+    files = [*(path for some in pairs.values() for pair in some for path in pair), *names]
+    read = partial(read_pairs, pairs, _class_names(*names) if names else None, top, config)
+    return Unread(files, read, notes=tree.all_notes(files, root))
 
 
 def _find_sides(tree: Tree, top: Path) -> dict[str, Sides]:
@@ -83,9 +75,7 @@ def _find_sides(tree: Tree, top: Path) -> dict[str, Sides]:
         return {"train": sides}
     images, masks = (split_folders(tree, side) for side in sides)
     if extra := masks.keys() - images.keys():
-        raise BadInput(
-            f"data.root: {masks[extra.pop()]} has masks of a split that {sides[0]} has not; put in its images"
-        )
+        raise bad_files(f"{masks[extra.pop()]} has masks of a split that {sides[0]} does not have; put in its images")
     tree.pass_over([folder for split, folder in images.items() if split not in masks], "images without masks")
     tree.notes.append(", ".join(f"{s} is {images[s].relative_to(top)} with {masks[s].relative_to(top)}" for s in masks))
     return {split: (images[split], folder) for split, folder in masks.items()}
@@ -95,10 +85,8 @@ def _sides(tree: Tree, folder: Path) -> Sides | None:
     """The folders of images and of masks in it, if it has both."""
     inside: dict[str, Path] = {}
     for inner in tree.look(folder).folders:
-        if side := side_named(inner.name):
-            if side in inside:
-                raise BadInput(f"data.root: {inside[side]} and {inner} both mean {side}; remove or rename one")
-            inside[side] = inner
+        if (side := side_named(inner.name)) and (twin := inside.setdefault(side, inner)) != inner:
+            raise bad_files(f"{twin} and {inner} both mean {side}; remove or rename one")
     return (inside["images"], inside["masks"]) if len(inside) == 2 else None
 
 
@@ -113,73 +101,71 @@ def _pairs(tree: Tree, image_folder: Path, mask_folder: Path) -> list[Pair]:
     for name, mask in masks.items():
         image = name if name in images else MASK_ENDING.sub("", name)
         if image not in images:
-            raise BadInput(f"data.root: {mask} has no image of its name in {image_folder}; put one in or remove it")
+            raise bad_files(f"{mask} has no image of its name in {image_folder}; put one in or remove it")
         if image in paired:
-            raise BadInput(f"data.root: {paired[image]} and {mask} are both masks of {images[image]}; remove one")
+            raise bad_files(f"{paired[image]} and {mask} are both masks of {images[image]}; remove one")
         paired[image] = mask
     tree.pass_over([path for name, path in images.items() if name not in paired], "images without a mask")
     if not paired and image_folder == mask_folder:
         has = ", ".join(f"{inner.name}/" for inner in tree.look(image_folder).folders) or f"{len(images)} images"
-        raise BadInput(f"data.root: {image_folder} has {has}, but no masks; {NEEDED}")
+        raise bad_files(f"{image_folder} has {has}, but no masks; {NEEDED}")
     if not paired:
-        raise BadInput(f"data.root: {mask_folder} has no masks; put in one per image, of the same name")
+        raise bad_files(f"{mask_folder} has no masks; put in one per image, of the same name")
     return [Pair(images[name], paired[name]) for name in sorted(paired)]
 
 
 def _by_name(tree: Tree, folder: Path) -> dict[str, Path]:
     """Path inside the folder, without the extension, in NFC -> the file, of those that are images by their names."""
-    found: dict[str, Path] = {}
-    others = []
-    for path in tree.files(folder):
-        name = nfc(str(path.relative_to(folder).with_suffix("")))
-        if path.suffix.lower() not in SUFFIXES:
-            others.append(path)
-        elif name in found:
-            raise BadInput(f"data.root: {found[name]} and {path} have one name; remove or rename one")
-        else:
-            found[name] = path
+    images, others = tree.pictures(folder)
+    by_name: dict[str, Path] = {}
+    for path in images:
+        if (twin := by_name.setdefault(nfc(str(path.relative_to(folder).with_suffix(""))), path)) != path:
+            raise bad_files(f"{twin} and {path} have one name; remove or rename one")
     tree.pass_over([path for path in others if path.name != CLASSES_FILE], f"no images, in {folder.name}")
-    return found
+    return by_name
 
 
 def _class_names(path: Path) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"data.root: {path} cannot be read ({error})") from None
+        raise bad_files(f"{path} cannot be read ({error})") from None
     if not 2 <= len(names) <= VOID:
-        raise BadInput(f"data.root: {path} has {len(names)} lines; it must have one per class, from 2 to {VOID}")
+        raise bad_files(f"{path} has {len(names)} lines; it must have one per class, from 2 to {VOID}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadInput(f"data.root: {path} names the class {twice[0] or 'of an empty line'} twice; give each its own")
+        raise bad_files(f"{path} names the class {twice[0] or 'of an empty line'} twice; give each its own")
     return names
 
 
-def read_pairs(pairs: Pairs, classes: tuple[str, ...] | None, top: Path, config: DataConfig) -> Source:
-    """Decode images to (3, side, side) and masks to (side, side), all splits in one go.
+def read_pairs(
+    pairs: Mapping[str, Sequence[Pair]], classes: tuple[str, ...] | None, top: Path, config: DataConfig
+) -> Source:
+    """Decode images to (3, side, side) and masks to (side, side), all splits together.
 
-    An image whose mask is all void is left out: it teaches nothing and measures nothing, so no mean may count it.
+    An image whose mask is all void is left out: its loss is undefined, so no mean may count it.
+    pairs: of each split; classes: their names, or None to number those that the masks have.
 
-    Args:
-        classes: their names; None to number those that the masks have.
-
-    Raises:
-        BadInput: naming a file that is no image or no mask, a mask of another size, or one with a value of no class.
+    Raises BadInput if a file is no image or no mask, or a mask has another size than its image or a value of no class.
     """
     side = config.resize or DEFAULT_SIDE
     every = [pair for some in pairs.values() for pair in some]
     decoded = decode_all([on_disk(pair.image) for pair in every], side, config.skip_broken)
     paths = [pair.mask for pair in every]
-    masks = as_classes(decode_masks(list(map(on_disk, paths)), side), paths, classes, config.colours, top)
-    for pair, good in zip(every, decoded.good, strict=True):
-        if good:
-            _check_size(pair)
+    masks = as_classes(decode_masks([on_disk(path) for path in paths], side), paths, classes, config.colours, top)
+    for pair in compress(every, decoded.good):
+        image, mask = (upright_size(on_disk(path)) for path in pair)
+        if image != mask:
+            raise bad_files(
+                f"{pair.mask} has {mask[0]}x{mask[1]} pixels, but its image {pair.image} has "
+                f"{image[0]}x{image[1]}; a mask has the size of its image"
+            )
     void = decoded.good & (masks.values == VOID).all((1, 2))
     splits, start = {}, 0
     for split, some in pairs.items():
         part = slice(start, start := start + len(some))
         kept = decoded.good[part] & ~void[part]
         splits[split] = Split(torch.from_numpy(decoded.images[part][kept]), torch.from_numpy(masks.values[part][kept]))
-    notes = [*decoded.notes, *masks.notes, *_unused(masks)]
+    notes = [*decoded.notes, *masks.notes]
     if void.any():
         first = paths[int(void.argmax())]
         notes.append(f"left out, as their masks are all void: {void.sum():,} of {len(every):,} images, {first} first")
@@ -187,22 +173,7 @@ def read_pairs(pairs: Pairs, classes: tuple[str, ...] | None, top: Path, config:
         classes=masks.classes,
         splits=splits,
         origin=shown(str(top.resolve())),
-        skipped=int((~decoded.good).sum()),
+        skipped=len(decoded.skipped),
+        skipped_first=tuple(map(shown, decoded.skipped[:NAMED])),
         notes=tuple(map(shown, notes)),
     )
-
-
-def _check_size(pair: Pair) -> None:
-    image, mask = (upright_size(on_disk(path)) for path in pair)
-    if image != mask:
-        raise BadInput(
-            f"data.root: {pair.mask} has {mask[0]}x{mask[1]} pixels, but its image {pair.image} has "
-            f"{image[0]}x{image[1]}; a mask has the size of its image"
-        )
-
-
-def _unused(masks: ClassMasks) -> list[str]:
-    unused = [name for number, name in enumerate(masks.classes) if number not in masks.used]
-    if not unused:
-        return []
-    return [f"classes that no pixel is of ({len(unused)}): {', '.join(unused[:5])}{', ...' if len(unused) > 5 else ''}"]

@@ -1,23 +1,118 @@
-"""What lies in a folder, without what systems and programs leave there; that is counted."""
+"""Folders and the names in them: where data are, which folder is which split, and what is never data."""
 
 import filecmp
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+from unicodedata import normalize
 
-from cnnlab.data.names import is_junk, is_output, split_named
-from cnnlab.data.pictures import SUFFIXES
-from cnnlab.errors import BadInput
+from cnnlab.data.kinds import bad_files
+from cnnlab.data.pictures import is_image
+from cnnlab.errors import BadInput, printable
 
+SPLITS = ("train", "val", "test")
+
+_MEANINGS = {
+    "train": ("train", "training", "trainval"),
+    "val": ("val", "valid", "validation", "validate", "dev", "development"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_SHORT = {"tr": "train", "trn": "train", "va": "val", "vl": "val", "te": "test", "ts": "test", "tst": "test"}
+_FILLING = r"(set|data|dataset|images?|imgs?|pictures?|photos?|split|folder)?\d*"
+
+JUNK = frozenset(
+    (
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler", "system volume information"),
+        *("icon\r", "__macosx", "_ds_store", "@eadir", "#recycle", "@recycle", "lost+found", "lost.dir"),
+        *("picasa.ini", "__pycache__"),
+    )
+)
+"""What systems, network drives and other programs leave beside images; in small letters."""
+STORES = ("mlruns", "mlartifacts")
+"""Folders of runs, as cnnlab and MLflow call them."""
+JOURNAL = "journal.jsonl"
+"""The file that cnnlab keeps in the directory of each run, sweep and comparison."""
 DOCUMENTS = frozenset((".txt", ".md", ".rst", ".pdf", ".rtf", ".doc", ".docx", ".html", ".htm", ".bib", ".sh", ".py"))
-"""Of files that say something about images, but hold neither images nor their classes; in small letters."""
+"""The endings of files about images that hold neither images nor classes; in small letters."""
+
+
+def default_root() -> Path:
+    """$CNNLAB_DATA, or ~/.cache/cnnlab. Raises BadInput if the home directory is not known."""
+    return _expanded(os.environ.get("CNNLAB_DATA") or "~/.cache/cnnlab", "CNNLAB_DATA")
+
+
+def data_root(text: str) -> Path:
+    """The folder that data.root names, whether it is there or not. Raises BadInput if it cannot be opened."""
+    path = _expanded(text, "data.root")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # too long a name, a folder without permission, a zero byte
+        raise bad_files(f"{text} cannot be opened ({getattr(error, 'strerror', error)})") from None
+    return path
+
+
+def _expanded(text: str, name: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise BadInput(f"{name}: the home directory in {text} is not known; give a whole path") from None
+
+
+def nfc(name: str) -> str:
+    """The name with each accented letter as one code point: macOS and Linux write `é` in two ways."""
+    return normalize("NFC", name)
+
+
+def shown(name: str) -> str:
+    """A file's name as text: bytes that are no UTF-8 and control characters become their codes."""
+    return printable(os.fsencode(name).decode("utf-8", "backslashreplace"))
+
+
+def split_in(name: str) -> tuple[str | None, str]:
+    """The split that a word of the name means, and its other words: `seg_train` is ("train", "seg").
+
+    None if no word means a split, or if two words mean different ones, except that train with val is train.
+    """
+    words = _words(name)
+    meant = {word: split for word in words if (split := split_named(word))}
+    splits = set(meant.values())
+    split = "train" if splits == {"train", "val"} else splits.pop() if len(splits) == 1 else None
+    return split, "_".join(word for word in words if word not in meant and not re.fullmatch(_FILLING, word))
+
+
+def splits_in(names: Sequence[str]) -> list[tuple[str | None, str]]:
+    """`split_in` of each name; `tr`, `va` and `te` count if each name means a split."""
+    whole = ["_".join(_SHORT.get(word, word) for word in _words(name)) for name in names]
+    return [split_in(name) for name in (whole if all(split_in(name)[0] for name in whole) else names)]
+
+
+@lru_cache(maxsize=4096)
+def split_named(name: str) -> str | None:
+    """The split that a whole name means, in any case and spelling: `Training_Set` is "train", `test2017` "test"."""
+    plain = re.sub(r"[\W_]+", "", name.lower())
+    for split, words in _MEANINGS.items():
+        if any(re.fullmatch(word + _FILLING, plain) for word in words):
+            return split
+    return None
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+
+
+def is_junk(name: str) -> bool:
+    """Hidden (`.ipynb_checkpoints`, `.DS_Store`, `._1.png`), or left by a system."""
+    return name.startswith(".") or name.lower() in JUNK
 
 
 class Content(NamedTuple):
-    """A folder's own folders and files, in the order of their names."""
+    """The folders and files directly in a folder, in the order of their names."""
 
     folders: list[Path]
     files: list[Path]
@@ -25,83 +120,90 @@ class Content(NamedTuple):
     @property
     def pictures(self) -> list[Path]:
         """The files whose names say that they are images."""
-        return [path for path in self.files if path.suffix.lower() in SUFFIXES]
+        return [path for path in self.files if is_image(path)]
 
 
 class Tree:
-    """Folders as they are found, each looked into once.
+    """Folders without what is never data; each is read once. `notes` says what was chosen and passed over.
 
-    Every method raises BadInput where a folder cannot be read.
+    All methods raise BadInput if a folder cannot be read.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[Path, Content] = {}
+        self.notes: list[str] = []
+        self._contents: dict[Path, Content] = {}
         self._below: dict[Path, list[Path]] = {}
         self._junk: set[Path] = set()
         self._closed: dict[Path, str] = {}
-        self.notes: list[str] = []
-        """What was chosen or passed over, in the order in which it was found."""
 
     def look(self, folder: Path) -> Content:
-        """What lies in the folder itself; a file lies in itself."""
-        if folder not in self._seen and os.path.isfile(folder):
-            self._seen[folder] = Content([], [folder])
-        if folder not in self._seen:
-            try:
-                with os.scandir(folder) as entries:
-                    found = sorted((entry.name, entry.is_dir(), _is_device(entry)) for entry in entries)
-            except OSError as error:
-                _refuse(error)
-            folders = self._kept(folder, [name for name, is_folder, _ in found if is_folder])
-            files = self._kept(folder, [name for name, is_folder, device in found if not (is_folder or device)])
-            self.pass_over([folder / name for name, _, device in found if device], "no file, but a pipe or a device")
-            self._seen[folder] = Content([path for path in folders if self._is_open(path)], files)
-        return self._seen[folder]
+        """What is directly in the folder; a file is its own content."""
+        if folder not in self._contents:
+            self._contents[folder] = Content([], [folder]) if os.path.isfile(folder) else self._read(folder)
+        return self._contents[folder]
 
-    def pass_over(self, paths: list[Path], why: str) -> None:
+    def _read(self, folder: Path) -> Content:
+        try:
+            with os.scandir(folder) as entries:
+                kinds = {entry.name: (entry.is_dir(), _is_device(entry)) for entry in entries}
+        except OSError as error:
+            _refuse(error)
+        folders = self._kept(folder, sorted(name for name, (is_folder, _) in kinds.items() if is_folder))
+        files = self._kept(folder, sorted(name for name, which in kinds.items() if not any(which)))
+        devices = sorted(folder / name for name, (_, is_device) in kinds.items() if is_device)
+        self.pass_over(devices, "no file, but a pipe or a device")
+        return Content([path for path in folders if self._is_open(path)], files)
+
+    def pass_over(self, paths: Sequence[Path], why: str) -> None:
         """Note that these were left out."""
         if paths:
             named = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
             self.notes.append(f"passed over, {why}: {named}" + (f" ({len(paths):,})" if len(paths) > 3 else ""))
 
     def files(self, folder: Path) -> list[Path]:
-        """Whatever lies below the folder, at any depth, and is no folder: links to nothing too.
+        """All files below the folder, at any depth, links to nothing too.
 
         A link to a folder is followed, unless the folder was read already or the link lies in it.
         """
-        if folder not in self._below and os.path.isfile(folder):
-            self._below[folder] = [folder]
         if folder not in self._below:
-            found: list[Path] = []
-            read: set[str] = set()
-            starts = [folder]
-            for start in starts:  # links are added at the end, so that files have the paths without them
-                for top, folders, names in os.walk(start, onerror=_refuse):
-                    if (real := os.path.realpath(top)) in read:
-                        folders.clear()
-                        continue
-                    read.add(real)
-                    inner = [path for path in self._kept(Path(top), sorted(folders)) if self._is_open(path)]
-                    folders[:] = [path.name for path in inner if not path.is_symlink()]
-                    starts.extend(path for path in inner if path.is_symlink())
-                    found.extend(self._kept(Path(top), names))
-            self._below[folder] = sorted(found)
+            self._below[folder] = [folder] if os.path.isfile(folder) else self._walk(folder)
         return self._below[folder]
+
+    def _walk(self, folder: Path) -> list[Path]:
+        files: list[Path] = []
+        read: set[str] = set()
+        starts = [folder]
+        for start in starts:  # links are added at the end, so that files have the paths without them
+            for top, folders, names in os.walk(start, onerror=_refuse):
+                if (real := os.path.realpath(top)) in read:
+                    folders.clear()
+                    continue
+                read.add(real)
+                inner = [path for path in self._kept(Path(top), sorted(folders)) if self._is_open(path)]
+                folders[:] = [path.name for path in inner if not path.is_symlink()]
+                starts.extend(path for path in inner if path.is_symlink())
+                files.extend(self._kept(Path(top), names))
+        return sorted(files)
+
+    def pictures(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """The files below the folder whose names say that they are images, and the others."""
+        files = self.files(folder)
+        return [path for path in files if is_image(path)], [path for path in files if not is_image(path)]
 
     def _kept(self, folder: Path, names: list[str]) -> list[Path]:
         self._junk.update(folder / name for name in names if is_junk(name))
         return [folder / name for name in names if not is_junk(name)]
 
     def _is_open(self, folder: Path) -> bool:
-        """Whether the folder may hold data, and no circle."""
-        if is_output(folder):
+        """Whether the folder may hold data: it is no output of runs, and no link that makes a circle."""
+        if folder.name in STORES or os.path.isfile(folder / JOURNAL):
             self._closed[folder] = "written by cnnlab or MLflow"
         elif folder.is_symlink() and Path(os.path.realpath(folder.parent)).is_relative_to(os.path.realpath(folder)):
             self._closed[folder] = "a link to a folder that it lies in"
         return folder not in self._closed
 
     def enter(self, folder: Path) -> Path:
-        """The folder, or what it holds where that is a single folder of folders, as archives are often unpacked."""
+        """The folder; if it holds only one folder of folders, as unpacked archives often do, that one."""
         content = self.look(folder)
         if len(content.folders) != 1 or any(path.suffix.lower() not in DOCUMENTS for path in content.files):
             return folder
@@ -114,7 +216,7 @@ class Tree:
         return self.enter(inner)
 
     def enter_twins(self, folder: Path) -> Path:
-        """The folder, or the first of those in it if they all hold the same folders of the same files."""
+        """The folder; if all folders in it hold the same folders of the same files, the first of them."""
         first, *others = [self.enter(inner) for inner in self.look(folder).folders] or [folder]
         names = [inner.name for inner in self.look(first).folders]
         if not others or len(names) < 2 or any(map(split_named, names)):
@@ -125,7 +227,7 @@ class Tree:
         return first
 
     def same(self, one: Path, other: Path) -> bool:
-        """Whether both hold files of the same names and sizes, and the first of them has the same bytes."""
+        """Whether both hold files of the same names and sizes, the first of which have the same bytes."""
         files, others = self.files(one), self.files(other)
         return (
             [path.relative_to(one) for path in files] == [path.relative_to(other) for path in others]
@@ -133,18 +235,18 @@ class Tree:
             and all(filecmp.cmp(path, twin, shallow=False) for path, twin in zip(files[:1], others[:1], strict=True))
         )
 
-    def said(self) -> tuple[str, ...]:
-        """The notes, and what cnnlab, systems and programs had left there."""
+    def all_notes(self, files: Iterable[Path], top: Path) -> tuple[str, ...]:
+        """The notes; what cnnlab, systems and programs left; which of `files` only links lead to."""
         for why in sorted(set(self._closed.values())):
             self.pass_over(sorted(path for path in self._closed if self._closed[path] == why), why)
-        if not self._junk:
-            return tuple(self.notes)
-        counts = Counter(path.name if not path.name.startswith("._") else "._*" for path in sorted(self._junk))
-        named = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in counts.most_common(6))
-        more = f" and {len(counts) - 6} other names" if len(counts) > 6 else ""
-        inside = sum(len(names) for path in self._junk if path.is_dir() for _, _, names in os.walk(path))
-        files = f" with {inside:,} files in them" if inside else ""
-        return (*self.notes, f"passed over, hidden or left by a system: {named}{more}{files}")
+        if self._junk:
+            counts = Counter(path.name if not path.name.startswith("._") else "._*" for path in sorted(self._junk))
+            named = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in counts.most_common(6))
+            more = f" and {len(counts) - 6} other names" if len(counts) > 6 else ""
+            inside = sum(len(names) for path in self._junk if path.is_dir() for _, _, names in os.walk(path))
+            with_files = f" with {inside:,} files in them" if inside else ""
+            self.notes.append(f"passed over, hidden or left by a system: {named}{more}{with_files}")
+        return (*map(shown, self.notes), *links_out(files, top))
 
 
 def _is_device(entry: "os.DirEntry[str]") -> bool:
@@ -152,24 +254,24 @@ def _is_device(entry: "os.DirEntry[str]") -> bool:
     return not (entry.is_dir() or entry.is_file()) and os.path.exists(entry)
 
 
-def links_out(files: Iterable[Path], top: Path) -> list[str]:
-    """A note on the files that lie outside of the folder, to which only links lead; none if there are none."""
+def links_out(files: Iterable[Path], top: Path) -> tuple[str, ...]:
+    """A note on the files outside of the folder, to which only links lead; none if there are none."""
     real = lru_cache(maxsize=None)(os.path.realpath)
     home = real(top)
 
-    def lies_in(place: str) -> bool:
-        return place == home or place.startswith(os.path.join(home, ""))
+    def is_out(place: str) -> bool:
+        return place != home and not place.startswith(os.path.join(home, ""))
 
     out = [
         path
         for path in map(str, files)
-        if not lies_in(real(os.path.dirname(path))) or (os.path.islink(path) and not lies_in(os.path.realpath(path)))
+        if is_out(real(os.path.dirname(path))) or (os.path.islink(path) and is_out(os.path.realpath(path)))
     ]
     if not out:
-        return []
+        return ()
     more = f", and {len(out) - 1:,} more" if len(out) > 1 else ""
-    return [f"read through links that lead out of {top}: {out[0]} -> {os.path.realpath(out[0])}{more}"]
+    return (shown(f"read through links that lead out of {top}: {out[0]} -> {os.path.realpath(out[0])}{more}"),)
 
 
 def _refuse(error: OSError) -> NoReturn:
-    raise BadInput(f"data.root: {error.filename} cannot be read ({error.strerror})")
+    raise bad_files(f"{error.filename} cannot be read ({error.strerror})")
