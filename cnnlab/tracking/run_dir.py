@@ -82,12 +82,12 @@ class RunDir:
             InUse: and that run is live.
         """
         run = cls(path.absolute())
-        mine = not run.path.is_dir()  # nobody else's files may be removed
+        mine = True  # nobody else's files may be removed
         try:
             run.path.mkdir(parents=True)
         except OSError as error:
             mine = False
-            if not run.path.is_dir():
+            if not os.path.isdir(run.path):
                 raise BadInput(f"--run-dir {path}: cannot be made ({error.strerror})") from None
         try:
             with run.hold():
