@@ -409,7 +409,7 @@ def test_a_config_that_was_edited_is_not_gone_on_with(process: Process, cli: Cli
         assert "make a new run: cnnlab train " in done.stderr
         assert done.stderr.count("\n") == 1
     config.write_text(as_made)
-    assert process("train", "--resume", "edited", "-q", "-s", "training.threads=1").returncode == 0
+    assert process("train", "--resume", "edited", "-q", "-s", "place.threads=1").returncode == 0
 
 
 def test_a_killed_run_is_marked_and_delivered_as_dead(process: Process) -> None:
@@ -555,7 +555,7 @@ BAD = [
     (["--trackinguri", "none"], "did you mean --tracking-uri?"),
     (["folders"], "folders: there is no such file or folder; did you mean folder?"),
     (["--lr", "0.1", "-s", "optimizer.lr=0.2"], "optimizer.lr is given twice, by --lr 0.1 and by -s optimizer.lr=0.2"),
-    (["--device", "cpu", "-s", "training.device=cpu"], "place.device is given twice"),
+    (["--device", "cpu", "-s", "place.device=cpu"], "place.device is given twice"),
     (["-s", "optimizer.lr=1", "-s", "optimizer={lr: 2}"], "optimizer.lr is given twice"),
     (["--lr", "0.1", "--lr=0.2"], "--lr is given twice; keep one"),
     (["--run-dir", "a", "--run-dir", "b"], "--run-dir is given twice; keep one"),

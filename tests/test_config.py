@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.config import RunConfig, as_config, flat, parse_value, read_config, to_yaml
+from cnnlab.config import RunConfig, flat, parse_value, read_config, to_yaml
 from cnnlab.config.messages import SYNONYMS, settings
 from cnnlab.config.optimizers import Adam
 from cnnlab.config.yaml_file import dump_yaml
@@ -149,13 +149,10 @@ def test_a_foreign_setting_on_the_command_line_is_refused() -> None:
 def test_a_setting_that_is_given_twice_is_refused_by_whatever_names() -> None:
     for twice in (
         {"optimizer.lr": 0.1, "optimizer": {"lr": 0.2}},
-        {"place.threads": 1, "training.threads": 2},
-        {"place.threads": 1, "training": {"threads": 2}},
+        {"place.threads": 1, "place": {"threads": 2}},
     ):
         with pytest.raises(BadInput, match=r"^(optimizer.lr|place.threads) is given twice, by .* and by .*; keep one$"):
             read_config(None, twice)
-    with pytest.raises(BadInput, match=r"^training.device: it was renamed to place.device; both are given, keep one$"):
-        as_config({"training": {"device": "cpu"}, "place": {"device": "cpu"}})
 
 
 NAMES = """

@@ -12,7 +12,7 @@ from cnnlab.config.losses import LOSSES
 from cnnlab.config.messages import unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
-from cnnlab.config.run import REGISTRIES
+from cnnlab.config.run_config import REGISTRIES
 from cnnlab.config.schedules import SCHEDULES
 from cnnlab.config.section import FAMILY, Entry
 from cnnlab.config.space_reading import read_space

@@ -138,7 +138,7 @@ BAD = [
     ("model.activation=0:1", "takes no numbers"),
     ("model.activation=relu,rleu", "rleu"),
     ("model.channels=[0],[1]", "model.channels"),
-    ("training.device=cpu,cuda", "cannot be searched"),
+    ("place.device=cpu,cuda", "cannot be searched"),
 ]
 
 

@@ -100,8 +100,8 @@ def _check_options(ctx: click.Context, words: list[str]) -> None:
 
 def _option_meant(word: str, command: click.Command) -> str | None:
     """The option, or -s with a setting, that a word most likely means."""
-    from cnnlab.config.flags import FLAGS
     from cnnlab.config.messages import closest, settings
+    from cnnlab.config.run_config import FLAGS
 
     known = [word for param in command.params if isinstance(param, click.Option) for word in param.opts]
     options = {word.lstrip("-"): word for word in known}

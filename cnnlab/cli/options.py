@@ -10,9 +10,8 @@ from pydantic.fields import FieldInfo
 
 from cnnlab.cli.messages import complain
 from cnnlab.config import RunConfig, collected, parse_value, read_config
-from cnnlab.config.flags import FLAGS
 from cnnlab.config.messages import check_name
-from cnnlab.config.run import REGISTRIES, classes_of
+from cnnlab.config.run_config import FLAGS, REGISTRIES, classes_of
 from cnnlab.config.section import NameIn, Section
 from cnnlab.errors import BadInput, quoted, shortened
 from cnnlab.search.plan import Sampler

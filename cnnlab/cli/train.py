@@ -10,7 +10,7 @@ from cnnlab.cli.printing.run import print_page, print_result
 from cnnlab.cli.views.delivery import deliver
 from cnnlab.cli.views.run import open_view
 from cnnlab.config import to_yaml
-from cnnlab.config.moved import is_place
+from cnnlab.config.run_config import is_place
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
 from cnnlab.session import Training

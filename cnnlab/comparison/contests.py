@@ -171,7 +171,7 @@ def caveats(contest: Contest, where: str) -> list[str]:
 
 
 def _default_name(config: RunConfig, plans: dict[str, Plan]) -> str:
-    identities = {arm: plan.naming() for arm, plan in plans.items()}
+    identities = {arm: plan.identity() for arm, plan in plans.items()}
     return f"compare-{as_word(config.label)}-{digest_of(identities)}"
 
 

@@ -14,7 +14,7 @@ from cnnlab.config.reading import (
     read_config,
     to_yaml,
 )
-from cnnlab.config.run import QUESTIONS, PlaceConfig, RunConfig, TrainingConfig
+from cnnlab.config.run_config import QUESTIONS, PlaceConfig, RunConfig, TrainingConfig
 
 __all__ = [
     "QUESTIONS",

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnlab.config.flags import path_of
 from cnnlab.config.messages import no_such_setting, unknown_kind
-from cnnlab.config.moved import is_place
 from cnnlab.config.optimizers import OPTIMIZERS, ArmEntry
 from cnnlab.config.reading import as_config, changed, flat
-from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig, name_in
+from cnnlab.config.run_config import QUESTIONS, REGISTRIES, RunConfig, is_place, name_in, path_of
 from cnnlab.config.section import Ranges, tag_of
 from cnnlab.config.space import Choices, Space
 from cnnlab.config.space_reading import read_space

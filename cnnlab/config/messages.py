@@ -10,9 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cnnlab.config.flags import FLAGS
-from cnnlab.config.moved import MOVED
-from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
+from cnnlab.config.run_config import FLAGS, REGISTRIES, RunConfig, classes_of
 from cnnlab.config.section import FAMILY
 from cnnlab.errors import BadInput, quoted, shortened
 
@@ -160,8 +158,6 @@ def _rule(problem: ErrorDetails) -> str:
 
 def _unknown_key(path: list[str], problem: ErrorDetails) -> str:
     section, key = path[:-1], path[-1]
-    if new := MOVED.get(".".join(path)):
-        return f"{'.'.join(path)}: it was renamed to {new}; both are given, keep one"
     if not section:
         known = list(RunConfig.model_fields)
         return f"{shortened(key)}: unknown setting; known are {', '.join(known)}{nearest(key, [*known, *settings()])}"

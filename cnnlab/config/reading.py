@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from cnnlab.config.data import DATASETS, DataConfig
 from cnnlab.config.messages import explain
-from cnnlab.config.moved import MOVED, moved
-from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig, as_named, name_in
+from cnnlab.config.run_config import QUESTIONS, REGISTRIES, RunConfig, as_named, name_in
 from cnnlab.config.section import tag_of
 from cnnlab.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
 from cnnlab.errors import BadInput
@@ -37,7 +36,7 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     settings = collected((str(path), value, str(path)) for path, value in settings.items())
     if file and os.path.isdir(file):  # unlike Path.is_dir, not an error for a name that is too long
         settings, file = _of_folder(file, settings), None
-    values = as_named(moved(read_yaml_mapping(file))) if file else {}
+    values = as_named(read_yaml_mapping(file)) if file else {}
     if file:
         as_config(values, f"{file}: ")
     notes = [*_leave_out_foreign(values, settings), *_leave_out_root(values, settings)]
@@ -71,7 +70,6 @@ def collected(given: Iterable[tuple[str, Any, str]]) -> dict[str, Any]:
     for name, value, how in given:
         whole = not isinstance(value, dict) or name in QUESTIONS
         for path, part in [(name, value)] if whole else [(f"{name}.{key}", part) for key, part in value.items()]:
-            path = MOVED.get(path, path)
             if path in settings:
                 raise BadInput(f"{path} is given twice, by {said[path]} and by {how}; keep one")
             settings[path], said[path] = name_in(path, part), how
@@ -112,7 +110,7 @@ def flat(config: RunConfig) -> dict[str, Any]:
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
     """`flat` of a config as JSON holds it."""
     flattened: dict[str, Any] = {}
-    for section, values in moved(config).items():
+    for section, values in config.items():
         if section in QUESTIONS:
             continue
         if isinstance(values, dict):
@@ -124,7 +122,6 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
 
 def as_config(values: dict[str, Any], where: str = "") -> RunConfig:
     """Plain values as a config. Raises BadInput, beginning with `where`, if one of them is not allowed."""
-    values = moved(values)
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:

@@ -8,13 +8,11 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from cnnlab.config.data import BATCH_SIZES
-from cnnlab.config.flags import path_of
 from cnnlab.config.messages import no_such_setting, unknown_kind
 from cnnlab.config.models import MODELS
-from cnnlab.config.moved import is_place
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.reading import changed, flat
-from cnnlab.config.run import REGISTRIES, RunConfig, classes_of, name_in
+from cnnlab.config.run_config import REGISTRIES, RunConfig, classes_of, is_place, name_in, path_of
 from cnnlab.config.section import Ranges, Section, tag_of
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
 from cnnlab.config.yaml_file import parse_yaml

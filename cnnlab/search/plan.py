@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from cnnlab.config import QUESTIONS, RunConfig, changed, flat
 from cnnlab.config.messages import check_name
-from cnnlab.config.moved import PLACE, as_first_named
+from cnnlab.config.run_config import PLACE
 from cnnlab.config.space import Params, Space
 from cnnlab.errors import BadInput, quoted
 from cnnlab.metrics import Metric
@@ -101,12 +101,7 @@ class Plan:
 
     def default_study(self) -> str:
         """A name that only the same plan has."""
-        return f"{as_word(self.config.label)[:100]}-{digest_of(self.naming())}"
-
-    def naming(self) -> dict[str, Any]:
-        """What names are made from: the identity as earlier versions had it, so that their studies are found."""
-        identity = self.identity()
-        return {**identity, "config": as_first_named(identity["config"])}
+        return f"{as_word(self.config.label)[:100]}-{digest_of(self.identity())}"
 
     def config_of(self, number: int, params: Params, seed: int = 0) -> RunConfig:
         """Trial `number` with its `seed`-th seed; trial 0 is the experiment as written, whatever its parameters."""

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from cnnlab.config.data import DATASETS, DataConfig, PositiveInt
 from cnnlab.config.losses import LOSSES, CrossEntropy, LossConfig
 from cnnlab.config.models import CNN, MODELS, ModelConfig
-from cnnlab.config.moved import moved
 from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig
 from cnnlab.config.schedules import SCHEDULES, Cosine, ScheduleConfig
 from cnnlab.config.section import Entry, NameIn, OneOf, Section, tag_of
@@ -17,6 +16,29 @@ from cnnlab.config.tasks import TASKS, TaskConfig
 
 QUESTIONS = ("search", "compare")
 """Sections that ask for many runs; they are no settings of one run."""
+
+PLACE = "place"
+"""The section that says where a run happens. It is not part of a run's identity: it may differ when a run or a study
+is resumed, and it cannot be searched or compared."""
+
+FLAGS = {
+    "dataset": "data.dataset",
+    "data_root": "data.root",
+    "model": "model.name",
+    "optimizer": "optimizer.name",
+    "lr": "optimizer.lr",
+    "batch_size": "data.batch_size",
+    "momentum": "optimizer.momentum",
+    "weight_decay": "optimizer.weight_decay",
+    "dropout": "model.dropout",
+    "epochs": "training.epochs",
+    "schedule": "schedule.name",
+    "seed": "training.seed",
+    "device": "place.device",
+    "precision": "training.precision",
+    "checkpoint_every": "training.checkpoint_every",
+}
+"""Flag -> the setting that it sets."""
 
 
 class TrainingConfig(Section):
@@ -73,7 +95,7 @@ class RunConfig(Section):
         """
         if not isinstance(values, dict):
             return values
-        values = as_named(moved(values))
+        values = as_named(values)
         dataset = DATASETS.get(str(_value(values, "data", "dataset") or "digits"))
         task = TASKS.get(str(_value(values, "task", "name") or (dataset and dataset.task)))
         if dataset is None or task is None:
@@ -143,6 +165,16 @@ def classes_of(section: str) -> list[type[Section]]:
         return [entry.config for entry in REGISTRIES[section].values()]
     annotation = RunConfig.model_fields[section].annotation if section in RunConfig.model_fields else None
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []
+
+
+def is_place(path: str) -> bool:
+    """Whether a setting says where a run happens."""
+    return path.partition(".")[0] == PLACE
+
+
+def path_of(name: str) -> str:
+    """The dotted path of a setting that is named by its path or by its flag."""
+    return FLAGS.get(name.replace("-", "_"), name)
 
 
 def as_named(values: dict[str, Any]) -> dict[str, Any]:
