@@ -7,6 +7,7 @@ import pytest
 
 from cnnlab.config import RunConfig, read_config
 from cnnlab.config.arms import read_arms
+from cnnlab.config.commands import SweepOptions
 from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput
 
@@ -17,7 +18,7 @@ def plan(**settings: Any) -> Any:
     from cnnlab.search.plan import Plan
 
     config, _ = read_config(None, {key.replace("__", "."): value for key, value in settings.items()})
-    return Plan(config=config, space=read_space(config))
+    return Plan.of(config, read_space(config), SweepOptions())
 
 
 @pytest.mark.parametrize("path", [*ELSEWHERE, "device"])

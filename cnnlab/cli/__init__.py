@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from cnnlab import __version__
-from cnnlab.cli.messages import complain
-from cnnlab.cli.streams import open_streams
+from cnnlab.cli.streams import complain, open_streams
 from cnnlab.errors import CnnlabError, Interrupted, RunFailed, quoted, shortened
 from cnnlab.process import received
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cnnlab.cli.messages import complain
+from cnnlab.cli.streams import complain
 from cnnlab.errors import CnnlabError
 from cnnlab.metrics import short_name
 from cnnlab.result import strict_json

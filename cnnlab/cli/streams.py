@@ -1,11 +1,16 @@
 """stdin, stdout and stderr as a user may leave them: closed, full, or no longer read by anyone."""
 
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
+import click
+
+from cnnlab.errors import LONGEST_LINE, one_line, shortened, without_passwords
 from cnnlab.files import naming
 
 
@@ -54,3 +59,13 @@ class _Forgiving:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr."""
+    click.echo(shortened(f"cnnlab: {one_line(message)}", LONGEST_LINE), err=True)
+
+
+def typed(words: Sequence[str]) -> str:
+    """The command with these words after `cnnlab`, to be typed again; passwords are left out."""
+    return shlex.join(["cnnlab", *map(without_passwords, words)])

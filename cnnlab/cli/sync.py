@@ -18,7 +18,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     \b
     Example: cnnlab sync last
     """
-    from cnnlab.cli.messages import complain
+    from cnnlab.cli.streams import complain
     from cnnlab.courier import delivery_of
     from cnnlab.errors import CnnlabError, without_passwords
     from cnnlab.tracking import (

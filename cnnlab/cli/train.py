@@ -4,12 +4,22 @@ from pathlib import Path
 
 import click
 
-from cnnlab.cli.messages import complain
-from cnnlab.cli.options import Command, output_options, place_options, read_experiment, setting_options, settings_of
+from cnnlab.cli.options import (
+    Command,
+    command_options,
+    experiment_argument,
+    folder,
+    output_options,
+    read_experiment,
+    setting_options,
+    settings_of,
+)
 from cnnlab.cli.printing.run import print_page, print_result
+from cnnlab.cli.streams import complain
 from cnnlab.cli.views.delivery import deliver
 from cnnlab.cli.views.run import open_view
 from cnnlab.config import to_yaml
+from cnnlab.config.commands import RecordOptions
 from cnnlab.config.run_config import is_place
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
@@ -17,9 +27,15 @@ from cnnlab.session import Training
 
 
 @click.command("train", cls=Command)
-@click.argument("experiment", required=False, type=click.Path(path_type=Path))
+@experiment_argument
 @setting_options
-@place_options
+@command_options(RecordOptions)
+@click.option(
+    "--run-dir",
+    type=click.Path(),
+    callback=folder,
+    help="Put the run's files here. [default: mlruns/runs/RUN_ID]",
+)
 @click.option(
     "--resume",
     metavar="RUN",

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from re import fullmatch
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from cnnlab.config.run_config import FLAGS, REGISTRIES, RunConfig, classes_of
 from cnnlab.config.section import FAMILY
-from cnnlab.errors import BadInput, quoted, shortened
+from cnnlab.errors import quoted, shortened
 
 SYNONYMS = {
     "arch": "model.name",
@@ -35,12 +34,6 @@ SYNONYMS = {
     "wd": "optimizer.weight_decay",
 }
 """What other tools call a setting or a value -> its name here."""
-
-
-def check_name(name: str, where: str) -> None:
-    """Raises BadInput for a name that a path or a shell would not take as it is."""
-    if not fullmatch(r"[a-zA-Z0-9_-]{1,200}", name):
-        raise BadInput(f"{shortened(where)}: a name is made of up to 200 letters, digits, - and _")
 
 
 def explain(error: ValidationError, values: dict[str, Any]) -> str:

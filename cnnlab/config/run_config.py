@@ -5,6 +5,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, model_validator
+from pydantic.fields import FieldInfo
 
 from cnnlab.config.data import DATASETS, DataConfig, PositiveInt
 from cnnlab.config.losses import LOSSES, CrossEntropy, LossConfig
@@ -197,18 +198,35 @@ def name_in(path: str, value: Any) -> Any:
 @cache
 def _names(path: str) -> frozenset[str]:
     """The names that a setting takes, all of them in small letters."""
+    return frozenset(name for field in fields_of(path) for name in names_of(field))
+
+
+def fields_of(path: str) -> list[FieldInfo]:
+    """The fields of the setting `path`: one of each class of its section that has it, the default class first."""
     section, _, key = path.partition(".")
-    fields = [kind.model_fields[key] for kind in classes_of(section) if key in kind.model_fields]
-    return frozenset(word for field in fields for word in _words((field.annotation, *field.metadata)))
+    field = RunConfig.model_fields.get(section)
+    classes = dict.fromkeys([*([type(field.default)] if field else []), *classes_of(section)])
+    return [kind.model_fields[key] for kind in classes if key in getattr(kind, "model_fields", {})]
 
 
-def _words(annotations: tuple[Any, ...]) -> list[str]:
-    words: list[str] = []
+def names_of(field: FieldInfo) -> list[str]:
+    """The names that a field takes."""
+    return _names_in((field.annotation, *field.metadata))
+
+
+def types_of(annotation: Any) -> set[Any]:
+    """The plain types of which an annotation is made."""
+    parts = get_args(annotation)
+    return {annotation} if not parts else set().union(*(types_of(part) for part in parts if not isinstance(part, str)))
+
+
+def _names_in(annotations: tuple[Any, ...]) -> list[str]:
+    names: list[str] = []
     for annotation in annotations:
         if isinstance(annotation, NameIn):
-            words += annotation.names
+            names += annotation.names
         elif get_origin(annotation) is Literal:
-            words += [value for value in get_args(annotation) if isinstance(value, str)]
+            names += [value for value in get_args(annotation) if isinstance(value, str)]
         else:
-            words += _words(get_args(annotation))
-    return words
+            names += _names_in(get_args(annotation))
+    return names

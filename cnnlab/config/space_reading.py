@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from re import fullmatch
-from typing import Any, get_args
+from typing import Any
 
 from pydantic.fields import FieldInfo
 
@@ -12,7 +12,7 @@ from cnnlab.config.messages import no_such_setting, unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.reading import changed, flat
-from cnnlab.config.run_config import REGISTRIES, RunConfig, classes_of, is_place, name_in, path_of
+from cnnlab.config.run_config import REGISTRIES, RunConfig, fields_of, is_place, name_in, path_of, types_of
 from cnnlab.config.section import Ranges, Section, tag_of
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
 from cnnlab.config.yaml_file import parse_yaml
@@ -145,9 +145,7 @@ def _path(name: str) -> str:
     if path in NOT_SEARCHED:
         raise BadInput(f"search.{name}: {path} cannot be searched: {NOT_SEARCHED[path]}")
     section, _, key = path.partition(".")
-    if key and any(key in kind.model_fields for kind in classes_of(section)):
-        return path
-    if section == "optimizer" and key:
+    if fields_of(path) or (section == "optimizer" and key):
         return path  # perhaps a parameter of a class of torch.optim; the check of the bounds asks the class
     raise BadInput(f"search.{name}: {no_such_setting(name)}")
 
@@ -254,13 +252,13 @@ def _range(path: str, asked: dict[str, Any]) -> Range:
         raise BadInput(f"search.{path}: a range goes from a number to a number, but got {low} and {high}; {WRITE}")
     if not low < high:
         raise BadInput(f"search.{path}: low < high must hold, but got low={low:g}, high={high:g}")
-    field = _field(path)
+    field = next(iter(fields_of(path)), FieldInfo(annotation=float))  # float: of a class of torch.optim
     complement = log and isinstance(field.json_schema_extra, dict) and "log_scale" in field.json_schema_extra
     if log and not complement and low <= 0:
         raise BadInput(f"search.{path}: a log scale needs low > 0, but got low={low:g}")
     if complement and high >= 1:
         raise BadInput(f"search.{path}: the log scale of 1 - value needs high < 1, but got high={high:g}")
-    types = _types(field.annotation)
+    types = types_of(field.annotation)
     if float in types:
         return Range(float(low), float(high), log, complement=complement)
     if int not in types:
@@ -268,17 +266,6 @@ def _range(path: str, asked: dict[str, Any]) -> Range:
     if low != int(low) or high != int(high):
         raise BadInput(f"search.{path}: it is a whole number, but got low={low:g}, high={high:g}")
     return Range(int(low), int(high), log, integer=True)
-
-
-def _field(path: str) -> FieldInfo:
-    section, _, key = path.partition(".")
-    found = (kind.model_fields[key] for kind in classes_of(section) if key in kind.model_fields)
-    return next(found, FieldInfo(annotation=float))
-
-
-def _types(annotation: Any) -> set[Any]:
-    parts = get_args(annotation)
-    return {annotation} if not parts else set().union(*(_types(part) for part in parts if not isinstance(part, str)))
 
 
 def _default(config: RunConfig, named: Mapping[str, Any]) -> Ranges:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnlab.cli.messages import typed
+from cnnlab.cli.streams import typed
 from cnnlab.config.run_config import FLAGS, path_of
 from cnnlab.result import strict_json
 from cnnlab.wording import settings_text

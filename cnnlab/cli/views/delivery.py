@@ -3,7 +3,7 @@
 import sys
 import time
 
-from cnnlab.cli.messages import complain
+from cnnlab.cli.streams import complain
 from cnnlab.cli.views.run import open_status
 from cnnlab.work import Work
 
