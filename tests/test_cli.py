@@ -217,7 +217,7 @@ def test_a_server_that_is_gone_costs_a_run_nothing_but_a_line(process: Process) 
     done = process("train", *QUICK[2:], "--tracking-uri", "http://127.0.0.1:9", "--json")
     assert done.returncode == 0
     assert result_of(done)["status"] == "finished"
-    assert re.search(r"MLflow has not got all of it yet \(.*\); later: cnnlab sync 2", done.stderr)
+    assert re.search(r"not everything has been delivered to MLflow yet \(.*\); run cnnlab sync 2", done.stderr)
     assert re.search(r"next +cnnlab sync 2", process("show", "last").stdout)
     assert process("sync", "--tracking-uri", "sqlite:///here.db").returncode == 0
     with sqlite3.connect("here.db") as database:
@@ -640,7 +640,7 @@ def test_the_ui_serves_the_runs_on_loopback(process: Process) -> None:
         done = process("train", *QUICK[2:], "-q", "--tracking-uri", address, "--experiment-name", "unit 2")
         run = mlflow_run_id(find_run("last"))
         link = f"{address}/#/experiments/1/runs/{run}?workflowType=machine_learning"
-        assert done.stdout.splitlines()[-1] == link or "MLflow has not got all of it yet" in done.stderr
+        assert done.stdout.splitlines()[-1] == link or "not everything has been delivered to MLflow yet" in done.stderr
         assert process("sync", "last").returncode == 0
         shown = process("show").stdout
         assert shown.splitlines()[-1] == link

@@ -15,8 +15,8 @@ import optuna
 import pytest
 import yaml
 
-from cnnlab.cli.printing import comparison as compare_result
-from cnnlab.cli.printing.comparison import interval_bar
+from cnnlab.cli.display import comparison_result as compare_result
+from cnnlab.cli.display.comparison_result import interval_bar
 from cnnlab.config import RunConfig
 from cnnlab.config.arms import read_arms
 from cnnlab.config.space import Choices, Range

@@ -12,7 +12,7 @@ import cnnlab
 
 ROOT = Path(cnnlab.__file__).parent
 
-FLOOR_0 = {"errors", "seeds", "metrics", "records", "config", "process", "result", "wording", "interrupts", "files", ""}
+FLOOR_0 = {"errors", "seeds", "metrics", "records", "config", "process", "result", "interrupts", "files", ""}
 FLOOR_1 = FLOOR_0 | {"data", "models", "tasks", "tracking"}
 FLOOR_2 = FLOOR_1 | {"training"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -20,7 +20,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "seeds": {"errors"},
     "result": set(),
-    "wording": set(),
     "files": {"process"},
     "interrupts": {"errors", "process"},
     "metrics": set(),

@@ -100,7 +100,7 @@ def test_nothing_in_a_plot_lies_on_anything_else(cli: Cli, monkeypatch: pytest.M
 def test_the_live_view_cuts_the_settings_first(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    from cnnlab.cli.views import sweep as sweep_view
+    from cnnlab.cli.display import sweep_view
 
     monkeypatch.setattr(sweep_view, "settings_text", lambda settings: "lr 0.1, " * 20)
     plan: Any = SimpleNamespace(searched=lambda config: {})
@@ -152,7 +152,7 @@ def test_a_grid_of_five_values_is_these_and_the_experiment(
 
 
 def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
-    from cnnlab.cli.printing.sweep import _again
+    from cnnlab.cli.display.sweep_result import _again
 
     typed = ["sweep", "--search", "lr=1:2", "--search=dropout=0:0.5", "--study", "a", "--trials", "3"]
     assert _again(typed, ("--extend", "a", "--search", "optimizer.lr=1:3")) == (
@@ -170,7 +170,7 @@ def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
     "typed", ["--epochs 1", "--epochs=1", "-s training.epochs=1", "-straining.epochs=1", "--set=training.epochs=1"]
 )
 def test_the_command_that_is_suggested_gives_no_setting_twice(typed: str) -> None:
-    from cnnlab.cli.printing.sweep import _again
+    from cnnlab.cli.display.sweep_result import _again
 
     assert _again(["sweep", "-q", *typed.split(), "--lr", "0.1"], ("--epochs", "2")) == (
         "cnnlab sweep -q --lr 0.1 --epochs 2"

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from cnnlab.cli.display.run_view import deliver, open_status
 from cnnlab.cli.options import (
     Command,
     command_options,
@@ -16,11 +17,7 @@ from cnnlab.cli.options import (
     setting_options,
     settings_of,
 )
-from cnnlab.cli.printing.comparison import print_comparison, print_contests
 from cnnlab.cli.streams import complain, typed
-from cnnlab.cli.views.delivery import deliver
-from cnnlab.cli.views.run import open_status
-from cnnlab.cli.views.sweep import EachSweepsView
 from cnnlab.comparison import Comparison
 from cnnlab.config.commands import CompareOptions
 from cnnlab.errors import BadInput
@@ -62,7 +59,7 @@ def command(
     Example: cnnlab compare --optimizers momentum,rmsprop,adam --trials 12 --seeds 10 --dataset fashion_mnist
     """
     if experiment and workload:
-        raise BadInput(f"{experiment}: with --workload the experiments are all named by it")
+        raise BadInput(f"{experiment}: --workload is given too; name each experiment by --workload")
     settings = settings_of(given, assignments)
     configs = [read_experiment(file, settings) for file in workload or (experiment,)]
     options = options_of(CompareOptions, given)
@@ -70,6 +67,8 @@ def command(
         options.setdefault("seeds", SEEDS_OF_A_FIRST_LOOK)
     comparison = Comparison(configs, **options)
     if dry_run:
+        from cnnlab.cli.display.comparison_result import print_contests
+
         comparison.check()
         print_contests(comparison)
         return 0
@@ -77,9 +76,12 @@ def command(
 
 
 def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
-    """Compare, print what was found, return the exit code."""
+    """Compare, print the result, return the exit code."""
     with comparison, end_when_interrupted("interrupted; the same command goes on"):
         comparison.check()
+        from cnnlab.cli.display.comparison_result import print_comparison
+        from cnnlab.cli.display.sweep_view import EachSweepsView
+
         with catch_interrupts(comparison.stop) as interrupt:
             for workload in comparison.workloads:
                 with EachSweepsView(quiet, comparison.layout) as view:
@@ -90,7 +92,7 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
                 if interrupt.number:
                     break
         profile = comparison.conclude()
-        if as_json or not interrupt.number:  # of a part of the trainings there is nothing to say to people
+        if as_json or not interrupt.number:  # people get no verdict on a part of the trainings
             print_comparison(comparison, profile, as_json=as_json)
         deliver(comparison, "cnnlab sync", quiet=quiet)
     if interrupt.number:
@@ -98,6 +100,6 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
         complain(f"interrupted: {progress}; the same command goes on: {typed(sys.argv[1:])}")
         return 128 + interrupt.number
     if not any(verdicts.pairs for verdicts in comparison.verdicts.values()):
-        complain("fewer than two arms were trained to their end; see the reasons by cnnlab show STUDY")
+        complain("fewer than two arms were trained to their end; cnnlab show STUDY gives the reasons")
         return 1
     return 0

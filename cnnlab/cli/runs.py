@@ -43,7 +43,7 @@ def _readable() -> Iterator[dict[str, Any]]:
 
 
 def _print_table(results: list[dict[str, Any]]) -> None:
-    from cnnlab.cli.printing.tables import WHOLE, plain_table, result_console
+    from cnnlab.cli.display.tables import WHOLE, plain_table, result_console
 
     scores = {result["score"]["name"] for result in results}
     # of one kind of score its name stands above, of several beside each

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from cnnlab.cli.display.run_view import deliver, open_status
 from cnnlab.cli.options import (
     Command,
     command_options,
@@ -16,11 +17,7 @@ from cnnlab.cli.options import (
     setting_options,
     settings_of,
 )
-from cnnlab.cli.printing.sweep import print_findings, print_preview
 from cnnlab.cli.streams import complain
-from cnnlab.cli.views.delivery import deliver
-from cnnlab.cli.views.run import open_status
-from cnnlab.cli.views.sweep import open_sweep_view
 from cnnlab.config.commands import SweepOptions
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 from cnnlab.search import Sweep
@@ -32,7 +29,7 @@ from cnnlab.search import Sweep
     "--search",
     multiple=True,
     metavar="RANGE",
-    help="What may be tried beside the default ranges, or beside `search:` of the experiment: lr=1e-4:1:log, "
+    help="A range beside the default ones, or beside `search:` of the experiment: lr=1e-4:1:log, "
     "dropout=0:0.6, batch_size=16,32,64, optimizer=sgd,adam.",
 )
 @command_options(SweepOptions)
@@ -60,15 +57,20 @@ def command(
     config = read_experiment(experiment, settings_of(given, assignments))
     sweep = Sweep(config, search, **options_of(SweepOptions, given))
     if dry_run:
+        from cnnlab.cli.display.sweep_result import print_preview
+
         print_preview(sweep.preview(), sweep.plan, sweep.layout)
         return 0
     return _sweep(sweep, as_json=as_json, quiet=quiet)
 
 
 def _sweep(sweep: Sweep, *, as_json: bool, quiet: bool) -> int:
-    """Sweep, print what was found, return the exit code."""
+    """Sweep, print the result, return the exit code."""
     with sweep, end_when_interrupted("interrupted; the same command goes on"):
         sweep.begin()
+        from cnnlab.cli.display.sweep_result import print_findings
+        from cnnlab.cli.display.sweep_view import open_sweep_view
+
         with open_sweep_view(quiet, sweep.plan, sweep.layout) as view, catch_interrupts(sweep.stop) as interrupt:
             for state in sweep:
                 view.show(state)
@@ -80,6 +82,6 @@ def _sweep(sweep: Sweep, *, as_json: bool, quiet: bool) -> int:
         complain(f"interrupted; the same command goes on with {sweep.plan.study}")
         return 128 + interrupt.number
     if findings.best is None:
-        complain("no trial was trained to its end; see the reasons by cnnlab show " + sweep.plan.study)
+        complain(f"no trial was trained to its end; cnnlab show {sweep.plan.study} gives the reasons")
         return 1
     return 0

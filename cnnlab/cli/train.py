@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from cnnlab.cli.display.run_result import print_page, print_result
+from cnnlab.cli.display.run_view import deliver, open_view
 from cnnlab.cli.options import (
     Command,
     command_options,
@@ -14,10 +16,7 @@ from cnnlab.cli.options import (
     setting_options,
     settings_of,
 )
-from cnnlab.cli.printing.run import print_page, print_result
 from cnnlab.cli.streams import complain
-from cnnlab.cli.views.delivery import deliver
-from cnnlab.cli.views.run import open_view
 from cnnlab.config import to_yaml
 from cnnlab.config.commands import RecordOptions
 from cnnlab.config.run_config import is_place

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from math import sqrt
 
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Steps
+from cnnlab.result import short
 from cnnlab.tracking import last
-from cnnlab.wording import short
 
 MOST_TOLERANCE = 0.05
 """Above guessing; two standard errors of a small test split would be more."""
