@@ -79,7 +79,6 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
     """Compare, print the result, return the exit code."""
     with comparison, end_when_interrupted("interrupted; the same command goes on"):
         comparison.check()
-        from cnnlab.cli.display.comparison_result import print_comparison
         from cnnlab.cli.display.sweep_view import EachSweepsView
 
         with catch_interrupts(comparison.stop) as interrupt:
@@ -93,6 +92,8 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
                     break
         profile = comparison.conclude()
         if as_json or not interrupt.number:  # people get no verdict on a part of the trainings
+            from cnnlab.cli.display.comparison_result import print_comparison
+
             print_comparison(comparison, profile, as_json=as_json)
         deliver(comparison, "cnnlab sync", quiet=quiet)
     if interrupt.number:

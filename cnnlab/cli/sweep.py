@@ -68,7 +68,6 @@ def _sweep(sweep: Sweep, *, as_json: bool, quiet: bool) -> int:
     """Sweep, print the result, return the exit code."""
     with sweep, end_when_interrupted("interrupted; the same command goes on"):
         sweep.begin()
-        from cnnlab.cli.display.sweep_result import print_findings
         from cnnlab.cli.display.sweep_view import open_sweep_view
 
         with open_sweep_view(quiet, sweep.plan, sweep.layout) as view, catch_interrupts(sweep.stop) as interrupt:
@@ -76,6 +75,8 @@ def _sweep(sweep: Sweep, *, as_json: bool, quiet: bool) -> int:
                 view.show(state)
         with open_status(quiet, "drawing the plots"):
             findings = sweep.conclude()
+        from cnnlab.cli.display.sweep_result import print_findings
+
         print_findings(findings, sweep.seconds, sys.argv[1:], as_json=as_json)
         deliver(sweep, "cnnlab sync", quiet=quiet)
     if interrupt.number:

@@ -49,12 +49,11 @@ def print_verdicts(name: str, verdicts: Verdicts, seconds: float) -> None:
 
 
 def _print_workloads(comparison: Comparison, profile: Path) -> None:
-    verdicts = comparison.verdicts
-    scores = scores_over(list(verdicts.values()))
-    for name, verdicts in verdicts.items():
+    scores = scores_over(list(comparison.verdicts.values()))
+    for name, verdicts in comparison.verdicts.items():
         click.echo(f"\n{name}")
         _print_tables(verdicts)
-    click.echo(f"\nAlgoPerf's score over {len(verdicts)} workloads (1: the fastest to the target on each):")
+    click.echo(f"\nAlgoPerf's score over {len(comparison.verdicts)} workloads (1: the fastest to the target on each):")
     for arm in ranked(scores):
         click.echo(f"  {arm:14} by seconds {scores[arm].seconds:.3f}   by steps {scores[arm].steps:.3f}")
     click.echo(f"{comparison.seconds:.0f} s; performance profile: {profile.relative_to(Path.cwd())}")
