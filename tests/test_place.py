@@ -23,9 +23,9 @@ def plan(**settings: Any) -> Any:
 
 @pytest.mark.parametrize("path", [*ELSEWHERE, "device"])
 def test_a_place_is_neither_searched_nor_compared(path: str) -> None:
-    with pytest.raises(BadInput, match="cannot be searched: it is where"):
+    with pytest.raises(BadInput, match="cannot be searched: it says where"):
         read_space(RunConfig(), (f"{path}=1,2",))
-    with pytest.raises(BadInput, match="cannot be compared: it is where"):
+    with pytest.raises(BadInput, match="cannot be compared: it says where"):
         read_arms(RunConfig(), None, f"{path}=1,2", 8)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cnnlab.config import RunConfig, as_config, to_yaml
 from cnnlab.config.arms import SHIPPED
-from cnnlab.config.data import AUGMENTATIONS, DATASETS, DatasetEntry
+from cnnlab.config.data import AUGMENTATIONS, DATASETS, TASKS, DatasetEntry
 from cnnlab.config.losses import LOSSES
 from cnnlab.config.messages import unknown_kind
 from cnnlab.config.models import MODELS
@@ -16,7 +16,6 @@ from cnnlab.config.run_config import REGISTRIES
 from cnnlab.config.schedules import SCHEDULES
 from cnnlab.config.section import FAMILY, Entry
 from cnnlab.config.space_reading import read_space
-from cnnlab.config.tasks import TASKS
 from cnnlab.errors import BadInput
 
 

@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
 from cnnlab.cli.streams import complain
-from cnnlab.config import RunConfig, collected, parse_value, read_config
+from cnnlab.config import RunConfig, collected, parse_yaml, read_config
 from cnnlab.config.commands import RecordOptions
 from cnnlab.config.run_config import FLAGS, REGISTRIES, fields_of, names_of, types_of
 from cnnlab.errors import BadInput, quoted, shortened
@@ -167,7 +167,7 @@ def _value(path: str, text: str) -> Any:
     if path in ("name", "data.root"):  # they are text, whatever they look like
         return text
     try:
-        return parse_value(text)
+        return parse_yaml(text)
     except BadInput as error:
         raise BadInput(f"{path}: {quoted(text)} is not a value: {error}") from None
 

@@ -10,7 +10,7 @@ from cnnlab.config.reading import (
     config_given,
     flat,
     flatten,
-    parse_value,
+    parse_yaml,
     read_config,
     to_yaml,
 )
@@ -30,7 +30,7 @@ __all__ = [
     "config_given",
     "flat",
     "flatten",
-    "parse_value",
+    "parse_yaml",
     "read_config",
     "to_yaml",
 ]

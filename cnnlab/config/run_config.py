@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from cnnlab.config.data import DATASETS, DataConfig, PositiveInt
+from cnnlab.config.data import DATASETS, TASKS, DataConfig, PositiveInt, TaskConfig
 from cnnlab.config.losses import LOSSES, CrossEntropy, LossConfig
 from cnnlab.config.models import CNN, MODELS, ModelConfig
 from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig
 from cnnlab.config.schedules import SCHEDULES, Cosine, ScheduleConfig
 from cnnlab.config.section import Entry, NameIn, OneOf, Section, tag_of
-from cnnlab.config.tasks import TASKS, TaskConfig
 
 QUESTIONS = ("search", "compare")
 """Sections that ask for many runs; they are no settings of one run."""

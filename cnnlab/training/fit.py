@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cnnlab.config import RunConfig
-from cnnlab.config.tasks import TASKS
+from cnnlab.config.data import TASKS
 from cnnlab.data import Dataset, describe
 from cnnlab.records import Record, RunStarted
 from cnnlab.training.checkpoint import Checkpoint
