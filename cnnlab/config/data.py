@@ -14,18 +14,18 @@ PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """What the config knows of a task. A dataset's entry says its task; a model's and a loss's say theirs."""
+    """The config's knowledge of a task. The entries of datasets, models and losses name their tasks."""
 
     model: str
-    """The model that is trained if nobody said which."""
+    """The default model."""
     loss: str
-    """The loss, likewise."""
+    """The default loss."""
     optimizer: str
-    """The optimizer, likewise."""
+    """The default optimizer."""
     metrics: tuple[Metric, ...]
-    """What it measures, the loss first."""
+    """Its metrics, the loss first."""
     score: Metric
-    """What the best epoch and the best trial are chosen by, if nobody said what."""
+    """The metric that chooses the best epoch and the best trial, unless task.score names another."""
 
 
 TASKS = {
@@ -44,12 +44,12 @@ TASKS = {
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """What the config knows of a dataset."""
+    """The config's knowledge of a dataset."""
 
     task: str = "classification"
-    """What is wanted of a network on it if nobody said what."""
+    """Its task."""
     root: Literal["unread", "cache", "own"] = "cache"
-    """What `data.root` is to it: nothing, as it is built in; where its files are kept; the user's own images."""
+    """The meaning of `data.root`: none (it is built in), the folder of its files, or the user's own images."""
 
 
 DATASETS = {
@@ -68,16 +68,16 @@ DATASETS = {
 }
 
 VOID = 255
-"""In a mask: of a pixel that is of no class and counts for nothing (Everingham et al. 2010, section 3.4)."""
+"""In a mask: a pixel of no class, which is not counted (Everingham et al. 2010, section 3.4)."""
 
 VOID_NAME = "void"
-"""In `data.colours`: the colour of such pixels."""
+"""In `data.colours`: the name of the colour of such pixels."""
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
 
 DEFAULT_BATCH_SIZE = 64
 BATCH_SIZES = (16, 32, 64, 128, 256)
-"""The batch sizes that a sweep tries if nobody said which."""
+"""The default choices of a sweep."""
 
 
 class DataConfig(Section):
@@ -98,9 +98,9 @@ class DataConfig(Section):
     augment: Annotated[tuple[Annotated[str, NameIn(AUGMENTATIONS)], ...], Field(strict=False)] = Field(
         (), description="random changes of each training image"
     )
-    skip_broken: bool = Field(False, description="image files: skip and count those that are no images")
+    skip_broken: bool = Field(False, description="image files: skip and count files that cannot be read as an image")
     allow_conflicting_labels: bool = Field(
-        False, description="one's own images: train on images that are there under several labels"
+        False, description="your own images: train on images that have several labels"
     )
     depth: Annotated[int, Field(ge=1, le=16)] = Field(
         1, description="folder: how many folders down the folders are that each hold a class"
@@ -111,7 +111,7 @@ class DataConfig(Section):
     colours: dict[str, str] | None = Field(
         None,
         description='mask_folder: the classes by their colours in the masks, as in `{road: "#804080", sky: "#4682b4"}`;'
-        " `void` names the colour of what is of no class",
+        " `void` is the colour of pixels of no class",
     )
 
     @field_validator("colours", mode="before")
@@ -137,16 +137,16 @@ class DataConfig(Section):
 
 class TaskConfig(Section):
     name: Annotated[str, NameIn(TASKS)] = Field(
-        "classification", description="what is wanted of the network [default: the dataset's own]"
+        "classification", description="what the network has to do [default: the dataset's task]"
     )
     score: str | None = Field(
-        None, description="the metric that the best epoch and the best trial are chosen by [default: the task's own]"
+        None, description="the metric that chooses the best epoch and the best trial [default: the task's]"
     )
 
     @field_validator("score")
     @classmethod
-    def _the_task_has_it(cls, score: str | None, info: ValidationInfo) -> str | None:
-        if score is not None and "name" in info.data:  # it is not there if it was refused
+    def _check_score(cls, score: str | None, info: ValidationInfo) -> str | None:
+        if score is not None and "name" in info.data:  # a refused name is not in it
             known = [metric.name for metric in TASKS[info.data["name"]].metrics]
             if score.lower() not in known:
                 raise ValueError(
@@ -157,5 +157,5 @@ class TaskConfig(Section):
 
     @property
     def metric(self) -> Metric:
-        """What is to be as good as possible."""
+        """The score."""
         return next((m for m in TASKS[self.name].metrics if m.name == self.score), TASKS[self.name].score)

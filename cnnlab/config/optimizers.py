@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from cnnlab.config.section import Entry, Ranges, Section
 
 LOG_OF_COMPLEMENT: dict[str, Any] = {"log_scale": "1 - value"}
-"""Marks a setting near 1 whose distance from 1 is what counts: a search on a log scale takes that of 1 - value."""
+"""Marks a setting near 1: a search on a log scale takes the log of 1 - value."""
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
@@ -114,7 +114,7 @@ class Muon(_Named):
 
 
 class TorchOptimizer(OptimizerConfig):
-    """A class of torch.optim itself; its other parameters are checked against its signature."""
+    """Any class of torch.optim; its parameters are checked against its signature."""
 
     model_config = ConfigDict(extra="allow")
     name: str = Field(pattern=r"^torch\.optim\.\w+$")
@@ -122,27 +122,27 @@ class TorchOptimizer(OptimizerConfig):
 
 @dataclass(frozen=True)
 class ArmEntry:
-    """An optimizer as `cnnlab compare` knows it: what is fixed, and what is tuned beside the learning rate.
+    """An optimizer for `cnnlab compare`: its fixed settings, and those that are tuned beside the learning rate.
 
-    The ranges and which of them are tuned first are our own choice, wide on both sides of PyTorch's defaults.
+    The ranges and their order are our choice, wide on both sides of PyTorch's defaults.
     """
 
     second: Ranges = field(default_factory=dict)
-    """Tuned too if there are trials for two settings: momentum, or what takes its place."""
+    """Tuned if there are trials for two settings: momentum, or its counterpart."""
     third: Ranges = field(default_factory=dict)
-    """Tuned too if there are trials for all; replaces a range of `second`."""
+    """Tuned if there are trials for all settings; replaces a range of `second`."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    """What makes it what it is."""
+    """The settings that define it."""
     special_case: str | None = None
-    """The arm that it contains: tuned well, it cannot be worse (Choi et al. 2019, arXiv 1910.05446)."""
+    """The arm that it includes: tuned well, it is at least as good (Choi et al. 2019, arXiv 1910.05446)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerEntry(Entry):
-    """What the config knows of an optimizer."""
+    """The config's knowledge of an optimizer."""
 
     lr: Ranges
-    """The learning rates that a sweep and a comparison try: from too small to too large for small networks."""
+    """The range of sweeps and comparisons: from too small to too large for small networks."""
     arms: Mapping[str, ArmEntry]
     """Name -> arm. Most optimizers are one arm; sgd is three."""
 
@@ -215,4 +215,4 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
         config=TorchOptimizer, lr=_log(1e-4, 1.0), arms={}, members=("Adafactor", "Adamax", "ASGD", "Rprop")
     ),
 }
-"""Learning rate, weight decay and eps are searched on a log scale, momentum and averages on that of 1 - value."""
+"""The log scale of learning rate, weight decay and eps; momentum and averages have the log scale of 1 - value."""
