@@ -350,7 +350,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(number: signal.Signals,
     assert len(stopped) == whole["steps"]
     again = process("train", "--resume", "stopped", "--json")
     assert again.returncode == 0
-    assert "has finished already" in again.stderr
+    assert "has finished; this is its result" in again.stderr
     assert result_of(again)["weights_sha256"] == whole["weights_sha256"]
 
 
@@ -419,7 +419,7 @@ def test_a_killed_run_is_marked_and_delivered_as_dead(process: Process) -> None:
     running.communicate()
     doctor = process("doctor")
     assert doctor.returncode == 1
-    assert "its process had died; marked so. cnnlab train --resume 2" in doctor.stdout
+    assert "its process died; the run is marked as ended; cnnlab train --resume 2" in doctor.stdout
     assert json.loads(process("show", "--json").stdout)["status"] == "died"
     assert "complete in sqlite" in process("sync").stdout
     with sqlite3.connect("mlruns/mlflow.db") as database:
@@ -547,8 +547,8 @@ BAD = [
     (["--tracking-uri", "mlruns"], "not a store that MLflow takes"),
     (["--resume", "last"], "last: there are no runs"),
     (["--resume", "2026"], "2026: no run begins so"),
-    (["--resume", "last", "--lr", "0.1"], "--resume goes on with the run's own settings"),
-    (["--learning-rate", "0.1"], "there is no option --learning-rate; did you mean --lr?"),
+    (["--resume", "last", "--lr", "0.1"], "--resume keeps the run's settings"),
+    (["--learning-rate", "0.1"], "--learning-rate: unknown option; did you mean --lr?"),
     (["--warmup", "1"], "did you mean -s schedule.warmup_epochs=?"),
     (["--hidden", "64"], "did you mean -s model.hidden=?"),
     (["--batchsize", "64"], "did you mean --batch-size?"),
@@ -559,7 +559,7 @@ BAD = [
     (["-s", "optimizer.lr=1", "-s", "optimizer={lr: 2}"], "optimizer.lr is given twice"),
     (["--lr", "0.1", "--lr=0.2"], "--lr is given twice; keep one"),
     (["--run-dir", "a", "--run-dir", "b"], "--run-dir is given twice; keep one"),
-    (["--unheard-of", "0.1"], "there is no option --unheard-of; cnnlab train --help lists all"),
+    (["--unheard-of", "0.1"], "--unheard-of: unknown option; cnnlab train --help lists all options"),
     (["a.yaml", "b.yaml"], "Got unexpected extra argument"),
     (["--run-dir", "file/below"], "--run-dir file/below: cannot be made"),
     (["--run-dir", "file"], "--run-dir file: cannot be made"),

@@ -31,7 +31,7 @@ QUICK = ("--epochs", "1", "-s", "data.train_size=128")
 
 ALONE = [
     (["train", "--lr", "0"], r"optimizer\.lr: 0 is not allowed; it must be greater than 0"),
-    (["train", "--learning-rate", "0.1"], r"there is no option --learning-rate; did you mean --lr\?"),
+    (["train", "--learning-rate", "0.1"], r"--learning-rate: unknown option; did you mean --lr\?"),
     (["train", "nowhere.yaml"], r"nowhere\.yaml: there is no such file or folder"),
     (["train", "--tracking-uri", "mlruns"], r"--tracking-uri mlruns: not a store that MLflow takes; .*"),
     (["train", "--experiment-name", ""], r"--experiment-name: '' is not allowed; .*"),

@@ -24,7 +24,7 @@ from cnnlab.errors import BadInput
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 
 SEEDS_OF_A_FIRST_LOOK = 5
-"""Without an experiment: the quickest look at what the command does."""
+"""The number of seeds without an experiment: a quick look at the command."""
 
 
 @click.command("compare", cls=Command)
@@ -49,9 +49,7 @@ def command(
     quiet: bool,
     **given: Any,
 ) -> int:
-    """Compare optimizers, each tuned with the same budget.
-
-    EXPERIMENT is a YAML file or a folder of images. Each optimizer's own settings are tuned on validation data, the
+    """EXPERIMENT is a YAML file or a folder of images. Each optimizer's settings are tuned on validation data, the
     best is trained again on fresh seeds, and test scores are compared pair by pair. The same command again goes on
     where it stopped.
 

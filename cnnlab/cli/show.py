@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     callback=folder,
     help="Write the curves (and the confusion matrix) as PNG into this folder.",
 )
-@click.option("--storage", metavar="URL", help="The database of a sweep or a comparison that is kept in one.")
+@click.option("--storage", metavar="URL", help="The database of the sweep or comparison, if it is in one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout: that of `train --json`.")
 def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> None:
-    """Show one run, one sweep or one comparison: settings, curves, results.
-
-    RUN is a run id, an unambiguous beginning of one, last, a run's directory, or the name of a study.
+    """RUN is a run id, an unambiguous beginning of one, last, a run's directory, or the name of a study.
 
     \b
     Example: cnnlab show last --plot figures

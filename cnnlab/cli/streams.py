@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr as a user may leave them: closed, full, or no longer read by anyone."""
+"""stdin, stdout and stderr, which may be closed, full, or read by nobody; and single lines on stderr."""
 
 import os
 import shlex
@@ -21,10 +21,10 @@ def open_streams() -> None:
     On stderr every error is passed over, because progress may never end a run.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # in this order each gets its own number, which else a journal might get
+        if getattr(sys, name) is None:  # in this order each gets its number, which a journal could get otherwise
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be text
     sys.stdout = cast(TextIO, _Forgiving(sys.stdout, BrokenPipeError))
     sys.stderr = cast(TextIO, _Forgiving(sys.stderr, OSError, ValueError))
 
@@ -53,7 +53,7 @@ class _Forgiving:
             self._let_go(error)
 
     def _let_go(self, error: Exception) -> None:
-        if isinstance(error, BrokenPipeError):  # what is buffered still would fail again when the process ends
+        if isinstance(error, BrokenPipeError):  # flushing the buffer would fail again when the process ends
             with suppress(OSError), open(os.devnull, "w") as null:
                 os.dup2(null.fileno(), self._stream.fileno())
 

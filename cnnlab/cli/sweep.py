@@ -45,11 +45,9 @@ def command(
     quiet: bool,
     **given: Any,
 ) -> int:
-    """Search hyperparameters.
-
-    EXPERIMENT is a YAML file, or a folder of images. If its `search:` says nothing, learning rate, momentum, weight
-    decay, batch size and dropout are searched. --search adds to that. Trial 0 is the experiment as written. The same
-    command again goes on where it stopped.
+    """EXPERIMENT is a YAML file, or a folder of images. Without `search:` in it, learning rate, momentum, weight decay,
+    batch size and dropout are searched. --search adds to that. Trial 0 is the experiment as written. The same command
+    again goes on where it stopped.
 
     \b
     Example: cnnlab sweep --search lr=1e-4:1:log --search batch_size=16,32,64 --trials 30

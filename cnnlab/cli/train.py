@@ -38,7 +38,7 @@ from cnnlab.session import Training
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Go on with a run that was stopped: its id, a beginning of it, last, or its directory.",
+    help="Continue a run that was stopped: its id, a beginning of it, last, or its directory.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the whole config as YAML and stop.")
 @output_options
@@ -54,10 +54,8 @@ def command(
     quiet: bool,
     **flags: str | None,
 ) -> int:
-    """Train one network.
-
-    EXPERIMENT is a YAML file, or a folder of images with one subfolder per class. A flag wins over the file, the file
-    over the defaults. With nothing given, a small convolutional network is trained on the built-in digits.
+    """EXPERIMENT is a YAML file, or a folder of images with one subfolder per class. A flag wins over the file, and the
+    file over the defaults. Without arguments, a small convolutional network is trained on the built-in digits.
 
     \b
     Example: cnnlab train --dataset digits --lr 0.05 --epochs 10
@@ -66,10 +64,10 @@ def command(
     if resume is not None:
         if experiment or run_dir or not all(map(is_place, settings)):
             raise BadInput(
-                "--resume goes on with the run's own settings: leave out the experiment and all settings but those of "
-                "the place (--device, -s place.threads=N)"
+                "--resume keeps the run's settings: leave out the experiment and all settings except those of the "
+                "place (--device, -s place.threads=N)"
             )
-        return _go_on(Training.resumed(resume, settings, tracking_uri), as_json=as_json, quiet=quiet)
+        return _resume(Training.resumed(resume, settings, tracking_uri), as_json=as_json, quiet=quiet)
     config = read_experiment(experiment, settings)
     if dry_run:
         click.echo(to_yaml(config), nl=False)
@@ -78,10 +76,10 @@ def command(
     return _train(training, "interrupted before the first step; no run was made", as_json=as_json, quiet=quiet)
 
 
-def _go_on(training: Training, *, as_json: bool, quiet: bool) -> int:
-    """Go on with a run that was stopped; of one that has finished only the result is printed again."""
+def _resume(training: Training, *, as_json: bool, quiet: bool) -> int:
+    """Continue a run that was stopped; if it has finished, only print its result again."""
     if training.result.status == "finished":
-        complain(f"{training.run.run_id} has finished already; this is its result")
+        complain(f"{training.run.run_id} has finished; this is its result")
         print_result(training.result, as_json=as_json)
         return 0
     return _train(training, "interrupted before the first step; the run is as it was", as_json=as_json, quiet=quiet)
@@ -96,7 +94,7 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
             with open_view(quiet) as view:
                 for record in training:
                     view.show(record)
-            if not as_json:  # as soon as it is known; --json waits for MLflow's id of the run
+            if not as_json:  # --json waits for MLflow's id of the run
                 print_result(training.result, as_json=False, store=training.tracking_uri)
             deliver(training, f"cnnlab sync {training.run.word}", quiet=quiet)
     result = training.result
