@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 
 
 @click.command("studies")
-@click.option(
-    "--storage", metavar="URL", help="List the sweeps of this database. [default: those below mlruns/studies]"
-)
+@click.option("--storage", metavar="URL", help="List the sweeps of a database. [default: those below mlruns/studies]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
 def command(storage: str | None, as_json: bool) -> None:
     """\b
