@@ -76,7 +76,7 @@ def command_options(kind: type[RecordOptions]) -> Callable[[F], F]:
 
 
 def _option(name: str, field: FieldInfo, names: list[str], description: str = "") -> Callable[[F], F]:
-    flag, text, types = f"--{name.replace('_', '-')}", field.description or description, types_of(field.annotation)
+    flag, text, types = f"--{name.replace('_', '-')}", field.description or description, types_of(field)
     text = text[0].upper() + text[1:]
     if bool in types:
         return click.option(flag, name, is_flag=True, help=text)
@@ -124,7 +124,7 @@ def options_of(kind: type[RecordOptions], options: dict[str, Any]) -> dict[str, 
     """The options of `kind` that were given on the command line, as values; they are taken out of `options`."""
     given = {name: (field, options.pop(name)) for name, field in kind.model_fields.items()}
     return {
-        name: _number(name, text) if types_of(field.annotation) & {int, float} else text
+        name: _number(name, text) if types_of(field) & {int, float} else text
         for name, (field, text) in given.items()
         if text is not None
     }

@@ -1,8 +1,8 @@
 """The settings of a run: `RunConfig` and its sections. Each field has its default, bounds and help here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
@@ -210,22 +210,16 @@ def fields_of(path: str) -> list[FieldInfo]:
 
 def names_of(field: FieldInfo) -> list[str]:
     """The names that a field takes."""
-    return _names_in((field.annotation, *field.metadata))
+    return [part for part in _parts((field.annotation, *field.metadata)) if isinstance(part, str)]
 
 
-def types_of(annotation: Any) -> set[Any]:
-    """The plain types of which an annotation is made."""
-    parts = get_args(annotation)
-    return {annotation} if not parts else set().union(*(types_of(part) for part in parts if not isinstance(part, str)))
+def types_of(field: FieldInfo) -> set[type]:
+    """The plain types that a field takes."""
+    return {part for part in _parts([field.annotation]) if isinstance(part, type)}
 
 
-def _names_in(annotations: tuple[Any, ...]) -> list[str]:
-    names: list[str] = []
+def _parts(annotations: Iterable[Any]) -> Iterator[Any]:
+    """The plain types, names and bounds of which annotations are made."""
     for annotation in annotations:
-        if isinstance(annotation, NameIn):
-            names += annotation.names
-        elif get_origin(annotation) is Literal:
-            names += [value for value in get_args(annotation) if isinstance(value, str)]
-        else:
-            names += _names_in(get_args(annotation))
-    return names
+        inner = annotation.names if isinstance(annotation, NameIn) else get_args(annotation)
+        yield from _parts(inner) if inner else [annotation]

@@ -250,7 +250,7 @@ def _range(path: str, asked: dict[str, Any]) -> Range:
         raise BadInput(f"search.{path}: a log scale needs low > 0, but got low={low:g}")
     if complement and high >= 1:
         raise BadInput(f"search.{path}: the log scale of 1 - value needs high < 1, but got high={high:g}")
-    types = types_of(field.annotation)
+    types = types_of(field)
     if float in types:
         return Range(float(low), float(high), log, complement=complement)
     if int not in types:
