@@ -229,7 +229,7 @@ def test_what_the_user_puts_on_the_path_is_there_for_the_courier_too(tmp_path: P
 
 def test_a_checkout_that_is_not_installed_runs_from_its_folder() -> None:
     root = Path(cnnlab.__file__).parent.parent
-    code = "import sys; from cnnlab import __main__ as m; m._leave_out_the_current_folder(); print(repr(sys.path[0]))"
+    code = "import sys; from cnnlab import __main__ as m; m._remove_current_folder(); print(repr(sys.path[0]))"
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("''\n", "")
 

@@ -88,7 +88,7 @@ def settings() -> list[str]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean X?" if a known name is near, else nothing."""
+    """The words `; did you mean X?` if a known name is near, else no words."""
     close = closest(word, known)
     return f"; did you mean {close}?" if close else ""
 
@@ -109,7 +109,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def nearest_path(path: Path) -> str:
-    """ "; did you mean X?" for a path that does not exist, if a near name does."""
+    """The words `; did you mean X?` for a path that does not exist, if a near name does."""
     missing = next((part for part in reversed((path, *path.parents)) if not os.path.exists(part)), path)
     try:
         close = get_close_matches(missing.name, os.listdir(missing.parent), n=1)
