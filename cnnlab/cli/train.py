@@ -1,11 +1,13 @@
 """`cnnlab train`"""
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
 
 from cnnlab.cli.display.run_result import print_page, print_result
-from cnnlab.cli.display.run_view import deliver, open_view
+from cnnlab.cli.display.run_view import PlainView, Silent, View, deliver
 from cnnlab.cli.options import (
     Command,
     command_options,
@@ -22,6 +24,7 @@ from cnnlab.config.commands import RecordOptions
 from cnnlab.config.run_config import is_place
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
+from cnnlab.records import Record
 from cnnlab.session import Training
 
 
@@ -91,7 +94,7 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
         with at_once_when_interrupted(before_the_first_step):
             training.prepare()
         with catch_interrupts(training.stop) as interrupt:
-            with open_view(quiet) as view:
+            with _open_view(quiet) as view:
                 for record in training:
                     view.show(record)
             if not as_json:  # --json waits for MLflow's id of the run
@@ -105,3 +108,14 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
     if result.status != "finished":
         complain(result.reason)
     return 128 + interrupt.number if interrupt.number else int(result.status != "finished")
+
+
+def _open_view(quiet: bool) -> AbstractContextManager[View[Record]]:
+    """The view that suits stderr; on leaving it, the terminal is as it was."""
+    if quiet:
+        return nullcontext(Silent())
+    if sys.stderr.isatty():
+        from cnnlab.cli.display.live import LiveView
+
+        return LiveView()
+    return nullcontext(PlainView())

@@ -1,4 +1,4 @@
-"""The progress of a run on stderr: live on a terminal, else one plain line per epoch; then the wait for MLflow."""
+"""The progress of a run on stderr in plain lines, and the wait for MLflow. `live.py` has the view for a terminal."""
 
 import sys
 import time
@@ -52,17 +52,6 @@ class PlainView:
     def _values(self, values: Mapping[str, float]) -> str:
         known = [metric for metric in self.measured if metric.name in values]
         return " ".join(f"{metric.short} {values[metric.name]:.{metric.digits}f}" for metric in known)
-
-
-def open_view(quiet: bool) -> AbstractContextManager[View[Record]]:
-    """The view that suits stderr; on leaving it, the terminal is as it was."""
-    if quiet:
-        return nullcontext(Silent())
-    if sys.stderr.isatty():
-        from cnnlab.cli.display.live import LiveView
-
-        return LiveView()
-    return nullcontext(PlainView())
 
 
 def open_status(quiet: bool, what: str) -> AbstractContextManager[object]:
