@@ -22,20 +22,16 @@ sys.path.insert(0, str(ROOT))
 
 def plan_of(study: str, storage: str, trials: int) -> Any:
     from cnnlab.config import RunConfig
+    from cnnlab.config.commands import SweepOptions
     from cnnlab.config.space_reading import read_space
     from cnnlab.search.plan import Plan
     from cnnlab.search.studies.storage import storage_url
 
     config = RunConfig()
-    return Plan(
-        config=config,
-        space=read_space(config),
-        trials=trials,
-        sampler="random",
-        pruner="none",
-        study=study,
-        storage=storage_url(storage, study),
+    options = SweepOptions(
+        trials=trials, sampler="random", pruner="none", study=study, storage=storage_url(storage, study)
     )
+    return Plan.of(config, read_space(config), options)
 
 
 def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None:

@@ -185,6 +185,7 @@ def _reached(progress: Progress, target: float) -> int | None:
 
 def _plan(arguments: argparse.Namespace, seed: int, sampler: str, pruner: str, trials: int) -> Any:
     from cnnlab.config import read_config
+    from cnnlab.config.commands import SweepOptions
     from cnnlab.config.space_reading import read_space
     from cnnlab.search.plan import Plan
 
@@ -199,14 +200,10 @@ def _plan(arguments: argparse.Namespace, seed: int, sampler: str, pruner: str, t
             "place.threads": 1,
         },
     )
-    return Plan(
-        config=config,
-        space=read_space(config),
-        trials=trials,
-        sampler=sampler,
-        pruner=pruner,
-        study="benchmark",
+    options = SweepOptions.model_validate(
+        {"trials": trials, "sampler": sampler, "pruner": pruner, "study": "benchmark"}
     )
+    return Plan.of(config, read_space(config), options)
 
 
 def _pin(seed: int) -> None:

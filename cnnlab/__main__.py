@@ -1,12 +1,12 @@
-"""The process of a command, from its first moment to its last. `python -m cnnlab` is `cnnlab`."""
+"""The entry point of `cnnlab` and of `python -m cnnlab`."""
 
 import os
 import sys
 
 
 def main() -> None:
-    """The entry point."""
-    _leave_out_the_current_folder()
+    """Run a command and end the process with its exit code."""
+    _remove_current_folder()
     from cnnlab.process import Ending, obey_signals
 
     obey_signals()
@@ -16,10 +16,10 @@ def main() -> None:
     ending.code = run()
 
 
-def _leave_out_the_current_folder() -> None:
-    """Undo what `python -m` does: search the current folder first, where a file may have the name of a library.
+def _remove_current_folder() -> None:
+    """Remove the current folder, which `python -m` adds to `sys.path`: a file there may have the name of a library.
 
-    It stays if cnnlab itself is there: a checkout that is not installed.
+    If the folder is a checkout of cnnlab, it stays: cnnlab may not be installed.
     """
     try:
         here = os.getcwd()

@@ -116,7 +116,9 @@ def _to_the_end(work: Work[object]) -> Result:
         for _ in work:
             pass
     if work.undelivered:
-        warnings.warn(f"MLflow has not got all of it yet ({work.undelivered}); later: cnnlab sync", stacklevel=3)
+        warnings.warn(
+            f"not everything has been delivered to MLflow yet ({work.undelivered}); run cnnlab sync", stacklevel=3
+        )
     if interrupt.number == SIGINT:
         raise KeyboardInterrupt
     if interrupt.number:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cnnlab.config import RunConfig, as_config, flat, read_config, to_yaml
-from cnnlab.config.moved import is_place
+from cnnlab.config.run_config import is_place
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwords
 from cnnlab.files import naming

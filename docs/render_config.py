@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from cnnlab.config import RunConfig
-from cnnlab.config.run import REGISTRIES, classes_of
+from cnnlab.config.run_config import REGISTRIES, classes_of
 
 INTRODUCTION = """# Every setting
 

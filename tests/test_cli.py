@@ -217,7 +217,7 @@ def test_a_server_that_is_gone_costs_a_run_nothing_but_a_line(process: Process) 
     done = process("train", *QUICK[2:], "--tracking-uri", "http://127.0.0.1:9", "--json")
     assert done.returncode == 0
     assert result_of(done)["status"] == "finished"
-    assert re.search(r"MLflow has not got all of it yet \(.*\); later: cnnlab sync 2", done.stderr)
+    assert re.search(r"not everything has been delivered to MLflow yet \(.*\); run cnnlab sync 2", done.stderr)
     assert re.search(r"next +cnnlab sync 2", process("show", "last").stdout)
     assert process("sync", "--tracking-uri", "sqlite:///here.db").returncode == 0
     with sqlite3.connect("here.db") as database:
@@ -350,7 +350,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(number: signal.Signals,
     assert len(stopped) == whole["steps"]
     again = process("train", "--resume", "stopped", "--json")
     assert again.returncode == 0
-    assert "has finished already" in again.stderr
+    assert "has finished; this is its result" in again.stderr
     assert result_of(again)["weights_sha256"] == whole["weights_sha256"]
 
 
@@ -409,7 +409,7 @@ def test_a_config_that_was_edited_is_not_gone_on_with(process: Process, cli: Cli
         assert "make a new run: cnnlab train " in done.stderr
         assert done.stderr.count("\n") == 1
     config.write_text(as_made)
-    assert process("train", "--resume", "edited", "-q", "-s", "training.threads=1").returncode == 0
+    assert process("train", "--resume", "edited", "-q", "-s", "place.threads=1").returncode == 0
 
 
 def test_a_killed_run_is_marked_and_delivered_as_dead(process: Process) -> None:
@@ -419,7 +419,7 @@ def test_a_killed_run_is_marked_and_delivered_as_dead(process: Process) -> None:
     running.communicate()
     doctor = process("doctor")
     assert doctor.returncode == 1
-    assert "its process had died; marked so. cnnlab train --resume 2" in doctor.stdout
+    assert "its process died; the run is marked as ended; cnnlab train --resume 2" in doctor.stdout
     assert json.loads(process("show", "--json").stdout)["status"] == "died"
     assert "complete in sqlite" in process("sync").stdout
     with sqlite3.connect("mlruns/mlflow.db") as database:
@@ -508,9 +508,9 @@ BAD = [
     (["-s", "modle.channels=[1]"], "did you mean model?"),
     (["-s", "channels=[1]"], "did you mean model.channels?"),
     (["-s", "model.channels"], "an assignment has the form PATH=VALUE"),
-    (["-s", ".lr=3"], "--set .lr=3: .lr is no path"),
-    (["-s", "optimizer..lr=3"], "--set optimizer..lr=3: optimizer..lr is no path"),
-    (["-s", "optimizer.=3"], "--set optimizer.=3: optimizer. is no path"),
+    (["-s", ".lr=3"], "--set .lr=3: .lr is not a setting"),
+    (["-s", "optimizer..lr=3"], "--set optimizer..lr=3: optimizer..lr is not a setting"),
+    (["-s", "optimizer.=3"], "--set optimizer.=3: optimizer. is not a setting"),
     (["-s", "model.kernel_size=100001"], "model.kernel_size: 100001 is not allowed; it must be less than or equal to"),
     (["-s", "model.padding=9223372036854775808"], "model.padding: 9223372036854775808 is not allowed"),
     (["-s", "model.stride=9223372036854775808"], "model.stride: 9223372036854775808 is not allowed"),
@@ -532,8 +532,8 @@ BAD = [
         "data.root: digits is built in and reads no folder; for images of your own",
     ),
     (["--dataset", "shapes", "--data-root", "pictures"], "data.root: shapes is built in and reads no folder"),
-    (["folder", "--dataset", "mnist"], "folder: a folder in place of an experiment means --dataset folder --data-root"),
-    (["folder", "--data-root", "other"], "leave out the --data-root that was given too"),
+    (["folder", "--dataset", "mnist"], "folder: a folder as the experiment stands for --dataset folder --data-root"),
+    (["folder", "--data-root", "other"], "leave out --data-root"),
     (["folder"], "folder"),
     (["--batch-size", "1_000"], "data.batch_size: '1_000' is not allowed; it must be a valid integer or 'full'"),
     (["--seed", "0x10"], "training.seed: '0x10' is not allowed; it must be a valid integer"),
@@ -547,19 +547,19 @@ BAD = [
     (["--tracking-uri", "mlruns"], "not a store that MLflow takes"),
     (["--resume", "last"], "last: there are no runs"),
     (["--resume", "2026"], "2026: no run begins so"),
-    (["--resume", "last", "--lr", "0.1"], "--resume goes on with the run's own settings"),
-    (["--learning-rate", "0.1"], "there is no option --learning-rate; did you mean --lr?"),
+    (["--resume", "last", "--lr", "0.1"], "--resume keeps the run's settings"),
+    (["--learning-rate", "0.1"], "--learning-rate: unknown option; did you mean --lr?"),
     (["--warmup", "1"], "did you mean -s schedule.warmup_epochs=?"),
     (["--hidden", "64"], "did you mean -s model.hidden=?"),
     (["--batchsize", "64"], "did you mean --batch-size?"),
     (["--trackinguri", "none"], "did you mean --tracking-uri?"),
     (["folders"], "folders: there is no such file or folder; did you mean folder?"),
     (["--lr", "0.1", "-s", "optimizer.lr=0.2"], "optimizer.lr is given twice, by --lr 0.1 and by -s optimizer.lr=0.2"),
-    (["--device", "cpu", "-s", "training.device=cpu"], "place.device is given twice"),
+    (["--device", "cpu", "-s", "place.device=cpu"], "place.device is given twice"),
     (["-s", "optimizer.lr=1", "-s", "optimizer={lr: 2}"], "optimizer.lr is given twice"),
     (["--lr", "0.1", "--lr=0.2"], "--lr is given twice; keep one"),
     (["--run-dir", "a", "--run-dir", "b"], "--run-dir is given twice; keep one"),
-    (["--unheard-of", "0.1"], "there is no option --unheard-of; cnnlab train --help lists all"),
+    (["--unheard-of", "0.1"], "--unheard-of: unknown option; cnnlab train --help lists all options"),
     (["a.yaml", "b.yaml"], "Got unexpected extra argument"),
     (["--run-dir", "file/below"], "--run-dir file/below: cannot be made"),
     (["--run-dir", "file"], "--run-dir file: cannot be made"),
@@ -640,7 +640,7 @@ def test_the_ui_serves_the_runs_on_loopback(process: Process) -> None:
         done = process("train", *QUICK[2:], "-q", "--tracking-uri", address, "--experiment-name", "unit 2")
         run = mlflow_run_id(find_run("last"))
         link = f"{address}/#/experiments/1/runs/{run}?workflowType=machine_learning"
-        assert done.stdout.splitlines()[-1] == link or "MLflow has not got all of it yet" in done.stderr
+        assert done.stdout.splitlines()[-1] == link or "not everything has been delivered to MLflow yet" in done.stderr
         assert process("sync", "last").returncode == 0
         shown = process("show").stdout
         assert shown.splitlines()[-1] == link

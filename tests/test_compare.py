@@ -15,8 +15,8 @@ import optuna
 import pytest
 import yaml
 
-from cnnlab.cli.printing import comparison as compare_result
-from cnnlab.cli.printing.comparison import interval_bar
+from cnnlab.cli.display import comparison_result as compare_result
+from cnnlab.cli.display.comparison_result import interval_bar
 from cnnlab.config import RunConfig
 from cnnlab.config.arms import read_arms
 from cnnlab.config.space import Choices, Range
@@ -143,11 +143,11 @@ BAD = [
     (("--optimizers", "sgd,adma"), "did you mean adam?"),
     (("--optimizers", "sgd"), "sgd alone cannot be compared"),
     (("--optimizers", "sgd,sgd"), "named twice"),
-    (("--seeds", "1"), "--seeds 1: it must be a whole number from 2 on"),
+    (("--seeds", "1"), "seeds: 1 is not allowed; it must be greater than or equal to 2"),
     (("--seeds", "sgd=5,adam=10"), "unequal budgets"),
     (("--trials", "sgd=8,adam=16"), "unequal budgets"),
-    (("--trials", "0"), "from 1 on"),
-    (("--trials", "²"), "must be a whole number from 1 on"),
+    (("--trials", "0"), "greater than or equal to 1"),
+    (("--trials", "²"), "it must be a valid integer"),
     (("--over", "training.epochs=5,10"), "unequal budgets"),
     (("--over", "data.train_size=100,200"), "unequal budgets"),
     (("--over", "data.dataset=digits,mnist"), "cannot be compared"),
@@ -157,10 +157,10 @@ BAD = [
     (("--over", "model.activation=relu,rleu"), "relu"),
     (("--over", "model.activatoin=relu,tanh"), "did you mean activation?"),
     (("--over", "model.activation"), "NAME=VALUE,VALUE"),
-    (("--over", "model.norm=none,batch", "--optimizers", "sgd,adam"), "ask one"),
+    (("--over", "model.norm=none,batch", "--optimizers", "sgd,adam"), "--over and --optimizers are given; keep one"),
     (("--target", "1.2"), "out of reach"),
     (("--target", "0"), "out of reach"),
-    (("--margin", "-1"), "--margin"),
+    (("--margin", "-1"), "margin: -1 is not allowed; it must be greater than or equal to 0"),
     (("--workers", "0"), "auto"),
     (("--study", "../up"), "letters"),
     (("--sampler", "qmcc"), "qmc"),
@@ -185,7 +185,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(cli: Cli, words: tuple[str
         ({"sgd": None, "adam": {"trials": 16}}, "compare.adam.trials: unequal budgets"),
         ({"sgd": None, "adam": {"epochs": 16}}, "unequal budgets"),
         ({"sgd": None, "adam": {"momentum": 0.9}}, "has no momentum"),
-        ({"sgd": None, "adam": {"lr": 0.1}}, "nothing of it is tuned"),
+        ({"sgd": None, "adam": {"lr": 0.1}}, "no setting of it is tuned"),
         ({"sgd": None, "adam": {"lr": {"low": 1, "high": 0.1}}}, "low < high"),
         ({"sgd": None, "adam": 5}, "is not a mapping"),
         ({"sgd": None, "a b": {"name": "adam"}}, "letters"),

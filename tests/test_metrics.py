@@ -47,7 +47,7 @@ def test_a_fraction_of_one_or_more_is_out_of_reach() -> None:
 
 KNOW = {
     "metrics.py": "what metrics there are",
-    "config/tasks.py": "which of them a task has",
+    "config/data.py": "which of them a task has",
     "tasks": "how they come of what was counted",
     "records": "what journals of older versions meant",
     "training/ledger.py": "what checkpoints of older versions meant",

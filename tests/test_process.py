@@ -32,7 +32,7 @@ QUICK = ("--epochs", "1", "-s", "data.train_size=128")
 
 ALONE = [
     (["train", "--lr", "0"], r"optimizer\.lr: 0 is not allowed; it must be greater than 0"),
-    (["train", "--learning-rate", "0.1"], r"there is no option --learning-rate; did you mean --lr\?"),
+    (["train", "--learning-rate", "0.1"], r"--learning-rate: unknown option; did you mean --lr\?"),
     (["train", "nowhere.yaml"], r"nowhere\.yaml: there is no such file or folder"),
     (["train", "--tracking-uri", "mlruns"], r"--tracking-uri mlruns: not a store that MLflow takes; .*"),
     (["train", "--experiment-name", ""], r"--experiment-name: '' is not allowed; .*"),
@@ -230,7 +230,7 @@ def test_what_the_user_puts_on_the_path_is_there_for_the_courier_too(tmp_path: P
 
 def test_a_checkout_that_is_not_installed_runs_from_its_folder() -> None:
     root = Path(cnnlab.__file__).parent.parent
-    code = "import sys; from cnnlab import __main__ as m; m._leave_out_the_current_folder(); print(repr(sys.path[0]))"
+    code = "import sys; from cnnlab import __main__ as m; m._remove_current_folder(); print(repr(sys.path[0]))"
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("''\n", "")
 

@@ -7,16 +7,15 @@ import pytest
 
 from cnnlab.config import RunConfig, as_config, to_yaml
 from cnnlab.config.arms import SHIPPED
-from cnnlab.config.data import AUGMENTATIONS, DATASETS, DatasetEntry
+from cnnlab.config.data import AUGMENTATIONS, DATASETS, TASKS, DatasetEntry
 from cnnlab.config.losses import LOSSES
 from cnnlab.config.messages import unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
-from cnnlab.config.run import REGISTRIES
+from cnnlab.config.run_config import REGISTRIES
 from cnnlab.config.schedules import SCHEDULES
 from cnnlab.config.section import FAMILY, Entry
 from cnnlab.config.space_reading import read_space
-from cnnlab.config.tasks import TASKS
 from cnnlab.errors import BadInput
 
 
@@ -27,11 +26,11 @@ def named(registry: dict[str, Any]) -> list[str]:
 def test_every_name_has_its_builder() -> None:
     from cnnlab import models
     from cnnlab.data import augment
-    from cnnlab.training import optimizer, schedule
+    from cnnlab.training.optimizer import CLASSES
 
     assert set(models.MODELS) == {entry.config for entry in MODELS.values()}
-    assert set(optimizer.OPTIMIZERS) == set(named(OPTIMIZERS))
-    assert set(schedule.FACTORS) == {entry.config for entry in SCHEDULES.values()}
+    assert {OPTIMIZERS[name].config.__name__ for name in named(OPTIMIZERS)} <= set(CLASSES)
+    assert all(isinstance(entry.config().factor(0, 10, 0.0), float) for entry in SCHEDULES.values())
     assert set(augment.AUGMENTATIONS) == set(AUGMENTATIONS)
 
 

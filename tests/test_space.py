@@ -53,7 +53,7 @@ def test_what_is_named_is_added_to_the_defaults_or_takes_the_place_of_one() -> N
     assert list(domains(space("lr=1,2", data__batch_size=[8, 9]))) == ["data.batch_size", "optimizer.lr"]
     assert list(domains(space("lr=1,2", data__batch_size=[8, 9], only=True))) == ["optimizer.lr"]
     assert read_space(RunConfig(), {"lr": [1, 2]}) == space("lr=1,2"), "as YAML has it, or as words"
-    with pytest.raises(BadInput, match=r"^--only searches nothing but what --search names"):
+    with pytest.raises(BadInput, match=r"^--only searches only what --search names"):
         space(only=True)
 
 
@@ -138,7 +138,7 @@ BAD = [
     ("model.activation=0:1", "takes no numbers"),
     ("model.activation=relu,rleu", "rleu"),
     ("model.channels=[0],[1]", "model.channels"),
-    ("training.device=cpu,cuda", "cannot be searched"),
+    ("place.device=cpu,cuda", "cannot be searched"),
 ]
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ import pytest
 import yaml
 from click.testing import Result
 
+from cnnlab.errors import BadInput
 from cnnlab.records import Epoch, RunEnded, RunStarted, SweepEnded, TrialEnded
+from cnnlab.search import Sweep
 from cnnlab.search.samplers import make_pruner
 from cnnlab.search.studies.study import stored_plan
 from cnnlab.tracking import RunDir, last, list_studies, list_trials, read
@@ -97,7 +100,7 @@ def test_nothing_in_a_plot_lies_on_anything_else(cli: Cli, monkeypatch: pytest.M
 def test_the_live_view_cuts_the_settings_first(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    from cnnlab.cli.views import sweep as sweep_view
+    from cnnlab.cli.display import sweep_view
 
     monkeypatch.setattr(sweep_view, "settings_text", lambda settings: "lr 0.1, " * 20)
     plan: Any = SimpleNamespace(searched=lambda config: {})
@@ -149,7 +152,7 @@ def test_a_grid_of_five_values_is_these_and_the_experiment(
 
 
 def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
-    from cnnlab.cli.printing.sweep import _again
+    from cnnlab.cli.display.sweep_result import _again
 
     typed = ["sweep", "--search", "lr=1:2", "--search=dropout=0:0.5", "--study", "a", "--trials", "3"]
     assert _again(typed, ("--extend", "a", "--search", "optimizer.lr=1:3")) == (
@@ -167,7 +170,7 @@ def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
     "typed", ["--epochs 1", "--epochs=1", "-s training.epochs=1", "-straining.epochs=1", "--set=training.epochs=1"]
 )
 def test_the_command_that_is_suggested_gives_no_setting_twice(typed: str) -> None:
-    from cnnlab.cli.printing.sweep import _again
+    from cnnlab.cli.display.sweep_result import _again
 
     assert _again(["sweep", "-q", *typed.split(), "--lr", "0.1"], ("--epochs", "2")) == (
         "cnnlab sweep -q --lr 0.1 --epochs 2"
@@ -559,11 +562,13 @@ BAD = [
     (("--search", "lr=0.1:1", "--sampler", "grid"), "is a range"),
     (("--sampler", "tpee"), "tpe"),
     (("--pruner", "ahsa"), "asha"),
-    (("--trials", "0"), "--trials"),
-    (("--seeds", "0"), "--seeds"),
+    (("--trials", "0"), "trials: 0 is not allowed; it must be greater than or equal to 1"),
+    (("--seeds", "0"), "seeds: 0 is not allowed; it must be greater than or equal to 1"),
     (("--workers", "0"), "auto"),
     (("--workers", "many"), "auto"),
-    (("--timeout", "0"), "--timeout"),
+    (("--timeout", "0"), "timeout: 0 is not allowed; it must be greater than 0"),
+    (("--trials", ""), "trials: '' is not allowed; it must be a valid integer"),
+    (("--trials", "null"), "trials: 'null' is not allowed; it must be a valid integer"),
     (("--study", "../up"), "letters"),
     (("--study", ""), "letters"),
     (("--storage", "redis://here"), "not a storage"),
@@ -589,6 +594,19 @@ def test_bad_input_ends_with_2_and_one_line_and_nothing_written(words: tuple[str
     assert done.stderr.count("\n") == 1
     assert says in done.stderr
     assert not Path("mlruns").exists()
+
+
+def test_python_and_the_command_line_refuse_the_same_options() -> None:
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"trials": 0}, "trials: 0 is not allowed; it must be greater than or equal to 1"),
+        ({"seeds": True}, "seeds: True is not allowed; it must be a valid integer"),
+        ({"sampler": "tpee"}, "did you mean tpe?"),
+        ({"trails": 3}, "did you mean trials?"),
+    ]
+    for options, said in bad:
+        with pytest.raises(BadInput, match=re.escape(said)):
+            Sweep(**options)
+    assert Sweep(sampler="TPE", workers="auto").plan.sampler == "tpe"
 
 
 def test_another_experiment_or_space_in_the_same_study_is_refused_with_the_difference(cli: Cli) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.contestants.job import Job, Outcome, main
 from benchmarks.contestants.workloads import WORKLOADS
 from cnnlab.config import read_config
-from cnnlab.config.flags import FLAGS
+from cnnlab.config.run_config import FLAGS
 from cnnlab.records import Epoch
 from cnnlab.run import create_run, prepare, record_run
 

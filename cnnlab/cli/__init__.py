@@ -1,7 +1,8 @@
-"""The command line: a group that imports a command's file only when that command is typed."""
+"""The command line: a group that imports the file of a command only if that command is typed."""
 
 import errno
 import importlib
+import inspect
 import signal
 import sys
 from typing import Any
@@ -9,8 +10,7 @@ from typing import Any
 import click
 
 from cnnlab import __version__
-from cnnlab.cli.messages import complain
-from cnnlab.cli.streams import open_streams
+from cnnlab.cli.streams import complain, open_streams
 from cnnlab.errors import CnnlabError, Interrupted, RunFailed, quoted, shortened
 from cnnlab.process import received
 
@@ -22,14 +22,14 @@ COMMANDS = {
     "runs": "List the runs made here.",
     "show": "Show one run, one sweep or one comparison: settings, curves, results.",
     "ui": "Open the MLflow UI on the runs made here.",
-    "sync": "Deliver to MLflow what it has not got.",
-    "doctor": "Say what is wrong here, and end the runs whose process died.",
+    "sync": "Deliver what MLflow does not have yet.",
+    "doctor": "Report problems here, and end the runs whose process died.",
 }
-"""Name -> the first line of its help, so that `cnnlab --help` imports no command.
+"""Name -> the first line of its help: `cnnlab --help` imports no command.
 
-A command is `command` in the module of its name, in which a hyphen is an underscore.
+A command is `command` in the module of its name (with an underscore for a hyphen). Its docstring is the rest of its
+help.
 """
-
 
 REMEDIES = {
     errno.ENOSPC: "make room on its disk, or write elsewhere (--run-dir, CNNLAB_DATA), then type the command again",
@@ -41,9 +41,9 @@ REMEDIES = {
     errno.EACCES: "you may not write or read it; change its mode or owner, or work in another folder",
     errno.EIO: "its disk does not answer; look at the disk before anything else",
 }
-"""What to do about an error of the system."""
+"""Error of the system -> what to do."""
 NO_MEMORY = ("failed to map segment", "annot allocate memory", "an't allocate memory", "an't start new thread")
-"""What the loader of libraries, the system and PyTorch say if memory is short or limited."""
+"""Parts of the messages of the library loader, the system and PyTorch if memory is short or limited."""
 
 
 class LazyGroup(click.Group):
@@ -55,6 +55,8 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"cnnlab.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
+        if not (command.help or "").startswith(COMMANDS[cmd_name]):
+            command.help = f"{COMMANDS[cmd_name]}\n\n{inspect.cleandoc(command.help or '')}"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -69,30 +71,30 @@ class LazyGroup(click.Group):
 
             close = get_close_matches(args[0], COMMANDS, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise click.UsageError(f"there is no command {quoted(args[0])}; there are {', '.join(COMMANDS)}{hint}")
+            raise click.UsageError(f"{quoted(args[0])}: unknown command; known are {', '.join(COMMANDS)}{hint}")
         name, command, words = super().resolve_command(ctx, args)
-        if command and not ctx.resilient_parsing:  # which is the shell's, while the words are being typed
+        if command and not ctx.resilient_parsing:  # True for the shell's completion
             _check_options(click.Context(command, parent=ctx), words)
         return name, command, words
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # click itself would print an empty line
+        except KeyboardInterrupt:  # Click would print an empty line
             raise Interrupted("interrupted", signal.SIGINT) from None
-        except EOFError as error:  # which click takes for Ctrl-C
+        except EOFError as error:  # which Click would handle as Ctrl-C
             raise RunFailed(f"a file ends too early: {error}") from error
 
 
 def _check_options(ctx: click.Context, words: list[str]) -> None:
-    """Raises UsageError for an option that the command does not have, or that is given twice but counts once."""
+    """Raises UsageError for an unknown option, and for one that is given twice but counts once."""
     try:
         _, _, given = ctx.command.make_parser(ctx).parse_args(list(words))
     except click.NoSuchOption as error:
         option = error.option_name
         meant = _option_meant(option, ctx.command)
-        hint = f"did you mean {meant}?" if meant else f"cnnlab {ctx.command.name} --help lists all"
-        raise click.UsageError(f"there is no option {shortened(option)}; {hint}") from None
+        hint = f"did you mean {meant}?" if meant else f"cnnlab {ctx.command.name} --help lists all options"
+        raise click.UsageError(f"{shortened(option)}: unknown option; {hint}") from None
     for param in given:
         if isinstance(param, click.Option) and not (param.multiple or param.is_flag) and given.count(param) > 1:
             raise click.UsageError(f"{param.opts[0]} is given twice; keep one")
@@ -100,8 +102,8 @@ def _check_options(ctx: click.Context, words: list[str]) -> None:
 
 def _option_meant(word: str, command: click.Command) -> str | None:
     """The option, or -s with a setting, that a word most likely means."""
-    from cnnlab.config.flags import FLAGS
     from cnnlab.config.messages import closest, settings
+    from cnnlab.config.run_config import FLAGS
 
     known = [word for param in command.params if isinstance(param, click.Option) for word in param.opts]
     options = {word.lstrip("-"): word for word in known}
@@ -129,7 +131,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run a command; the exit code that the design gives its outcome."""
+    """Run a command; returns its exit code."""
     received.clear()
     open_streams()
     try:
@@ -146,7 +148,7 @@ def run(args: list[str] | None = None) -> int:
         code = 128 + received[0] if received else error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = 130
-    except OSError as error:  # a disk that is full, a file that may not be read
+    except OSError as error:  # a full disk, a file without permission
         remedy = REMEDIES.get(error.errno or 0, "then type the command again")
         complain(f"{error.filename or 'a file of this run'}: {error.strerror or error}; {remedy}")
         code = 1

@@ -6,67 +6,29 @@ from typing import Any
 
 import click
 
-from cnnlab.cli.messages import complain, typed
+from cnnlab.cli.display.run_view import deliver, open_status
 from cnnlab.cli.options import (
     Command,
-    experiment_name_option,
+    command_options,
+    experiment_argument,
+    options_of,
     output_options,
     read_experiment,
-    sampler_option,
     setting_options,
     settings_of,
-    storage_option,
-    study_option,
-    taken_flags,
-    tracking_uri_option,
-    workers_option,
 )
-from cnnlab.cli.printing.comparison import print_comparison, print_contests
-from cnnlab.cli.views.delivery import deliver
-from cnnlab.cli.views.run import open_status
-from cnnlab.cli.views.sweep import EachSweepsView
+from cnnlab.cli.streams import complain, typed
 from cnnlab.comparison import Comparison
-from cnnlab.config.arms import DEFAULT, SHIPPED
+from cnnlab.config.commands import CompareOptions
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 
-FEWEST_SEEDS = 2
-SEEDS = 10
 SEEDS_OF_A_FIRST_LOOK = 5
-"""Without an experiment: the quickest look at what the command does."""
-
-
-class ForEach(click.ParamType[int]):
-    """A number that is the same for all arms."""
-
-    name = "N"
-
-    def __init__(self, least: int) -> None:
-        self.least = least
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        option = param.opts[0] if param else "it"
-        text = str(value)
-        if "=" in text or "," in text:
-            raise BadInput(f"{option} {text}: unequal budgets cannot be compared; give one number for all")
-        if not text.isdecimal() or not self.least <= int(text) <= 1_000_000:
-            raise BadInput(f"{option} {text}: it must be a whole number from {self.least} on")
-        return int(text)
+"""The number of seeds without an experiment: a quick look at the command."""
 
 
 @click.command("compare", cls=Command)
-@click.argument("experiment", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--optimizers",
-    metavar="A,B,...",
-    help=f"Which: {', '.join(SHIPPED)}, torch.optim.NAME. "
-    f"[default: `compare:` of the experiment, or {','.join(DEFAULT)}]",
-)
-@click.option(
-    "--over",
-    metavar="NAME=A,B,...",
-    help="Compare the values of this setting instead, the learning rate tuned for each: model.activation=relu,tanh",
-)
+@experiment_argument
 @click.option(
     "--workload",
     multiple=True,
@@ -74,46 +36,20 @@ class ForEach(click.ParamType[int]):
     metavar="FILE",
     help="An experiment; several times for a score over all of them.",
 )
-@click.option(
-    "--trials", type=ForEach(1), default="8", show_default=True, help="Of each arm; the first is its defaults."
-)
-@click.option(
-    "--seeds",
-    type=ForEach(FEWEST_SEEDS),
-    help="Fresh ones, on which the best of each is trained again. [default: 10; 5 without an experiment]",
-)
-@click.option(
-    "--margin",
-    type=click.FloatRange(min=0),
-    help="A difference too small to matter, in the score's unit. [default: the score's own, 0.2 points of a fraction]",
-)
-@click.option(
-    "--target",
-    type=float,
-    help="Validation score to be reached, as 0.9. [default: the median of the untuned defaults]",
-)
-@sampler_option("qmc", "qmc")
-@workers_option
-@study_option
-@storage_option
+@command_options(CompareOptions)
 @setting_options
-@experiment_name_option
-@tracking_uri_option
 @click.option("--dry-run", is_flag=True, help="Print what would be compared and tuned, and stop.")
 @output_options
 def command(
     experiment: Path | None,
     assignments: tuple[str, ...],
     workload: tuple[Path, ...],
-    seeds: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    **asked: Any,
+    **given: Any,
 ) -> int:
-    """Compare optimizers, each tuned with the same budget.
-
-    EXPERIMENT is a YAML file or a folder of images. Each optimizer's own settings are tuned on validation data, the
+    """EXPERIMENT is a YAML file or a folder of images. Each optimizer's settings are tuned on validation data, the
     best is trained again on fresh seeds, and test scores are compared pair by pair. The same command again goes on
     where it stopped.
 
@@ -121,12 +57,16 @@ def command(
     Example: cnnlab compare --optimizers momentum,rmsprop,adam --trials 12 --seeds 10 --dataset fashion_mnist
     """
     if experiment and workload:
-        raise BadInput(f"{experiment}: with --workload the experiments are all named by it")
-    settings = settings_of(taken_flags(asked), assignments)
+        raise BadInput(f"{experiment}: --workload is given too; name each experiment by --workload")
+    settings = settings_of(given, assignments)
     configs = [read_experiment(file, settings) for file in workload or (experiment,)]
-    seeds = seeds or (SEEDS if experiment or workload else SEEDS_OF_A_FIRST_LOOK)
-    comparison = Comparison(configs, seeds=seeds, **asked)
+    options = options_of(CompareOptions, given)
+    if not (experiment or workload):
+        options.setdefault("seeds", SEEDS_OF_A_FIRST_LOOK)
+    comparison = Comparison(configs, **options)
     if dry_run:
+        from cnnlab.cli.display.comparison_result import print_contests
+
         comparison.check()
         print_contests(comparison)
         return 0
@@ -134,9 +74,11 @@ def command(
 
 
 def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
-    """Compare, print what was found, return the exit code."""
+    """Compare, print the result, return the exit code."""
     with comparison, end_when_interrupted("interrupted; the same command goes on"):
         comparison.check()
+        from cnnlab.cli.display.sweep_view import EachSweepsView
+
         with catch_interrupts(comparison.stop) as interrupt:
             for contest in comparison.contests:
                 with EachSweepsView(quiet, comparison.layout) as view:
@@ -147,7 +89,9 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
                 if interrupt.number:
                     break
         profile = comparison.conclude()
-        if as_json or not interrupt.number:  # of a part of the trainings there is nothing to say to people
+        if as_json or not interrupt.number:  # people get no verdict on a part of the trainings
+            from cnnlab.cli.display.comparison_result import print_comparison
+
             print_comparison(comparison, profile, as_json=as_json)
         deliver(comparison, "cnnlab sync", quiet=quiet)
     if interrupt.number:
@@ -155,6 +99,6 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
         complain(f"interrupted: {progress}; the same command goes on: {typed(sys.argv[1:])}")
         return 128 + interrupt.number
     if not any(verdicts.pairs for verdicts in comparison.verdicts.values()):
-        complain("fewer than two arms were trained to their end; see the reasons by cnnlab show STUDY")
+        complain("fewer than two arms were trained to their end; cnnlab show STUDY gives the reasons")
         return 1
     return 0

@@ -14,29 +14,27 @@ from cnnlab.cli.options import store_option
 from cnnlab.errors import CnnlabError, RunFailed
 
 LEAST_FREE = 2**30
-"""Bytes on a disk; with fewer a run may not get to its end."""
+"""Bytes of free space; with fewer a run may not reach its end."""
 OF_NO_RUN = {"lock", "lease.json", "config.yaml", "journal.jsonl"}
-"""What a process leaves that was killed while it made a run."""
+"""The files of a run whose process was killed before the run began."""
 
 
 class Finding(NamedTuple):
-    """One line."""
+    """One line of the report."""
 
     good: bool
     text: str
-    """With the remedy, if it is not good."""
+    """If it is not good, with the remedy."""
     fix: Callable[[], object] | None = None
     """Applies the remedy."""
 
 
 @click.command("doctor")
-@click.option("--fix", is_flag=True, help="Also apply the remedies that need no decision.")
+@click.option("--fix", is_flag=True, help="Also apply the remedies that need no decision of yours.")
 @store_option
 def command(tracking_uri: str | None, fix: bool) -> int:
-    """Say what is wrong here, and end the runs whose process died.
-
-    Looks at versions, devices, disks, the data cache, the runs' journals, files that nobody needs and the MLflow store.
-    The exit code is 1 if something is wrong.
+    """Checks versions, devices, disks, the data cache, the journals of runs, files that nobody needs and the MLflow
+    store. The exit code is 1 if there is a problem.
 
     \b
     Example: cnnlab doctor --fix
@@ -65,7 +63,7 @@ def _findings(uri: str) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    """Of what is installed beside what cnnlab needs; then the devices."""
+    """Installed packages whose version cnnlab does not allow; then the devices."""
     from importlib.metadata import PackageNotFoundError, requires, version
 
     from packaging.requirements import Requirement
@@ -76,17 +74,15 @@ def _versions() -> Iterator[Finding]:
         needed = [Requirement(line) for line in requires("cnnlab") or []]
     except PackageNotFoundError:  # a checkout that is not installed
         needed = []
-    for one in needed:
-        if one.marker is None or one.marker.evaluate({"extra": ""}):
+    for package in needed:
+        if package.marker is None or package.marker.evaluate({"extra": ""}):
             try:
-                found = version(one.name)
+                installed = version(package.name)
             except PackageNotFoundError:
-                found = ""
-            if not found or not one.specifier.contains(found, prereleases=True):
-                remedy = f"pip install '{one.name}{one.specifier}'"
-                yield Finding(
-                    False, f"{one.name} {found or 'is not installed'}: cnnlab needs {one.specifier}; {remedy}"
-                )
+                installed = ""
+            if not installed or not package.specifier.contains(installed, prereleases=True):
+                problem = f"{package.name} {installed or 'is not installed'}: cnnlab needs {package.specifier}"
+                yield Finding(False, f"{problem}; pip install '{package.name}{package.specifier}'")
     yield Finding(True, f"{describe_hardware()}; mlflow {version('mlflow')}, optuna {version('optuna')}")
 
 
@@ -100,7 +96,7 @@ def _disks() -> Iterator[Finding]:
 
 
 def _there(path: Path) -> Path:
-    """The path, or the first folder above it that is there."""
+    """The path, or the first existing folder above it."""
     return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
@@ -110,7 +106,7 @@ def _caches() -> Iterator[Finding]:
     files = sorted(default_root().rglob("*-????????????????.safetensors"))
     for file in files:
         if damage := cache_damage(file):
-            yield Finding(False, f"{file}: {damage}; remove it, and the next run makes it anew", file.unlink)
+            yield Finding(False, f"{file}: {damage}; remove it; the next run makes it again", file.unlink)
     size = sum(file.stat().st_size for file in files if file.exists())
     yield Finding(True, f"{default_root()}: {len(files)} cached datasets, {size / 2**20:.0f} MiB")
 
@@ -125,13 +121,13 @@ def _runs() -> Iterator[Finding]:
             if fault := run.mend():
                 yield Finding(False, fault)
             if mark_dead(run):
-                remedy = f"marked so. cnnlab train --resume {run.word} goes on"
-                yield Finding(False, f"{run.run_id}: its process had died; {remedy}")
+                remedy = f"the run is marked as ended; cnnlab train --resume {run.word} continues it"
+                yield Finding(False, f"{run.run_id}: its process died; {remedy}")
             undelivered += not (run.is_held() or is_delivered(run))
         except CnnlabError as error:
             yield Finding(False, str(error))
     if undelivered:
-        text = f"{undelivered} runs are not in MLflow yet, or not whole; cnnlab sync delivers them"
+        text = f"{undelivered} runs are missing or incomplete in MLflow; cnnlab sync delivers them"
         yield Finding(False, text, _sync)
     yield Finding(True, f"{len(runs)} runs and sweeps in mlruns")
 
@@ -140,7 +136,7 @@ def _sync() -> None:
     from cnnlab.cli.sync import command as sync
 
     if click.get_current_context().invoke(sync, runs=(), tracking_uri=None):
-        raise RunFailed("sync has said why")
+        raise RunFailed("cnnlab sync printed the reason")
 
 
 def _orphans() -> Iterator[Finding]:
@@ -155,7 +151,7 @@ def _orphans() -> Iterator[Finding]:
     for folder in sorted(runs_root().glob("*/")):
         run = RunDir(folder)
         if {path.name for path in folder.iterdir()} <= OF_NO_RUN and not (run.has_begun() or run.is_held()):
-            yield Finding(False, f"{folder}: there is no run in it; remove it", partial(shutil.rmtree, folder))
+            yield Finding(False, f"{folder}: no run began here; remove it", partial(shutil.rmtree, folder))
 
 
 def _store(uri: str) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cnnlab.cli.messages import complain
+from cnnlab.cli.streams import complain
 from cnnlab.errors import CnnlabError
 from cnnlab.metrics import short_name
 from cnnlab.result import strict_json
@@ -14,9 +14,7 @@ from cnnlab.result import strict_json
 @click.command("runs")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
 def command(as_json: bool) -> None:
-    """List the runs made here.
-
-    From the journals below mlruns/runs, oldest first; MLflow is not asked.
+    """Read from the journals below mlruns/runs, oldest first, without MLflow.
 
     \b
     Example: cnnlab runs
@@ -31,7 +29,7 @@ def command(as_json: bool) -> None:
 
 
 def _readable() -> Iterator[dict[str, Any]]:
-    """The result of each run; for one that cannot be read, a line on stderr."""
+    """The result of each run. If a run cannot be read, stderr has a line about it."""
     from cnnlab.reading import run_result
     from cnnlab.tracking import list_runs
 
@@ -43,12 +41,12 @@ def _readable() -> Iterator[dict[str, Any]]:
 
 
 def _print_table(results: list[dict[str, Any]]) -> None:
-    from cnnlab.cli.printing.tables import WHOLE, plain_table, result_console
+    from cnnlab.cli.display.tables import WHOLE, plain_table, result_console
 
     scores = {result["score"]["name"] for result in results}
-    # of one kind of score its name stands above, of several beside each
-    one = short_name(next(iter(scores))) if len(scores) == 1 else ""
-    numbers = ("epochs", f"val {one}".strip(), f"test {one}".strip())
+    # a single score is named in the heading, several beside each value
+    shared = short_name(next(iter(scores))) if len(scores) == 1 else ""
+    numbers = ("epochs", f"val {shared}".strip(), f"test {shared}".strip())
     table = plain_table("run", "status", "dataset", "model", "optimizer", *numbers, right=numbers)
     for result in results:
         table.add_row(
@@ -58,7 +56,7 @@ def _print_table(results: list[dict[str, Any]]) -> None:
             result["model"],
             result["optimizer"],
             str(result["epochs"]),
-            *(_score(result, split, named=not one) for split in ("val", "test")),
+            *(_score(result, split, named=not shared) for split in ("val", "test")),
         )
     result_console(in_pipe=WHOLE).print(table)
 

@@ -4,11 +4,12 @@ import os
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cnnlab.cli.options import folder
+from cnnlab.config import RunConfig, flat, flatten
 from cnnlab.errors import BadInput
 from cnnlab.records import SweepEnded, SweepStarted
 from cnnlab.result import strict_json
@@ -25,17 +26,15 @@ if TYPE_CHECKING:
     callback=folder,
     help="Write the curves (and the confusion matrix) as PNG into this folder.",
 )
-@click.option("--storage", metavar="URL", help="The database of a sweep or a comparison that is kept in one.")
+@click.option("--storage", metavar="URL", help="The database of the sweep or comparison, if it is in one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout: that of `train --json`.")
 def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> None:
-    """Show one run, one sweep or one comparison: settings, curves, results.
-
-    RUN is a run id, an unambiguous beginning of one, last, a run's directory, or the name of a study.
+    """RUN is a run id, an unambiguous beginning of one, last, a run's directory, or the name of a study.
 
     \b
     Example: cnnlab show last --plot figures
     """
-    from cnnlab.cli.printing.run import print_page, print_result
+    from cnnlab.cli.display.run_result import print_page, print_result
     from cnnlab.reading import draw, run_result
     from cnnlab.tracking import RunDir, find_run, studies_root
 
@@ -45,34 +44,34 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
         show = _show_comparison if kind == "comparison" else _show_sweep
         show(run, storage, as_json)
         return
-    found = find_run(run)
+    run_dir = find_run(run)
     if plot:
-        for path in draw(found.path, plot):
+        for path in draw(run_dir.path, plot):
             click.echo(path, err=True)
     if as_json:
-        print_result(run_result(found), as_json=True)
+        print_result(run_result(run_dir), as_json=True)
         return
-    _print_history(found)
-    print_result(run_result(found), as_json=False)
-    print_page(found)
+    _print_history(run_dir)
+    print_result(run_result(run_dir), as_json=False)
+    print_page(run_dir)
 
 
 def _show_comparison(name: str, storage: str | None, as_json: bool) -> None:
-    """What a comparison has found so far, as it printed at its end."""
-    from cnnlab.cli.printing.comparison import print_verdicts
+    """Print the result of a comparison so far, as at its end."""
+    from cnnlab.cli.display.comparison_result import print_verdicts
     from cnnlab.comparison.recorded import stored_verdicts
     from cnnlab.comparison.report import comparison_result
 
-    found, seconds = stored_verdicts(name, storage)
+    verdicts, seconds = stored_verdicts(name, storage)
     if as_json:
-        click.echo(strict_json(comparison_result({name: found}, seconds, one=True)))
+        click.echo(strict_json(comparison_result({name: verdicts}, seconds, one=True)))
     else:
-        print_verdicts(name, found, seconds)
+        print_verdicts(name, verdicts, seconds)
 
 
 def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
-    """What a sweep has found so far, as it printed at its end."""
-    from cnnlab.cli.printing.sweep import print_findings
+    """Print the result of a sweep so far, as at its end."""
+    from cnnlab.cli.display.sweep_result import print_findings
     from cnnlab.search.findings import findings_of
     from cnnlab.search.studies import storage_url, stored_plan
     from cnnlab.tracking import RunDir, last, read, studies_root
@@ -89,12 +88,18 @@ def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
 
 def _print_history(run: "RunDir") -> None:
     """The settings that are not the defaults, the loss curve, the epochs."""
-    from cnnlab.cli.printing.history import changed_settings, epoch_table, loss_curve
-    from cnnlab.cli.printing.tables import result_console
+    from cnnlab.cli.display.tables import epoch_table, loss_curve, result_console
     from cnnlab.tracking import read
 
     console = result_console()
     records = read(run.journal_file)[0]
-    console.print(changed_settings(run.created.config))
+    console.print(_changed_settings(run.created.config))
     console.print(loss_curve(records, min(console.width, 100)))
     console.print(epoch_table(records))
+
+
+def _changed_settings(config: dict[str, Any]) -> str:
+    """The settings that differ from the defaults, in one line."""
+    chosen, default = flatten(config), flat(RunConfig())  # plain values: another version's run can be shown too
+    changed = [f"{path}={value}" for path, value in chosen.items() if value != default.get(path)]
+    return "settings: " + (", ".join(changed) or "all defaults")

@@ -1,11 +1,16 @@
-"""stdin, stdout and stderr as a user may leave them: closed, full, or no longer read by anyone."""
+"""stdin, stdout and stderr, which may be closed, full, or read by nobody; and single lines on stderr."""
 
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
+import click
+
+from cnnlab.errors import LONGEST_LINE, one_line, shortened, without_passwords
 from cnnlab.files import naming
 
 
@@ -16,10 +21,10 @@ def open_streams() -> None:
     On stderr every error is passed over, because progress may never end a run.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # in this order each gets its own number, which else a journal might get
+        if getattr(sys, name) is None:  # in this order each gets its number, which a journal could get otherwise
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be text
     sys.stdout = cast(TextIO, _Forgiving(sys.stdout, BrokenPipeError))
     sys.stderr = cast(TextIO, _Forgiving(sys.stderr, OSError, ValueError))
 
@@ -48,9 +53,19 @@ class _Forgiving:
             self._let_go(error)
 
     def _let_go(self, error: Exception) -> None:
-        if isinstance(error, BrokenPipeError):  # what is buffered still would fail again when the process ends
+        if isinstance(error, BrokenPipeError):  # flushing the buffer would fail again when the process ends
             with suppress(OSError), open(os.devnull, "w") as null:
                 os.dup2(null.fileno(), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr."""
+    click.echo(shortened(f"cnnlab: {one_line(message)}", LONGEST_LINE), err=True)
+
+
+def typed(words: Sequence[str]) -> str:
+    """The command with these words after `cnnlab`, to be typed again; passwords are left out."""
+    return shlex.join(["cnnlab", *map(without_passwords, words)])

@@ -11,12 +11,10 @@ if TYPE_CHECKING:
 
 
 @click.command("studies")
-@click.option("--storage", metavar="URL", help="Those of a database. [default: those below mlruns/studies]")
+@click.option("--storage", metavar="URL", help="List the sweeps of a database. [default: those below mlruns/studies]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
 def command(storage: str | None, as_json: bool) -> None:
-    """List the sweeps made here.
-
-    \b
+    """\b
     Example: cnnlab studies
     """
     from cnnlab.search.studies import list_plans
@@ -49,7 +47,7 @@ def _row(plan: "Plan") -> dict[str, Any]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from cnnlab.cli.printing.tables import WHOLE, plain_table, result_console
+    from cnnlab.cli.display.tables import WHOLE, plain_table, result_console
 
     numbers = ("trials", "pruned", "infeasible", "failed", "trial 0", "best", "is trial")
     table = plain_table("study", "dataset", *numbers, right=numbers)

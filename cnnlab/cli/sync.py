@@ -10,15 +10,13 @@ from cnnlab.errors import RunFailed
 @click.argument("runs", nargs=-1)
 @store_option
 def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
-    """Deliver to MLflow what it has not got.
-
-    RUNS are run ids, beginnings of them, last, or directories; without any, all runs and sweeps in mlruns. Each goes
-    to the store that it was made for, or to --tracking-uri. Delivering twice changes nothing.
+    """RUNS are run ids, beginnings of them, last, or directories; the default is all runs and sweeps in mlruns. Each
+    goes to the store that it was made for, or to --tracking-uri. Delivering twice changes nothing.
 
     \b
     Example: cnnlab sync last
     """
-    from cnnlab.cli.messages import complain
+    from cnnlab.cli.streams import complain
     from cnnlab.courier import delivery_of
     from cnnlab.errors import CnnlabError, without_passwords
     from cnnlab.tracking import (

@@ -1,29 +1,47 @@
 """`cnnlab train`"""
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
 
-from cnnlab.cli.messages import complain
-from cnnlab.cli.options import Command, output_options, place_options, read_experiment, setting_options, settings_of
-from cnnlab.cli.printing.run import print_page, print_result
-from cnnlab.cli.views.delivery import deliver
-from cnnlab.cli.views.run import open_view
+from cnnlab.cli.display.run_result import print_page, print_result
+from cnnlab.cli.display.run_view import PlainView, Silent, View, deliver
+from cnnlab.cli.options import (
+    Command,
+    command_options,
+    experiment_argument,
+    folder,
+    output_options,
+    read_experiment,
+    setting_options,
+    settings_of,
+)
+from cnnlab.cli.streams import complain
 from cnnlab.config import to_yaml
-from cnnlab.config.moved import is_place
+from cnnlab.config.commands import RecordOptions
+from cnnlab.config.run_config import is_place
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
+from cnnlab.records import Record
 from cnnlab.work import Training
 
 
 @click.command("train", cls=Command)
-@click.argument("experiment", required=False, type=click.Path(path_type=Path))
+@experiment_argument
 @setting_options
-@place_options
+@command_options(RecordOptions)
+@click.option(
+    "--run-dir",
+    type=click.Path(),
+    callback=folder,
+    help="Put the run's files here. [default: mlruns/runs/RUN_ID]",
+)
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Go on with a run that was stopped: its id, a beginning of it, last, or its directory.",
+    help="Continue a run that was stopped: its id, a beginning of it, last, or its directory.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the whole config as YAML and stop.")
 @output_options
@@ -39,10 +57,8 @@ def command(
     quiet: bool,
     **flags: str | None,
 ) -> int:
-    """Train one network.
-
-    EXPERIMENT is a YAML file, or a folder of images with one subfolder per class. A flag wins over the file, the file
-    over the defaults. With nothing given, a small convolutional network is trained on the built-in digits.
+    """EXPERIMENT is a YAML file, or a folder of images with one subfolder per class. A flag wins over the file, and the
+    file over the defaults. Without arguments, a small convolutional network is trained on the built-in digits.
 
     \b
     Example: cnnlab train --dataset digits --lr 0.05 --epochs 10
@@ -51,10 +67,10 @@ def command(
     if resume is not None:
         if experiment or run_dir or not all(map(is_place, settings)):
             raise BadInput(
-                "--resume goes on with the run's own settings: leave out the experiment and all settings but those of "
-                "the place (--device, -s place.threads=N)"
+                "--resume keeps the run's settings: leave out the experiment and all settings except those of the "
+                "place (--device, -s place.threads=N)"
             )
-        return _go_on(Training.resumed(resume, settings, tracking_uri), as_json=as_json, quiet=quiet)
+        return _resume(Training.resumed(resume, settings, tracking_uri), as_json=as_json, quiet=quiet)
     config = read_experiment(experiment, settings)
     if dry_run:
         click.echo(to_yaml(config), nl=False)
@@ -63,10 +79,10 @@ def command(
     return _train(training, "interrupted before the first step; no run was made", as_json=as_json, quiet=quiet)
 
 
-def _go_on(training: Training, *, as_json: bool, quiet: bool) -> int:
-    """Go on with a run that was stopped; of one that has finished only the result is printed again."""
+def _resume(training: Training, *, as_json: bool, quiet: bool) -> int:
+    """Continue a run that was stopped; if it has finished, only print its result again."""
     if training.result.status == "finished":
-        complain(f"{training.run.run_id} has finished already; this is its result")
+        complain(f"{training.run.run_id} has finished; this is its result")
         print_result(training.result, as_json=as_json)
         return 0
     return _train(training, "interrupted before the first step; the run is as it was", as_json=as_json, quiet=quiet)
@@ -78,10 +94,10 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
         with at_once_when_interrupted(before_the_first_step):
             training.prepare()
         with catch_interrupts(training.stop) as interrupt:
-            with open_view(quiet) as view:
+            with _open_view(quiet) as view:
                 for record in training:
                     view.show(record)
-            if not as_json:  # as soon as it is known; --json waits for MLflow's id of the run
+            if not as_json:  # --json waits for MLflow's id of the run
                 print_result(training.result, as_json=False, store=training.tracking_uri)
             deliver(training, f"cnnlab sync {training.run.word}", quiet=quiet)
     result = training.result
@@ -92,3 +108,14 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
     if result.status != "finished":
         complain(result.reason)
     return 128 + interrupt.number if interrupt.number else int(result.status != "finished")
+
+
+def _open_view(quiet: bool) -> AbstractContextManager[View[Record]]:
+    """The view that suits stderr; on leaving it, the terminal is as it was."""
+    if quiet:
+        return nullcontext(Silent())
+    if sys.stderr.isatty():
+        from cnnlab.cli.display.live import LiveView
+
+        return LiveView()
+    return nullcontext(PlainView())

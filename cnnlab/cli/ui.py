@@ -14,9 +14,7 @@ from cnnlab.process import FOLDER_WITHOUT_MODULES
 @store_option
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="On 127.0.0.1.")
 def command(tracking_uri: str | None, port: int) -> None:
-    """Open the MLflow UI on the runs made here.
-
-    Serves on 127.0.0.1 until Ctrl-C, and prints the address of the experiment that has the newest run.
+    """Serves on 127.0.0.1 until Ctrl-C, and prints the address of the experiment that has the newest run.
 
     \b
     Example: cnnlab ui --port 5001

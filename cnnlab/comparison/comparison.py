@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from cnnlab.config import Given, RunConfig, config_given
 from cnnlab.config.arms import Arm, read_arms
+from cnnlab.config.commands import CompareOptions, options_from
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
 from cnnlab.search import forkserver
-from cnnlab.search.plan import Sampler, check_asked
 from cnnlab.search.sweep import work_on
 from cnnlab.tracking import Journal, RunDir
 from cnnlab.work import Work
@@ -34,61 +34,31 @@ class Comparison(Work["SweepState"]):
     def __init__(
         self,
         config: Given | Sequence[Given] = None,
-        *,
-        optimizers: str | Sequence[str] | Mapping[str, Any] | None = None,
-        over: str | Mapping[str, Sequence[Any]] | None = None,
-        trials: int = 8,
-        seeds: int = 10,
-        margin: float | None = None,
-        target: float | None = None,
-        sampler: Sampler = "qmc",
-        workers: int | None = None,
-        study: str | None = None,
-        storage: str | None = None,
-        experiment_name: str | None = None,
-        tracking_uri: str | None = None,
+        **options: Any,
     ) -> None:
-        """Compare optimizers, or the values of a setting. The same comparison again goes on where it stopped.
+        """Compare optimizers, or the values of a setting. The same comparison again continues where it stopped.
 
         Args:
             config: the experiment; a `RunConfig`, plain values, or a YAML file. Several are a workload each.
-            optimizers: which are compared: names, or name -> its settings and ranges, as `compare` of a config.
-            over: a setting and its values instead: `{"model.activation": ["relu", "tanh"]}`, or as --over has it.
-            trials: of each arm's tuning; the first is its defaults.
-            seeds: fresh ones, on which the best of each arm and its defaults are trained again.
-            margin: a difference too small to matter, in the score's unit (points of accuracy); None for the score's
-                own.
-            target: the validation score to be reached; None for the median of the untuned defaults.
-            sampler: draws the trials.
-            workers: the number of processes that train; None for one per GPU, or one per core.
-            study: its name, to join or to go on with one; None for one made from the experiment.
-            storage: a database that machines share, or a file; None for a file per arm.
-            experiment_name: MLflow's experiment; None for $MLFLOW_EXPERIMENT_NAME, or else cnnlab.
-            tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
+            options: the fields of `cnnlab.config.commands.CompareOptions`. `optimizers` are names, or name -> its
+                settings and ranges, as `compare` of a config; `over` is `{"model.activation": ["relu", "tanh"]}`, or
+                as --over has it.
 
         Raises:
             BadInput: a config is none; what cannot be compared; MLflow takes no such URI.
         """
-        super().__init__(experiment_name, tracking_uri)
-        check_asked(study, sampler, "none", {"trials": (trials, 1), "seeds": (seeds, 2), "workers": (workers, 1)})
+        self.options = options_from(CompareOptions, options)
+        super().__init__(self.options.experiment_name, self.options.tracking_uri)
         several = config if isinstance(config, Sequence) and not isinstance(config, str) else [config]
-        self._asked = [_question(config_given(one), optimizers, over, trials) for one in several]
-        if target is not None:
-            _check_target(target, [config for config, _, _ in self._asked])
-        self.trials = trials
-        self.seeds = seeds
-        self.margin = margin
-        self.target = target
-        self.sampler = sampler
-        self.study = study
-        self.storage = storage
+        self._asked = [_question(config_given(one), self.options) for one in several]
+        if self.options.target is not None:
+            _check_target(self.options.target, [config for config, _, _ in self._asked])
         self.contests: list[Contest] = []
         self.verdicts: dict[str, Verdicts] = {}
         """Name -> what was found, of the contests that have been judged."""
         self._run: RunDir | None = None
         self._journal: Journal | None = None
         self._open = ExitStack()
-        self._workers = workers
         self._layout: Layout | None = None
         self._began = time.monotonic()
         self._seconds = 0.0
@@ -128,7 +98,7 @@ class Comparison(Work["SweepState"]):
                 check_same(plan)
                 contest.plans[arm] = checked_on_data(plan)
         place = contests[0].config.place
-        self._layout = layout(self._workers, place.device, place.threads)
+        self._layout = layout(self.options.worker_count, place.device, place.threads)
         self.contests = contests
 
     def __iter__(self) -> "Iterator[SweepState]":
@@ -150,7 +120,7 @@ class Comparison(Work["SweepState"]):
         """
         from cnnlab.comparison.recorded import open_comparison
 
-        joining = self.study is not None
+        joining = self.options.study is not None
         self._run, self._journal = self._open.enter_context(
             open_comparison(contest, self.experiment_name, self.tracking_uri, str(self.layout), joining=joining)
         )
@@ -191,7 +161,7 @@ class Comparison(Work["SweepState"]):
 
     def _begin(self) -> None:
         self._began = time.monotonic()
-        if self._workers != 1:
+        if self.options.workers != 1:
             forkserver.start()
 
     def _end(self, error: BaseException | None) -> None:
@@ -216,18 +186,13 @@ class Comparison(Work["SweepState"]):
         from cnnlab.run import prepare
 
         config, question, arms = self._asked[number]
-        alone = self.study is None or len(self._asked) == 1
+        alone = self.options.study is None or len(self._asked) == 1
         return make_contest(
             prepare(config).config,
             question,
             [replace(arm, config=prepare(arm.config).config) for arm in arms],
-            trials=self.trials,
-            seeds=self.seeds,
-            margin=self.margin,
-            target=self.target,
-            sampler=self.sampler,
-            name=self.study if alone else f"{self.study}-{number + 1}",
-            storage=self.storage,
+            self.options,
+            name=self.options.study if alone else f"{self.options.study}-{number + 1}",
             experiment=self.experiment_name,
             tracking_uri=self.tracking_uri,
         )
@@ -241,20 +206,16 @@ def _check_target(target: float, configs: Sequence[RunConfig]) -> None:
             raise BadInput(f"--target {target:g}: {error}") from None
 
 
-def _question(
-    config: RunConfig,
-    optimizers: str | Sequence[str] | Mapping[str, Any] | None,
-    over: str | Mapping[str, Sequence[Any]] | None,
-    trials: int,
-) -> tuple[RunConfig, str, list[Arm]]:
+def _question(config: RunConfig, options: CompareOptions) -> tuple[RunConfig, str, list[Arm]]:
     """The experiment, what its arms differ in (`optimizer`, or a setting), and the arms."""
+    optimizers, over = options.optimizers, options.over
     if isinstance(optimizers, Mapping):
         config, optimizers = config.model_copy(update={"compare": dict(optimizers)}), None
     elif optimizers is not None and not isinstance(optimizers, str):
         optimizers = ",".join(optimizers)
     if isinstance(over, Mapping):
         over = ";".join(f"{path}={','.join(map(json.dumps, values))}" for path, values in over.items())
-    return config, *read_arms(config, optimizers, over, trials)
+    return config, *read_arms(config, optimizers, over, options.trials)
 
 
 def _check_workloads(contests: "Sequence[Contest]") -> None:

@@ -7,10 +7,11 @@ from typing import Any
 from cnnlab.comparison.verdicts import ArmResult, Final, Tried, Verdicts, judge
 from cnnlab.config import RunConfig, flat
 from cnnlab.config.arms import Arm, contains
+from cnnlab.config.commands import CompareOptions, SweepOptions
 from cnnlab.config.space import Range
 from cnnlab.metrics import Metric
 from cnnlab.search import Plan
-from cnnlab.search.plan import Sampler, digest_of
+from cnnlab.search.plan import digest_of
 from cnnlab.search.studies import CurvePoint, Slot, best_first, placed
 from cnnlab.search.studies.slots import HISTORY, TEST_SCORE
 from cnnlab.search.trials import Search, Stage, confirmation_of, slots_of
@@ -75,14 +76,9 @@ def make_contest(
     config: RunConfig,
     question: str,
     arms: list[Arm],
+    options: CompareOptions,
     *,
-    trials: int,
-    seeds: int,
-    margin: float | None,
-    target: float | None,
-    sampler: Sampler,
     name: str | None,
-    storage: str | None,
     experiment: str,
     tracking_uri: str,
 ) -> Contest:
@@ -93,28 +89,26 @@ def make_contest(
         config: the experiment as written.
         question: what the arms differ in.
         arms: two or more.
-        trials: of each arm.
-        seeds: the fresh seeds of each arm.
-        margin: --margin, in the score's unit; None for the score's own.
-        target: --target.
-        sampler: draws the trials.
-        name: --study; None for a name that only the same comparison has.
-        storage: --storage.
+        options: of the comparison.
+        name: of the comparison; None for a name that only the same comparison has.
         experiment, tracking_uri: MLflow's; resolved.
 
     Raises:
         BadInput: a sampler that a space does not suit or that is not installed; no such kind of storage.
     """
+    tuning = SweepOptions(
+        trials=options.trials,
+        sampler=options.sampler,
+        pruner="none",
+        confirm=1,
+        confirm_seeds=options.seeds,
+        storage=options.storage,
+    )
     plans = {
-        arm.name: Plan(
-            config=arm.config.model_copy(update={"name": f"{config.label}-{arm.name}"}),
-            space=arm.space,
-            trials=trials,
-            sampler=sampler,
-            pruner="none",
-            confirm=1,
-            confirm_seeds=seeds,
-            storage=storage or "",
+        arm.name: Plan.of(
+            arm.config.model_copy(update={"name": f"{config.label}-{arm.name}"}),
+            arm.space,
+            tuning,
             experiment=experiment,
             tracking_uri=tracking_uri,
         )
@@ -123,7 +117,8 @@ def make_contest(
     name = name or _default_name(config, plans)
     named = {arm: placed(replace(plan, study=f"{name}.{arm}")) for arm, plan in plans.items()}
     score = config.task.metric
-    return Contest(name, question, config, named, score.margin if margin is None else margin / score.scale, target)
+    margin = score.margin if options.margin is None else options.margin / score.scale
+    return Contest(name, question, config, named, margin, options.target)
 
 
 def verdicts_of(contest: Contest, where: str) -> Verdicts:
@@ -188,7 +183,7 @@ def caveats(contest: Contest, where: str) -> list[str]:
 
 
 def _default_name(config: RunConfig, plans: dict[str, Plan]) -> str:
-    identities = {arm: plan.naming() for arm, plan in plans.items()}
+    identities = {arm: plan.identity() for arm, plan in plans.items()}
     return f"compare-{as_word(config.label)}-{digest_of(identities)}"
 
 

@@ -11,8 +11,7 @@ from cnnlab.comparison.figures import draw_comparison, draw_profile, heading_of
 from cnnlab.comparison.statistics import Pair, Summary, algoperf_scores, least_p_value
 from cnnlab.comparison.verdicts import ArmResult, ToTarget, Verdicts, sentence
 from cnnlab.page import Table, page, picture
-from cnnlab.result import Result, strict_json
-from cnnlab.wording import settings_text
+from cnnlab.result import Result, settings_text, strict_json
 
 COLUMNS = ("", "trials", "diverged", "tuned", "mean ± std", "95 % interval", "median", "untuned", "to the target", "lr")
 PAIR_COLUMNS = ("pair", "difference", "95 % interval", "P(A > B)", "t", "Wilcoxon", "verdict")

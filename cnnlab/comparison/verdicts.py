@@ -17,8 +17,8 @@ from cnnlab.comparison.statistics import (
     summarize,
 )
 from cnnlab.metrics import Metric
+from cnnlab.result import listed
 from cnnlab.search.studies import CurvePoint
-from cnnlab.wording import listed
 
 EDGE = 0.05
 """If the best learning rate is this near to an end of its range, as a share of the width, the range was too narrow."""

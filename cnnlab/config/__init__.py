@@ -10,11 +10,11 @@ from cnnlab.config.reading import (
     config_given,
     flat,
     flatten,
-    parse_value,
+    parse_yaml,
     read_config,
     to_yaml,
 )
-from cnnlab.config.run import QUESTIONS, PlaceConfig, RunConfig, TrainingConfig
+from cnnlab.config.run_config import QUESTIONS, PlaceConfig, RunConfig, TrainingConfig
 
 __all__ = [
     "QUESTIONS",
@@ -30,7 +30,7 @@ __all__ = [
     "config_given",
     "flat",
     "flatten",
-    "parse_value",
+    "parse_yaml",
     "read_config",
     "to_yaml",
 ]

@@ -1,24 +1,55 @@
-"""The datasets and the augmentations by name, and what can be set of the data."""
+"""The datasets, the tasks and the augmentations by name, and the settings of data and task."""
 
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from cnnlab.config.section import NameIn, Section
+from cnnlab.metrics import ACCURACY, LOSS, MEAN_IOU, PIXEL_ACCURACY, Metric
 
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 @dataclass(frozen=True)
+class TaskEntry:
+    """The config's knowledge of a task. The entries of datasets, models and losses name their tasks."""
+
+    model: str
+    """The default model."""
+    loss: str
+    """The default loss."""
+    optimizer: str
+    """The default optimizer."""
+    metrics: tuple[Metric, ...]
+    """Its metrics, the loss first."""
+    score: Metric
+    """The metric that chooses the best epoch and the best trial, unless task.score names another."""
+
+
+TASKS = {
+    "classification": TaskEntry(
+        model="cnn", loss="cross_entropy", optimizer="sgd", metrics=(LOSS, ACCURACY), score=ACCURACY
+    ),
+    "segmentation": TaskEntry(
+        model="unet",
+        loss="cross_entropy",
+        optimizer="adam",
+        metrics=(LOSS, MEAN_IOU, PIXEL_ACCURACY),
+        score=MEAN_IOU,
+    ),
+}
+
+
+@dataclass(frozen=True)
 class DatasetEntry:
-    """What the config knows of a dataset."""
+    """The config's knowledge of a dataset."""
 
     task: str = "classification"
-    """What is wanted of a network on it if nobody said what."""
+    """Its task."""
     root: Literal["unread", "cache", "own"] = "cache"
-    """What `data.root` is to it: nothing, as it is built in; where its files are kept; the user's own images."""
+    """The meaning of `data.root`: none (it is built in), the folder of its files, or the user's own images."""
 
 
 DATASETS = {
@@ -37,16 +68,16 @@ DATASETS = {
 }
 
 VOID = 255
-"""In a mask: of a pixel that is of no class and counts for nothing (Everingham et al. 2010, section 3.4)."""
+"""In a mask: a pixel of no class, which is not counted (Everingham et al. 2010, section 3.4)."""
 
 VOID_NAME = "void"
-"""In `data.colours`: the colour of such pixels."""
+"""In `data.colours`: the name of the colour of such pixels."""
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
 
 DEFAULT_BATCH_SIZE = 64
 BATCH_SIZES = (16, 32, 64, 128, 256)
-"""The batch sizes that a sweep tries if nobody said which."""
+"""The default choices of a sweep."""
 
 
 class DataConfig(Section):
@@ -67,9 +98,9 @@ class DataConfig(Section):
     augment: Annotated[tuple[Annotated[str, NameIn(AUGMENTATIONS)], ...], Field(strict=False)] = Field(
         (), description="random changes of each training image"
     )
-    skip_broken: bool = Field(False, description="image files: skip and count those that are no images")
+    skip_broken: bool = Field(False, description="image files: skip and count files that cannot be read as an image")
     allow_conflicting_labels: bool = Field(
-        False, description="one's own images: train on images that are there under several labels"
+        False, description="your own images: train on images that have several labels"
     )
     depth: Annotated[int, Field(ge=1, le=16)] = Field(
         1, description="folder: how many folders down the folders are that each hold a class"
@@ -80,7 +111,7 @@ class DataConfig(Section):
     colours: dict[str, str] | None = Field(
         None,
         description='mask_folder: the classes by their colours in the masks, as in `{road: "#804080", sky: "#4682b4"}`;'
-        " `void` names the colour of what is of no class",
+        " `void` is the colour of pixels of no class",
     )
 
     @field_validator("colours", mode="before")
@@ -102,3 +133,29 @@ class DataConfig(Section):
         if self.batch_size == "full":
             return images
         return min(DEFAULT_BATCH_SIZE if self.batch_size == "auto" else self.batch_size, images)
+
+
+class TaskConfig(Section):
+    name: Annotated[str, NameIn(TASKS)] = Field(
+        "classification", description="what the network has to do [default: the dataset's task]"
+    )
+    score: str | None = Field(
+        None, description="the metric that chooses the best epoch and the best trial [default: the task's]"
+    )
+
+    @field_validator("score")
+    @classmethod
+    def _check_score(cls, score: str | None, info: ValidationInfo) -> str | None:
+        if score is not None and "name" in info.data:  # a refused name is not in it
+            known = [metric.name for metric in TASKS[info.data["name"]].metrics]
+            if score.lower() not in known:
+                raise ValueError(
+                    f"{score!r} is not measured by {info.data['name']}; it must be one of {', '.join(known)}"
+                )
+            return score.lower()
+        return score
+
+    @property
+    def metric(self) -> Metric:
+        """The score."""
+        return next((m for m in TASKS[self.name].metrics if m.name == self.score), TASKS[self.name].score)

@@ -1,4 +1,4 @@
-"""The losses, one class each, with what can be set of them."""
+"""The losses, one class each, with their settings."""
 
 from typing import Annotated, Literal
 
@@ -21,25 +21,25 @@ class CrossEntropy(LossConfig):
 
 
 class Hinge(LossConfig):
-    """The multi-class support vector machine's."""
+    """The loss of a multi-class support vector machine."""
 
     name: Literal["hinge"] = "hinge"
-    margin: float = Field(1.0, gt=0, allow_inf_nan=False, description="by how much the true class is to lead")
-    squared: bool = Field(False, description="square what is lacking (L2-SVM)")
+    margin: float = Field(1.0, gt=0, allow_inf_nan=False, description="the loss is 0 if the true class leads by it")
+    squared: bool = Field(False, description="square the missing lead (L2-SVM)")
 
 
 class Dice(LossConfig):
-    """How little the predicted and the true areas of the classes overlap."""
+    """1 - overlap of the predicted and the true areas of the classes."""
 
     name: Literal["dice"] = "dice"
 
 
 class CrossEntropyDice(LossConfig):
-    """Both, weighted."""
+    """The weighted mean of both."""
 
     name: Literal["cross_entropy_dice"] = "cross_entropy_dice"
     label_smoothing: LabelSmoothing = 0.0
-    dice_weight: float = Field(0.5, ge=0, le=1, description="share of the Dice loss; cross-entropy has the rest")
+    dice_weight: float = Field(0.5, ge=0, le=1, description="weight of the Dice loss; cross-entropy has the rest")
 
 
 LOSSES = {

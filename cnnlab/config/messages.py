@@ -1,20 +1,17 @@
-"""What is wrong with a config, as one line: the field, the value, what is allowed, and the nearest known name."""
+"""Error messages about a config, one line each: the field, its value, what is allowed, and the nearest known name."""
 
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from re import fullmatch
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cnnlab.config.flags import FLAGS
-from cnnlab.config.moved import MOVED
-from cnnlab.config.run import REGISTRIES, RunConfig, classes_of
+from cnnlab.config.run_config import FLAGS, REGISTRIES, RunConfig, classes_of
 from cnnlab.config.section import FAMILY
-from cnnlab.errors import BadInput, quoted, shortened
+from cnnlab.errors import quoted, shortened
 
 SYNONYMS = {
     "arch": "model.name",
@@ -36,13 +33,7 @@ SYNONYMS = {
     "warmup": "schedule.warmup_epochs",
     "wd": "optimizer.weight_decay",
 }
-"""What other tools call a setting or a value -> its name here."""
-
-
-def check_name(name: str, where: str) -> None:
-    """Raises BadInput for a name that a path or a shell would not take as it is."""
-    if not fullmatch(r"[a-zA-Z0-9_-]{1,200}", name):
-        raise BadInput(f"{shortened(where)}: a name is made of up to 200 letters, digits, - and _")
+"""The name of a setting or a value in other tools -> its name here."""
 
 
 def explain(error: ValidationError, values: dict[str, Any]) -> str:
@@ -57,7 +48,7 @@ def explain(error: ValidationError, values: dict[str, Any]) -> str:
     if first["type"] == "union_tag_invalid":
         return unknown_kind(f"{name}.name", name, first["ctx"]["tag"])
     if first["type"] == "value_error":
-        return _prefixed(name, str(first["ctx"]["error"]))
+        return f"{name}: " * bool(name) + str(first["ctx"]["error"])
     if first["type"] == "union_tag_not_found" and isinstance(first["input"], dict):
         return f"{name}.name: {quoted(first['input'].get('name'))} is not allowed; it must be a word"
     if first["type"] in ("model_type", "model_attributes_type", "union_tag_not_found"):
@@ -74,7 +65,7 @@ def explain(error: ValidationError, values: dict[str, Any]) -> str:
 
 
 def unknown_kind(where: str, section: str, name: str, known: Iterable[str] = ()) -> str:
-    """The line about a name that the section's registry, or `known` in its place, does not have."""
+    """The message about a name that the section's registry, or `known` instead, does not have."""
     known = list(dict.fromkeys(known or REGISTRIES[section]))
     hint = nearest(name, known)
     for tag, entry in REGISTRIES[section].items():
@@ -85,19 +76,19 @@ def unknown_kind(where: str, section: str, name: str, known: Iterable[str] = ())
 
 
 def no_such_setting(name: str) -> str:
-    """The end of a line about a setting that does not exist."""
+    """The end of a message about a setting that does not exist."""
     hint = nearest(name, [*FLAGS, *settings()])
-    return f"there is no such setting{hint or '; cnnlab train --dry-run prints all that there are'}"
+    return f"there is no such setting{hint or '; cnnlab train --dry-run prints all settings'}"
 
 
 def settings() -> list[str]:
-    """Every setting, by its dotted path."""
+    """The dotted path of each setting."""
     kinds = [(section, kind) for section in RunConfig.model_fields for kind in classes_of(section)]
     return ["name", *dict.fromkeys(f"{section}.{key}" for section, kind in kinds for key in kind.model_fields)]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Returns "; did you mean X?" if a known name is near, else nothing."""
+    """The words `; did you mean X?` if a known name is near, else no words."""
     close = closest(word, known)
     return f"; did you mean {close}?" if close else ""
 
@@ -105,7 +96,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known name, or dotted path, that a word most likely means; None if none is near.
 
-    Capitals and hyphens do not matter. A path is also found by its last part, and both by another tool's word.
+    Capitals and hyphens do not matter. The last part of a path is enough; so is the word of another tool.
     """
     word, known = word.lower().replace("-", "_"), list(known)
     whole = {name.lower().replace("-", "_"): name for name in reversed(known)}
@@ -118,7 +109,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def nearest_path(path: Path) -> str:
-    """Returns "; did you mean X?" for a path that does not exist, if a near name does."""
+    """The words `; did you mean X?` for a path that does not exist, if a near name does."""
     missing = next((part for part in reversed((path, *path.parents)) if not os.path.exists(part)), path)
     try:
         close = get_close_matches(missing.name, os.listdir(missing.parent), n=1)
@@ -128,7 +119,7 @@ def nearest_path(path: Path) -> str:
 
 
 def _path(problem: ErrorDetails, values: Any) -> list[str]:
-    """Where the problem is, as a user writes it: pydantic's location less the names of a union's branches."""
+    """The path of the setting: pydantic's location without the names of a union's branches."""
     path = []
     for item in problem["loc"]:
         if isinstance(values, dict) and item in values:
@@ -160,8 +151,6 @@ def _rule(problem: ErrorDetails) -> str:
 
 def _unknown_key(path: list[str], problem: ErrorDetails) -> str:
     section, key = path[:-1], path[-1]
-    if new := MOVED.get(".".join(path)):
-        return f"{'.'.join(path)}: it was renamed to {new}; both are given, keep one"
     if not section:
         known = list(RunConfig.model_fields)
         return f"{shortened(key)}: unknown setting; known are {', '.join(known)}{nearest(key, [*known, *settings()])}"
@@ -173,7 +162,3 @@ def _unknown_key(path: list[str], problem: ErrorDetails) -> str:
         known = list(classes_of(section[0])[0].model_fields)
         owner = "unknown setting; known are"
     return f"{shortened('.'.join(path))}: {owner} {', '.join(known)}{nearest(key, known)}"
-
-
-def _prefixed(name: str, message: str) -> str:
-    return f"{name}: {message}" if name else message

@@ -1,4 +1,4 @@
-"""The networks, one class each. Adding one: a class, an entry, its function in a module of models/, listed there."""
+"""The networks, one class each. Adding one: a class and an entry here, its function in `cnnlab/models/`."""
 
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ Pool = Literal["max", "avg", "none"]
 
 Hidden = Annotated[Counts, Field(description="sizes of the fully connected layers before the classes")]
 Dropout = Annotated[float, Field(ge=0, lt=1, description="share of activations dropped after each hidden layer")]
-InitField = Annotated[Init, Field(description="how the weights start; default is PyTorch's own")]
+InitField = Annotated[Init, Field(description="initial weights; default is PyTorch's")]
 ActivationField = Annotated[Activation, Field(description="the nonlinearity")]
 NormField = Annotated[Norm, Field(description="normalisation after each convolution")]
 
@@ -63,7 +63,7 @@ class CNN(ModelConfig):
     dropout: Dropout = 0.0
 
     @model_validator(mode="after")
-    def _same_needs_an_odd_kernel(self) -> "CNN":
+    def _check_padding(self) -> "CNN":
         if self.padding == "same" and self.stride > 1 and self.kernel_size % 2 == 0:
             raise ValueError(
                 f"padding same with stride {self.stride} needs an odd kernel_size, but it is {self.kernel_size}; "
@@ -84,14 +84,14 @@ class FCN(ModelConfig):
         (32, 64, 128), description="output channels of each block; between two blocks the image is halved"
     )
     kernel_size: int = Field(3, ge=1, le=4095, description="side of the convolutions' window, an odd number of pixels")
-    skip: bool = Field(True, description="add the scores of every block, not only the last and coarsest one's")
+    skip: bool = Field(True, description="add the scores of every block to those of the last, coarsest one")
     activation: ActivationField = "relu"
     norm: NormField = "batch"
     init: InitField = "default"
 
     @field_validator("kernel_size")
     @classmethod
-    def _the_kernel_has_a_middle(cls, side: int) -> int:
+    def _check_kernel(cls, side: int) -> int:
         if side % 2 == 0:
             raise ValueError(f"{side} is not allowed; it must be odd, so that the size of the image stays")
         return side

@@ -1,6 +1,6 @@
-"""The optimizers, one class each: a setting that an optimizer does not have is a field that its class does not have.
+"""The optimizers, one class each: it has the name of PyTorch's class and the settings of that optimizer, no others.
 
-Adding one: a class and an entry here, and torch's class in training/optimizer.py.
+Adding one: a class and an entry here.
 """
 
 from collections.abc import Mapping
@@ -12,38 +12,44 @@ from pydantic import ConfigDict, Field
 from cnnlab.config.section import Entry, Ranges, Section
 
 LOG_OF_COMPLEMENT: dict[str, Any] = {"log_scale": "1 - value"}
-"""Marks a setting near 1 whose distance from 1 is what counts: a search on a log scale takes that of 1 - value."""
+"""Marks a setting near 1: a search on a log scale takes the log of 1 - value."""
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
 Momentum = Annotated[
     float, Field(ge=0, lt=1, description="share of the last update that is kept", json_schema_extra=LOG_OF_COMPLEMENT)
 ]
+Nesterov = Annotated[bool, Field(description="look ahead by one momentum step")]
+Amsgrad = Annotated[bool, Field(description="never let the second moment shrink")]
 Eps = Annotated[float, Field(gt=0, description="added to a denominator, against division by zero")]
+
+
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")]
+WeightDecay = Annotated[float, Field(ge=0, allow_inf_nan=False, description="L2 penalty; adamw, muon: decoupled")]
 
 
 class OptimizerConfig(Section):
     """Any of them."""
 
     name: str
-    lr: float = Field(0.001, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
+    lr: LearningRate = 0.001
 
 
 class _Named(OptimizerConfig):
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="L2 penalty (adamw: decoupled decay)")
+    weight_decay: WeightDecay = 0.0
 
 
 class SGD(_Named):
     name: Literal["sgd"] = "sgd"
-    lr: float = Field(0.05, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
+    lr: LearningRate = 0.05
     momentum: Momentum = 0.9
-    nesterov: bool = Field(False, description="look ahead by one momentum step")
+    nesterov: Nesterov = False
     dampening: float = Field(0.0, ge=0, le=1, description="share of the gradient left out of the momentum")
 
 
 class Adagrad(_Named):
     name: Literal["adagrad"] = "adagrad"
-    lr: float = Field(0.01, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
+    lr: LearningRate = 0.01
     lr_decay: float = Field(0.0, ge=0, description="lr / (1 + step * lr_decay)")
     initial_accumulator_value: float = Field(0.0, ge=0, description="where the sum of squares starts")
     eps: Eps = 1e-10
@@ -51,7 +57,7 @@ class Adagrad(_Named):
 
 class Adadelta(_Named):
     name: Literal["adadelta"] = "adadelta"
-    lr: float = Field(1.0, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
+    lr: LearningRate = 1.0
     rho: float = Field(
         0.9, ge=0, le=1, description="decay of the running averages", json_schema_extra=LOG_OF_COMPLEMENT
     )
@@ -71,15 +77,15 @@ class RMSprop(_Named):
 class Adam(_Named):
     name: Literal["adam"] = "adam"
     betas: Betas = (0.9, 0.999)
-    amsgrad: bool = Field(False, description="never let the second moment shrink")
+    amsgrad: Amsgrad = False
     eps: Eps = 1e-8
 
 
 class AdamW(_Named):
     name: Literal["adamw"] = "adamw"
-    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False, description="decoupled weight decay")
+    weight_decay: WeightDecay = 0.01
     betas: Betas = (0.9, 0.999)
-    amsgrad: bool = Field(False, description="never let the second moment shrink")
+    amsgrad: Amsgrad = False
     eps: Eps = 1e-8
 
 
@@ -98,17 +104,17 @@ class RAdam(_Named):
 
 class Muon(_Named):
     name: Literal["muon"] = "muon"
-    lr: float = Field(0.01, gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")
-    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False, description="decoupled weight decay")
+    lr: LearningRate = 0.01
+    weight_decay: WeightDecay = 0.01
     momentum: Momentum = 0.95
-    nesterov: bool = Field(True, description="look ahead by one momentum step")
+    nesterov: Nesterov = True
     ns_steps: int = Field(5, ge=1, le=99, description="Newton-Schulz iterations that make a matrix orthogonal")
     betas: Betas = Field((0.9, 0.999), description="of AdamW, which has biases, norms and the classifier")
     eps: Eps = 1e-8
 
 
 class TorchOptimizer(OptimizerConfig):
-    """A class of torch.optim itself; its other parameters are checked against its signature."""
+    """Any class of torch.optim; its parameters are checked against its signature."""
 
     model_config = ConfigDict(extra="allow")
     name: str = Field(pattern=r"^torch\.optim\.\w+$")
@@ -116,27 +122,27 @@ class TorchOptimizer(OptimizerConfig):
 
 @dataclass(frozen=True)
 class ArmEntry:
-    """An optimizer as `cnnlab compare` knows it: what is fixed, and what is tuned beside the learning rate.
+    """An optimizer for `cnnlab compare`: its fixed settings, and those that are tuned beside the learning rate.
 
-    The ranges and which of them are tuned first are our own choice, wide on both sides of PyTorch's defaults.
+    The ranges and their order are our choice, wide on both sides of PyTorch's defaults.
     """
 
     second: Ranges = field(default_factory=dict)
-    """Tuned too if there are trials for two settings: momentum, or what takes its place."""
+    """Tuned if there are trials for two settings: momentum, or its counterpart."""
     third: Ranges = field(default_factory=dict)
-    """Tuned too if there are trials for all; replaces a range of `second`."""
+    """Tuned if there are trials for all settings; replaces a range of `second`."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    """What makes it what it is."""
+    """The settings that define it."""
     special_case: str | None = None
-    """The arm that it contains: tuned well, it cannot be worse (Choi et al. 2019, arXiv 1910.05446)."""
+    """The arm that it includes: tuned well, it is at least as good (Choi et al. 2019, arXiv 1910.05446)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerEntry(Entry):
-    """What the config knows of an optimizer."""
+    """The config's knowledge of an optimizer."""
 
     lr: Ranges
-    """The learning rates that a sweep and a comparison try: from too small to too large for small networks."""
+    """The range of sweeps and comparisons: from too small to too large for small networks."""
     arms: Mapping[str, ArmEntry]
     """Name -> arm. Most optimizers are one arm; sgd is three."""
 
@@ -209,4 +215,4 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
         config=TorchOptimizer, lr=_log(1e-4, 1.0), arms={}, members=("Adafactor", "Adamax", "ASGD", "Rprop")
     ),
 }
-"""Learning rate, weight decay and eps are searched on a log scale, momentum and averages on that of 1 - value."""
+"""The log scale of learning rate, weight decay and eps; momentum and averages have the log scale of 1 - value."""

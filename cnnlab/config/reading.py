@@ -1,43 +1,64 @@
-"""A `RunConfig` from a YAML file, settings of the command line or values of Python, and back to YAML."""
+"""A `RunConfig` from YAML, settings of the command line or values of Python, and back to YAML.
+
+The YAML is what experiments need: numbers are decimal, a repeated key is an error, and only plain values are built.
+"""
 
 import os
+import re
+import select
+import stat
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import yaml
 from pydantic import ValidationError
 
 from cnnlab.config.data import DATASETS, DataConfig
-from cnnlab.config.messages import explain
-from cnnlab.config.moved import MOVED, moved
-from cnnlab.config.run import QUESTIONS, REGISTRIES, RunConfig, as_named, name_in
+from cnnlab.config.messages import explain, nearest_path
+from cnnlab.config.run_config import QUESTIONS, REGISTRIES, RunConfig, as_named, name_in
 from cnnlab.config.section import tag_of
-from cnnlab.config.yaml_file import dump_yaml, parse_yaml, read_yaml_mapping
-from cnnlab.errors import BadInput
+from cnnlab.errors import LONGEST_REASON, BadInput, one_line, quoted, shortened
 
 Given: TypeAlias = RunConfig | Mapping[str, Any] | str | Path | None
-"""A config as Python code gives it: whole, as values, as a YAML file or a folder of images; None is all defaults.
+"""A config as Python code gives it: a `RunConfig`, values, a YAML file or a folder of images; None is all defaults.
 
 Values are nested as in YAML, or have dotted paths: `{"optimizer.lr": 0.1}`.
 """
 
+INT, FLOAT, BOOL = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool"))
+INT_PATTERN = re.compile(r"^[-+]?[0-9]+$")
+FLOAT_PATTERN = re.compile(
+    r"^([-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+)
+"""An integer matches it too."""
+FIRST = list("-+.0123456789")
+"""The first characters of numbers."""
+BOOL_PATTERN = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
+NOT_PLAIN = ("binary", "timestamp", "set", "omap", "pairs")
+"""What SafeLoader builds beside words, numbers, lists and mappings."""
+MOST_BYTES = 2**20
+"""The size limit of a file."""
+MOST_VALUES = 100_000
+"""The number of values in a file, each alias counted: 500 bytes of aliases can stand for 10^9 values."""
+PATIENCE = 10.0
+"""Seconds to wait for the next bytes from a pipe."""
+
 
 def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig, list[str]]:
-    """The config of `file` (all defaults if None) with `settings` (dotted path -> value) laid over it.
+    """The config of `file` (None: all defaults) with `settings` (dotted path -> value) over it, and notes.
 
-    A folder in place of a file is one of images.
-
-    If a setting names another kind of model, optimizer, schedule or loss than the file does, those of the file's
-    settings that the new kind does not have are left out; the notes that come with the config name each of them.
+    `file` may be a folder of images. If a setting names another model, optimizer, schedule or loss than the file, the
+    file's settings that the new one does not have are left out. There is a note for each of them.
 
     Raises:
         BadInput: naming the field, the value and what is allowed.
     """
     settings = collected((str(path), value, str(path)) for path, value in settings.items())
-    if file and os.path.isdir(file):  # unlike Path.is_dir, not an error for a name that is too long
+    if file and os.path.isdir(file):  # Path.is_dir raises for a name that is too long
         settings, file = _of_folder(file, settings), None
-    values = as_named(moved(read_yaml_mapping(file))) if file else {}
+    values = as_named(read_yaml_mapping(file)) if file else {}
     if file:
         as_config(values, f"{file}: ")
     notes = [*_leave_out_foreign(values, settings), *_leave_out_root(values, settings)]
@@ -49,7 +70,7 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
 
 
 def config_given(config: Given) -> RunConfig:
-    """The config that Python code means. Raises BadInput naming the field, the value and what is allowed."""
+    """The config that Python code gives. Raises BadInput naming the field, the value and what is allowed."""
     if isinstance(config, RunConfig):
         return config
     if isinstance(config, str | Path):
@@ -58,30 +79,29 @@ def config_given(config: Given) -> RunConfig:
 
 
 def collected(given: Iterable[tuple[str, Any, str]]) -> dict[str, Any]:
-    """Settings by their dotted path, a section's one by one, with names in small letters.
+    """Settings (dotted path -> value); sections are split into their settings, names are in small letters.
 
     Args:
-        given: path, value and how it was given, in words.
+        given: path, value, and the words by which it was given.
 
     Raises:
-        BadInput: one is given twice, perhaps by two names.
+        BadInput: a setting is given twice.
     """
     settings: dict[str, Any] = {}
-    said: dict[str, str] = {}
+    words: dict[str, str] = {}
     for name, value, how in given:
         whole = not isinstance(value, dict) or name in QUESTIONS
         for path, part in [(name, value)] if whole else [(f"{name}.{key}", part) for key, part in value.items()]:
-            path = MOVED.get(path, path)
             if path in settings:
-                raise BadInput(f"{path} is given twice, by {said[path]} and by {how}; keep one")
-            settings[path], said[path] = name_in(path, part), how
+                raise BadInput(f"{path} is given twice, by {words[path]} and by {how}; keep one")
+            settings[path], words[path] = name_in(path, part), how
     return settings
 
 
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
-    """`config` with `settings` (dotted path -> value) laid over it, without its `search` and `compare`.
+    """`config` with `settings` (dotted path -> value) over it, without its `search` and `compare`.
 
-    What was set for another kind of model, optimizer, schedule or loss is left out, as by `read_config`.
+    Settings of another model, optimizer, schedule or loss are left out, as by `read_config`.
 
     Raises:
         BadInput: naming the field, the value and what is allowed.
@@ -94,25 +114,20 @@ def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
     return as_config(values)
 
 
-def parse_value(text: str) -> Any:
-    """A value as YAML reads it: `0.1`, `[32, 64]`, `null`, `relu`. Raises BadInput."""
-    return parse_yaml(text)
-
-
 def to_yaml(config: RunConfig) -> str:
     """YAML that reads back as an equal config."""
     return dump_yaml(config.model_dump(mode="json", exclude_none=False))
 
 
 def flat(config: RunConfig) -> dict[str, Any]:
-    """Dotted path -> value, one entry per setting; lists stay lists. QUESTIONS are no settings of a run."""
+    """Dotted path -> value of each setting; lists stay lists. QUESTIONS are left out."""
     return flatten(config.model_dump(mode="json"))
 
 
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
     """`flat` of a config as JSON holds it."""
     flattened: dict[str, Any] = {}
-    for section, values in moved(config).items():
+    for section, values in config.items():
         if section in QUESTIONS:
             continue
         if isinstance(values, dict):
@@ -123,21 +138,56 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_config(values: dict[str, Any], where: str = "") -> RunConfig:
-    """Plain values as a config. Raises BadInput, beginning with `where`, if one of them is not allowed."""
-    values = moved(values)
+    """The config with these plain values. Raises BadInput, which begins with `where`, if one is not allowed."""
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise BadInput(where + explain(error, values)) from None
 
 
+def dump_yaml(values: dict[str, Any]) -> str:
+    """The YAML text of plain values, in their order."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values from YAML text. Raises BadInput with one line if the text is anything else."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        problem = str(error.problem).replace("found unconstructable recursive node", "a value contains itself")
+        raise BadInput(f"{where}{shortened(one_line(problem), LONGEST_REASON)}") from None
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:  # LookupError: !!bool maybe
+        raise BadInput(shortened(one_line(str(error)), LONGEST_REASON)) from None
+
+
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty mapping. Raises BadInput naming the file."""
+    try:
+        text = _read(path).decode("utf-8")
+    except FileNotFoundError:
+        raise BadInput(f"{path}: there is no such file or folder{nearest_path(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read as text ({shortened(str(error), LONGEST_REASON)})") from None
+    try:
+        values = parse_yaml(text)
+    except BadInput as error:
+        raise BadInput(f"{path}: not valid YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise BadInput(f"{path}: an experiment is a mapping of settings, but this file has a {type(values).__name__}")
+    return values
+
+
 def _of_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings for images in `folder`, which was given in place of an experiment."""
+    """The settings for a folder of images that was given as the experiment."""
     dataset = str(settings.get("data.dataset", "folder"))
     if "data.root" in settings or (dataset in DATASETS and DATASETS[dataset].root != "own"):
         raise BadInput(
-            f"{folder}: a folder in place of an experiment means --dataset folder --data-root {folder}; leave out the "
-            f"{'--data-root' if 'data.root' in settings else f'--dataset {dataset}'} that was given too"
+            f"{folder}: a folder as the experiment stands for --dataset folder --data-root {folder}; leave out "
+            f"{'--data-root' if 'data.root' in settings else f'--dataset {dataset}'}"
         )
     return {**settings, "data.dataset": dataset, "data.root": str(folder)}
 
@@ -178,5 +228,93 @@ def _set(values: dict[str, Any], path: str, value: Any) -> None:
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise BadInput(f"{path}: {section} is no section, so nothing can be set in it")
+            raise BadInput(f"{path}: {section} has a single value; set {section} itself")
     values[key] = value
+
+
+def _read(path: Path) -> bytes:
+    """The content of a file, or of a pipe such as `<(...)`.
+
+    Raises:
+        BadInput: it is something else, it is too large, or nobody writes to the pipe.
+        OSError: it cannot be read.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
+        raise BadInput(f"{path}: neither a file nor a pipe; name a YAML file or a folder of images")
+    # O_NONBLOCK: opening a pipe does not wait for its writer
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+        content = b""
+        while len(content) <= MOST_BYTES:
+            if not select.select([file], [], [], PATIENCE)[0]:
+                raise BadInput(f"{path}: nobody has written to this pipe for {PATIENCE:g} s")
+            if not (piece := file.read(MOST_BYTES)):
+                return content
+            content += piece
+    raise BadInput(f"{path}: larger than {MOST_BYTES >> 20} MiB; an experiment is a YAML file of settings")
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """The number of values in a node and of the node itself; `known`: id of a node -> its number."""
+    if id(node) not in known:
+        known[id(node)] = 1  # for a node that contains itself
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(node)]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader for plain values, with the decimal numbers and booleans of YAML 1.2 and without repeated keys.
+
+    In YAML 1.1, 1e-4 is text, 064 is 52, 08 is 8.0, 1_0 is 10, 1:30 is 90 and no is false.
+    """
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        if _count(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"it has more than {MOST_VALUES:,} values, each alias counted; write fewer")
+        self.deep_construct = True  # then a value that contains itself is an error
+        return super().construct_document(node)
+
+    def refuse(self, node: yaml.Node) -> None:
+        kind = node.tag.rpartition(":")[2]
+        raise yaml.constructor.ConstructorError(
+            None, None, f"no setting takes YAML's {kind}; put it in quotes to make it text", node.start_mark
+        )
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> int:
+        return int(self.construct_scalar(node))
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a key must be a word, but got {quoted(key)}", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key} is repeated", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (INT, FLOAT, BOOL)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(INT, INT_PATTERN, FIRST)  # before FLOAT: the first match counts
+_Loader.add_implicit_resolver(FLOAT, FLOAT_PATTERN, FIRST)
+_Loader.add_implicit_resolver(BOOL, BOOL_PATTERN, list("tTfF"))
+_Loader.add_constructor(INT, _Loader.construct_decimal)
+for _kind in NOT_PLAIN:
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.refuse)
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes text which `_Loader`, or a reader of YAML 1.1, would not read as text."""
+
+
+_Dumper.add_implicit_resolver(FLOAT, FLOAT_PATTERN, FIRST)

@@ -1,4 +1,4 @@
-"""What every part of a config has in common, and how a part is one of several kinds that a registry knows by name."""
+"""The base class of all sections of a config, and sections of several kinds, which a registry knows by name."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class Section(BaseModel):
-    """A part of a config: frozen, strict about types, closed to unknown keys."""
+    """A section of a config: frozen, strict about types, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 Ranges = dict[str, Any]
-"""A setting -> what may be tried: {low, high, log} or a list of choices, as in YAML."""
+"""A setting -> {low, high, log} or a list of choices, as in YAML."""
 
 CLASSIFICATION = ("classification",)
 SEGMENTATION = ("segmentation",)
@@ -23,30 +23,30 @@ SEGMENTATION = ("segmentation",)
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What the config knows of one model, optimizer, schedule or loss."""
+    """The config's knowledge of one model, optimizer, schedule or loss."""
 
     config: type[Section]
     search: Ranges = field(default_factory=dict)
-    """What a sweep tries if nobody said what."""
+    """The default ranges of a sweep."""
     members: tuple[str, ...] = ()
-    """How names begin that a library has and that need a prefix here: vgg16 is torchvision/vgg16."""
+    """The first letters of a library's names, which need a prefix here: vgg16 is torchvision/vgg16."""
     tasks: tuple[str, ...] | None = None
-    """The tasks that it is for; None if it is for any."""
+    """Its tasks; None for any task."""
 
 
 FAMILY = "NAME"
-"""How the key of an entry ends that is for all names of a library: torchvision/NAME."""
+"""The end of the key of an entry for all names of a library: torchvision/NAME."""
 
 
 def tag_of(registry: Mapping[str, Entry], name: str) -> str:
-    """The key of the entry that `name` belongs to; the name itself if there is none."""
+    """The key of the entry for `name`; the name itself if there is none."""
     families = (tag for tag in registry if tag.endswith(FAMILY) and name.startswith(tag.removesuffix(FAMILY)))
     return name if name in registry else next(families, name)
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Annotates a section that is one of a registry's classes; its `name`, or `default` without one, says which."""
+    """Annotates a section that is one of a registry's classes, chosen by its `name`; without one, `default`."""
 
     registry: Mapping[str, Entry]
     default: str

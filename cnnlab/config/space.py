@@ -1,4 +1,4 @@
-"""What a search may try: ranges and choices of settings, some of them only if another choice was made."""
+"""A search space: ranges and choices of settings; some have a condition on another choice."""
 
 import itertools
 import math
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeGuard
 
 Params: TypeAlias = dict[str, Any]
-"""A point of a space: a dimension's name -> the value of its setting."""
+"""A point of a space: name of a dimension -> value of its setting."""
 
 MOST_POINTS = 100_000
-"""Of a grid."""
+"""The largest size of a grid."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Range:
         return _is_number(value) and bool(self.low <= value <= self.high)
 
     def position(self, value: float) -> float:
-        """Where in the range a value lies: 0 at `low`, 1 at `high`, on the range's own scale."""
+        """The position of a value in the range, on its scale: 0 at `low`, 1 at `high`."""
         low, high, here = (self._scaled(number) for number in (self.low, self.high, value))
         return (here - low) / (high - low)
 
@@ -41,7 +41,7 @@ class Range:
         return round(value) if self.integer else value
 
     def nearest(self, value: Any) -> float | None:
-        """The value itself, or the end that it lies beyond; None if it is no number."""
+        """The value itself if it is inside, else the nearer end; None if it is not a number."""
         return min(max(value, self.low), self.high) if _is_number(value) else None
 
     def to_json(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Choices:
         return value in self.values
 
     def nearest(self, value: Any) -> Any | None:
-        """The value itself, or the number nearest to it; None if there is neither."""
+        """The value itself if it is a choice, else the nearest number; None if there is neither."""
         if value in self.values:
             return value
         numbers = [choice for choice in self.values if _is_number(choice) and _is_number(value)]
@@ -83,7 +83,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Condition:
-    """Only if the setting `path` has one of these values."""
+    """The setting `path` has one of these values."""
 
     path: str
     values: tuple[str, ...]
@@ -91,25 +91,25 @@ class Condition:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting and what it may be."""
+    """One setting and its domain."""
 
     name: str
-    """Unique in the space: the setting's path, or section.kind.key for what only one kind has."""
+    """Unique in the space: the setting's path, or section.kind.key if only that kind has this dimension."""
     path: str
     domain: Range | Choices
     only: Condition | None = None
     offered: bool = field(default=False, compare=False)
-    """Whether it is a default that nobody asked for, so that it may be cut to what the data allows."""
+    """Whether it is a default range, which may be cut to what the data allows."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Dimensions; a setting that a condition asks about comes before those that depend on it."""
+    """Dimensions; a setting comes before the dimensions with a condition on it."""
 
     dimensions: tuple[Dimension, ...]
 
     def choose(self, pick: Callable[[Dimension], Any]) -> Params:
-        """A point: `pick` is called for every dimension that applies, given what was picked before."""
+        """A point: `pick` gives the value of each dimension whose condition holds, in order."""
         params: Params = {}
         for dimension in self.dimensions:
             if self._applies(dimension, params):
@@ -121,7 +121,7 @@ class Space:
         return {self[name].path: value for name, value in params.items()}
 
     def contains(self, params: Params) -> bool:
-        """Whether a point of another space, by names, is one of this space."""
+        """Whether a point of another space is one of this space; dimensions are matched by name."""
         known = {dimension.name for dimension in self.dimensions}
         try:
             mine = self.choose(lambda dimension: params[dimension.name])
@@ -145,7 +145,7 @@ class Space:
 
     @property
     def size(self) -> int | None:
-        """The number of points, at most MOST_POINTS; None if there is a range, which has any number."""
+        """The number of points, at most MOST_POINTS; None if a dimension is a range."""
         if not all(isinstance(dimension.domain, Choices) for dimension in self.dimensions):
             return None
         return sum(1 for _ in itertools.islice(self.points(), MOST_POINTS))
@@ -180,7 +180,7 @@ class Space:
 
 
 def is_finite(value: Any) -> TypeGuard[float]:
-    """Whether it is a number that a range can end at; True and False are none."""
+    """Whether it is a finite number; True and False are not."""
     return _is_number(value) and abs(value) <= sys.float_info.max
 
 

@@ -3,33 +3,34 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from re import fullmatch
-from typing import Any, get_args
+from typing import Any
 
 from pydantic.fields import FieldInfo
 
 from cnnlab.config.data import BATCH_SIZES
-from cnnlab.config.flags import path_of
 from cnnlab.config.messages import no_such_setting, unknown_kind
 from cnnlab.config.models import MODELS
-from cnnlab.config.moved import is_place
 from cnnlab.config.optimizers import OPTIMIZERS
-from cnnlab.config.reading import changed, flat
-from cnnlab.config.run import REGISTRIES, RunConfig, classes_of, name_in
+from cnnlab.config.reading import changed, flat, parse_yaml
+from cnnlab.config.run_config import REGISTRIES, RunConfig, fields_of, is_place, name_in, path_of, types_of
 from cnnlab.config.section import Ranges, Section, tag_of
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
-from cnnlab.config.yaml_file import parse_yaml
 from cnnlab.errors import BadInput, quoted, shortened
 
-NOT_SEARCHED = {
-    "name": "it is a name for people",
+IMAGES = ("data.dataset", "data.root")
+INCOMPARABLE = {
     "task.name": "scores of different tasks cannot be compared",
     "task.score": "different scores cannot be compared",
-    "data.dataset": "scores on different images cannot be compared",
-    "data.root": "scores on different images cannot be compared",
+    **dict.fromkeys(IMAGES, "scores on different images cannot be compared"),
     "data.val_fraction": "scores on different validation splits cannot be compared",
+}
+"""Setting -> why runs with different values of it have no scores that can be compared."""
+NOT_SEARCHED = {
+    **INCOMPARABLE,
+    "name": "it is a name for people",
     "training.seed": "the best of many seeds is luck; --seeds K takes the mean over K",
 }
-"""Setting -> why it is no hyperparameter."""
+"""Setting -> why it is not searched."""
 
 BATCH_SIZE = "data.batch_size"
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -39,25 +40,26 @@ WRITE = "write {low: 0.001, high: 1, log: true} or a list of choices"
 def read_space(
     config: RunConfig, search: Mapping[str, Any] | Sequence[str] = (), *, only: bool = False, offer: bool = True
 ) -> Space:
-    """What may be tried: `search` over `config.search`, or over the default ranges if the config says nothing.
+    """The space: `search` over `config.search`, or over the default ranges if the config has no `search`.
 
     Args:
-        config: the experiment as written; every range and choice has to be allowed in it.
-        search: a name -> a range or choices, as YAML has it; or words, each NAME=LOW:HIGH, NAME=LOW:HIGH:log or
+        config: the experiment as written; each range and choice has to be allowed in it.
+        search: a name -> a range or choices, as in YAML; or words, each NAME=LOW:HIGH, NAME=LOW:HIGH:log or
             NAME=VALUE,VALUE,.... A name is a flag's or a whole dotted path.
-        only: nothing but `search`.
-        offer: whether there are default ranges beside what is named.
+        only: search only what `search` names.
+        offer: whether the default ranges are added to what is named.
 
     Raises:
         BadInput: naming the setting, what was asked and what is allowed.
     """
     named = _by_path(search.items()) if isinstance(search, Mapping) else _by_path(map(_read_word, search))
     if only and not named:
-        raise BadInput("--only searches nothing but what --search names, and that is nothing; add --search NAME=RANGE")
-    own = {} if only else _by_path((config.search or {}).items())
-    default = _default(config, named) if not own and not only and (offer or not named) else {}
-    space = Space(tuple(_ordered(config, {**default, **own, **named}, set(default) - set(named))))
-    _check_bounds(config, space)
+        raise BadInput("--only searches only what --search names, and there is no --search; add --search NAME=RANGE")
+    written = {} if only else _by_path((config.search or {}).items())
+    default = _default(config, named) if not written and not only and (offer or not named) else {}
+    space = Space(tuple(_ordered(config, {**default, **written, **named}, set(default) - set(named))))
+    for _ in corners(config, space):  # each has to be allowed
+        pass
     return space
 
 
@@ -75,7 +77,7 @@ def fit_to_data(space: Space, images: int) -> Space:
 
 
 def corners(config: RunConfig, space: Space) -> Iterator[tuple[Dimension, Any, RunConfig]]:
-    """Each end of each range and each choice, alone, in the experiment.
+    """The experiment with each end of each range and each choice, one at a time.
 
     Raises:
         BadInput: one of them is not allowed.
@@ -91,31 +93,23 @@ def corners(config: RunConfig, space: Space) -> Iterator[tuple[Dimension, Any, R
                     raise BadInput(f"search: {error}") from None
 
 
-def _check_bounds(config: RunConfig, space: Space) -> None:
-    for _ in corners(config, space):
-        pass
-
-
 def _by_path(asked: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Dotted path -> domain."""
-    found: dict[str, Any] = {}
+    domains: dict[str, Any] = {}
     for name, domain in asked:
         path = _path(name)
-        if path in found:
+        if path in domains:
             raise BadInput(f"search.{name}: {path} is given twice; give one range or one list for it")
-        found[path] = _named(path, domain)
-    return found
-
-
-def _named(path: str, domain: Any) -> Any:
-    """The domain with its names in small letters, whether they are listed or have ranges of their own."""
-    if isinstance(domain, dict):
-        return dict(zip(_distinct(path, [name_in(path, key) for key in domain]), domain.values(), strict=True))
-    return name_in(path, domain)
+        if isinstance(domain, dict):  # a range, or names that have ranges
+            keys = _distinct(path, [name_in(path, key) for key in domain])
+            domains[path] = dict(zip(keys, domain.values(), strict=True))
+        else:
+            domains[path] = name_in(path, domain)
+    return domains
 
 
 def _read_word(word: str) -> tuple[str, Any]:
-    """A word of --search as YAML would have it: name, range or choices."""
+    """A word of --search as a name and what YAML would have for it."""
     name, equals, text = word.partition("=")
     if not (name and equals and text):
         raise BadInput(f"--search {shortened(word)}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE")
@@ -140,25 +134,23 @@ def _domain_of_word(word: str, text: str) -> Any:
 
 
 def _path(name: str) -> str:
-    """The dotted path of a setting or of a flag's name. Raises BadInput for what is not searched."""
+    """The dotted path of a setting or of a flag's name. Raises BadInput if it cannot be searched."""
     path = path_of(name)
     if is_place(path):
-        raise BadInput(f"search.{name}: {path} cannot be searched: it is where a trial runs, not what it is")
+        raise BadInput(f"search.{name}: {path} cannot be searched: it says where a trial runs, not what it is")
     if path in NOT_SEARCHED:
         raise BadInput(f"search.{name}: {path} cannot be searched: {NOT_SEARCHED[path]}")
     section, _, key = path.partition(".")
-    if key and any(key in kind.model_fields for kind in classes_of(section)):
-        return path
-    if section == "optimizer" and key:
+    if fields_of(path) or (section == "optimizer" and key):
         return path  # perhaps a parameter of a class of torch.optim; the check of the bounds asks the class
     raise BadInput(f"search.{name}: {no_such_setting(name)}")
 
 
 def _ordered(config: RunConfig, asked: dict[str, Any], offered: set[str]) -> Iterator[Dimension]:
-    """The dimensions; the kinds of a section come before its other settings.
+    """The dimensions; `optimizer.name` and its like come before the other settings of their section.
 
     Args:
-        offered: those of `asked` that nobody asked for.
+        offered: those of `asked` that are defaults.
     """
     asked = dict(asked)
     for section in REGISTRIES:
@@ -172,9 +164,9 @@ def _ordered(config: RunConfig, asked: dict[str, Any], offered: set[str]) -> Ite
 
 
 def _section(section: str, asked: dict[str, Any]) -> Iterator[Dimension]:
-    """`optimizer.name` with what each optimizer brings, and the section's other settings for the kinds that have them.
+    """`optimizer.name` with the ranges of each optimizer, and the section's other settings if an optimizer has them.
 
-    What it yields is taken out of `asked`.
+    They are taken out of `asked`.
     """
     path = f"{section}.name"
     given = asked.pop(path)
@@ -190,23 +182,19 @@ def _section(section: str, asked: dict[str, Any]) -> Iterator[Dimension]:
         have = tuple(name for name, kind in kinds.items() if _has(kind, key))
         yield Dimension(setting, setting, _domain(setting, domain), Condition(path, have))
     for name, kind in kinds.items():
-        own = given[name] or {} if isinstance(given, dict) else _brings(section, name)
-        if not isinstance(own, dict):
-            raise BadInput(f"search.{path}.{name}: {quoted(own)} is not a mapping of this {section}'s own ranges")
-        for key, domain in own.items():
+        default = ranges_of(name) if section == "optimizer" else {}
+        ranges = given[name] or {} if isinstance(given, dict) else default
+        if not isinstance(ranges, dict):
+            raise BadInput(f"search.{path}.{name}: {quoted(ranges)} is not a mapping of this {section}'s ranges")
+        for key, domain in ranges.items():
             setting = f"{section}.{key}"
             if setting not in shared:
                 _check_some_kind_has(setting, key, {name: kind})
                 yield Dimension(f"{section}.{name}.{key}", setting, _domain(setting, domain), Condition(path, (name,)))
 
 
-def _brings(section: str, name: str) -> Ranges:
-    """What a kind brings to a search that chooses it: an optimizer's learning rates are no other's."""
-    return ranges_of(name) if section == "optimizer" else {}
-
-
 def ranges_of(optimizer: str) -> Ranges:
-    """What is searched of an optimizer if nobody said what."""
+    """The default ranges of an optimizer."""
     entry = OPTIMIZERS[tag_of(OPTIMIZERS, optimizer)]
     return {"lr": entry.lr, **entry.search}
 
@@ -256,13 +244,13 @@ def _range(path: str, asked: dict[str, Any]) -> Range:
         raise BadInput(f"search.{path}: a range goes from a number to a number, but got {low} and {high}; {WRITE}")
     if not low < high:
         raise BadInput(f"search.{path}: low < high must hold, but got low={low:g}, high={high:g}")
-    field = _field(path)
+    field = next(iter(fields_of(path)), FieldInfo(annotation=float))  # float: of a class of torch.optim
     complement = log and isinstance(field.json_schema_extra, dict) and "log_scale" in field.json_schema_extra
     if log and not complement and low <= 0:
         raise BadInput(f"search.{path}: a log scale needs low > 0, but got low={low:g}")
     if complement and high >= 1:
         raise BadInput(f"search.{path}: the log scale of 1 - value needs high < 1, but got high={high:g}")
-    types = _types(field.annotation)
+    types = types_of(field)
     if float in types:
         return Range(float(low), float(high), log, complement=complement)
     if int not in types:
@@ -272,22 +260,10 @@ def _range(path: str, asked: dict[str, Any]) -> Range:
     return Range(int(low), int(high), log, integer=True)
 
 
-def _field(path: str) -> FieldInfo:
-    section, _, key = path.partition(".")
-    found = (kind.model_fields[key] for kind in classes_of(section) if key in kind.model_fields)
-    return next(found, FieldInfo(annotation=float))
-
-
-def _types(annotation: Any) -> set[Any]:
-    parts = get_args(annotation)
-    return {annotation} if not parts else set().union(*(_types(part) for part in parts if not isinstance(part, str)))
-
-
 def _default(config: RunConfig, named: Mapping[str, Any]) -> Ranges:
-    """What is searched beside `named`: learning rate, momentum and weight decay as the optimizer's entry has them,
-    batch size, and what the model's entry has.
+    """The default ranges beside `named`: those of the optimizer's entry, batch size, and those of the model's entry.
 
-    An optimizer that is itself searched brings its own ranges, and a model's ranges are those of all that are named.
+    If the optimizer is searched, `_section` adds the ranges of each; if the model is, the ranges of all are added.
     """
     optimizer = {} if "optimizer.name" in named else ranges_of(config.optimizer.name)
     asked: Ranges = {f"optimizer.{key}": domain for key, domain in optimizer.items()}
@@ -295,14 +271,9 @@ def _default(config: RunConfig, named: Mapping[str, Any]) -> Ranges:
     sizes = [size for size in BATCH_SIZES if size <= largest]
     if len(sizes) > 1:
         asked[BATCH_SIZE] = sizes
-    if "model.name" not in named:
-        own = MODELS[tag_of(MODELS, config.model.name)].search
-        return asked | {f"model.{key}": domain for key, domain in own.items() if _has_effect(config, key)}
-    names = named["model.name"] if isinstance(named["model.name"], list | dict) else []
-    models = [MODELS[tag_of(MODELS, str(name))] for name in names if tag_of(MODELS, str(name)) in MODELS]
-    return asked | {f"model.{key}": domain for model in models for key, domain in model.search.items()}
-
-
-def _has_effect(config: RunConfig, key: str) -> bool:
-    """Whether a range has an effect on this experiment: dropout has none without hidden layers."""
-    return key != "dropout" or bool(flat(config).get("model.hidden"))
+    names = named.get("model.name", [config.model.name])
+    tags = [tag_of(MODELS, str(name)) for name in names] if isinstance(names, list | dict) else []
+    ranges = {key: domain for tag in tags if tag in MODELS for key, domain in MODELS[tag].search.items()}
+    if "model.name" not in named and not flat(config).get("model.hidden"):
+        ranges.pop("dropout", None)  # without hidden layers it has no effect
+    return asked | {f"model.{key}": domain for key, domain in ranges.items()}

@@ -5,9 +5,8 @@ from math import sqrt
 from typing import Any
 
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Steps
-from cnnlab.result import Result
+from cnnlab.result import Result, short
 from cnnlab.tracking import RunDir, last, mlflow_run_id, read
-from cnnlab.wording import short
 
 
 def run_result(run: RunDir) -> Result:

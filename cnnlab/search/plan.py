@@ -2,42 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 from cnnlab.config import QUESTIONS, RunConfig, changed, flat
-from cnnlab.config.messages import check_name
-from cnnlab.config.moved import PLACE, as_first_named
+from cnnlab.config.commands import DEFAULT_SAMPLER, DEFAULT_TRIALS, Pruner, Sampler, SweepOptions
+from cnnlab.config.run_config import PLACE
 from cnnlab.config.space import Params, Space
-from cnnlab.errors import BadInput, quoted
 from cnnlab.metrics import Metric
 from cnnlab.seeds import derive
 from cnnlab.tracking import as_word, studies_root
-
-Sampler: TypeAlias = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
-Pruner: TypeAlias = Literal["none", "median", "asha", "hyperband", "patient"]
-
-
-def check_asked(study: str | None, sampler: str, pruner: str, numbers: Mapping[str, tuple[int | None, int]]) -> None:
-    """What Python code asks of a sweep or a comparison, as the commands check it.
-
-    Args:
-        study, sampler, pruner: names.
-        numbers: name -> (value, the least that is allowed); None is left to be found.
-
-    Raises:
-        BadInput: naming the first that is not allowed.
-    """
-    if study is not None:
-        check_name(study, f"study {study!r}")
-    for name, value, allowed in (("sampler", sampler, get_args(Sampler)), ("pruner", pruner, get_args(Pruner))):
-        if value not in allowed:
-            raise BadInput(f"{name}: {quoted(value)} is not allowed; it must be one of {', '.join(allowed)}")
-    for name, (number, least) in numbers.items():
-        if number is not None and (type(number) is not int or number < least):
-            raise BadInput(f"{name}: {quoted(number)} is not allowed; it must be a whole number from {least} on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +22,14 @@ class Plan:
     config: RunConfig
     """The experiment as written: trial 0."""
     space: Space
-    trials: int = 20
-    """The number of trials in all, the experiment as written among them."""
-    sampler: Sampler = "tpe"
-    pruner: Pruner = "asha"
-    seeds: int = 1
-    """A trial's value is the mean over this number of seeds."""
-    confirm: int = 1
-    """This number of the best trials is trained again, and the experiment as written with them; 0 for none."""
-    confirm_seeds: int = 3
-    """The number of fresh seeds of each of these."""
-    retries: int = 2
-    """How often a trial that crashed is tried again."""
+    trials: int
+    """The number of trials in all, the experiment as written among them. This and what follows: `SweepOptions`."""
+    sampler: Sampler
+    pruner: Pruner
+    seeds: int
+    confirm: int
+    confirm_seeds: int
+    retries: int
     study: str = ""
     """Empty until it has a name: `default_study` if none was asked for."""
     storage: str = ""
@@ -71,6 +42,20 @@ class Plan:
     """The run id of the comparison that the sweep is a part of."""
     doubts: list[str] = field(default_factory=list)
     """Why results on its data deserve less trust than they seem to; known once the data was loaded."""
+
+    @classmethod
+    def of(cls, config: RunConfig, space: Space, options: SweepOptions, **more: Any) -> "Plan":
+        """The plan for what was asked of a sweep; `more` are its other fields."""
+        return cls(
+            config=config,
+            space=space,
+            trials=options.trials or DEFAULT_TRIALS,
+            sampler=options.sampler or DEFAULT_SAMPLER,
+            **{name: getattr(options, name) for name in ("pruner", "seeds", "confirm", "confirm_seeds", "retries")},
+            study=options.study or "",
+            storage=options.storage or "",
+            **more,
+        )
 
     @property
     def score(self) -> Metric:
@@ -101,12 +86,7 @@ class Plan:
 
     def default_study(self) -> str:
         """A name that only the same plan has."""
-        return f"{as_word(self.config.label)[:100]}-{digest_of(self.naming())}"
-
-    def naming(self) -> dict[str, Any]:
-        """What names are made from: the identity as earlier versions had it, so that their studies are found."""
-        identity = self.identity()
-        return {**identity, "config": as_first_named(identity["config"])}
+        return f"{as_word(self.config.label)[:100]}-{digest_of(self.identity())}"
 
     def config_of(self, number: int, params: Params, seed: int = 0) -> RunConfig:
         """Trial `number` with its `seed`-th seed; trial 0 is the experiment as written, whatever its parameters."""

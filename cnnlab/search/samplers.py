@@ -9,9 +9,9 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, PatientPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
+from cnnlab.config.commands import Pruner, Sampler
 from cnnlab.config.space import Range, Space
 from cnnlab.errors import BadInput
-from cnnlab.search.plan import Pruner, Sampler
 
 
 def _tpe(space: Space, study: int, trial: int) -> BaseSampler:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.config import Given, config_given
+from cnnlab.config.commands import DEFAULT_TRIALS, SweepOptions, options_from
 from cnnlab.config.space_reading import read_space
 from cnnlab.courier import Deliveries
 from cnnlab.errors import InUse
 from cnnlab.records import RunStarted
 from cnnlab.result import Result
 from cnnlab.search import forkserver
-from cnnlab.search.plan import Plan, Pruner, Sampler, check_asked
+from cnnlab.search.plan import Plan
 from cnnlab.tracking import RunDir, last, read
 from cnnlab.work import Work
 
@@ -33,77 +34,30 @@ class Sweep(Work["SweepState"]):
         self,
         config: Given = None,
         search: Mapping[str, Any] | Sequence[str] = (),
-        *,
-        only: bool = False,
-        trials: int | None = None,
-        sampler: Sampler | None = None,
-        pruner: Pruner = Plan.pruner,
-        seeds: int = Plan.seeds,
-        confirm: int = Plan.confirm,
-        confirm_seeds: int = Plan.confirm_seeds,
-        retries: int = Plan.retries,
-        workers: int | None = None,
-        study: str | None = None,
-        storage: str | None = None,
-        extend: str | None = None,
-        timeout: float | None = None,
-        experiment_name: str | None = None,
-        tracking_uri: str | None = None,
+        **options: Any,
     ) -> None:
-        """Search hyperparameters, with `config` as trial 0. The same sweep again goes on where it stopped.
+        """Search hyperparameters, with `config` as trial 0. The same sweep again continues where it stopped.
 
         Args:
             config: the experiment as written; a `RunConfig`, plain values, or a YAML file.
             search: what may be tried beside the config's own `search`, or beside the default ranges: as YAML has it, or
                 as --search's words.
-            only: whether nothing but `search` is tried.
-            trials: the number in all; None for 20, or for all the points of a grid, which has no more.
-            sampler: draws the trials; None for "grid" if the space has no more points than there are trials, else
-                "tpe".
-            pruner, seeds, confirm, confirm_seeds, retries: as `Plan` has them.
-            workers: the number of processes that train; None for one per GPU, or one per core.
-            study: its name, to join or to go on with one; None for one made from the experiment.
-            storage: a database that machines share, or a file; None for a file of the study's own.
-            extend: another study, whose trials that lie inside the space are taken over.
-            timeout: seconds after which the sweep stops.
-            experiment_name: MLflow's experiment; None for $MLFLOW_EXPERIMENT_NAME, or else cnnlab.
-            tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
+            options: the fields of `cnnlab.config.commands.SweepOptions`.
 
         Raises:
             BadInput: the config is none; a range, a number or a name that is not allowed; MLflow takes no such URI.
         """
-        super().__init__(experiment_name, tracking_uri)
-        numbers = {"trials": (trials, 1), "seeds": (seeds, 1), "confirm": (confirm, 0), "workers": (workers, 1)}
-        more = {"confirm_seeds": (confirm_seeds, 1), "retries": (retries, 0)}
-        check_asked(study, sampler or Plan.sampler, pruner, {**numbers, **more})
+        self.options = options_from(SweepOptions, options)
+        super().__init__(self.options.experiment_name, self.options.tracking_uri)
         config = config_given(config)
-        space = read_space(config, search, only=only, offer=sampler != "grid")
-        size = space.size
-        if sampler is None:
-            few = size is not None and size <= max(trials or 0, Plan.trials)
-            sampler = "grid" if few else Plan.sampler
-        if sampler == "grid" and size is not None:
-            trials = min(trials or size, size)
-        self.plan = Plan(
-            config=config,
-            space=space,
-            trials=trials or Plan.trials,
-            sampler=sampler,
-            pruner=pruner,
-            seeds=seeds,
-            confirm=confirm,
-            confirm_seeds=confirm_seeds,
-            retries=retries,
-            study=study or "",
-            storage=storage or "",
+        space = read_space(config, search, only=self.options.only, offer=self.options.sampler != "grid")
+        self.plan = Plan.of(
+            config,
+            space,
+            _decided(self.options, space.size),
             experiment=self.experiment_name,
             tracking_uri=self.tracking_uri,
         )
-        self._workers = workers
-        self._extend_in = storage
-        self._extend = extend
-        self._timeout = timeout
-        self._joining = study is not None
         self._layout: Layout | None = None
         self._journal: SweepJournal | None = None
         self._open = ExitStack()
@@ -150,7 +104,7 @@ class Sweep(Work["SweepState"]):
         self.plan = placed(fitted(self.plan))
         check_same(self.plan)
         place = self.plan.config.place
-        self._layout = layout(self._workers, place.device, place.threads)
+        self._layout = layout(self.options.worker_count, place.device, place.threads)
         self.plan = checked_on_data(self.plan)
 
     def preview(self) -> "Preview":
@@ -170,11 +124,11 @@ class Sweep(Work["SweepState"]):
         from cnnlab.search.studies import extend, open_sweep
 
         self.check()
-        if self._extend:
-            extend(self.plan, self._extend, self._extend_in)
+        if self.options.extend:
+            extend(self.plan, self.options.extend, self.options.storage)
         self.plan, journal = open_sweep(self.plan)
         self._journal = self._open.enter_context(journal)
-        if not journal.ours and not self._joining:
+        if not journal.ours and self.options.study is None:
             raise InUse(
                 f"{self.plan.study}: a live process ({journal.run.holder()}) has this study; join it by --study "
                 f"{self.plan.study}"
@@ -192,7 +146,7 @@ class Sweep(Work["SweepState"]):
                 self.layout,
                 self.deliveries,
                 interrupted=lambda: self.stopped,
-                timeout=self._timeout,
+                timeout=self.options.timeout,
             )
 
     def conclude(self) -> "Findings":
@@ -209,7 +163,7 @@ class Sweep(Work["SweepState"]):
 
     def _begin(self) -> None:
         self._began = time.monotonic()
-        if self._workers != 1:
+        if self.options.workers != 1:
             forkserver.start()
 
     def _end(self, error: BaseException | None) -> None:
@@ -218,6 +172,16 @@ class Sweep(Work["SweepState"]):
                 self.conclude()
             elif error and self._journal and self._journal.ours:
                 self._journal.run.end_by(error)
+
+
+def _decided(options: SweepOptions, size: int | None) -> SweepOptions:
+    """The options for a space of `size` points (None for a range): a small one is tried whole, by a grid."""
+    sampler, trials = options.sampler, options.trials
+    if sampler is None and size is not None and size <= max(trials or 0, DEFAULT_TRIALS):
+        sampler = "grid"
+    if sampler == "grid" and size is not None:
+        trials = min(trials or size, size)
+    return options.model_copy(update={"sampler": sampler, "trials": trials})
 
 
 def work_on(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnnlab.config import RunConfig
-from cnnlab.config.tasks import TASKS
+from cnnlab.config.data import TASKS
 from cnnlab.data import Dataset, describe
 from cnnlab.records import CheckpointSealed, Record, RunEnded, RunStarted
 from cnnlab.training.checkpoint import Checkpoint, save_tensors, seal, weights_digest

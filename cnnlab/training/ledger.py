@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.config import RunConfig, flat
-from cnnlab.config.moved import is_place
+from cnnlab.config.run_config import is_place
 from cnnlab.errors import BadInput
 from cnnlab.metrics import words_of
 from cnnlab.records import Epoch, RunEnded, RunStarted, Status, Steps

@@ -14,17 +14,8 @@ from cnnlab.config.optimizers import OptimizerConfig, TorchOptimizer
 from cnnlab.errors import BadInput, quoted
 from cnnlab.training.muon import MuonWithAdamW
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adagrad": torch.optim.Adagrad,
-    "adadelta": torch.optim.Adadelta,
-    "rmsprop": torch.optim.RMSprop,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "nadam": torch.optim.NAdam,
-    "radam": torch.optim.RAdam,
-    "muon": MuonWithAdamW,
-}
+CLASSES: dict[str, type[Optimizer]] = {**vars(torch.optim), "Muon": MuonWithAdamW}
+"""The name of a config's class -> the optimizer."""
 
 FUSED_ON = {
     torch.optim.SGD: ("cpu", "cuda"),
@@ -52,7 +43,7 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> 
     """
     parameters = list(parameters)
     settings = config.model_dump(exclude={"name"})
-    cls = _torch_class(config, settings) if isinstance(config, TorchOptimizer) else OPTIMIZERS[config.name]
+    cls = _torch_class(config, settings) if isinstance(config, TorchOptimizer) else CLASSES[type(config).__name__]
     if parameters[0].device.type in FUSED_ON.get(cls, ()):
         settings["fused"] = True
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}

@@ -384,7 +384,7 @@ YAML = {
     "a Python name": ("name: !!python/name:os.system", "could not determine a constructor"),
     "a key twice": ("data: {dataset: digits, dataset: mnist}", "line 1: the key dataset is repeated"),
     "too many brackets": ("[" * 100_000, "not valid YAML: "),
-    "2 MB": ("name: " + "x" * 2**21, "larger than 1 MiB, so it is no experiment"),
+    "2 MB": ("name: " + "x" * 2**21, "larger than 1 MiB; an experiment is a YAML file of settings"),
     "bytes": ("\x00\x01", "not valid YAML: "),
 }
 
@@ -403,7 +403,7 @@ def test_an_experiment_that_is_a_bomb_is_one_line(kind: str, cli: Cli) -> None:
 
 
 def test_nobody_waits_for_a_pipe_that_nobody_writes_to(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnlab.config.yaml_file.PATIENCE", 0.2)
+    monkeypatch.setattr("cnnlab.config.reading.PATIENCE", 0.2)
     os.mkfifo("bad.yaml")
     said, _ = in_a_process(lambda: cli("train", "bad.yaml", "--dry-run").output)
     tally("hostile YAML", tried=1, held=int("nobody has written to this pipe" in said))

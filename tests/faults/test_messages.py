@@ -11,8 +11,8 @@ from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnnlab.config.flags import FLAGS
 from cnnlab.config.messages import settings as all_settings
+from cnnlab.config.run_config import FLAGS
 from cnnlab.errors import LONGEST_LINE
 from tests.faults.table import repeats, tally
 

@@ -16,6 +16,7 @@ import pytest
 from click.testing import Result
 
 from cnnlab.config import read_config
+from cnnlab.config.commands import SweepOptions
 from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput, CnnlabError, RunFailed, one_line, without_passwords
 from cnnlab.run import create_run
@@ -119,7 +120,8 @@ def test_no_file_of_a_run_or_a_study_has_the_password() -> None:
         run = create_run(config, "cnnlab", form, Path(f"run-{number}"), tags={"command": f"cnnlab --storage {form}"})
         note_error(run, form, OSError(f"{form} does not answer"))
         assert json.loads(run.delivery_file.read_text()).keys() == {without_passwords(form)}
-        plan = Plan(config=config, space=read_space(config, ["lr=0.01:1"]), tracking_uri=form, study=f"study-{number}")
+        options = SweepOptions(study=f"study-{number}")
+        plan = Plan.of(config, read_space(config, ["lr=0.01:1"]), options, tracking_uri=form)
         enter(Plan(**{**vars(plan), "storage": "sqlite:///studies.db"}))
         enter(Plan(**{**vars(plan), "storage": str(Path(f"study-{number}/optuna.journal").absolute())}))
     with closing(sqlite3.connect("studies.db")) as database:

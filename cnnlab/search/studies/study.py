@@ -22,7 +22,7 @@ from cnnlab.search.studies.slots import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT, 
 from cnnlab.search.studies.storage import open_storage, storage_url
 from cnnlab.tracking import studies_root
 
-ASKED_FOR = ("trials", "confirm", "confirm_seeds", "experiment", "tracking_uri", "doubts")
+ASKED_FOR = ("trials", "confirm", "confirm_seeds", "retries", "experiment", "tracking_uri", "doubts")
 """What a study keeps of a plan beside its identity."""
 
 

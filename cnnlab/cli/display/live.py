@@ -9,8 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cnnlab.cli.printing.history import epoch_table, loss_curve
-from cnnlab.cli.views.plain import heading
+from cnnlab.cli.display.run_view import heading
+from cnnlab.cli.display.tables import epoch_table, loss_curve
 from cnnlab.records import Record, RunStarted, Steps
 
 EPOCH_ROWS = 8

@@ -1,22 +1,44 @@
-"""What one run is: `RunConfig` and its parts. The single place where a setting has its default, bounds and help."""
+"""The settings of a run: `RunConfig` and its sections. Each field has its default, bounds and help here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
+from pydantic.fields import FieldInfo
 
-from cnnlab.config.data import DATASETS, DataConfig, PositiveInt
+from cnnlab.config.data import DATASETS, TASKS, DataConfig, PositiveInt, TaskConfig
 from cnnlab.config.losses import LOSSES, CrossEntropy, LossConfig
 from cnnlab.config.models import CNN, MODELS, ModelConfig
-from cnnlab.config.moved import moved
 from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig
 from cnnlab.config.schedules import SCHEDULES, Cosine, ScheduleConfig
 from cnnlab.config.section import Entry, NameIn, OneOf, Section, tag_of
-from cnnlab.config.tasks import TASKS, TaskConfig
 
 QUESTIONS = ("search", "compare")
-"""Sections that ask for many runs; they are no settings of one run."""
+"""Sections that ask for many runs; they are not settings of a run."""
+
+PLACE = "place"
+"""The section that says where a run happens. It is not part of a run's identity: it may differ when a run or a study
+is resumed, and it cannot be searched or compared."""
+
+FLAGS = {
+    "dataset": "data.dataset",
+    "data_root": "data.root",
+    "model": "model.name",
+    "optimizer": "optimizer.name",
+    "lr": "optimizer.lr",
+    "batch_size": "data.batch_size",
+    "momentum": "optimizer.momentum",
+    "weight_decay": "optimizer.weight_decay",
+    "dropout": "model.dropout",
+    "epochs": "training.epochs",
+    "schedule": "schedule.name",
+    "seed": "training.seed",
+    "device": "place.device",
+    "precision": "training.precision",
+    "checkpoint_every": "training.checkpoint_every",
+}
+"""Flag -> the setting that it sets."""
 
 
 class TrainingConfig(Section):
@@ -29,12 +51,12 @@ class TrainingConfig(Section):
     accumulate: int = Field(1, ge=1, le=65536, description="batches whose gradients are averaged into one step")
     patience: PositiveInt | None = Field(None, description="stop after N epochs without a better validation")
     checkpoint_every: PositiveInt | None = Field(
-        None, description="seal a checkpoint after every N steps too, not only at the end of an epoch"
+        None, description="save a checkpoint after every N steps too, not only at the end of an epoch"
     )
 
 
 class PlaceConfig(Section):
-    """Where a run happens. It is no part of what the run is."""
+    """Where a run happens; not part of its identity."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+|mps)$", description="auto, cpu, cuda, cuda:N or mps")
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
@@ -48,7 +70,7 @@ class PlaceConfig(Section):
 
 
 class RunConfig(Section):
-    """One run, whole. Frozen: a changed config is a new one."""
+    """All settings of a run. Frozen: a changed config is a new one."""
 
     name: str | None = Field(None, description="a name for people; the run id begins with the time")
     task: TaskConfig = TaskConfig()
@@ -67,13 +89,13 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _choose_by_the_dataset(cls, values: Any) -> Any:
-        """The dataset's entry says the task, and the task's entry the rest, if nobody named it.
+        """The dataset determines the task, and the task the model, the loss and the optimizer that are not named.
 
         All names are put into small letters before.
         """
         if not isinstance(values, dict):
             return values
-        values = as_named(moved(values))
+        values = as_named(values)
         dataset = DATASETS.get(str(_value(values, "data", "dataset") or "digits"))
         task = TASKS.get(str(_value(values, "task", "name") or (dataset and dataset.task)))
         if dataset is None or task is None:
@@ -86,7 +108,7 @@ class RunConfig(Section):
         return values
 
     @model_validator(mode="after")
-    def _all_is_of_one_task(self) -> "RunConfig":
+    def _check_task(self) -> "RunConfig":
         task, dataset = self.task.name, self.data.dataset
         if DATASETS[dataset].task != task:
             raise ValueError(f"data.dataset: {dataset} is for {DATASETS[dataset].task}, but task.name is {task}")
@@ -99,11 +121,11 @@ class RunConfig(Section):
 
     @property
     def label(self) -> str:
-        """Its name, or its data and its model if it has none."""
+        """Its name; without one, its dataset and model."""
         return self.name or f"{self.data.dataset}-{self.model.name.split('/')[-1]}"
 
     @model_validator(mode="after")
-    def _warmup_leaves_epochs(self) -> "RunConfig":
+    def _check_warmup(self) -> "RunConfig":
         if self.schedule.warmup_epochs > self.training.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs <= training.epochs must hold, "
@@ -112,7 +134,7 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> "RunConfig":
+    def _check_nesterov(self) -> "RunConfig":
         sgd = self.optimizer
         if isinstance(sgd, SGD) and sgd.nesterov and (sgd.momentum == 0 or sgd.dampening != 0):
             raise ValueError(
@@ -123,7 +145,7 @@ class RunConfig(Section):
 
 
 def _value(values: dict[str, Any], section: str, key: str) -> Any:
-    """A setting in values that are not validated yet; None if it is not given."""
+    """A setting in values that are not validated yet; None if it is missing."""
     given = values.get(section)
     return given.get(key) if isinstance(given, dict) else getattr(given, key, None)
 
@@ -134,15 +156,25 @@ REGISTRIES: dict[str, Mapping[str, Entry]] = {
     for mark in field.metadata
     if isinstance(mark, OneOf)
 }
-"""Section -> the kinds that it can be."""
+"""Section -> its registry, if it is one of several kinds."""
 
 
 def classes_of(section: str) -> list[type[Section]]:
-    """All the classes that the section of this name can have."""
+    """The classes that the section of this name can have."""
     if section in REGISTRIES:
         return [entry.config for entry in REGISTRIES[section].values()]
     annotation = RunConfig.model_fields[section].annotation if section in RunConfig.model_fields else None
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []
+
+
+def is_place(path: str) -> bool:
+    """Whether a setting says where a run happens."""
+    return path.partition(".")[0] == PLACE
+
+
+def path_of(name: str) -> str:
+    """The dotted path of a setting that is named by its path or by its flag."""
+    return FLAGS.get(name.replace("-", "_"), name)
 
 
 def as_named(values: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +188,7 @@ def as_named(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def name_in(path: str, value: Any) -> Any:
-    """A value of the setting `path`; a name that it takes, or each of a list of them, is put into small letters."""
+    """A value of the setting `path`, in which each name that the setting takes is put into small letters."""
     if isinstance(value, list | tuple):
         return [name_in(path, item) for item in value]
     return value.lower() if isinstance(value, str) and value.lower() in _names(path) else value
@@ -164,19 +196,30 @@ def name_in(path: str, value: Any) -> Any:
 
 @cache
 def _names(path: str) -> frozenset[str]:
-    """The names that a setting takes, all of them in small letters."""
+    """The names that a setting takes; all are in small letters."""
+    return frozenset(name for field in fields_of(path) for name in names_of(field))
+
+
+def fields_of(path: str) -> list[FieldInfo]:
+    """The fields of the setting `path`: one of each class of its section that has it, the default class first."""
     section, _, key = path.partition(".")
-    fields = [kind.model_fields[key] for kind in classes_of(section) if key in kind.model_fields]
-    return frozenset(word for field in fields for word in _words((field.annotation, *field.metadata)))
+    field = RunConfig.model_fields.get(section)
+    classes = dict.fromkeys([*([type(field.default)] if field else []), *classes_of(section)])
+    return [kind.model_fields[key] for kind in classes if key in getattr(kind, "model_fields", {})]
 
 
-def _words(annotations: tuple[Any, ...]) -> list[str]:
-    words: list[str] = []
+def names_of(field: FieldInfo) -> list[str]:
+    """The names that a field takes."""
+    return [part for part in _parts((field.annotation, *field.metadata)) if isinstance(part, str)]
+
+
+def types_of(field: FieldInfo) -> set[type]:
+    """The plain types that a field takes."""
+    return {part for part in _parts([field.annotation]) if isinstance(part, type)}
+
+
+def _parts(annotations: Iterable[Any]) -> Iterator[Any]:
+    """The plain types, names and bounds of which annotations are made."""
     for annotation in annotations:
-        if isinstance(annotation, NameIn):
-            words += annotation.names
-        elif get_origin(annotation) is Literal:
-            words += [value for value in get_args(annotation) if isinstance(value, str)]
-        else:
-            words += _words(get_args(annotation))
-    return words
+        inner = annotation.names if isinstance(annotation, NameIn) else get_args(annotation)
+        yield from _parts(inner) if inner else [annotation]

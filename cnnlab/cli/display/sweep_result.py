@@ -1,44 +1,40 @@
-"""What a sweep found, for scripts and for people; what it would do, for people."""
+"""The result of a sweep, for scripts and for people; its preview, for people. It imports Rich and Optuna."""
 
 import shlex
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
 
-from cnnlab.cli.messages import typed
-from cnnlab.config.flags import FLAGS, path_of
-from cnnlab.result import strict_json
-from cnnlab.wording import settings_text
-
-if TYPE_CHECKING:
-    from cnnlab.search import Plan
-    from cnnlab.search.findings import Confirmed, Findings, Preview
-    from cnnlab.search.trials import Layout
+from cnnlab.cli.display.tables import facts_table, plain_table
+from cnnlab.cli.streams import typed
+from cnnlab.config.run_config import FLAGS, path_of
+from cnnlab.result import settings_text, strict_json
+from cnnlab.search import Plan
+from cnnlab.search.findings import Confirmed, Findings, Preview, sweep_result
+from cnnlab.search.studies import counted
+from cnnlab.search.trials import Layout
 
 WITH_PATH = ("-s", "--set", "--search")
 """The options whose value begins with a setting."""
 
 
-def print_findings(findings: "Findings", seconds: float, command: Sequence[str], *, as_json: bool) -> None:
+def print_findings(findings: Findings, seconds: float, command: Sequence[str], *, as_json: bool) -> None:
     """On stdout.
 
     Args:
-        command: the words after `cnnlab` that led here, for the commands that the warnings suggest; empty if that
-            was no sweep.
+        command: the words after `cnnlab` that made the sweep, for the commands that the warnings suggest; empty if
+            they are not known.
     """
     if as_json:
-        from cnnlab.search.findings import sweep_result
-
         click.echo(strict_json(sweep_result(findings, seconds)))
         return
-    from rich.console import Console, Group
-    from rich.panel import Panel
-    from rich.text import Text
-
     console = Console(highlight=False)
-    parts: list[Any] = [_summary(findings, seconds)]
+    parts: list[RenderableType] = [_summary(findings, seconds)]
     if findings.confirmed:
         parts += [Text(), _confirmation(findings)]
     if findings.importances:
@@ -51,32 +47,25 @@ def print_findings(findings: "Findings", seconds: float, command: Sequence[str],
             console.print(Text(f"  {_again(command, advice.action)}", style="bold"), soft_wrap=True)
 
 
-def print_preview(found: "Preview", plan: "Plan", layout: "Layout") -> None:
-    """The space, the first trials, the time."""
+def print_preview(preview: Preview, plan: Plan, layout: Layout) -> None:
+    """Print the space, the first trials and the time."""
     for line in (f"study {plan.study}, {layout}", *plan.remarks, "space:"):
         click.echo(line)
     for dimension in plan.space.dimensions:
         only = f"   (only {dimension.only.path} {', '.join(dimension.only.values)})" if dimension.only else ""
         click.echo(f"  {dimension.path:24} {dimension.domain}{only}")
     click.echo(f"first of {plan.trials} trials:")
-    for number, settings in enumerate(found.trials):
+    for number, settings in enumerate(preview.trials):
         text = ", ".join(f"{p}={v:.4g}" if isinstance(v, float) else f"{p}={v}" for p, v in settings.items())
         click.echo(f"  {number}  {text}")
     click.echo(
-        f"time: about {found.seconds:,.0f} s if nothing is pruned; one training of the experiment as written takes "
-        f"{found.trial_seconds:.1f} s"
+        f"time: about {preview.seconds:,.0f} s if nothing is pruned; one training of the experiment as written takes "
+        f"{preview.trial_seconds:.1f} s"
     )
 
 
-def _summary(findings: "Findings", seconds: float) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    from cnnlab.search.studies import counted
-
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+def _summary(findings: Findings, seconds: float) -> Table:
+    table = facts_table()
     counts = counted(findings.slots)
     ended = ", ".join(f"{number} {name}" for name, number in counts.items() if name != "total" and number)
     if findings.best:
@@ -88,7 +77,7 @@ def _summary(findings: "Findings", seconds: float) -> Any:
     return table
 
 
-def _against_the_baseline(findings: "Findings") -> str:
+def _against_the_baseline(findings: Findings) -> str:
     score, baseline = findings.plan.score, findings.baseline
     assert findings.best
     assert findings.best.value is not None
@@ -99,9 +88,7 @@ def _against_the_baseline(findings: "Findings") -> str:
     return f"{shown}, trial 0 (as written) {score.show(baseline)}: {lead:+.{score.digits}f}"
 
 
-def _confirmation(findings: "Findings") -> Any:
-    from cnnlab.cli.printing.tables import plain_table
-
+def _confirmation(findings: Findings) -> Table:
     numbers = ("at selection", "on fresh seeds", "seeds")
     table = plain_table("trained again", *numbers, right=numbers)
     for confirmed in findings.confirmed:
@@ -110,14 +97,11 @@ def _confirmation(findings: "Findings") -> Any:
     return table
 
 
-def _spread(confirmed: "Confirmed") -> str:
+def _spread(confirmed: Confirmed) -> str:
     return f"{confirmed.mean:.4f}" + (f" ± {confirmed.std:.4f}" if confirmed.std is not None else "")
 
 
-def _importances(importances: dict[str, float]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
+def _importances(importances: dict[str, float]) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, share in importances.items():
         table.add_row(Text(name), Text("█" * round(30 * share) or "▏", "cyan"), f"{share:.0%}")
@@ -125,11 +109,11 @@ def _importances(importances: dict[str, float]) -> Any:
 
 
 def _again(command: Sequence[str], action: Sequence[str]) -> str:
-    """The command with the action's words at its end, without the options that they take the place of."""
+    """The command with the action's words at its end, without the options that they replace."""
     if not command:
         return f"by {shlex.join(action)}"
     replaced = {_sets(option, value) for option, value in pairwise(action) if option.startswith("-")}
-    if action[0] != "--trials":  # all else makes a new study
+    if action[0] != "--trials":  # every other action makes a new study
         replaced.add("--study")
     if action[0] == "-s":
         replaced.add(_sets("--search", action[1]))
@@ -137,15 +121,15 @@ def _again(command: Sequence[str], action: Sequence[str]) -> str:
     words = iter(command)
     for word in words:
         option, attached, value = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
-        own = [word]
+        whole = [word]
         if not attached and (option in WITH_PATH or _sets(option, value) in replaced):
-            own.append(value := next(words, ""))
-        kept += [] if _sets(option, value) in replaced else own
+            whole.append(value := next(words, ""))
+        kept += [] if _sets(option, value) in replaced else whole
     return typed([*kept, *action])
 
 
 def _sets(option: str, value: str) -> str:
-    """What an option sets: a setting, a setting's range, or what the option is named after."""
+    """What an option sets: a setting, a setting's range, or the option itself."""
     path = value.partition("=")[0]
     if option in WITH_PATH:
         return f"--search {path_of(path)}" if option == "--search" else path

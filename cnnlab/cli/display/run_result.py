@@ -1,4 +1,4 @@
-"""What a run came to, for scripts and for people."""
+"""The result of a run, for scripts and for people."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") 
     """On stdout.
 
     Args:
-        store: the MLflow store that it is being delivered to, which may not have it yet.
+        store: the MLflow store that gets it, perhaps later.
     """
     if as_json:
         click.echo(strict_json(result))
@@ -24,7 +24,7 @@ def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") 
 
 
 def print_page(run: RunDir) -> None:
-    """Where the server that has all of a run shows it, if one has: a line of its own, so that it can be copied."""
+    """If a server has all of the run, its page there: a line of its own, so that it can be copied."""
     if page := run_page(run):
         click.echo(without_passwords(page))
 
@@ -33,7 +33,7 @@ def _print_panel(result: dict[str, Any], store: str) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    from cnnlab.cli.printing.tables import facts_table, result_console
+    from cnnlab.cli.display.tables import facts_table, result_console
 
     lines = facts_table()
     for name, value in _lines(result):
@@ -70,7 +70,7 @@ def _from_here(path: str) -> str:
 
 
 def _next_command(result: dict[str, Any], store: str) -> str:
-    """Empty if the run is looked at in the UI of a server."""
+    """Empty if a server has a page for the run."""
     run = RunDir(Path(result["run_dir"]))
     word = _from_here(run.word)
     if result["status"] != "finished":

@@ -1,16 +1,21 @@
-"""The progress of a sweep on stderr: live on a terminal, else one plain line per trial."""
+"""The progress of a sweep on stderr: live on a terminal, else one plain line per trial. It imports Rich."""
 
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from cnnlab.cli.views.run import Silent, View
-from cnnlab.wording import settings_text
+from cnnlab.cli.display.run_view import Silent, View
+from cnnlab.result import settings_text
 
 if TYPE_CHECKING:
     from cnnlab.search import Plan
@@ -31,7 +36,7 @@ def open_sweep_view(quiet: bool, plan: "Plan", layout: "Layout") -> "AbstractCon
 
 
 class EachSweepsView:
-    """Of several sweeps one after the other, each in a view of its own."""
+    """Shows several sweeps one after the other, each in a view of its own."""
 
     def __init__(self, quiet: bool, layout: "Layout") -> None:
         self.quiet = quiet
@@ -57,7 +62,7 @@ class EachSweepsView:
 
 
 def heading(plan: "Plan", layout: "Layout") -> str:
-    """A line that says what is searched how, and the lines that people should know before."""
+    """A line that says what is searched how, then the lines that people should know before."""
     names = ", ".join(dict.fromkeys(dimension.path for dimension in plan.space.dimensions))
     seeds = f", {plan.seeds} seeds each" if plan.seeds > 1 else ""
     what = f"study {plan.study}: {plan.trials} trials{seeds} over {names}; {plan.sampler}, {plan.pruner}; {layout}"
@@ -79,14 +84,14 @@ class PlainSweepView:
 
     def __init__(self, plan: "Plan") -> None:
         self.plan = plan
-        self.said: set[tuple[str, int]] = set()
+        self.printed: set[tuple[str, int]] = set()
 
     def show(self, state: "SweepState") -> None:
         stage = state.stage
         for slot in state.slots:
-            if slot.finished and (stage.name, slot.number) not in self.said:
-                self.said.add((stage.name, slot.number))
-                done = sum(name == stage.name for name, _ in self.said)
+            if slot.finished and (stage.name, slot.number) not in self.printed:
+                self.printed.add((stage.name, slot.number))
+                done = sum(name == stage.name for name, _ in self.printed)
                 value = f" {self.plan.score.show(slot.value)}" if slot.value is not None else ""
                 what = f"{stage.label(slot.number)}: {slot.state}{value}"
                 click.echo(
@@ -95,19 +100,15 @@ class PlainSweepView:
 
 
 class LiveSweepView:
-    """Redraws below whatever was on the terminal."""
+    """Redraws below what was on the terminal before."""
 
     def __init__(self, plan: "Plan", heading: str) -> None:
-        from rich.console import Console
-        from rich.live import Live
-        from rich.text import Text
-
         self.plan = plan
         console = Console(stderr=True)
         console.print(Text(heading))  # which breaks it between words
         self.live = Live(console=console, auto_refresh=False)
-        self.at_first: dict[str, int] = {}
-        self.parts: list[Any] = []
+        self.done_before: dict[str, int] = {}
+        self.parts: list[RenderableType] = []
 
     def __enter__(self) -> "LiveSweepView":
         self.live.start()
@@ -116,15 +117,10 @@ class LiveSweepView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from rich.console import Group
-
         self.live.update(Group(*self.parts))
         self.live.stop()
 
     def show(self, state: "SweepState") -> None:
-        from rich.console import Group
-        from rich.text import Text
-
         if state.stage.name == "search":
             tables = [table for table in (self._running(state), self._best(state)) if table.rows]
             self.parts = [self._bar(state), Text(self._counts(state)), *tables]
@@ -134,12 +130,9 @@ class LiveSweepView:
         # would miss the lines that it replaces.
         self.live.update(Group(*self.parts, Text()), refresh=True)
 
-    def _bar(self, state: "SweepState") -> Any:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-
+    def _bar(self, state: "SweepState") -> Table:
         total, done = len(state.slots), state.finished
-        before = self.at_first.setdefault(state.stage.name, done)
+        before = self.done_before.setdefault(state.stage.name, done)
         left = (total - done) * state.seconds / (done - before) if done > before else None
         row = Table.grid(padding=(0, 1))
         row.add_column(no_wrap=True)
@@ -153,27 +146,24 @@ class LiveSweepView:
         names = ("running", "complete", "pruned", "infeasible", "failed")
         return ", ".join(f"{states.count(name)} {name}" for name in names if states.count(name))
 
-    def _running(self, state: "SweepState") -> Any:
+    def _running(self, state: "SweepState") -> Table:
         rows = [slot for slot in state.slots if slot.state == "running"]
         return _table("running", self.plan, rows, lambda slot: f"epoch {(slot.trial and slot.trial.last_step) or 0}")
 
-    def _value(self, slot: "Slot") -> str:
-        return "" if slot.value is None else self.plan.score.show(slot.value)
-
-    def _best(self, state: "SweepState") -> Any:
+    def _best(self, state: "SweepState") -> Table:
         from cnnlab.search.studies import best_first
 
         return _table("best", self.plan, best_first(state.slots, self.plan.score)[:5], self._value)
 
+    def _value(self, slot: "Slot") -> str:
+        return "" if slot.value is None else self.plan.score.show(slot.value)
 
-def _table(title: str, plan: "Plan", slots: "list[Slot]", what: "Callable[[Slot], str]") -> Any:
-    from rich.table import Table
-    from rich.text import Text
 
+def _table(title: str, plan: "Plan", slots: "list[Slot]", what: "Callable[[Slot], str]") -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 1))
     for name in (title, "", "curve"):
         table.add_column(name, no_wrap=True)
-    table.add_column("settings")  # may wrap: where there is no room, Rich takes it from such columns
+    table.add_column("settings")  # may wrap: if there is no room, Rich takes it from such columns
     for slot in slots:
         settings = Text(settings_text(plan.searched(slot.config)), no_wrap=True, overflow="ellipsis")
         table.add_row(f"trial {slot.number}", what(slot), Text(curve(slot), "cyan"), settings)

@@ -1,12 +1,32 @@
-"""The progress of a run in plain lines, for logs."""
+"""The progress of a run on stderr in plain lines, and the wait for MLflow. `live.py` has the view for a terminal."""
 
+import sys
+import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, TypeVar
 
 import click
 
+from cnnlab.cli.streams import complain
 from cnnlab.errors import LONGEST_LINE, shortened
 from cnnlab.metrics import Metric
 from cnnlab.records import Epoch, Record, RunStarted
+from cnnlab.work import Work
+
+T = TypeVar("T", contravariant=True)
+
+
+class View(Protocol[T]):
+    """Shows progress: each record of a run, or each state of a sweep."""
+
+    def show(self, news: T, /) -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def show(self, news: object, /) -> None: ...
 
 
 class PlainView:
@@ -34,8 +54,34 @@ class PlainView:
         return " ".join(f"{metric.short} {values[metric.name]:.{metric.digits}f}" for metric in known)
 
 
+def open_status(quiet: bool, what: str) -> AbstractContextManager[object]:
+    """A moving line while the command waits; on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(what)
+
+
+def deliver(work: Work[object], later: str, *, quiet: bool) -> None:
+    """Wait for MLflow. If something was not delivered, stderr says so; success is reported on a terminal only.
+
+    Args:
+        work: what is delivered.
+        later: the command that delivers the rest later.
+        quiet: whether success is not reported.
+    """
+    start = time.monotonic()
+    with open_status(quiet, "handing over to MLflow"):
+        undelivered = work.deliver()
+    if undelivered:
+        complain(f"not everything has been delivered to MLflow yet ({undelivered}); run {later}")
+    elif not quiet and sys.stderr.isatty() and work.tracking_uri != "none":
+        complain(f"MLflow has everything, {time.monotonic() - start:.1f} s later")
+
+
 def heading(started: RunStarted) -> str:
-    """One line that says what is trained on what."""
+    """One line: the network, its data, its place."""
     channels, height, width = started.image_shape
     where = f" from epoch {started.epoch + 1}" if started.step else ""
     return (

@@ -1,1 +1,0 @@
-"""What is shown on stderr while something goes on."""
