@@ -1,0 +1,166 @@
+"""A sweep's workers and its command are killed and paused, clocks jump: the budget stays exact, nothing counts twice."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from cnnlab.records import Ended, TrialEnded
+from cnnlab.tracking import RunDir, read
+from tests.faults.table import repeats, tally
+from tests.runs import workers_of
+from tests.servers import POSTGRESQL, postgresql
+
+# Optuna leaves its files and connections to the collector
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
+COMMAND = [sys.executable, "-m", "cnnlab", "sweep", "--study", "s", "--pruner", "none", "--sampler", "random", "-q"]
+COMMAND += ["--confirm", "0", "--json"]
+STUDY = Path("mlruns/studies/s")
+
+
+@contextmanager
+def storage(kind: str) -> Iterator[tuple[list[str], str]]:
+    """The words that name a storage to a sweep, and its URL to Optuna."""
+    if kind == "journal":
+        yield [], f"{STUDY}/optuna.journal"
+    elif kind == "sqlite":
+        yield ["--storage", f"sqlite:///{Path.cwd()}/study.db"], f"sqlite:///{Path.cwd()}/study.db"
+    elif not POSTGRESQL:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    else:
+        pytest.importorskip("psycopg")
+        with postgresql() as server:
+            yield ["--storage", server.url], server.url.replace("://", "+psycopg://")
+
+
+def trials_in(url: str) -> list[FrozenTrial]:
+    """As Optuna itself reads them."""
+    opened: BaseStorage = RDBStorage(url) if "://" in url else JournalStorage(JournalFileBackend(url))
+    trials = optuna.load_study(study_name="s", storage=opened).get_trials()
+    if isinstance(opened, RDBStorage):
+        opened.engine.dispose()
+    return trials
+
+
+def start(words: list[str], command: list[str] = COMMAND, **how: Any) -> "subprocess.Popen[str]":
+    return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
+
+
+def ended(running: "subprocess.Popen[str]") -> dict[str, Any]:
+    """What a command printed that has to end well."""
+    stdout, stderr = running.communicate(timeout=900)
+    assert (running.returncode, stderr) == (0, ""), stderr
+    found: dict[str, Any] = json.loads(stdout)["trials"]
+    return found
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def complete_here() -> int:
+    """The number of trials that the sweep's own journal says have ended."""
+    journal = STUDY / "journal.jsonl"
+    return sum(isinstance(r, TrialEnded) for r in read(journal)[0]) if journal.exists() else 0
+
+
+def what_is_wrong(url: str, trials: int, study: Path = STUDY) -> list[str]:
+    """L4 and L5: each of the trials has ended once, in the study, in the sweep's journal and in its own."""
+    found = trials_in(url)
+    slots = Counter(t.user_attrs["cnnlab:slot"] for t in found if t.state == TrialState.COMPLETE)
+    wrong = [] if slots == Counter(range(trials)) else [f"complete: {slots}"]
+    wrong += [
+        f"{t.number}: {t.state}, {t.user_attrs}" for t in found if t.state in (TrialState.RUNNING, TrialState.WAITING)
+    ]
+    wrong += [f"crashed: {t.user_attrs}" for t in found if t.user_attrs.get("cnnlab:cause") == "crashed"]
+    said = Counter(r.trial for r in read(study / "journal.jsonl")[0] if isinstance(r, TrialEnded))
+    wrong += [] if said == Counter(range(trials)) else [f"in the sweep's journal: {said}"]
+    for journal in sorted(study.glob("trials/*/journal.jsonl")):
+        last = read(journal)[0][-1]
+        if not isinstance(last, Ended) or last.status != "finished":
+            wrong.append(f"{journal}: {last}")
+        if RunDir(journal.parent.absolute()).is_held():
+            wrong.append(f"{journal.parent}: is held")
+    return wrong
+
+
+# killed
+
+
+def kill_workers_until(done: Any, running: "subprocess.Popen[str]", every: float, chance: random.Random) -> int:
+    """SIGKILL a worker at random again and again; returns the number of kills."""
+    kills, at = 0, time.monotonic() + every
+    while running.poll() is None and not done():
+        if time.monotonic() > at and (workers := workers_of(running.pid)):
+            os.kill(chance.choice(workers), signal.SIGKILL)
+            kills, at = kills + 1, time.monotonic() + every
+        time.sleep(0.05)
+    return kills
+
+
+def kill_workers_and_then_the_command(words: list[str], url: str, trials: int, every: float, at: int) -> None:
+    chance, kills = random.Random(8), 0
+    running = start(words)
+    kills += kill_workers_until(lambda: complete_here() >= at, running, every, chance)
+    running.kill()
+    stderr, before = running.communicate()[1], complete_here()
+    assert at <= before < trials, (before, stderr)
+    again = start(words)
+    kills += kill_workers_until(lambda: False, again, every, chance)
+    found = ended(again)
+    wrong = what_is_wrong(url, trials)
+    if (found["total"], found["complete"], found["failed"]) != (trials, trials, 0):
+        wrong.append(str(found))
+    note = f"{trials} trials"
+    tally("SIGKILL of a sweep's workers", tried=kills, held=kills * (not wrong), note=note)
+    tally("SIGKILL of a sweep's command, typed again", tried=1, held=int(not wrong), note=f"at {before} of {trials}")
+    assert not wrong, wrong
+    assert kills > 2
+
+
+@pytest.mark.parametrize("kind", ["postgresql" if POSTGRESQL else "sqlite"])
+def test_the_budget_is_exact_whatever_is_killed(kind: str) -> None:
+    words = ["--epochs", "8", "-s", "data.train_size=128", "--trials", "12", "--workers", "3", "--tracking-uri", "none"]
+    with storage(kind) as (named, url):
+        kill_workers_and_then_the_command([*words, *named], url, 12, every=1, at=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["journal", "sqlite", "postgresql"])
+def test_a_hundred_trials_are_a_hundred_whatever_is_killed(kind: str) -> None:
+    trials, store = repeats(100), f"sqlite:///{Path.cwd()}/mlflow.db"
+    words = ["--epochs", "15", "--trials", str(trials), "--workers", "8", "--tracking-uri"]
+    with storage(kind) as (named, url):
+        words += [store if kind == "journal" else "none", *named]
+        kill_workers_and_then_the_command(words, url, trials, every=5, at=37 * trials // 100)
+    if kind == "journal":
+        subprocess.run([sys.executable, "-m", "cnnlab", "sync"], check=True)
+        with closing(sqlite3.connect("mlflow.db")) as database:
+            runs = database.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall()
+            doubled = "SELECT run_uuid, key, step FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+            found = (runs, database.execute(doubled).fetchall())
+        tally(
+            "runs of such a sweep in MLflow",
+            tried=trials + 1,
+            held=(trials + 1) * (found == ([("FINISHED", trials + 1)], [])),
+        )
+        assert found == ([("FINISHED", trials + 1)], [])
