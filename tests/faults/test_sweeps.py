@@ -1,4 +1,4 @@
-"""A sweep's workers and its command are killed and paused, clocks jump: the budget stays exact, nothing counts twice."""
+"""A sweep's workers and its command are killed and paused, clocks jump: the budget stays exact, none counts twice."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from tests.servers import POSTGRESQL, postgresql
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
 COMMAND = [sys.executable, "-m", "cnnlab", "sweep", "--study", "s", "--pruner", "none", "--sampler", "random", "-q"]
-COMMAND += ["--confirm", "0", "--json"]
+COMMAND += ["--confirm", "0", "--json", "--only", "--search", "lr=0.001:0.05"]  # nothing diverges
 STUDY = Path("mlruns/studies/s")
 
 
@@ -148,7 +148,7 @@ def test_the_budget_is_exact_whatever_is_killed(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["journal", "sqlite", "postgresql"])
 def test_a_hundred_trials_are_a_hundred_whatever_is_killed(kind: str) -> None:
     trials, store = repeats(100), f"sqlite:///{Path.cwd()}/mlflow.db"
-    words = ["--epochs", "15", "--trials", str(trials), "--workers", "8", "--tracking-uri"]
+    words = ["--epochs", "10", "--trials", str(trials), "--workers", "8", "--tracking-uri"]
     with storage(kind) as (named, url):
         words += [store if kind == "journal" else "none", *named]
         kill_workers_and_then_the_command(words, url, trials, every=5, at=37 * trials // 100)
@@ -164,3 +164,48 @@ def test_a_hundred_trials_are_a_hundred_whatever_is_killed(kind: str) -> None:
             held=(trials + 1) * (found == ([("FINISHED", trials + 1)], [])),
         )
         assert found == ([("FINISHED", trials + 1)], [])
+
+
+# paused
+
+STAGED = """
+import socket, sys
+host = sys.argv.pop(1)
+socket.gethostname = lambda: host
+from cnnlab.search.studies import owners
+owners.FIRST_BEAT_SECONDS, owners.BEAT_SECONDS, owners.SILENCE_SECONDS = 0.1, 0.2, 2.0
+from cnnlab.__main__ import main
+main()
+"""
+PAUSED = ["--epochs", "6", "--trials", "5", "--workers", "1", "--tracking-uri", "none"]
+
+
+@pytest.mark.parametrize("where", ["another folder", "the same folder"])
+def test_who_was_paused_beyond_the_grace_time_doubles_nothing(where: str) -> None:
+    """Two commands that take each other for another machine's, so that only the beat says who lives."""
+    one, two = Path("one").absolute(), Path("two" if where == "another folder" else "one").absolute()
+    one.mkdir()
+    two.mkdir(exist_ok=True)
+    url = f"sqlite:///{Path.cwd()}/study.db"
+
+    def start_on(host: str, folder: Path) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", STAGED, host, *COMMAND[3:]]
+        return start([*PAUSED, "--storage", url], command, cwd=folder)
+
+    first = start_on("one", one)
+    wait_until(lambda: list(one.glob("mlruns/studies/s/trials/*/checkpoints/*.json")))
+    time.sleep(0.2)
+    first.send_signal(signal.SIGSTOP)
+    (paused,) = (t.user_attrs["cnnlab:slot"] for t in trials_in(url) if t.state == TrialState.RUNNING)
+    second = start_on("two", two)
+    others = Counter({n: 1 for n in range(5) if n != paused})
+    wait_until(
+        lambda: others <= Counter(t.user_attrs["cnnlab:slot"] for t in trials_in(url) if t.state == TrialState.COMPLETE)
+    )
+    time.sleep(4)  # twice the grace time
+    first.send_signal(signal.SIGCONT)
+    found = [ended(second), ended(first)]
+    wrong = what_is_wrong(url, 5, two / STUDY)
+    held = not wrong and all((f["total"], f["complete"], f["failed"]) == (5, 5, 0) for f in found)
+    tally("a worker paused for longer than the grace time", tried=1, held=int(held))
+    assert held, (wrong, found, [(t.number, t.state, t.user_attrs) for t in trials_in(url)])
