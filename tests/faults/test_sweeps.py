@@ -20,8 +20,11 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from cnnlab.config import RunConfig
+from cnnlab.process import this_process
 from cnnlab.records import Ended, TrialEnded
-from cnnlab.tracking import RunDir, read
+from cnnlab.run import create_run
+from cnnlab.tracking import RunDir, end_dead, mark_dead, read
 from tests.faults.table import repeats, tally
 from tests.runs import workers_of
 from tests.servers import POSTGRESQL, postgresql
@@ -209,3 +212,50 @@ def test_who_was_paused_beyond_the_grace_time_doubles_nothing(where: str) -> Non
     held = not wrong and all((f["total"], f["complete"], f["failed"]) == (5, 5, 0) for f in found)
     tally("a worker paused for longer than the grace time", tried=1, held=int(held))
     assert held, (wrong, found, [(t.number, t.state, t.user_attrs) for t in trials_in(url)])
+
+
+# clocks
+
+JUMPS = """
+import os, time
+now, now_ns = time.time, time.time_ns
+def offset():  # an hour behind, right, an hour ahead: another one each second, and in each process
+    return 3600 * ((os.getpid() + int(time.monotonic())) % 3 - 1)
+time.time = lambda: now() + offset()
+time.time_ns = lambda: now_ns() + offset() * 10**9
+"""
+
+
+def test_nobody_who_lives_is_declared_dead_while_clocks_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("clock").mkdir()
+    Path("clock/sitecustomize.py").write_text(JUMPS)  # Python imports it first, in each process
+    path = os.pathsep.join(filter(None, ["clock", *sys.path]))
+    words = ["--epochs", "8", "-s", "data.train_size=128", "--trials", "8", "--workers", "3", "--tracking-uri", "none"]
+    running, declared = start(words, env={**os.environ, "PYTHONPATH": path}), 0
+    right = time.time
+    while running.poll() is None:
+        for hours in (-1, 1):
+            with monkeypatch.context() as moved:
+                moved.setattr(time, "time", lambda hours=hours: right() + 3600 * hours)
+                declared += len(end_dead())  # as `cnnlab doctor` and each start do
+        time.sleep(0.5)
+    found, wrong = ended(running), what_is_wrong(f"{STUDY}/optuna.journal", 8)
+    attempts = len(trials_in(f"{STUDY}/optuna.journal"))
+    held = not wrong and (found["complete"], attempts, declared) == (8, 8, 0)
+    tally("a sweep whose processes' clocks jump by hours", tried=1, held=int(held))
+    assert held, (wrong, found, attempts, declared)
+
+
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+def test_a_lease_of_another_machine_is_as_old_as_its_file_system_says(
+    hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, right = create_run(RunConfig(), "tests", "none"), time.time
+    lease = run.path / "lease.json"
+    lease.write_text(json.dumps({**this_process(), "host": "elsewhere"}))
+    monkeypatch.setattr(time, "time", lambda: right() + 3600 * hours)
+    lives = run.is_held() and not mark_dead(run)
+    os.utime(lease, (right() - 120,) * 2)
+    held = lives and not run.is_held() and mark_dead(run)
+    tally("a lease of another machine, and a clock that is wrong", tried=1, held=int(held))
+    assert held
