@@ -137,14 +137,14 @@ def kill_workers_and_then_the_command(words: list[str], url: str, trials: int, e
     tally("SIGKILL of a sweep's workers", tried=kills, held=kills * (not wrong), note=note)
     tally("SIGKILL of a sweep's command, typed again", tried=1, held=int(not wrong), note=f"at {before} of {trials}")
     assert not wrong, wrong
-    assert kills > 2
+    assert kills > 2 or trials < 8
 
 
 @pytest.mark.parametrize("kind", ["postgresql" if POSTGRESQL else "sqlite"])
 def test_the_budget_is_exact_whatever_is_killed(kind: str) -> None:
-    words = ["--epochs", "8", "-s", "data.train_size=128", "--trials", "12", "--workers", "3", "--tracking-uri", "none"]
+    words = ["--epochs", "8", "-s", "data.train_size=128", "--trials", "8", "--workers", "3", "--tracking-uri", "none"]
     with storage(kind) as (named, url):
-        kill_workers_and_then_the_command([*words, *named], url, 12, every=1, at=4)
+        kill_workers_and_then_the_command([*words, *named], url, 8, every=1, at=3)
 
 
 @pytest.mark.slow
@@ -183,7 +183,7 @@ main()
 PAUSED = ["--epochs", "6", "--trials", "5", "--workers", "1", "--tracking-uri", "none"]
 
 
-@pytest.mark.parametrize("where", ["another folder", "the same folder"])
+@pytest.mark.parametrize("where", ["the same folder", pytest.param("another folder", marks=pytest.mark.slow)])
 def test_who_was_paused_beyond_the_grace_time_doubles_nothing(where: str) -> None:
     """Two commands that take each other for another machine's, so that only the beat says who lives."""
     one, two = Path("one").absolute(), Path("two" if where == "another folder" else "one").absolute()
