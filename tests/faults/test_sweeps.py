@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,24 @@ def trials_in(url: str) -> list[FrozenTrial]:
     return trials
 
 
+started: "list[subprocess.Popen[str]]" = []
+
+
+@pytest.fixture(autouse=True)
+def _none_is_left() -> Iterator[None]:
+    """A test that fails leaves no command, not even one that it paused."""
+    yield
+    for process in started:
+        process.kill()
+        process.communicate()
+    started.clear()
+
+
 def start(words: list[str], command: list[str] = COMMAND, **how: Any) -> "subprocess.Popen[str]":
-    return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
+    started.append(
+        subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
+    )
+    return started[-1]
 
 
 def ended(running: "subprocess.Popen[str]") -> dict[str, Any]:
@@ -74,7 +90,7 @@ def ended(running: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600  # a machine that is busy
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -110,14 +126,19 @@ def what_is_wrong(url: str, trials: int, study: Path = STUDY) -> list[str]:
 
 
 def kill_workers_until(done: Any, running: "subprocess.Popen[str]", every: float, chance: random.Random) -> int:
-    """SIGKILL a worker at random again and again; returns the number of kills."""
-    kills, at = 0, time.monotonic() + every
+    """SIGKILL a worker at random each `every` seconds, if an epoch has ended since; returns the number of kills."""
+    kills, at, before = 0, time.monotonic() + every, epochs_ended()
     while running.poll() is None and not done():
-        if time.monotonic() > at and (workers := workers_of(running.pid)):
-            os.kill(chance.choice(workers), signal.SIGKILL)
-            kills, at = kills + 1, time.monotonic() + every
+        if time.monotonic() > at and epochs_ended() > before and (workers := workers_of(running.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(workers), signal.SIGKILL)
+                kills, at, before = kills + 1, time.monotonic() + every, epochs_ended()
         time.sleep(0.05)
     return kills
+
+
+def epochs_ended() -> int:
+    return sum(path.read_text().count('"record": "epoch"') for path in STUDY.glob("trials/*/journal.jsonl"))
 
 
 def kill_workers_and_then_the_command(words: list[str], url: str, trials: int, every: float, at: int) -> None:
