@@ -1,4 +1,4 @@
-"""Small runs that several tests make."""
+"""Small runs that several tests make, and the processes of a sweep."""
 
 from pathlib import Path
 
@@ -50,3 +50,16 @@ def records_of(config: RunConfig, dataset: Dataset | None = None, folder: Path |
 def losses_of(records: list[Record]) -> list[float]:
     """The training losses of all steps."""
     return [loss for record in records if isinstance(record, Steps) for loss in record.losses]
+
+
+def workers_of(coordinator: int) -> list[int]:
+    """The worker processes: children of the fork server, itself a child of the coordinator."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    return [worker for server in children.get(coordinator, []) for worker in children.get(server, [])]

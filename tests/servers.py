@@ -27,13 +27,15 @@ def place(name: str, user: str) -> tuple[Path, int, dict[str, Any]]:
 
 
 class PostgreSQL:
-    """A server that can be stopped and started again."""
+    """A server that can be stopped and started again, and asks for a password if it is given one."""
 
-    def __init__(self) -> None:
+    def __init__(self, password: str | None = None) -> None:
         self.folder, port, self._run = place("postgresql", "postgres")
         self.url = f"postgresql://cnnlab@127.0.0.1:{port}/postgres"
         data, programs = self.folder / "data", POSTGRESQL[-1]
-        subprocess.run([programs / "initdb", "-D", data, "-U", "cnnlab", "-A", "trust", "-N"], check=True, **self._run)
+        asked = ["-A", "scram-sha-256", "--pwfile", self.folder / "password"] if password else ["-A", "trust"]
+        (self.folder / "password").write_text(f"{password}\n")
+        subprocess.run([programs / "initdb", "-D", data, "-U", "cnnlab", *asked, "-N"], check=True, **self._run)
         self._control = [programs / "pg_ctl", "-D", data, "-w"]
         options = "-c listen_addresses=127.0.0.1 -c max_connections=200"
         self._options = f"-p {port} {options} -c unix_socket_directories={self.folder}"
@@ -46,9 +48,9 @@ class PostgreSQL:
 
 
 @contextmanager
-def postgresql() -> Iterator[PostgreSQL]:
+def postgresql(password: str | None = None) -> Iterator[PostgreSQL]:
     """A running server; at the end it and its folder are gone."""
-    server = PostgreSQL()
+    server = PostgreSQL(password)
     server.start()
     try:
         yield server

@@ -19,6 +19,7 @@ import optuna
 import pytest
 import yaml
 from click.testing import Result
+from runs import workers_of
 
 from cnnlab.errors import BadInput
 from cnnlab.records import Epoch, RunEnded, RunStarted, SweepEnded, TrialEnded
@@ -377,7 +378,7 @@ def test_100_trials_are_100_whatever_is_killed_meanwhile(tmp_path: Path) -> None
     chance, kills = random.Random(0), 0
     while running.poll() is None:
         time.sleep(chance.uniform(0.0, 0.1))
-        workers = _workers_of(running.pid)
+        workers = workers_of(running.pid)
         begun = len(list(Path("mlruns").glob("studies/*/trials/*/journal.jsonl")))
         if workers and begun > 8 * (kills + 1):  # by what has been done, for a machine may be fast
             os.kill(chance.choice(workers), signal.SIGKILL)
@@ -637,16 +638,3 @@ def _wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     while not true():
         assert time.monotonic() - start < seconds
         time.sleep(0.05)
-
-
-def _workers_of(coordinator: int) -> list[int]:
-    """The worker processes: children of the fork server, itself a child of the coordinator."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(entry.name))
-    return [worker for server in children.get(coordinator, []) for worker in children.get(server, [])]

@@ -1,6 +1,7 @@
 """A password in any form of URL: in no file, on no screen, in no message; and where a later command takes it from."""
 
 import base64
+import gc
 import json
 import os
 import sqlite3
@@ -20,9 +21,11 @@ from cnnlab.config.commands import SweepOptions
 from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput, CnnlabError, RunFailed, one_line, without_passwords
 from cnnlab.run import create_run
+from cnnlab.search.studies.storage import open_storage
 from cnnlab.tracking import note_error, resolve
 from cnnlab.tracking.uri import lacks_password, whole
 from tests.faults.table import tally
+from tests.servers import POSTGRESQL, postgresql
 
 Cli = Callable[..., Result]
 
@@ -221,3 +224,49 @@ def test_the_user_interface_names_no_password_where_ps_shows_it(cli: Cli, monkey
     tally("passwords in what ps shows", tried=1, held=int(SECRET not in " ".join(words)))
     assert SECRET not in " ".join(words)
     assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
+
+
+@pytest.mark.skipif(not POSTGRESQL, reason="needs PostgreSQL: apt-get install postgresql")
+# connections that were refused are left to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_sweeps_database_takes_the_password_from_where_its_driver_does(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("psycopg")
+    words = ["--study", "s", "--workers", "1", "--pruner", "none", "--confirm", "0", "--tracking-uri", "none"]
+    words += ["--epochs", "1", "-s", "data.train_size=128", "-q", "--json"]
+
+    def call(command: str, url: str, *more: str, **environment: str) -> Result:
+        open_storage.cache_clear()  # as in a new process
+        with monkeypatch.context() as changed:
+            for name, value in environment.items():
+                changed.setenv(name, value)
+            return cli(command, *more, "--storage", url)
+
+    with postgresql(SECRET) as server:
+        bare, whole_url = server.url, server.url.replace("cnnlab@", f"cnnlab:{SECRET}@")
+        refused = [call("sweep", url, *words) for url in (bare, bare.replace("cnnlab@", "cnnlab:no@"))]
+        Path(".pgpass").write_text(f"127.0.0.1:*:*:cnnlab:{SECRET}\n")
+        Path(".pgpass").chmod(0o600)
+        obeyed = [
+            call("sweep", whole_url, *words, "--trials", "1"),
+            call("sweep", bare, *words, "--trials", "2", PGPASSFILE=str(Path(".pgpass").absolute())),
+            call("sweep", bare, *words, "--trials", "3", PGPASSWORD=SECRET),
+            call("show", bare, "s", "--json", HOME=str(Path.cwd())),
+        ]
+        open_storage.cache_clear()
+        gc.collect()
+    said = [done.output for done in (*refused, *obeyed)]
+    named = [done.exit_code == 2 and done.stderr.count("\n") == 1 for done in refused]
+    named = [ok and "PGPASSWORD or ~/.pgpass" in done.stderr for ok, done in zip(named, refused, strict=True)]
+    totals = [done.exit_code == 0 and json.loads(done.stdout)["trials"]["complete"] for done in obeyed]
+    kept = files_with(SECRET, Path("mlruns"))
+    tally(
+        "a PostgreSQL that asks for a password: in the URL, PGPASSFILE, PGPASSWORD, ~/.pgpass, wrong, none",
+        tried=6,
+        held=(named.count(True) + sum(map(bool, totals))) * (not kept),
+    )
+    assert all(named), [done.stderr for done in refused]
+    assert totals == [1, 2, 3, 3], said
+    assert not kept
+    assert not [text for text in said if SECRET in text]

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -15,7 +16,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from cnnlab.process import lives, this_process
 from cnnlab.search.studies.database import StorageGone
 from cnnlab.search.studies.optuna_internals import id_of, storage_of
-from cnnlab.search.studies.slots import CAUSE, OWNER, RETRY, Slot
+from cnnlab.search.studies.slots import CAUSE, OWNER, RETRY, RUN_DIR, Slot
+from cnnlab.tracking import RunDir
 
 FIRST_BEAT_SECONDS = 1.5
 """Soon, so that a database gets what has been noted of a trial before its first report."""
@@ -49,8 +51,9 @@ class Watch:
     """Notices running trials whose process is gone.
 
     A process of this machine is looked up by its number. Of one on another machine, the beat has to change within
-    SILENCE_SECONDS by this machine's own clock, so that clocks need not agree. If this process did not look for a
-    while (it was paused, or the storage was gone for both), it begins to wait anew.
+    SILENCE_SECONDS by this machine's own clock, so that clocks need not agree, unless its lock on the trial's run is
+    seen from here: it is paused. If this process did not look for a while (it was paused, or the storage was gone for
+    both), it begins to wait anew.
     """
 
     def __init__(self) -> None:
@@ -80,4 +83,5 @@ class Watch:
         if beat != owner:
             self._beats[trial.number] = (owner, time.monotonic())
             return False
-        return time.monotonic() - since > SILENCE_SECONDS
+        run_dir = trial.user_attrs.get(RUN_DIR)
+        return time.monotonic() - since > SILENCE_SECONDS and not (run_dir and RunDir(Path(run_dir)).is_held())

@@ -36,6 +36,8 @@ OPEN_AGAIN = (0.1, 0.5)
 MADE_JUST_NOW = ("already exists", "UNIQUE", "uplicate")
 """Words by which databases say so; one that does not answer is not tried again."""
 
+PASSWORD = "; give one as user:PASSWORD@host, or for PostgreSQL by PGPASSWORD or ~/.pgpass"
+
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 """What Optuna comes up with when a line of its journal is not what it wrote."""
 
@@ -108,8 +110,9 @@ def open_storage(url: str) -> BaseStorage:
             return Database(url, {} if url.startswith("sqlite") else SERVED)
         except Exception as error:  # SQLAlchemy's and the driver's own
             if pause is None or not any(word in str(error) for word in MADE_JUST_NOW):
-                lines = str(error).strip().splitlines() or [type(error).__name__]
-                raise BadInput(f"--storage {url}: cannot be opened: {lines[0]}") from None
+                said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                remedy = PASSWORD if "password" in said else ""
+                raise BadInput(f"--storage {url}: cannot be opened: {said}{remedy}") from None
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 

@@ -44,6 +44,12 @@ class SweepState:
         return len(self.slots) - self.waiting - self.running
 
     @property
+    def progress(self) -> int:
+        """The number of trials that have ended, and of all epochs that any attempt has reached."""
+        epochs = (max((len(t.intermediate_values) for t in slot.attempts), default=0) for slot in self.slots)
+        return self.finished + sum(epochs)
+
+    @property
     def done(self) -> bool:
         """Whether all trials of the stage have ended."""
         return self.finished == len(self.slots)
@@ -125,7 +131,7 @@ def _in_workers(
     with Pool(stage, layout) as pool:
         state = look()
         while not state.done and not stop():
-            pool.staff(waiting=state.waiting, finished=state.finished)
+            pool.staff(waiting=state.waiting, progress=state.progress)
             yield state
             time.sleep(POLL_SECONDS)
             state = look()

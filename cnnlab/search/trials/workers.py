@@ -25,7 +25,7 @@ from cnnlab.search.trials.stages import Stage
 from cnnlab.search.trials.trial import Interrupted, run_trial
 
 MOST_DEATHS = 5
-"""The number of workers that may die while no trial ends."""
+"""The number of workers that may die while no trial gets further."""
 
 
 @dataclass(frozen=True)
@@ -96,20 +96,20 @@ class Pool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])  # as the server has been started, or has to be
         self._places: list[ForkServerProcess | None] = [None] * layout.workers
-        self._finished = self._deaths = 0
+        self._progress = self._deaths = 0
 
-    def staff(self, *, waiting: int, finished: int) -> None:
+    def staff(self, *, waiting: int, progress: int) -> None:
         """Start a worker for each trial that waits, as far as there are places.
 
         Args:
             waiting: the number of trials that nobody works on.
-            finished: the number of trials that have ended; as long as it grows, workers may die.
+            progress: a number that grows as trials get further; as long as it does, workers may die.
 
         Raises:
-            RunFailed: workers die one after the other, and no trial ends.
+            RunFailed: workers die one after the other, and no trial gets further.
         """
-        if finished > self._finished:
-            self._finished, self._deaths = finished, 0
+        if progress > self._progress:
+            self._progress, self._deaths = progress, 0
         for index, process in enumerate(self._places):
             if process is not None and not process.is_alive():
                 self._note_end(process)
