@@ -16,6 +16,7 @@ from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import mlflow
@@ -25,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded
-from cnnlab.tracking import Delivery, RunDir, load_progress, open_store
+from cnnlab.tracking import Delivery, Order, RunDir, follow_all, load_progress, open_store
 from cnnlab.tracking.delivery import accepted_key
 from tests.faults.table import repeats, tally
 from tests.test_tracking import FINISHED, START, WHOLE, created, draw, epoch, load_model, make_run, started, steps
@@ -125,6 +126,24 @@ def test_what_mlflow_refuses_for_good_is_set_aside_and_blocks_nothing(uri: str, 
     assert "optimizer.lr" in query("SELECT value FROM tags WHERE key = 'cnnlab.refused'")[0][0]
     assert query("SELECT status FROM runs WHERE name <> 'other'") == [("FAILED",)]
     tally("refused for good, the rest delivered", tried=1, held=1)
+
+
+def test_a_run_that_cannot_be_read_or_noted_ends_the_courier_for_no_other(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal's first line is lost; its folder takes no file."""
+    monkeypatch.setattr("cnnlab.tracking.courier.PATIENCE_SECONDS", 0)
+    broken, good = make_run(WHOLE[:-1], "broken"), make_run([created("good"), *WHOLE[1:-1], FAILED], "good")
+    journal = broken.journal_file.read_bytes()
+    broken.journal_file.write_bytes(journal.replace(b"tests", b"tEsts", 1))
+    broken.delivery_file.mkdir()
+    orders: SimpleQueue[Order | None] = SimpleQueue()
+    for order in ((broken, uri), (good, uri), None):
+        orders.put(order)
+    follow_all(orders, load_model, draw)
+    held = load_progress(good, uri).complete
+    tally("a run that the courier cannot read, beside another", tried=1, held=int(held))
+    assert held
 
 
 # several at once
