@@ -18,7 +18,7 @@ from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwor
 from cnnlab.files import naming
 from cnnlab.models import Normalize, build
 from cnnlab.provenance import provenance
-from cnnlab.records import CheckpointSealed, Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
+from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
 from cnnlab.tasks import make_task
 from cnnlab.tracking import Journal, RunDir, ensure_store, last, new_run_id, read, runs_root
 from cnnlab.training import (
@@ -182,11 +182,12 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
             for record in records:
                 if news := said.news(record):
                     journal.write(news)
-                if isinstance(record, CheckpointSealed | RunEnded):
+                if _precedes_checkpoint(record, prepared.config) or isinstance(record, RunEnded):
                     journal.sync()
                 yield record
         except (GeneratorExit, KeyboardInterrupt):
             try:
+                journal.sync()
                 records.close()
             finally:  # the disk may be full
                 reason = f"stopped before its end; cnnlab train --resume {run.word} goes on"
@@ -198,6 +199,12 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
         except BaseException as error:
             journal.write(said.end("failed", one_line(f"{type(error).__name__}: {error}")))
             raise
+
+
+def _precedes_checkpoint(record: Record, config: RunConfig) -> bool:
+    """Whether a checkpoint is sealed next: all before it has to be on disk first, or a power failure costs two."""
+    every = config.training.checkpoint_every
+    return isinstance(record, Epoch) or bool(isinstance(record, Steps) and every and record.last % every == 0)
 
 
 @dataclass
