@@ -1,5 +1,6 @@
 """Delivering a run's journal to MLflow, as far as it goes, as often as one likes."""
 
+import errno
 import hashlib
 import inspect
 import json
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from cnnlab import __version__
-from cnnlab.errors import BadInput, InUse, RunFailed
+from cnnlab.errors import BadInput, InUse, RunFailed, without_passwords
+from cnnlab.files import naming
 from cnnlab.records import Ended, Record, RunEnded, RunStarted, milliseconds
 from cnnlab.tracking.journal import last, read
 from cnnlab.tracking.moved import artifact_folder, correct
@@ -46,6 +48,8 @@ BUSY_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts if another process was faster."""
 BUSY = ("database is locked", "IntegrityError")
 """Words by which MLflow says so."""
+FULL = ("disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+"""Words by which SQLite and the system say so."""
 TURN_SECONDS = 20.0
 """How long a deliverer waits for another one of the same run."""
 TAG = "cnnlab.run_id"
@@ -110,14 +114,18 @@ class Delivery:
         Raises whatever MLflow raises, and InUse if another process delivers the run; nothing is lost by it, and the
         next call goes on.
         """
-        stamp = open_store(self.uri)
         try:
+            stamp = open_store(self.uri)
             client = self.client
             with self._turn():
                 return self._advance(client, stamp)
-        except Exception:
+        except Exception as error:
             self._client = None  # the next attempt asks first whether anything answers
-            raise
+            if not any(word in str(error) for word in FULL):
+                raise
+            named = getattr(error, "filename2", None) or getattr(error, "filename", None)
+            file = named or sqlite_file(self.uri) or without_passwords(self.uri)
+            raise RunFailed(f"{file}: no space left on its disk; make room there, then cnnlab sync") from error
 
     def _advance(self, client: "MlflowClient", stamp: int) -> bool:
         progress = load_progress(self.run, self.uri)
@@ -151,7 +159,8 @@ class Delivery:
             pid = holder.read_text() if holder.exists() else "unknown"
             raise InUse(f"{self.run.run_id}: another process (pid {pid}) is delivering this run") from None
         try:
-            holder.write_text(str(os.getpid()))
+            with naming(holder):
+                holder.write_text(str(os.getpid()))
             yield
         finally:
             holder.unlink(missing_ok=True)

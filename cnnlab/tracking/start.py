@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,9 @@ from types import TracebackType
 
 from cnnlab.tracking.progress import load_progress
 from cnnlab.tracking.run_dir import RunDir
+
+LEAST_ROOM = 2**16
+"""Bytes on the disk of a run."""
 
 
 class Courier:
@@ -56,7 +60,7 @@ class Courier:
         deadline = time.monotonic() + seconds
         why = f"it takes longer than {seconds:.0f} s; the courier goes on by itself"
         while lacking := [run for run in runs if not load_progress(run, self.uri).complete]:
-            error = load_progress(lacking[0], self.uri).error
+            error = load_progress(lacking[0], self.uri).error or _no_room(lacking[0])
             if self._process.poll() is not None:
                 why = error or f"the courier was ended from outside; the reason may be in {lacking[0].courier_log}"
                 break
@@ -82,6 +86,14 @@ class Courier:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
             self._process.stdin = None
+
+
+def _no_room(run: RunDir) -> str | None:
+    """What the courier cannot write down if there is no room for it."""
+    with suppress(OSError):
+        if shutil.disk_usage(run.path).free < LEAST_ROOM:
+            return f"{run.path}: no space left on its disk; make room there"
+    return None
 
 
 def _missing(runs: Sequence[RunDir], uri: str) -> str:

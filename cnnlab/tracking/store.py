@@ -58,7 +58,7 @@ def import_mlflow() -> Any:
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they raise is said in one line of ours
     return mlflow
 
 

@@ -2,7 +2,9 @@
 
 import errno
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ from click.testing import Result
 from safetensors import SafetensorError
 
 from cnnlab.cli import run
-from cnnlab.records import Steps
-from cnnlab.tracking import RunDir, open_store, read
-from cnnlab.training import weights
+from cnnlab.records import Record, Steps
+from cnnlab.tracking import Courier, Journal, RunDir, open_store, read
+from cnnlab.training import driver, weights
 from tests.faults.table import tally
 from tests.faults.test_kills import deliver, in_mlflow, repeated
 from tests.faults.trainee import config, new_run, outcome, prepared, record_run
@@ -181,3 +183,141 @@ def test_the_journal_is_on_disk_before_a_checkpoint_is_sealed(monkeypatch: pytes
         held += max((record.last for record in read(left)[0] if isinstance(record, Steps)), default=0) == step
     tally("power lost as a checkpoint was sealed", tried=len(sealed), held=held)
     assert held == len(sealed) >= 8
+
+
+# the disk is full
+
+
+class Disk:
+    """A small disk that can be filled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._ballast = path, path / "ballast"
+
+    def fill(self, left: int = 0) -> None:
+        """Leave so many KiB."""
+        with suppress(OSError), self._ballast.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        os.truncate(self._ballast, self._ballast.stat().st_size - left * 1024)
+
+    def free(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    """The current folder is on it; the data cache is elsewhere."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", path], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    monkeypatch.chdir(path)
+    try:
+        yield Disk(path)
+    finally:
+        monkeypatch.chdir(tmp_path)
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+def says_full(stderr: str, file: str) -> bool:
+    """Whether it is one line that names the file and what to do."""
+    return stderr.count("\n") == 1 and file in stderr and "o space left on" in stderr and "make room" in stderr
+
+
+@pytest.mark.parametrize("seal", [1, 2, 3])
+def test_a_disk_that_is_full_while_a_checkpoint_is_sealed(
+    seal: int, disk: Disk, whole: dict[str, Any], store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        real, seals = driver.seal, 0
+
+        def sealed(*args: Any) -> Path:
+            nonlocal seals
+            seals += 1
+            if seals == seal:
+                disk.fill()
+            return real(*args)
+
+        patched.setattr(driver, "seal", sealed)
+        full = cli(*TRAIN, "--run-dir", "run")
+    disk.free()
+    again = cli("train", "--resume", "run", "-q")
+    held = full.exit_code == 1 and says_full(full.stderr, "run/checkpoints/step-") and again.exit_code == 0
+    held = held and is_whole(whole, store)
+    tally("disk full while a checkpoint is sealed", tried=1, held=int(held))
+    assert held, (full.stderr, full.exception, again.stderr)
+
+
+def test_a_disk_that_is_full_while_the_journal_is_written(
+    disk: Disk, whole: dict[str, Any], store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The checkpoints are on another one."""
+    (tmp_path / "elsewhere").mkdir()
+    Path("run").mkdir()
+    Path("run/checkpoints").symlink_to(tmp_path / "elsewhere")
+    with monkeypatch.context() as patched:
+        real, writes = Journal.write, 0
+
+        def written(journal: Journal, record: Record) -> None:
+            nonlocal writes
+            writes += 1
+            if writes > 2:  # what is left of the journal's last block takes a few lines more
+                disk.fill()
+            real(journal, record)
+
+        patched.setattr(Journal, "write", written)
+        full = cli(*TRAIN, "--run-dir", "run")
+    disk.free()
+    again = cli("train", "--resume", "run", "-q")
+    held = full.exit_code == 1 and says_full(full.stderr, "run/journal.jsonl") and again.exit_code == 0
+    held = held and is_whole(whole, store)
+    tally("disk full while the journal is written", tried=1, held=int(held))
+    assert held, (full.stderr, full.exception, again.stderr)
+
+
+ROOMS = [0, 4, 16, 60]
+"""KiB that are left for a delivery: for nothing, a lock's file, a transaction of SQLite's, a few artifacts."""
+
+
+@pytest.mark.parametrize("kib", [*ROOMS, *(pytest.param(n, marks=pytest.mark.slow) for n in range(24, 600, 24))])
+def test_a_disk_that_is_full_while_a_sync_delivers(
+    kib: int, disk: Disk, whole: dict[str, Any], store: Path, cli: Cli
+) -> None:
+    Path("mlruns").mkdir()
+    Path("mlruns/mlflow.db").write_bytes(store.read_bytes())
+    assert cli(*TRAIN, "--run-dir", "run").exit_code == 0
+    disk.fill(kib)
+    full = cli("sync", "run")
+    disk.free()
+    again = cli("sync", "run")
+    held = full.exit_code == 1 and says_full(full.stderr, str(disk.path)) and again.exit_code == 0
+    held = held or (kib > 100 and full.exit_code == 0)
+    held = held and in_mlflow(RunDir(Path("run").absolute()), "mlruns/mlflow.db") == ("FINISHED", whole["losses"])
+    tally("disk full while a sync delivers", tried=1, held=int(held))
+    assert held, (full.stderr, full.exception, again.stderr)
+
+
+@pytest.mark.parametrize("seconds", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_disk_that_is_full_while_train_waits_for_mlflow(
+    seconds: float, disk: Disk, whole: dict[str, Any], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnlab.courier.WAIT_SECONDS", seconds)
+    real, couriers = Courier.wait, []
+
+    def wait(courier: Courier, *rest: Any) -> str | None:
+        disk.fill()
+        couriers.append(courier._process)
+        return real(courier, *rest)
+
+    monkeypatch.setattr(Courier, "wait", wait)
+    full = cli(*TRAIN[:-2], "--run-dir", "run")
+    disk.free()
+    again = cli("sync", "run")
+    couriers[0].wait(60)  # it has seen that all is there
+    held = full.exit_code == 0 and says_full(full.stderr, str(disk.path)) and "later: cnnlab sync" in full.stderr
+    held = held and again.exit_code == 0
+    held = held and in_mlflow(RunDir(Path("run").absolute()), "mlruns/mlflow.db") == ("FINISHED", whole["losses"])
+    tally("disk full while train waits for MLflow", tried=1, held=int(held))
+    assert held, (full.stderr, full.exception, again.stderr)
