@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 
+from cnnlab.process import signals_held_back
 from cnnlab.tracking.progress import load_progress
 from cnnlab.tracking.run_dir import RunDir
 
@@ -28,14 +29,15 @@ class Courier:
         self._process = None
         self._follows = False
         if uri != "none":
-            self._process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+            with signals_held_back():
+                self._process = subprocess.Popen(
+                    list(command),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
 
     def follow(self, run: RunDir) -> None:
         """Deliver this run too from now on; its lock has to be held already."""
