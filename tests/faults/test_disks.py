@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from cnnlab.cli import run
 from cnnlab.records import Record, Steps
-from cnnlab.tracking import Courier, Journal, RunDir, open_store, read
+from cnnlab.tracking import Courier, Journal, RunDir, read
 from cnnlab.training import driver, weights
 from tests.faults.table import tally
 from tests.faults.test_kills import deliver, in_mlflow, repeated
@@ -39,16 +39,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return outcome(RunDir(folder / "run"))
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_store(f"sqlite:///{path}")
-    return path
-
-
-def is_whole(expected: dict[str, Any], store: Path) -> bool:
+def is_whole(expected: dict[str, Any], empty_store: Path) -> bool:
     """Whether the run here has ended as one without a fault, with each loss once in MLflow: L1 to L4."""
-    run = RunDir(Path("run").absolute())
+    run, store = RunDir(Path("run").absolute()), Path("mlflow.db").absolute()
+    store.write_bytes(empty_store.read_bytes())
     deliver(run, f"sqlite:///{store}")
     once = in_mlflow(run, str(store)) == ("FINISHED", expected["losses"])
     return once and outcome(run) == expected and max(repeated(run)) <= STEPS_AN_EPOCH
@@ -130,7 +124,7 @@ WHERE = {
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("where", WHERE)
 def test_a_disk_that_does_not_answer_is_one_line_and_costs_one_interval(
-    where: str, times: int, whole: dict[str, Any], store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    where: str, times: int, whole: dict[str, Any], empty_store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         stage(where, range(WHERE[where], WHERE[where] + times), patched)
@@ -140,7 +134,7 @@ def test_a_disk_that_does_not_answer_is_one_line_and_costs_one_interval(
     *failed, last = said
     lines = [one.stderr for one in failed]
     held = all(one.exit_code == 1 and is_a_line(one.stderr) for one in failed) and 1 <= len(failed) <= times
-    held = held and last.exit_code == 0 and is_whole(whole, store)
+    held = held and last.exit_code == 0 and is_whole(whole, empty_store)
     tally(f"EIO {'once' if times == 1 else '3 times'}", tried=1, held=int(held), note=where)
     assert held, (lines, last.stderr, last.exception)
 
@@ -228,7 +222,7 @@ def says_full(stderr: str, file: str) -> bool:
 
 @pytest.mark.parametrize("seal", [1, 2, 3])
 def test_a_disk_that_is_full_while_a_checkpoint_is_sealed(
-    seal: int, disk: Disk, whole: dict[str, Any], store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    seal: int, disk: Disk, whole: dict[str, Any], empty_store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         real, seals = driver.seal, 0
@@ -245,13 +239,13 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_sealed(
     disk.free()
     again = cli("train", "--resume", "run", "-q")
     held = full.exit_code == 1 and says_full(full.stderr, "run/checkpoints/step-") and again.exit_code == 0
-    held = held and is_whole(whole, store)
+    held = held and is_whole(whole, empty_store)
     tally("disk full while a checkpoint is sealed", tried=1, held=int(held))
     assert held, (full.stderr, full.exception, again.stderr)
 
 
 def test_a_disk_that_is_full_while_the_journal_is_written(
-    disk: Disk, whole: dict[str, Any], store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    disk: Disk, whole: dict[str, Any], empty_store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The checkpoints are on another one."""
     (tmp_path / "elsewhere").mkdir()
@@ -272,7 +266,7 @@ def test_a_disk_that_is_full_while_the_journal_is_written(
     disk.free()
     again = cli("train", "--resume", "run", "-q")
     held = full.exit_code == 1 and says_full(full.stderr, "run/journal.jsonl") and again.exit_code == 0
-    held = held and is_whole(whole, store)
+    held = held and is_whole(whole, empty_store)
     tally("disk full while the journal is written", tried=1, held=int(held))
     assert held, (full.stderr, full.exception, again.stderr)
 
@@ -283,10 +277,10 @@ ROOMS = [0, 4, 16, 60]
 
 @pytest.mark.parametrize("kib", [*ROOMS, *(pytest.param(n, marks=pytest.mark.slow) for n in range(24, 600, 24))])
 def test_a_disk_that_is_full_while_a_sync_delivers(
-    kib: int, disk: Disk, whole: dict[str, Any], store: Path, cli: Cli
+    kib: int, disk: Disk, whole: dict[str, Any], empty_store: Path, cli: Cli
 ) -> None:
     Path("mlruns").mkdir()
-    Path("mlruns/mlflow.db").write_bytes(store.read_bytes())
+    Path("mlruns/mlflow.db").write_bytes(empty_store.read_bytes())
     assert cli(*TRAIN, "--run-dir", "run").exit_code == 0
     disk.fill(kib)
     full = cli("sync", "run")

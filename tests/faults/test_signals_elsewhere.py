@@ -13,20 +13,13 @@ from typing import Any
 import pytest
 
 from cnnlab.records import Ended
-from cnnlab.tracking import RunDir, open_store, read
+from cnnlab.tracking import RunDir, read
 from tests.faults.table import repeats, tally
 from tests.faults.test_kills import in_mlflow
 from tests.faults.test_signals import ARGS, CODES, Case, run_all, steps_of
 
 TO = ["process", "group", "all"]
 PAIR = [signal.SIGINT, signal.SIGTERM]
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_store(f"sqlite:///{path}")
-    return path.read_bytes()
 
 
 def case_of(args: list[str], moment: str, numbers: list[int], to: str, gap: float = 0.02, call: int = 1) -> Case:
@@ -86,9 +79,9 @@ def check(fault: str, cases: list[Case], faults: dict[str, str], left: list[str]
 # delivery
 
 
-def begin(folder: Path, store: bytes) -> None:
+def begin(folder: Path, store: Path) -> None:
     (folder / "mlruns").mkdir(parents=True)
-    (folder / "mlruns" / "mlflow.db").write_bytes(store)
+    (folder / "mlruns" / "mlflow.db").write_bytes(store.read_bytes())
 
 
 def delivered(folder: Path) -> str:
@@ -104,7 +97,7 @@ def delivered(folder: Path) -> str:
     return ""
 
 
-def signal_in_delivery(waiting: list[Case], syncing: list[Case], store: bytes) -> None:
+def signal_in_delivery(waiting: list[Case], syncing: list[Case], store: Path) -> None:
     """Each is delivered afterwards by `cnnlab sync`, and by its own courier before that."""
     for case in [*waiting, *syncing]:
         begin(Path(case["folder"]), store)
@@ -129,13 +122,13 @@ SYNC = ["sync", "run"]
 SYNCING = ["records to MLflow", "artifacts to MLflow"]
 
 
-def test_a_signal_in_delivery_ends_the_command_and_the_delivery_goes_on(empty_store: bytes) -> None:
+def test_a_signal_in_delivery_ends_the_command_and_the_delivery_goes_on(empty_store: Path) -> None:
     waiting = case_of(TRAIN, "delivery", [signal.SIGHUP], "all")
     signal_in_delivery([waiting], [case_of(SYNC, SYNCING[1], PAIR, "group")], empty_store)
 
 
 @pytest.mark.slow
-def test_every_signal_in_delivery(empty_store: bytes) -> None:
+def test_every_signal_in_delivery(empty_store: Path) -> None:
     count = repeats(36)
     signal_in_delivery(every(TRAIN, ["delivery"], count), every(SYNC, SYNCING, count), empty_store)
 
