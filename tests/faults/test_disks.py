@@ -121,8 +121,10 @@ WHERE = {
 """What fails -> at which of its calls; all are in the second epoch."""
 
 
-@pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize(
+    ("where", "times"),
+    [(where, 1) for where in WHERE] + [pytest.param(where, 3, marks=pytest.mark.slow) for where in WHERE],
+)
 def test_a_disk_that_does_not_answer_is_one_line_and_costs_one_interval(
     where: str, times: int, whole: dict[str, Any], empty_store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +222,7 @@ def says_full(stderr: str, file: str) -> bool:
     return stderr.count("\n") == 1 and file in stderr and "o space left on" in stderr and "make room" in stderr
 
 
-@pytest.mark.parametrize("seal", [1, 2, 3])
+@pytest.mark.parametrize("seal", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))])
 def test_a_disk_that_is_full_while_a_checkpoint_is_sealed(
     seal: int, disk: Disk, whole: dict[str, Any], empty_store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,11 +273,11 @@ def test_a_disk_that_is_full_while_the_journal_is_written(
     assert held, (full.stderr, full.exception, again.stderr)
 
 
-ROOMS = [0, 4, 16, 60]
-"""KiB that are left for a delivery: for nothing, a lock's file, a transaction of SQLite's, a few artifacts."""
+ROOMS = [pytest.param(kib, marks=pytest.mark.slow) for kib in (0, 8, 16, *range(24, 480, 24))]
+"""KiB that are left for a delivery: for nothing, locks' files, a transaction of SQLite's, a few artifacts."""
 
 
-@pytest.mark.parametrize("kib", [*ROOMS, *(pytest.param(n, marks=pytest.mark.slow) for n in range(24, 600, 24))])
+@pytest.mark.parametrize("kib", [4, 60, *ROOMS])
 def test_a_disk_that_is_full_while_a_sync_delivers(
     kib: int, disk: Disk, whole: dict[str, Any], empty_store: Path, cli: Cli
 ) -> None:
