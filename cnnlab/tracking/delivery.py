@@ -1,6 +1,5 @@
 """Delivering a run's journal to MLflow, as far as it goes, as often as one likes."""
 
-import errno
 import hashlib
 import inspect
 import json
@@ -26,7 +25,7 @@ from cnnlab.tracking.journal import last, read
 from cnnlab.tracking.moved import artifact_folder, correct
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
-from cnnlab.tracking.store import check_answers, import_mlflow, open_store, reason
+from cnnlab.tracking.store import check_answers, import_mlflow, is_full, open_store, reason
 from cnnlab.tracking.uri import sqlite_file, whole
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ BUSY_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts if another process was faster."""
 BUSY = ("database is locked", "IntegrityError")
 """Words by which MLflow says so."""
-FULL = ("disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-"""Words by which SQLite and the system say so."""
 TURN_SECONDS = 20.0
 """How long a deliverer waits for another one of the same run."""
 TAG = "cnnlab.run_id"
@@ -121,7 +118,7 @@ class Delivery:
                 return self._advance(client, stamp)
         except Exception as error:
             self._client = None  # the next attempt asks first whether anything answers
-            if not any(word in str(error) for word in FULL):
+            if not is_full(error):
                 raise
             named = getattr(error, "filename2", None) or getattr(error, "filename", None)
             file = named or sqlite_file(self.uri) or without_passwords(self.uri)

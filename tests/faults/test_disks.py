@@ -14,11 +14,12 @@ from safetensors import SafetensorError
 
 from cnnlab.cli import run
 from cnnlab.records import Record, Steps
-from cnnlab.tracking import Courier, Journal, RunDir, read
+from cnnlab.tracking import Courier, Journal, RunDir, open_store, read
 from cnnlab.training import driver, weights
 from tests.faults.table import tally
 from tests.faults.test_kills import deliver, in_mlflow, repeated
 from tests.faults.trainee import config, new_run, outcome, prepared, record_run
+from tests.test_store import older_store, query
 
 Cli = Callable[..., Result]
 
@@ -317,3 +318,18 @@ def test_a_disk_that_is_full_while_train_waits_for_mlflow(
     held = held and in_mlflow(RunDir(Path("run").absolute()), "mlruns/mlflow.db") == ("FINISHED", whole["losses"])
     tally("disk full while train waits for MLflow", tried=1, held=int(held))
     assert held, (full.stderr, full.exception, again.stderr)
+
+
+@pytest.mark.slow
+def test_a_store_that_had_no_room_to_be_upgraded_is_upgraded_later(disk: Disk) -> None:
+    """By the same process too: a courier goes on for hours."""
+    store = disk.path / "mlflow.db"
+    older_store(store, holds_a_run=True)
+    disk.fill(100)
+    with pytest.raises(Exception, match="disk is full"):
+        open_store(f"sqlite:///{store}")
+    disk.free()
+    open_store(f"sqlite:///{store}")
+    held = query(store, "SELECT name, status FROM runs") == [("old", "FINISHED")]
+    tally("disk full while MLflow's store is upgraded", tried=1, held=int(held))
+    assert held
