@@ -105,7 +105,7 @@ def signal_in_delivery(waiting: list[Case], syncing: list[Case], store: Path) ->
     cases = [*waiting, *syncing]
     codes = run_all([*before, *cases])[len(before) :]
     faults = {case["folder"]: one_line(case, code) for case, code in zip(cases, codes, strict=True)}
-    left = orphans(90)
+    left = orphans(60 + 20 * len(waiting))  # their couriers take turns
     by_itself = [case for case in waiting if not faults[case["folder"]]]
     faults.update((case["folder"], delivered(Path(case["folder"]))) for case in by_itself)
     again = [{"folder": case["folder"], "args": ["sync", "run"]} for case in cases]
