@@ -28,7 +28,7 @@ MOMENTS = {
     "artifacts to MLflow": ("cnnlab.tracking.delivery", "Delivery._finish"),
     "between runs": ("cnnlab.search.trials.workers", "claim"),
     "a look at the workers": ("cnnlab.search.trials.loop", "fill"),
-    "verdicts": ("cnnlab.comparison.journal", "verdicts_of"),
+    "verdicts": ("cnnlab.comparison.contests", "verdicts_of"),
     "report": ("cnnlab.comparison.report", "write_report"),
 }
 """What goes on when the signal comes -> the function that does it."""

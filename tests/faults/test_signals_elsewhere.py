@@ -31,7 +31,7 @@ def case_of(args: list[str], moment: str, numbers: list[int], to: str, gap: floa
 
 def every(args: list[str], moments: list[str], count: int, call: int = 1) -> list[Case]:
     """Each signal, alone and twice, at each of the moments, to one process and to all; at most `count` cases."""
-    chance = random.Random(3)
+    chance = random.Random(f"{moments} {call}")
     numbers = [[number] for number in CODES] + [[number, chance.choice(list(CODES))] for number in CODES]
     cases = [case_of(args, *rest, call=call) for rest in itertools.product(moments, numbers, TO)]
     return chance.sample(cases, min(count, len(cases)))
