@@ -1,20 +1,22 @@
 """What cnnlab costs beside training:   uv run python benchmarks/overheads.py
 
 The start of the command, the first step, the default job as a whole, the memory on Fashion-MNIST, the recording of
-every step's loss, and training beside busy neighbours; each beside what it is compared with, in turn, repeated. Prints
-medians, the lowest and the highest.
+every step's loss, a step while MLflow's server answers and while it hangs, and training beside busy neighbours; each
+beside what it is compared with, in turn, repeated. Prints medians, the lowest and the highest.
 """
 
 import argparse
 import json
 import os
+import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +169,48 @@ for record in record_run(prepared, create_run(config, "benchmark", "none", Path(
     return float(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout)
 
 
+def _server(repeats: int) -> None:
+    """A step's milliseconds, over whole trainings of digits: nothing delivered, to a server, to one that hangs."""
+
+    def step(uri: str) -> float:
+        command = [*CNNLAB, "train", "--epochs", "200", "--json", "-q", "--tracking-uri", uri]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+        result = json.loads(done.stdout)
+        return float(1000 * result["fit_seconds"] / result["steps"])
+
+    step("none")  # the data are decoded
+    with _mlflow_server() as uri, socket.create_server(("127.0.0.1", 0)) as silent:
+        hanging = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        none, normal, hung = _in_turn(repeats, lambda: step("none"), lambda: step(uri), lambda: step(hanging))
+    _say("a step, nothing delivered", none, "ms")
+    for what, values in (("a server that answers", normal), ("a server that hangs", hung)):
+        _say(f"a step, {what}", values, "ms")
+        _say("    to nothing delivered, in pairs", [a / b for a, b in zip(values, none, strict=True)], "x")
+    _say("    hanging to answering, in pairs", [a / b for a, b in zip(hung, normal, strict=True)], "x")
+    print("    (to reach: within 1 %)\n")
+
+
+@contextmanager
+def _mlflow_server() -> Iterator[str]:
+    """The URI of a real one, which ends with the block."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    stores = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "server-artifacts"]
+    command = [sys.executable, "-m", "mlflow", "server", *stores, "--port", port, "--workers", "1"]
+    with open("server.log", "wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        while server.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), 1):
+                break
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
 def _neighbours(repeats: int) -> None:
     """Images a second alone, beside a process that is busy half of the time, and beside one busy process a core."""
     for name, settings in BESIDE.items():
@@ -307,6 +351,7 @@ PARTS = {
     "default-job": _default_job,
     "memory": _memory,
     "recording": _recording,
+    "server": _server,
     "neighbours": _neighbours,
 }
 

@@ -5,6 +5,7 @@ Tracking knows neither networks nor figures; here it is handed both.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,12 +16,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from cnnlab.process import command_of, ignore_signals
+from cnnlab.process import command_of, ignore_signals, signals_held_back
 from cnnlab.reading import draw
 from cnnlab.tracking import Delivery, Order, RunDir, follow_all, import_mlflow, load_progress
 
 WAIT_SECONDS = 10.0
 """How long a command that is done waits until MLflow has everything."""
+LEAST_ROOM = 2**16
+"""Bytes on the disk of a run."""
 
 
 class Deliveries:
@@ -71,14 +74,15 @@ class Deliveries:
 
     def __enter__(self) -> "Deliveries":
         if self._uri != "none":
-            self._process = subprocess.Popen(
-                command_of(__name__),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+            with signals_held_back():
+                self._process = subprocess.Popen(
+                    command_of(__name__),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -91,7 +95,7 @@ class Deliveries:
         deadline = time.monotonic() + WAIT_SECONDS
         why = f"it takes longer than {WAIT_SECONDS:.0f} s; the courier goes on by itself"
         while lacking := [run for run in runs if not load_progress(run, self._uri).complete]:
-            error = load_progress(lacking[0], self._uri).error
+            error = load_progress(lacking[0], self._uri).error or _no_room(lacking[0])
             if courier.poll() is not None:
                 why = error or f"the courier was ended from outside; the reason may be in {lacking[0].courier_log}"
                 break
@@ -106,6 +110,14 @@ class Deliveries:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
             self._process.stdin = None
+
+
+def _no_room(run: RunDir) -> str | None:
+    """What the courier cannot write down if there is no room for it."""
+    with suppress(OSError):
+        if shutil.disk_usage(run.path).free < LEAST_ROOM:
+            return f"{run.path}: no space left on its disk; make room there"
+    return None
 
 
 def _missing(runs: Sequence[RunDir], uri: str) -> str:

@@ -35,14 +35,15 @@ def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
     try:
         with naming(path):
             yield temporary
-        if synced:
-            _sync(temporary)
-        os.replace(temporary, path)
+            if synced:
+                _sync(temporary)
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     if synced:
-        _sync(path.parent)
+        with naming(path.parent):
+            _sync(path.parent)
 
 
 def abandoned(folder: Path) -> list[Path]:

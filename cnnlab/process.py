@@ -98,6 +98,16 @@ def ignore_signals(*_: object) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """A process that is started within it sees none of ENDING before it has said what they do to it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_at_once(message: str) -> Handler:
     """A handler that says the last words, prints one line and ends the process, raising nothing.
 

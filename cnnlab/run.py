@@ -17,7 +17,7 @@ from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwor
 from cnnlab.files import naming
 from cnnlab.models import Normalize
 from cnnlab.provenance import provenance
-from cnnlab.records import CheckpointSealed, Record, RunCreated, RunEnded, RunStarted, Status, Steps
+from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
 from cnnlab.tasks import make_task
 from cnnlab.tracking import Journal, RunDir, ensure_store, last, new_run_id, read, runs_root
 from cnnlab.training import (
@@ -182,7 +182,7 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
                 for record in records:
                     if fresh := record.after(reached.get(type(record), 0)):
                         journal.write(fresh)
-                    if isinstance(record, CheckpointSealed | RunEnded):
+                    if _precedes_checkpoint(record, prepared.config) or isinstance(record, RunEnded):
                         journal.sync()
                     yield record
         except (GeneratorExit, KeyboardInterrupt):
@@ -197,6 +197,12 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
         except BaseException as error:
             run.end("failed", reason=one_line(f"{type(error).__name__}: {error}"))
             raise
+
+
+def _precedes_checkpoint(record: Record, config: RunConfig) -> bool:
+    """Whether a checkpoint is sealed next: all before it has to be on disk first, or a power failure costs two."""
+    every = config.training.checkpoint_every
+    return isinstance(record, Epoch) or bool(isinstance(record, Steps) and every and record.last % every == 0)
 
 
 def load_trained(path: Path) -> nn.Module:

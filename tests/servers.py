@@ -1,12 +1,15 @@
-"""Database servers of a test's own: in a folder, on a free port, by a user that is not root."""
+"""Servers of a test's own, in a folder, on a free port: databases, by a user that is not root, and MLflow's."""
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +60,41 @@ def postgresql(password: str | None = None) -> Iterator[PostgreSQL]:
     finally:
         server.stop()
         shutil.rmtree(server.folder)
+
+
+class MlflowServer:
+    """A real one on SQLite, which can be killed and started again. A context manager: within it, it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        self.uri, self.database = f"http://127.0.0.1:{self.port}", folder / "mlflow.db"
+        stores = ["--backend-store-uri", f"sqlite:///{self.database}", "--artifacts-destination", f"{folder}/artifacts"]
+        address = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        self._command = [sys.executable, "-m", "mlflow", "server", *stores, *address]
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with suppress(OSError), closing(socket.create_connection(("127.0.0.1", self.port), 1)):
+                return
+            time.sleep(0.2)
+        raise AssertionError((self.folder / "log").read_text())
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.killpg(self._process.pid, number)
+        self._process.wait(30)
+
+    def __enter__(self) -> "MlflowServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill(signal.SIGTERM)

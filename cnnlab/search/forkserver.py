@@ -7,11 +7,10 @@ import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cnnlab.process import ENDING, FOLDER_WITHOUT_MODULES, shorten_socket_paths
+from cnnlab.process import FOLDER_WITHOUT_MODULES, shorten_socket_paths, signals_held_back
 
 
 def start() -> None:
@@ -21,18 +20,8 @@ def start() -> None:
         shorten_socket_paths()
         with _in_a_folder_without_modules():
             for server in (multiprocessing.resource_tracker, multiprocessing.forkserver):
-                with _signals_held_back():  # again: the first server's start lets two of them through
+                with signals_held_back():  # again: the first server's start lets two of them through
                     server.ensure_running()
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """What is started within it never sees signals that a terminal sends to all: it ends when this process does."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from cnnlab import __version__
-from cnnlab.errors import BadInput, InUse, RunFailed
+from cnnlab.errors import BadInput, InUse, RunFailed, without_passwords
+from cnnlab.files import naming
 from cnnlab.records import Ended, Record, RunEnded, RunStarted, milliseconds
 from cnnlab.tracking.journal import last, read
 from cnnlab.tracking.moved import artifact_folder, correct
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
-from cnnlab.tracking.store import check_answers, import_mlflow, open_store, reason
+from cnnlab.tracking.store import check_answers, import_mlflow, is_full, open_store, reason
 from cnnlab.tracking.uri import sqlite_file, whole
 
 if TYPE_CHECKING:
@@ -110,14 +111,18 @@ class Delivery:
         Raises whatever MLflow raises, and InUse if another process delivers the run; nothing is lost by it, and the
         next call goes on.
         """
-        stamp = open_store(self.uri)
         try:
+            stamp = open_store(self.uri)
             client = self.client
             with self._turn():
                 return self._advance(client, stamp)
-        except Exception:
+        except Exception as error:
             self._client = None  # the next attempt asks first whether anything answers
-            raise
+            if not is_full(error):
+                raise
+            named = getattr(error, "filename2", None) or getattr(error, "filename", None)
+            file = named or sqlite_file(self.uri) or without_passwords(self.uri)
+            raise RunFailed(f"{file}: no space left on its disk; make room there, then cnnlab sync") from error
 
     def _advance(self, client: "MlflowClient", stamp: int) -> bool:
         progress = load_progress(self.run, self.uri)
@@ -151,7 +156,8 @@ class Delivery:
             pid = holder.read_text() if holder.exists() else "unknown"
             raise InUse(f"{self.run.run_id}: another process (pid {pid}) is delivering this run") from None
         try:
-            holder.write_text(str(os.getpid()))
+            with naming(holder):
+                holder.write_text(str(os.getpid()))
             yield
         finally:
             holder.unlink(missing_ok=True)

@@ -44,20 +44,21 @@ class Followed:
         after the run's end, or its folder is gone; else None. While the run lives, an unreachable store is tried again
         for ever, at growing intervals.
         """
-        alive = self.run.is_held()  # before the journal is read, so that nothing said before the end is missed
-        if time.monotonic() < self._due and (alive or self._failed):
-            return None
-        if not alive:
-            if not self.run.has_begun():  # its folder was removed
-                return False
-            mark_dead(self.run)
-            self._ended_at = self._ended_at or time.monotonic()
+        alive = False
         try:
+            alive = self.run.is_held()  # before the journal is read, so that nothing said before the end is missed
+            if time.monotonic() < self._due and (alive or self._failed):
+                return None
+            if not alive:
+                if not self.run.has_begun():  # its folder was removed
+                    return False
+                mark_dead(self.run)
             if self._delivery.advance():
                 return True
             self._failed, self._pause = False, DELIVERY_SECONDS
-        except Exception as error:  # whatever MLflow, its database or the network come up with
+        except Exception as error:  # whatever MLflow, its database, the network, the disk or the journal come up with
             note_error(self.run, self.uri, error)
+            self._ended_at = None if alive else self._ended_at or time.monotonic()
             self._pause = min(2 * self._pause, LONGEST_PAUSE) if self._failed else 1.0
             self._failed = True
             if self._ended_at and time.monotonic() - self._ended_at > patience:
@@ -109,5 +110,6 @@ def _taken(orders: "SimpleQueue[Order | None]", seconds: float | None) -> Iterat
 
 
 def note_error(run: RunDir, uri: str, error: Exception) -> None:
-    """Keep one line of it beside the journal, for whoever waits for the delivery."""
-    save_progress(run, uri, replace(load_progress(run, uri), error=reason(error, uri)))
+    """Keep one line of it beside the journal, for whoever waits for the delivery; if the disk takes it."""
+    with suppress(OSError):
+        save_progress(run, uri, replace(load_progress(run, uri), error=reason(error, uri)))

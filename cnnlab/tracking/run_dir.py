@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cnnlab.errors import BadInput, CnnlabError, Interrupted, InUse, RunFailed, shortened
-from cnnlab.files import remove_abandoned
+from cnnlab.files import naming, remove_abandoned
 from cnnlab.process import last_words, lives, this_process
 from cnnlab.records import Ended, Record, RunCreated, Status
 from cnnlab.tracking.journal import Journal, first, mend, read
@@ -195,7 +195,8 @@ class RunDir:
                 raise self._no_locks("two processes get one lock")
             if self._is_held_elsewhere():
                 raise InUse(f"{self.path}: a live process ({self.holder()}) has this run")
-            self._lease_file.write_text(json.dumps(this_process()))
+            with naming(self._lease_file):
+                self._lease_file.write_text(json.dumps(this_process()))
             threading.Thread(target=self._beat, args=(stop,), daemon=True).start()
             last_words.append(word)
             yield

@@ -6,6 +6,7 @@ under a lock beside the file, and the finished copy replaces the file's content 
 whoever opens the file finds the old content or the new, even if this process is killed.
 """
 
+import errno
 import logging
 import os
 import secrets
@@ -45,6 +46,8 @@ ATTEMPTS = 10
 """How often a store is looked at again because another program, which does not know our lock, wrote to it."""
 SEEDED = {"alembic_version": "1", "experiments": "experiment_id = 0", "workspaces": "name = 'default'"}
 """Table -> the condition on the rows that MLflow itself puts into a new store; all other rows are somebody's."""
+FULL = ("disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+"""Words by which SQLite and the system say that a disk has no room."""
 
 log = logging.getLogger("cnnlab")
 _refusals: dict[tuple[Path, int, int], str] = {}
@@ -58,7 +61,7 @@ def import_mlflow() -> Any:
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they raise is said in one line of ours
     return mlflow
 
 
@@ -147,6 +150,11 @@ def newest_experiment(uri: str) -> str | None:
     return runs[0].info.experiment_id if runs else None
 
 
+def is_full(error: Exception) -> bool:
+    """Whether a disk has no room: another attempt may find some."""
+    return any(word in str(error) for word in FULL)
+
+
 def reason(error: Exception, uri: str = "") -> str:
     """What went wrong in one line, our own messages whole, those of others cut; and if `uri` lacks its password."""
     if isinstance(error, CnnlabError):
@@ -192,7 +200,7 @@ def _replace(path: Path) -> bool:
         if _changes(database) != before:
             return False
         if failure:
-            raise RunFailed(_refusal(path, failure)) if held else failure
+            raise RunFailed(_refusal(path, failure)) if held and not is_full(failure) else failure
         if not held and _tables(database):
             _set_aside(path, database)
         with closing(_open(finished)) as source:

@@ -1,6 +1,6 @@
 """Commands to which a signal comes at a chosen moment: a program that imports PyTorch once and forks one per case.
 
-python -m tests.faults.signalled < cases: a JSON list of {folder, args, moment, numbers, gap}; prints the exit codes.
+python -m tests.faults.signalled < cases: a JSON list of the arguments of `command`; prints the exit codes.
 """
 
 import importlib
@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,37 @@ MOMENTS = {
     "saving": ("cnnlab.files", "os.replace"),
     "sealing": ("cnnlab.training.fit", "seal"),
     "journal": ("cnnlab.tracking.journal", "Journal.write"),
-    "delivery": ("cnnlab.tracking.start", "Courier.wait"),
-    "report": ("cnnlab.search.findings", "write_report"),
-    "claim": ("cnnlab.search.trials.workers", "claim"),
+    "delivery": ("cnnlab.courier", "Deliveries.wait"),
+    "records to MLflow": ("cnnlab.tracking.delivery", "Delivery._deliver"),
+    "artifacts to MLflow": ("cnnlab.tracking.delivery", "Delivery._finish"),
+    "between runs": ("cnnlab.search.trials.workers", "claim"),
+    "a look at the workers": ("cnnlab.search.trials.loop", "fill"),
+    "verdicts": ("cnnlab.comparison.contests", "verdicts_of"),
+    "report": ("cnnlab.comparison.report", "write_report"),
 }
 """What goes on when the signal comes -> the function that does it."""
 
 
-def stage(moment: str, call: int, numbers: list[int], gap: float) -> None:
+def descendants(pid: int) -> Iterator[int]:
+    """The processes that it has started, and those that they have."""
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            yield child
+            yield from descendants(child)
+
+
+def send(number: int, to: str) -> None:
+    """To this process; to its group, as a terminal does; or to all that it has started too, as Slurm does."""
+    if to == "group":
+        os.killpg(0, number)
+        return
+    for pid in descendants(os.getpid()) if to == "all" else ():
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+    os.kill(os.getpid(), number)
+
+
+def stage(moment: str, call: int, numbers: list[int], gap: float, to: str) -> None:
     """At this call of the moment's function the first signal comes, the others `gap` seconds apart."""
     path = MOMENTS[moment][1].split(".")
     owner: Any = importlib.import_module(MOMENTS[moment][0])
@@ -39,20 +64,28 @@ def stage(moment: str, call: int, numbers: list[int], gap: float) -> None:
     def later() -> None:
         for number in numbers[1:]:
             time.sleep(gap)
-            os.kill(os.getpid(), number)
+            send(number, to)
 
     def signalled(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == call:
-            os.kill(os.getpid(), numbers[0])
+            send(numbers[0], to)
             threading.Thread(target=later, daemon=True).start()
         return usual(*args, **kwargs)
 
     setattr(owner, path[-1], signalled)
 
 
-def command(folder: str, args: list[str], moment: str = "", call: int = 1, numbers: Any = (), gap: float = 0.0) -> int:
+def command(
+    folder: str,
+    args: list[str],
+    moment: str = "",
+    call: int = 1,
+    numbers: Sequence[int] = (),
+    gap: float = 0.0,
+    to: str = "process",
+) -> int:
     """Run it in this process, which is a fork; its exit code."""
     from cnnlab.cli import run
     from cnnlab.process import obey_signals
@@ -61,19 +94,23 @@ def command(folder: str, args: list[str], moment: str = "", call: int = 1, numbe
     os.chdir(folder)
     for name, stream in (("stdout", 1), ("stderr", 2)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), stream)
+    os.setsid()
     obey_signals()
     if moment:
-        stage(moment, call, list(numbers), gap)
+        stage(moment, call, list(numbers), gap, to)
     code = run(args)
     sys.stdout.flush()
     return code
 
 
 def main() -> None:
-    for module in ("cnnlab.run", "cnnlab.work", "cnnlab.search.trials", "cnnlab.search.findings"):
+    cases, codes = json.load(sys.stdin), []
+    modules = ["cnnlab.run", "cnnlab.work", "cnnlab.search.trials", "cnnlab.search.findings"]
+    if any(case["args"][0] == "sync" for case in cases):
+        modules += ["mlflow", "mlflow.pytorch"]
+    for module in modules:
         importlib.import_module(module)
-    codes = []
-    for case in json.load(sys.stdin):
+    for case in cases:
         pid = os.fork()
         if pid == 0:
             try:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -16,6 +14,7 @@ from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import mlflow
@@ -25,9 +24,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded
-from cnnlab.tracking import Delivery, RunDir, load_progress, open_store
+from cnnlab.tracking import Delivery, Order, RunDir, follow_all, load_progress
 from cnnlab.tracking.delivery import accepted_key
 from tests.faults.table import repeats, tally
+from tests.servers import MlflowServer
 from tests.test_tracking import FINISHED, START, WHOLE, created, draw, epoch, load_model, make_run, started, steps
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -41,13 +41,6 @@ QUICK = ("train", "--epochs", "1", "-s", "data.train_size=128")
 def uri(tmp_path: Path, empty_store: Path) -> str:
     (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
     return f"sqlite:///{tmp_path}/mlflow.db"
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_store(f"sqlite:///{path}")
-    return path
 
 
 def query(sql: str) -> list[Any]:
@@ -125,6 +118,24 @@ def test_what_mlflow_refuses_for_good_is_set_aside_and_blocks_nothing(uri: str, 
     assert "optimizer.lr" in query("SELECT value FROM tags WHERE key = 'cnnlab.refused'")[0][0]
     assert query("SELECT status FROM runs WHERE name <> 'other'") == [("FAILED",)]
     tally("refused for good, the rest delivered", tried=1, held=1)
+
+
+def test_a_run_that_cannot_be_read_or_noted_ends_the_courier_for_no_other(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal's first line is lost; its folder takes no file."""
+    monkeypatch.setattr("cnnlab.tracking.following.PATIENCE_SECONDS", 0)
+    broken, good = make_run(WHOLE[:-1], "broken"), make_run([created("good"), *WHOLE[1:-1], FAILED], "good")
+    journal = broken.journal_file.read_bytes()
+    broken.journal_file.write_bytes(journal.replace(b"tests", b"tEsts", 1))
+    broken.delivery_file.mkdir()
+    orders: SimpleQueue[Order | None] = SimpleQueue()
+    for order in ((broken, uri), (good, uri), None):
+        orders.put(order)
+    follow_all(orders, load_model, draw)
+    held = load_progress(good, uri).complete
+    tally("a run that the courier cannot read, beside another", tried=1, held=int(held))
+    assert held
 
 
 # several at once
@@ -312,42 +323,11 @@ class Proxy:
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """Before a real server of MLflow's."""
-    folder, port = tmp_path_factory.mktemp("server"), refusing()
-    words = [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        str(folder / "artifacts"),
-    ]
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        *words,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
-                break
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.2)
-        proxy = Proxy(port)
+    with MlflowServer(tmp_path_factory.mktemp("server")) as server:
+        proxy = Proxy(server.port)
         yield proxy
         proxy.server.shutdown()
         proxy.server.server_close()
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
 
 
 @pytest.mark.slow

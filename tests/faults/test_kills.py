@@ -1,6 +1,7 @@
 """SIGKILL at random moments, and after a checkpoint's write, sync and rename: nothing is lost, nothing comes twice."""
 
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ from cnnlab.config import RunConfig
 from cnnlab.records import RunEnded, RunStarted, Steps
 from cnnlab.run import load_trained
 from cnnlab.tracking import Delivery, RunDir, last, mark_dead, read
+from tests.faults.signalled import descendants
 from tests.faults.table import repeats, tally
 from tests.faults.trainee import STEPS_AN_EPOCH, config, new_run, outcome, train, train_elsewhere
 
@@ -153,12 +155,12 @@ def test_a_kill_while_a_checkpoint_is_saved(moment: str, expected: dict[str, Any
 
 @pytest.mark.slow
 def test_kills_of_the_command_with_its_courier() -> None:
-    """The real command, whose courier delivers meanwhile and outlives it."""
+    """The real command, whose courier delivers meanwhile and outlives it, or is killed at the same moment."""
     kills, moments = repeats(200) // 10, random.Random(6)
     train_digits = ["train", "--epochs", "40", "-q", "--json"]
     whole = json.loads(command(*train_digits, "--tracking-uri", "none").stdout)
     expected = [(step, loss) for step, loss in outcome(RunDir(Path(whole["run_dir"])))["losses"]]
-    killed = runs = 0
+    killed = runs = together = 0
     lost: list[str] = []
     while killed < kills:
         runs += 1
@@ -167,10 +169,14 @@ def test_kills_of_the_command_with_its_courier() -> None:
             running = subprocess.Popen([sys.executable, "-m", "cnnlab", *words], stdout=subprocess.DEVNULL)
             with suppress(subprocess.TimeoutExpired):
                 running.wait(moments.uniform(2, 8) if attempt < 6 else None)
+            couriers = list(descendants(running.pid)) if killed % 2 else []
             running.kill()
+            for courier in couriers:
+                os.kill(courier, signal.SIGKILL)
             if running.wait() == 0:
                 break
             killed += 1
+            together += bool(couriers)
             if RunDir(Path(f"run-{runs}")).has_begun():
                 words = ["train", "--resume", f"run-{runs}", "-q", "--json"]
         run = RunDir(Path(f"run-{runs}").absolute())
@@ -180,7 +186,8 @@ def test_kills_of_the_command_with_its_courier() -> None:
             lost.append(f"{run.path}: other bits")
         if in_mlflow(run, "mlruns/mlflow.db") != ("FINISHED", expected):
             lost.append(f"{run.path}: not each record once in MLflow")
-    tally("SIGKILL of the command beside its courier", tried=killed, held=killed * (not lost), note=f"{runs} runs")
+    note = f"{runs} runs; {together} times the courier too"
+    tally("SIGKILL of the command beside its courier", tried=killed, held=killed * (not lost), note=note)
     assert not lost
 
 
