@@ -1,9 +1,9 @@
 """What sharing a study costs:   uv run python benchmarks/coordination.py [--storage postgresql://...]
 
 Workers whose trial is a sleep claim slots, draw parameters, report, and tell how it ended, through the same code as a
-sweep. 2 workers with trials of 5 s and 10 reports: the share of the wall time that is not sleep. 64 workers with trials
-of 0.1 s: the rate against the ideal one, and whether a trial was lost or doubled. The latter also by Optuna alone, its
-own `study.optimize` on its own storage, where each worker has a fixed share and nobody counts.
+sweep. 2 and 16 workers with trials of 5 s and 10 reports: the rate against the ideal one, and whether a trial was lost
+or doubled. The latter also by Optuna alone, its own `study.optimize` on its own storage, where each worker has a fixed
+share and nobody counts.
 """
 
 import argparse
@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-MANY = 64
+MANY = 16
+SECONDS, REPORTS = 5.0, 10
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -93,7 +94,7 @@ def _plain_storage(url: str) -> Any:
 
 def _run(work: Any, workers: int, *words: Any, then: Any = lambda: None) -> float:
     """Seconds of so many processes from the moment when all are ready; `then` is called at that moment."""
-    context = multiprocessing.get_context("fork")  # 64 imports of torch would not fit into memory
+    context = multiprocessing.get_context("fork")  # so many imports of torch would take long
     ready, go = context.Semaphore(0), context.Event()
     processes = [context.Process(target=work, args=(*words, ready, go), daemon=True) for _ in range(workers)]
     for process in processes:
@@ -150,23 +151,23 @@ def measure_optuna(name: str, storage: str, trials: int) -> None:
 
     plan = plan_of(name, storage, trials)
     study = optuna.create_study(study_name=name, storage=_plain_storage(plan.storage), direction="maximize")
-    wall = _run(optuna_alone, MANY, plan, 0.1, 1)
+    wall = _run(optuna_alone, MANY, plan, SECONDS, REPORTS)
     complete = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.get_trials())
-    _say("Optuna alone, ", MANY, trials, 0.1, wall, complete, study)
+    _say("Optuna alone, ", MANY, trials, SECONDS, wall, complete, study)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storage", help="a database; a file where none is given")
-    parser.add_argument("--few", type=int, default=6, help="trials of 5 s")
-    parser.add_argument("--many", type=int, default=640, help="trials of 0.1 s")
+    parser.add_argument("--few", type=int, default=6, help="trials of 2 workers")
+    parser.add_argument("--many", type=int, default=64, help="trials of 16 workers")
     parser.add_argument("--optuna", action="store_true", help="by Optuna alone too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stamp = f"{time.time():.0f}"
         storage = arguments.storage or str(Path(folder, "study.journal"))
-        measure(f"few-{stamp}", storage, 2, arguments.few, 5.0, 10)
-        measure(f"many-{stamp}", storage, MANY, arguments.many, 0.1, 1)
+        measure(f"few-{stamp}", storage, 2, arguments.few, SECONDS, REPORTS)
+        measure(f"many-{stamp}", storage, MANY, arguments.many, SECONDS, REPORTS)
         if arguments.optuna:
             measure_optuna(f"optuna-{stamp}", storage, arguments.many)
 
