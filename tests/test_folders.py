@@ -1,11 +1,14 @@
 """One's own images: every layout that people have, made here in its exact form; names, junk, what is said."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -145,6 +148,15 @@ def test_broken_files_are_skipped_and_counted_if_one_asks() -> None:
         assert dataset.skipped == 3
         assert dataset.skipped_first == ("mine/blue/pipe.png", "mine/red/broken.png", "mine/red/link.png")
         assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 20
+
+
+def test_the_number_of_skipped_images_is_in_the_panel_and_in_the_json(cli: Callable[..., Any]) -> None:
+    pictures(Path("mine"))
+    Path("mine/red/broken.png").write_bytes(b"no image")
+    ours = ("train", "mine", "-s", "data.skip_broken=true", "--batch-size", "4", "--epochs", "1", "--quiet")
+    panel = cli(*ours, "--tracking-uri", "none")
+    assert re.search(r"skipped +1 image that cannot be read", panel.stdout)
+    assert json.loads(cli("show", "last", "--json").stdout)["skipped_images"] == 1
 
 
 def test_all_files_that_cannot_be_read_are_named_and_texts_are_not_counted() -> None:

@@ -15,6 +15,7 @@ def run_result(run: RunDir) -> Result:
     Losses are means per sample, accuracies fractions in [0, 1]. `train_...` and `val_...` are of the last epoch,
     `best_val_...` and all `metrics` of the epoch whose weights are kept, `test_...` and `score` of these weights on the
     test split. `reason` is a sentence if the status is not "finished"; `warnings` are about one that has finished.
+    `skipped_images` counts those that could not be read.
     `config` is the resolved config.
     """
     records = read(run.journal_file)[0]
@@ -50,6 +51,7 @@ def run_result(run: RunDir) -> Result:
             "run_dir": str(run.path),
             "reason": ended.reason if ended else "",
             "warnings": run_warnings(records),
+            "skipped_images": started.skipped_images if started else 0,
             "score": _score(started, test),
             "metrics": {"train": _train_metrics(records, ended), "val": best, "test": test},
             "config": config,

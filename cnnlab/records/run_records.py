@@ -74,12 +74,9 @@ class RunStarted(Record):
     dataset: str
     dataset_digest: str
     dataset_source: str
-    classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
     """(C, H, W)"""
     train_size: int
-    val_size: int
-    test_size: int
     model: str
     parameters: int
     optimizer: str
@@ -93,10 +90,16 @@ class RunStarted(Record):
     """What the best epoch is chosen by."""
     measured: tuple[Metric, ...] = (LOSS, ACCURACY)
     """What the task measures, the loss first; a network may be measured by more, as by the IoU of each class."""
-    output_shape: tuple[int, ...] | None = None
-    """Of one sample's output; None, in journals of older versions, for a score per class."""
+    classes: tuple[str, ...] = ()
+    """In the order of the targets; empty if the task has none."""
+    val_size: int = 0
+    test_size: int = 0
+    output_shape: tuple[int, ...] = ()
+    """Of one sample's output."""
     counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Split -> how many samples each class has, in the order of `classes`; empty if samples have no class."""
+    skipped_images: int = 0
+    """The number of images that could not be read and were left out."""
     notes: tuple[str, ...] = ()
     """What is to be known of the data, in lines: the splits, the images per class, what was skipped and why."""
 

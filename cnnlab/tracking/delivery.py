@@ -373,7 +373,6 @@ class Delivery:
 
         started = last(read(self.run.journal_file)[0], RunStarted)
         assert started is not None
-        output_shape = started.output_shape or (len(started.classes),)
         # MLflow's default since 3.17, "pt2", takes 7 s to trace and gives back a graph that cannot be trained further;
         # versions before it know pickle only, and not the argument
         knows_formats = "serialization_format" in inspect.signature(mlflow.pytorch.save_model).parameters
@@ -388,7 +387,7 @@ class Delivery:
                 ),
                 signature=ModelSignature(
                     Schema([TensorSpec(np.dtype("uint8"), (-1, *started.image_shape))]),
-                    Schema([TensorSpec(np.dtype("float32"), (-1, *output_shape))]),
+                    Schema([TensorSpec(np.dtype("float32"), (-1, *started.output_shape))]),
                 ),
                 # given, because MLflow would find them out by importing the model in a process of its own
                 pip_requirements=[f"cnnlab=={__version__}", f"torch=={version('torch')}"],

@@ -86,6 +86,7 @@ def run_started(config: RunConfig, dataset: Dataset, learner: Learner) -> RunSta
         measured=TASKS[config.task.name].metrics,
         output_shape=learner.task.output_shape,
         counts=dict(dataset.counts),
+        skipped_images=dataset.skipped,
         notes=tuple(describe(dataset)),
     )
 

@@ -59,6 +59,8 @@ def _lines(result: dict[str, Any]) -> list[tuple[str, str]]:
     if result["fit_seconds"]:
         speed = f"{result['images_per_second']:,.0f} images/s on {result['device']} in {result['precision']}"
         lines.append(("time", f"{result['fit_seconds']:.1f} s, {speed}"))
+    if skipped := result["skipped_images"]:
+        lines.append(("skipped", f"{skipped} image{'s' if skipped > 1 else ''} that cannot be read"))
     lines += [("warning", warning) for warning in result["warnings"]]
     lines.append(("files", _from_here(result["run_dir"])))
     return lines
