@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 class Metric:
     """A number that says how good a trained network is.
 
-    It is part of the journals, so that whoever reads one can rank and print runs of tasks that it does not know.
+    Journals contain it, so a reader can rank and print runs of tasks that it does not know.
     """
 
     name: str

@@ -107,7 +107,7 @@ log = logging.getLogger("cnnlab")
 
 
 class Training(Work[Record]):
-    """A run at work. Iterate over it to train; whoever stops iterating has a checkpoint that a resume starts from."""
+    """One run. Iterate over it to train. To stop, stop iterating: a checkpoint is sealed, from which a resume goes on."""
 
     def __init__(
         self,

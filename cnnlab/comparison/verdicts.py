@@ -224,7 +224,11 @@ def expected_best_of(arm: ArmResult, score: Metric) -> list[float]:
 
 
 def _would_decide(pair: Pair) -> str:
-    return f"about {pair.seeds_to_decide} seeds would decide" if pair.seeds_to_decide else f"{MOST_SEEDS} would not do"
+    return (
+        f"about {pair.seeds_to_decide} seeds would decide"
+        if pair.seeds_to_decide
+        else f"{MOST_SEEDS} seeds would not decide"
+    )
 
 
 def _common_seeds(arms: Sequence[ArmResult]) -> set[int]:

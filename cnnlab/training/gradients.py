@@ -140,5 +140,5 @@ def _views(row: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def has_batch_norm(model: nn.Module) -> bool:
-    """Whether it takes statistics over a batch, which one sample has none of."""
+    """Whether it has batch statistics, which are undefined for a single sample."""
     return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())

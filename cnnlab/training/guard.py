@@ -1,4 +1,4 @@
-"""An update from a loss or gradient that is not finite is never applied, and nobody waits for the device for it."""
+"""Skips updates from a loss or gradient that is not finite, without waiting for the device."""
 
 import inspect
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 
 class FiniteGuard:
-    """Steps an optimizer as long as everything was finite; from the first time on that it was not, never again.
+    """Steps an optimizer until a loss or gradient is not finite; never again after that.
 
     The decision is a number on the device. Fused optimizers take it as `found_inf` (as gradient scaling does);
     for the others the weights are copied before the step and put back after a bad one.

@@ -101,7 +101,7 @@ class Diverged(Exception):
 
 
 class Ledger:
-    """One run's books. Whoever trains tells it what happened; it says what a step needs, and makes the records.
+    """Counts one run: the loop tells it what happened; it says what a step depends on, and makes the records.
 
     Args:
         config: what is trained.
@@ -228,7 +228,7 @@ class Ledger:
         self._clock = now
 
     def ended(self, status: Status, reason: str) -> RunEnded:
-        """The last word, as far as the run has got."""
+        """The last record of a run that ends where it is."""
         at = self.position
         return RunEnded(
             time=time.time(),
@@ -242,7 +242,7 @@ class Ledger:
         )
 
     def diverged(self, error: Diverged) -> RunEnded:
-        """The last word of a run in which a number was not finite."""
+        """The last record of a run in which a number was not finite."""
         first = "--precision fp32, " if self.about.precision == "bf16" else ""
         reason = (
             f"diverged at step {error.step}: {error.what}; try {first}a smaller optimizer.lr, "
@@ -251,7 +251,7 @@ class Ledger:
         return replace(self.ended("failed", reason), diverged=True)
 
     def finished(self, test: Measured | None, sha256: str, weights_file: str | None) -> RunEnded:
-        """The last word of a run that had all its epochs, with the best epoch's weights measured on the test split.
+        """The last record of a run that had all its epochs, with the best epoch's weights measured on the test split.
 
         Raises:
             Diverged: a metric of the test split is not finite.
