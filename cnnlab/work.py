@@ -107,7 +107,7 @@ log = logging.getLogger("cnnlab")
 
 
 class Training(Work[Record]):
-    """One run. Iterate over it to train. To stop, stop iterating: a checkpoint is sealed, from which a resume goes on."""
+    """One run. Iterate over it to train. To stop, stop iterating: a checkpoint is sealed, which a resume starts from."""
 
     def __init__(
         self,
