@@ -107,7 +107,7 @@ log = logging.getLogger("cnnlab")
 
 
 class Training(Work[Record]):
-    """One run. Iterate over it to train. To stop, stop iterating: a checkpoint is sealed, which a resume starts from."""
+    """One run. Iterate over it to train. To stop, stop iterating: a resume starts from the checkpoint sealed then."""
 
     def __init__(
         self,
