@@ -35,6 +35,7 @@ from cnnlab.data import Split, folders, kinds, load
 from cnnlab.data.cache import _digest as cache_digest
 from cnnlab.data.dataset import Source
 from cnnlab.errors import CnnlabError
+from cnnlab.page import Table, page, picture
 from tests.faults.table import tally
 from tests.files import caches, config, load_folder
 
@@ -552,8 +553,6 @@ def test_a_download_that_is_another_file_is_refused(name: str, monkeypatch: pyte
 
 
 def test_a_name_makes_no_element_of_a_page() -> None:
-    from cnnlab.comparison.report import _html_table
-
     class Elements(HTMLParser):
         def __init__(self) -> None:
             super().__init__()
@@ -563,11 +562,37 @@ def test_a_name_makes_no_element_of_a_page() -> None:
             self.names.append(tag)
 
     hostile = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
-    found = Elements()
-    found.feed(_html_table(["arm", hostile], [[hostile, "0.9"]]))
+    Path("1.png").write_bytes(b"a picture")
+    report = Elements()
+    table = Table(["arm", hostile], [[hostile, "0.9"]], hostile)
+    figures = [picture(Path("1.png"), hostile)]
+    report.feed(page(hostile, lead=hostile, tables=[table], notes=[hostile], figures=figures))
     figure = to_html(Scatter(x=[hostile], y=[1], name=hostile), full_html=False, include_plotlyjs=False)
-    page = Elements()
-    page.feed(figure)
-    held = set(found.names) == {"table", "tr", "th", "td"} and page.names == ["div", "div", "script"]
+    plot = Elements()
+    plot.feed(figure)
+    ours = [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "p",
+        "strong",
+        "table",
+        "tr",
+        "th",
+        "th",
+        "tr",
+        "td",
+        "td",
+        "p",
+        "ul",
+        "li",
+        "h2",
+        "img",
+    ]
+    held = report.names == ours and plot.names == ["div", "div", "script"]
     tally("runs and classes named <script>", tried=2, held=2 * held)
-    assert held, (found.names, page.names)
+    assert held, (report.names, plot.names)
