@@ -292,9 +292,9 @@ def test_of_many_that_make_a_run_in_one_directory_at_once_one_does(tmp_path: Pat
 def test_what_a_process_killed_while_making_a_run_left_is_made_again(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/journal.jsonl").write_bytes(left)
-    assert not RunDir(tmp_path / "run").has_begun()
+    assert not RunDir(tmp_path / "run").is_created()
     run = create_run(RunConfig(), "tests", "none", tmp_path / "run")
-    assert run.has_begun()
+    assert run.is_created()
     (first,) = read(run.journal_file)[0]
     assert isinstance(first, RunCreated)
 

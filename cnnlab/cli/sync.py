@@ -21,7 +21,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     from cnnlab.errors import CnnlabError, without_passwords
     from cnnlab.tracking import (
         NoAnswer,
-        correct,
+        correct_locations,
         find_run,
         list_runs,
         list_studies,
@@ -35,8 +35,10 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
 
     failures, gone = 0, dict[str, str]()
     default = resolve(tracking_uri, needed=True)
-    if places := correct(default):
-        click.echo(f"{without_passwords(default)}: was moved; {places} places of artifacts lead to where it is now")
+    if corrected := correct_locations(default):
+        click.echo(
+            f"{without_passwords(default)}: this store was moved; {corrected} locations of artifacts were corrected"
+        )
     for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
         try:
             if fault := run.mend():

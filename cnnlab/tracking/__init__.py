@@ -3,17 +3,17 @@
 from cnnlab.tracking.delivery import Delivery
 from cnnlab.tracking.following import Order, follow_all, note_error
 from cnnlab.tracking.journal import Journal, last, read
-from cnnlab.tracking.moved import correct, corrections, present_store
+from cnnlab.tracking.moved import correct_locations, old_locations, present_store
 from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id, run_page
 from cnnlab.tracking.run_dir import (
     RunDir,
     as_word,
     end_dead,
-    ensure_store,
     find_run,
     list_runs,
     list_studies,
     list_trials,
+    make_mlruns,
     mark_dead,
     new_run_id,
     runs_root,
@@ -30,10 +30,8 @@ __all__ = [
     "Order",
     "RunDir",
     "as_word",
-    "correct",
-    "corrections",
+    "correct_locations",
     "end_dead",
-    "ensure_store",
     "find_run",
     "follow_all",
     "import_mlflow",
@@ -43,11 +41,13 @@ __all__ = [
     "list_studies",
     "list_trials",
     "load_progress",
+    "make_mlruns",
     "mark_dead",
     "mlflow_run_id",
     "new_run_id",
     "newest_experiment",
     "note_error",
+    "old_locations",
     "open_store",
     "page_of",
     "present_store",

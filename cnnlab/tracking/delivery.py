@@ -22,7 +22,7 @@ from cnnlab.errors import BadInput, InUse, RunFailed, without_passwords
 from cnnlab.files import naming
 from cnnlab.records import Ended, Record, RunEnded, RunStarted, milliseconds
 from cnnlab.tracking.journal import last, read
-from cnnlab.tracking.moved import artifact_folder, correct
+from cnnlab.tracking.moved import artifact_folder, correct_locations
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
 from cnnlab.tracking.store import check_answers, import_mlflow, is_full, open_store, reason
@@ -101,7 +101,7 @@ class Delivery:
         if self._client is None:
             mlflow = import_mlflow()
             check_answers(self.uri)
-            correct(self.uri)
+            correct_locations(self.uri)
             self._client = mlflow.MlflowClient(whole(self.uri))
         return self._client
 

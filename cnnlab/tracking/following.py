@@ -50,7 +50,7 @@ class Followed:
             if time.monotonic() < self._due and (alive or self._failed):
                 return None
             if not alive:
-                if not self.run.has_begun():  # its folder was removed
+                if not self.run.is_created():  # its folder was removed
                     return False
                 mark_dead(self.run)
             if self._delivery.advance():

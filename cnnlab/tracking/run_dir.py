@@ -22,7 +22,7 @@ from cnnlab.process import last_words, lives, this_process
 from cnnlab.records import Ended, Record, RunCreated, Status
 from cnnlab.tracking.journal import Journal, first, mend, read
 
-STORE = Path("mlruns")
+MLRUNS = Path("mlruns")
 SHOWN = (("data", "dataset", str), ("model", "name", str), ("optimizer", "name", str), ("training", "seed", int))
 """What the config of every run has, whichever version made it: section, key, type."""
 BEAT_SECONDS = 15.0
@@ -47,19 +47,19 @@ def as_word(label: str) -> str:
 
 def runs_root() -> Path:
     """Where runs are kept, below the folder in which cnnlab is called."""
-    return STORE / "runs"
+    return MLRUNS / "runs"
 
 
 def studies_root() -> Path:
     """Where sweeps are kept, each in a folder of its name with its trials below it."""
-    return STORE / "studies"
+    return MLRUNS / "studies"
 
 
-def ensure_store() -> None:
+def make_mlruns() -> None:
     """Make mlruns/, kept out of git by a .gitignore of its own. Raises BadInput where it cannot be made."""
-    ignore = STORE / ".gitignore"
+    ignore = MLRUNS / ".gitignore"
     try:
-        STORE.mkdir(exist_ok=True)
+        MLRUNS.mkdir(exist_ok=True)
         if not ignore.exists():
             ignore.write_text("*\n!.gitignore\n")
     except OSError as error:
@@ -91,7 +91,7 @@ class RunDir:
                 raise BadInput(f"--run-dir {path}: cannot be made ({error.strerror})") from None
         try:
             with run.hold():
-                if run.has_begun():
+                if run.is_created():
                     mine = False
                     raise BadInput(
                         f"--run-dir {path}: it holds a run already; go on with it by --resume {path}, or name another"
@@ -104,7 +104,7 @@ class RunDir:
                 shutil.rmtree(run.path, ignore_errors=True)
             raise
 
-    def has_begun(self) -> bool:
+    def is_created(self) -> bool:
         """Whether its journal has a first line; a process killed while it made the run may have left less."""
         try:
             with open(self.journal_file, "rb") as file:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cnnlab.errors import HIDDEN, BadInput, RunFailed, quoted, shortened, without_passwords
-from cnnlab.tracking.run_dir import STORE
+from cnnlab.tracking.run_dir import MLRUNS
 
 NO_PASSWORD = "its password is not kept: give the whole URI by --tracking-uri or MLFLOW_TRACKING_URI, or use ~/.pgpass"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
@@ -34,7 +34,7 @@ def resolve(flag: str | None, *, needed: bool = False) -> str:
     variable = os.environ.get("MLFLOW_TRACKING_URI", "")
     if needed and variable.lower() == "none":
         variable = ""
-    uri = flag or variable or f"sqlite:///{STORE}/mlflow.db"
+    uri = flag or variable or f"sqlite:///{MLRUNS}/mlflow.db"
     name = "--tracking-uri" if flag else "MLFLOW_TRACKING_URI"
     if uri.lower() == "none" and not needed:
         return "none"

@@ -177,7 +177,7 @@ def test_kills_of_the_command_with_its_courier() -> None:
                 break
             killed += 1
             together += bool(couriers)
-            if RunDir(Path(f"run-{runs}")).has_begun():
+            if RunDir(Path(f"run-{runs}")).is_created():
                 words = ["train", "--resume", f"run-{runs}", "-q", "--json"]
         run = RunDir(Path(f"run-{runs}").absolute())
         assert command("sync", str(run.path)).returncode == 0
