@@ -21,7 +21,7 @@ from click.testing import Result
 from torch import nn
 
 from cnnlab.config import RunConfig
-from cnnlab.courier import Deliveries
+from cnnlab.courier import Deliveries, Follower
 from cnnlab.errors import BadInput, InUse, RunFailed
 from cnnlab.records import (
     CheckpointSealed,
@@ -36,7 +36,7 @@ from cnnlab.records import (
 )
 from cnnlab.run import create_run
 from cnnlab.tracking import (
-    Delivery,
+    Deliverer,
     Journal,
     RunDir,
     find_run,
@@ -51,7 +51,6 @@ from cnnlab.tracking import (
     resolve,
     runs_root,
 )
-from cnnlab.tracking.following import Followed
 from cnnlab.tracking.journal import numbered
 from cnnlab.tracking.progress import Progress
 
@@ -361,8 +360,8 @@ def draw(path: Path, into: Path) -> list[Path]:
 
 def follow(run: RunDir, uri: str, patience: float = 60.0) -> bool:
     """Deliver one run until all of it is there (True) or the store did not answer for too long (False)."""
-    followed = Followed(run, uri, load_model, draw)
-    while (done := followed.look(patience)) is None:
+    follower = Follower(Deliverer(run, uri, load_model, draw))
+    while (done := follower.poll(patience)) is None:
         time.sleep(0.2)
     return done
 
@@ -398,7 +397,7 @@ def counts() -> dict[str, int]:
 
 
 def deliver(run: RunDir, uri: str) -> bool:
-    return Delivery(run, uri, load_model, draw).advance()
+    return Deliverer(run, uri, load_model, draw).deliver()
 
 
 def test_a_finished_run_is_all_there(uri: str) -> None:

@@ -1,10 +1,9 @@
-"""The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
+"""The journal that a run writes, and its delivery to MLflow. Importing this does not import mlflow."""
 
-from cnnlab.tracking.delivery import Delivery
-from cnnlab.tracking.following import Order, follow_all, note_error
+from cnnlab.tracking.delivery import Deliverer
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.moved import correct_locations, old_locations, present_store
-from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id, run_page
+from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id, note_error, run_page
 from cnnlab.tracking.run_dir import (
     RunDir,
     as_word,
@@ -24,16 +23,14 @@ from cnnlab.tracking.uri import page_of, resolve, resolve_experiment
 
 __all__ = [
     "QUIET",
-    "Delivery",
+    "Deliverer",
     "Journal",
     "NoAnswer",
-    "Order",
     "RunDir",
     "as_word",
     "correct_locations",
     "end_dead",
     "find_run",
-    "follow_all",
     "import_mlflow",
     "is_delivered",
     "last",

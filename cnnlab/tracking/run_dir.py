@@ -236,7 +236,7 @@ class RunDir:
         ended = self._death(records, at)
         with Journal(self.journal_file) as journal:
             reason = reason or ended.reason.replace("died", what, 1)
-            journal.write(replace(ended, status=status, reason=reason))  # type: ignore[type-var]  # each kind is one
+            journal.write(replace(ended, status=status, reason=reason))
         return True
 
     def end_by(self, error: BaseException) -> None:
