@@ -271,8 +271,8 @@ def test_a_half_upgraded_store_with_runs_is_named_and_left_alone(
 ) -> None:
     older_store(path, holds_a_run=True, half_upgraded=True)
     tries: list[Path] = []
-    upgrade = store_module._upgrade
-    monkeypatch.setattr(store_module, "_upgrade", lambda copy: (tries.append(copy), upgrade(copy)))
+    migrate = store_module._migrate
+    monkeypatch.setattr(store_module, "_migrate", lambda copy: (tries.append(copy), migrate(copy)))
     said = refused(path, uri)
     assert said.startswith(f"{path}: MLflow ")
     assert "table _alembic_tmp_params already exists" in said

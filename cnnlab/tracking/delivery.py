@@ -349,9 +349,7 @@ class Deliverer:
             mlflow.pytorch.save_model(
                 self.load_model(self.run.path),
                 f"{folder}/model",
-                mlflow_model=Model(
-                    model.artifact_location, mlflow_run, model_uuid=model.model_id, model_id=model.model_id
-                ),
+                mlflow_model=described,
                 signature=self._signature(),
                 # given, because MLflow would import the model in a process of its own to find them
                 pip_requirements=[f"cnnlab=={__version__}", f"torch=={version('torch')}"],
