@@ -18,7 +18,7 @@ from cnnlab.reading import draw
 from cnnlab.tracking import Deliverer, RunDir, import_mlflow, load_progress, mark_dead, note_error
 
 WAIT_SECONDS = 10.0
-"""How long a command that is done waits until MLflow has everything."""
+"""How long a command waits at its end until MLflow has everything."""
 LEAST_ROOM = 2**16
 """Bytes on the disk of a run, for `delivery.json`."""
 POLL_SECONDS = 0.5
@@ -34,12 +34,12 @@ SHARE = 0.03
 
 
 class Deliveries:
-    """The runs that a command works on, delivered by a process of its own, the courier; by none if the store is "none".
+    """The runs that a command works on. Another process, the courier, delivers them, unless the store is "none".
 
     The courier is started before PyTorch is imported, so that the seconds of its own imports pass meanwhile, and in a
     session of its own, so that Ctrl-C ends the training and not the delivery.
 
-    A context manager: on leaving it, a courier that was told of no run is ended, any other goes on by itself.
+    A context manager: at its end a courier without runs is ended; any other goes on by itself.
     """
 
     def __init__(self, tracking_uri: str) -> None:
@@ -54,7 +54,7 @@ class Deliveries:
         return (run.path, attempt) in self._runs
 
     def add(self, run: RunDir, attempt: int = 0) -> None:
-        """Tell the courier of a run, once per attempt at it; its process has to hold the run's lock already."""
+        """Tell the courier of a run, once per attempt at it, after the process that trains it has taken its lock."""
         if self.has(run, attempt):
             return
         self._runs[run.path, attempt] = run
@@ -65,13 +65,13 @@ class Deliveries:
                 self._process.stdin.flush()
 
     def wait(self, stopped: Callable[[], bool] = lambda: False) -> str | None:
-        """Wait until MLflow has all of the runs, which have ended; nothing can be added then.
+        """Wait until MLflow has all of the runs, which have ended. No run can be added after it.
 
         Args:
             stopped: whether to wait no longer.
 
         Returns:
-            Why something is missing, and what, in words; None if MLflow has everything. A second call returns the same.
+            What is missing and why, in words; None if MLflow has everything. A second call returns the same.
         """
         if not self._waited and self._process:
             self._end_orders()
@@ -120,7 +120,7 @@ class Deliveries:
 
 
 def _no_room(run: RunDir) -> str | None:
-    """What the courier cannot write down if there is no room for it."""
+    """The error that the courier cannot write down, because the disk has no room for it."""
     with suppress(OSError):
         if shutil.disk_usage(run.path).free < LEAST_ROOM:
             return f"{run.path}: no space left on its disk; make room there"
@@ -158,7 +158,7 @@ def _read_runs(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
             os.dup2(log, 1)
             os.dup2(log, 2)
         runs.put((run, values["uri"]))
-    if run is None:  # the command ended before its run began: nobody needs MLflow any more
+    if run is None:  # the command ended before its run began: MLflow is not needed
         os._exit(0)
     runs.put(None)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from cnnlab.records.record import Ended, MetricRow, Record, Status, milliseconds
+from cnnlab.records.record import Ended, Record, Status, milliseconds
 from cnnlab.records.run_records import CheckpointSealed, Epoch, RunCreated, RunEnded, RunStarted, Steps
 from cnnlab.records.search_records import (
     ComparisonEnded,
@@ -28,7 +28,6 @@ __all__ = [
     "Ended",
     "Epoch",
     "MeanOfSeeds",
-    "MetricRow",
     "Record",
     "RunCreated",
     "RunEnded",

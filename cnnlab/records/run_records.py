@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from cnnlab.metrics import ACCURACY, LOSS, Metric
 from cnnlab.records.record import CONFIG, Ended, MetricRow, Record, as_text, milliseconds, named, rows, running
 
-QUESTIONS = ("search", "compare")
+SECTIONS_OF_MANY_RUNS = ("search", "compare")
 """Sections of a config for many runs; they are no parameters of one run."""
 LONGEST_SCHEMA = 1_000_000
 """Characters that MLflow takes for a dataset's schema, a little less."""
@@ -41,7 +41,7 @@ class RunCreated(Record):
         """The flat config: `optimizer.lr` -> "0.05"."""
         flat: dict[str, Any] = {}
         for section, values in self.config.items():
-            if isinstance(values, dict) and section not in QUESTIONS:
+            if isinstance(values, dict) and section not in SECTIONS_OF_MANY_RUNS:
                 flat.update({f"{section}.{key}": value for key, value in values.items()})
         return {key: as_text(value if isinstance(value, str) else json.dumps(value)) for key, value in flat.items()}
 

@@ -1,6 +1,4 @@
-"""The records of a sweep and of a comparison. A sweep's trials are runs with journals of their own, as are a
-comparison's sweeps.
-"""
+"""The records of a sweep, whose trials have journals of their own; and of a comparison, whose sweeps have."""
 
 import json
 from collections.abc import Sequence

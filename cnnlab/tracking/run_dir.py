@@ -37,7 +37,7 @@ LEASE = "lease.json"
 def new_run_id(label: str, now: datetime) -> str:
     """Readable, sorts by time, unique: 20261123-124501-digits-cnn-3f2a9c01d4.
 
-    With 40 random bits, 1,000 runs that start in one second have two equal ids with a chance of 5e-7.
+    With 40 random bits, 1,000 runs that start in one second have two equal ids with a probability of 5e-7.
     """
     return f"{now:%Y%m%d-%H%M%S}-{as_word(label).strip('-')[:40] or 'run'}-{secrets.token_hex(5)}"
 
@@ -99,10 +99,8 @@ class RunDir:
                         f"--run-dir {path}: it holds a run already; go on with it by --resume {path}, or name another"
                     )
                 yield run
-        except InUse:
-            raise
-        except (OSError, CnnlabError):
-            if mine:
+        except (OSError, CnnlabError) as error:
+            if mine and not isinstance(error, InUse):
                 shutil.rmtree(run.path, ignore_errors=True)
             raise
 
@@ -306,7 +304,7 @@ def end_dead() -> list[RunDir]:
     """`mark_dead` for all runs in mlruns/ that have a lease, which are few; returns those that were dead."""
     ended = []
     for lease in [*runs_root().rglob(LEASE), *studies_root().rglob(LEASE)]:
-        with suppress(CnnlabError, OSError):  # its journal cannot be read; `cnnlab doctor` says so
+        with suppress(CnnlabError, OSError):  # its journal cannot be read; `cnnlab doctor` names it
             if mark_dead(run := RunDir(lease.parent.absolute())):
                 ended.append(run)
     return ended

@@ -159,8 +159,8 @@ def reason(error: Exception, uri: str = "") -> str:
     """The error in one line: our own messages whole, those of others cut; with a hint if `uri` lacks its password."""
     if isinstance(error, CnnlabError):
         return str(error)
-    said = one_line(f"{type(error).__name__}: {error}")
-    return f"{said[:LONGEST_VALUE]}; {NO_PASSWORD}" if lacks_password(uri) else said[:LONGEST_REASON]
+    text = one_line(f"{type(error).__name__}: {error}")
+    return f"{text[:LONGEST_VALUE]}; {NO_PASSWORD}" if lacks_password(uri) else text[:LONGEST_REASON]
 
 
 # creating and upgrading
