@@ -17,6 +17,8 @@ from cnnlab.process import command_of, ignore_signals, signals_held_back
 from cnnlab.reading import draw
 from cnnlab.tracking import Deliverer, RunDir, import_mlflow, load_progress, mark_dead, note_error
 
+T = TypeVar("T")
+
 WAIT_SECONDS = 10.0
 """How long a command waits at its end until MLflow has everything."""
 LEAST_ROOM = 2**16
@@ -189,9 +191,6 @@ def follow_all(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
         # each delivery takes all there is, and no rest is longer than LONGEST_PAUSE: MLflow is never far behind
         rest = min(max(POLL_SECONDS, used / SHARE), LONGEST_PAUSE) if more else POLL_SECONDS
         rest_ends = time.monotonic() + rest
-
-
-T = TypeVar("T")
 
 
 def _taken(queue: "SimpleQueue[T]", seconds: float | None) -> Iterator[T]:
