@@ -256,7 +256,7 @@ def test_train_ends_within_ten_seconds_and_sync_delivers_the_rest(form: str, pro
             result = json.loads(done.stdout)
             assert (done.returncode, result["status"]) == (0, "finished")
             assert "missing: all of it" in done.stderr
-            assert "later: cnnlab sync" in done.stderr
+            assert "run cnnlab sync" in done.stderr
             seconds.append(time.monotonic() - began)
     assert process("sync", "--tracking-uri", f"sqlite:///{Path('here.db').absolute()}").returncode == 0
     with closing(sqlite3.connect("here.db")) as database:
