@@ -36,9 +36,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     failures, gone = 0, dict[str, str]()
     default = resolve(tracking_uri, needed=True)
     if corrected := correct_locations(default):
-        click.echo(
-            f"{without_passwords(default)}: this store was moved; {corrected} locations of artifacts were corrected"
-        )
+        click.echo(f"{without_passwords(default)}: was moved; {corrected} locations of artifacts were corrected")
     for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
         try:
             if fault := run.mend():
