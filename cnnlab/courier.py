@@ -1,7 +1,4 @@
-"""The courier from both its ends: the process that delivers, and the command that tells it what.
-
-Tracking knows neither networks nor figures; here it is handed both.
-"""
+"""The courier, a process that delivers runs to MLflow while they go; and the command's handle of it, `Deliveries`."""
 
 import json
 import os
@@ -10,29 +7,41 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 from cnnlab.process import command_of, ignore_signals, signals_held_back
 from cnnlab.reading import draw
-from cnnlab.tracking import Delivery, Order, RunDir, follow_all, import_mlflow, load_progress
+from cnnlab.tracking import Deliverer, RunDir, import_mlflow, load_progress, mark_dead, note_error
+
+T = TypeVar("T")
 
 WAIT_SECONDS = 10.0
-"""How long a command that is done waits until MLflow has everything."""
+"""How long a command waits at its end until MLflow has everything."""
 LEAST_ROOM = 2**16
-"""Bytes on the disk of a run."""
+"""Bytes on the disk of a run, for `delivery.json`."""
+POLL_SECONDS = 0.5
+DELIVERY_SECONDS = 3.0
+"""The pause between two deliveries of a live run: each costs MLflow something, however little it brings."""
+PATIENCE_SECONDS = 60.0
+"""How long an ended run is tried again if the store does not answer."""
+LONGEST_PAUSE = 30.0
+FIRST_SECONDS = 5.0
+"""How long the first delivery waits, which may have to create the store: a training of a second is over by then."""
+SHARE = 0.03
+"""Of one core: what delivery may take while a training goes on."""
 
 
 class Deliveries:
-    """The runs that a command works on, delivered by a process of its own, the courier; by none if the store is "none".
+    """The runs that a command works on. Another process, the courier, delivers them, unless the store is "none".
 
     The courier is started before PyTorch is imported, so that the seconds of its own imports pass meanwhile, and in a
     session of its own, so that Ctrl-C ends the training and not the delivery.
 
-    A context manager: on leaving it, a courier that was told of no run is ended, any other goes on by itself.
+    A context manager: at its end a courier without runs is ended; any other goes on by itself.
     """
 
     def __init__(self, tracking_uri: str) -> None:
@@ -47,7 +56,7 @@ class Deliveries:
         return (run.path, attempt) in self._runs
 
     def add(self, run: RunDir, attempt: int = 0) -> None:
-        """Tell the courier of a run, once per attempt at it; its process has to hold the run's lock already."""
+        """Tell the courier of a run, once per attempt at it, after the process that trains it has taken its lock."""
         if self.has(run, attempt):
             return
         self._runs[run.path, attempt] = run
@@ -58,13 +67,13 @@ class Deliveries:
                 self._process.stdin.flush()
 
     def wait(self, stopped: Callable[[], bool] = lambda: False) -> str | None:
-        """Wait until MLflow has all of the runs, which have ended; nothing can be added then.
+        """Wait until MLflow has all of the runs, which have ended. No run can be added after it.
 
         Args:
             stopped: whether to wait no longer.
 
         Returns:
-            Why something is missing, and what, in words; None if MLflow has everything. A second call returns the same.
+            What is missing and why, in words; None if MLflow has everything. A second call returns the same.
         """
         if not self._waited and self._process:
             self._end_orders()
@@ -113,7 +122,7 @@ class Deliveries:
 
 
 def _no_room(run: RunDir) -> str | None:
-    """What the courier cannot write down if there is no room for it."""
+    """The error that the courier cannot write down, because the disk has no room for it."""
     with suppress(OSError):
         if shutil.disk_usage(run.path).free < LEAST_ROOM:
             return f"{run.path}: no space left on its disk; make room there"
@@ -128,43 +137,118 @@ def _missing(runs: Sequence[RunDir], uri: str) -> str:
     return "the end of its curves, its artifacts and its status"
 
 
+# in the courier's process
+
+
 def main() -> None:
-    """Import MLflow, read from stdin which runs to follow, a line each, and follow them; end when there are no more."""
-    ignore_signals()  # Slurm sends them to all processes of a job, and what was sealed last is still to be delivered
-    orders: SimpleQueue[Order | None] = SimpleQueue()
-    threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
+    """Import MLflow, read from stdin which runs to follow, one per line, and follow them until they have ended."""
+    ignore_signals()  # Slurm sends them to all processes of a job, and the last checkpoint is still to be delivered
+    runs: SimpleQueue[tuple[RunDir, str] | None] = SimpleQueue()
+    threading.Thread(target=_read_runs, args=(runs,), daemon=True).start()
     import_mlflow()
-    follow_all(orders, load_model, draw)
+    follow_all(runs)
 
 
-def _read_orders(orders: "SimpleQueue[Order | None]") -> None:
-    """stdin -> orders; the first run's folder takes whatever is printed."""
-    told = 0
-    for told, line in enumerate(sys.stdin, start=1):
+def _read_runs(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
+    """Put what stdin names into the queue, and print from now on into the folder of the first run."""
+    run = None
+    for line in sys.stdin:
         values = json.loads(line)
-        run = RunDir(Path(values["run_dir"]))
-        if told == 1:
-            _write_to(run.courier_log)
-        orders.put((run, values["uri"]))
-    if told == 0:  # the command ended before its run began: nobody needs MLflow any more
+        first, run = run is None, RunDir(Path(values["run_dir"]))
+        if first:
+            log = os.open(run.courier_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+        runs.put((run, values["uri"]))
+    if run is None:  # the command ended before its run began: MLflow is not needed
         os._exit(0)
-    orders.put(None)
+    runs.put(None)
 
 
-def delivery_of(run: RunDir, uri: str) -> Delivery:
-    """The delivery of one run to one store."""
-    return Delivery(run, uri, load_model, draw)
+def follow_all(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
+    """Deliver each run of the queue to its store, until all have ended and None has said that no more come.
+
+    Until None comes a training goes on, and the courier rests between deliveries. A process of low priority would
+    get no turn on a busy machine, and could not raise its priority again when somebody waits for it.
+    """
+    following: list[Follower] = []
+    more, rest_ends = True, 0.0
+    while more or following:
+        rest = max(0.0, rest_ends - time.monotonic())
+        for item in _taken(runs, rest if following else None):
+            if item is None:
+                more, rest_ends = False, 0.0
+                continue
+            if not rest_ends and more:
+                rest_ends = time.monotonic() + FIRST_SECONDS
+            if item not in [(follower.run, follower.uri) for follower in following]:
+                following.append(Follower(deliverer_of(*item)))
+        if time.monotonic() < rest_ends:
+            continue
+        used = time.process_time()
+        following = [follower for follower in following if follower.poll(PATIENCE_SECONDS) is None]
+        used = time.process_time() - used
+        # each delivery takes all there is, and no rest is longer than LONGEST_PAUSE: MLflow is never far behind
+        rest = min(max(POLL_SECONDS, used / SHARE), LONGEST_PAUSE) if more else POLL_SECONDS
+        rest_ends = time.monotonic() + rest
+
+
+def _taken(queue: "SimpleQueue[T]", seconds: float | None) -> Iterator[T]:
+    """The items that are there, or the first that comes within so many seconds; None waits as long as it takes."""
+    with suppress(Empty):
+        yield queue.get(timeout=seconds)
+        while True:
+            yield queue.get_nowait()
+
+
+class Follower:
+    """Delivers a run while it goes."""
+
+    def __init__(self, deliverer: Deliverer) -> None:
+        self.run = deliverer.run
+        self.uri = deliverer.uri
+        self._deliverer = deliverer
+        self._pause, self._due, self._failed = DELIVERY_SECONDS, 0.0, False
+        self._ended_at: float | None = None
+
+    def poll(self, patience: float) -> bool | None:
+        """Deliver what is new, unless it is too early to try again.
+
+        Returns:
+            True if the store has all of a run that has ended. False if the store did not answer for `patience` seconds
+            after the run's end, or the run's folder was removed. Else None: while the run lives, a store that does not
+            answer is tried again for ever, with growing pauses.
+        """
+        alive = False
+        try:
+            alive = self.run.is_held()  # before the journal is read, so that nothing written before the end is missed
+            if time.monotonic() < self._due and (alive or self._failed):
+                return None
+            if not alive:
+                if not self.run.is_created():  # its folder was removed
+                    return False
+                mark_dead(self.run)
+            if self._deliverer.deliver():
+                return True
+            self._failed, self._pause = False, DELIVERY_SECONDS
+        except Exception as error:  # whatever MLflow, its database, the network, the disk or the journal raises
+            note_error(self.run, self.uri, error)
+            self._ended_at = None if alive else self._ended_at or time.monotonic()
+            self._pause = min(2 * self._pause, LONGEST_PAUSE) if self._failed else 1.0
+            self._failed = True
+            if self._ended_at and time.monotonic() - self._ended_at > patience:
+                return False
+        self._due = time.monotonic() + self._pause
+        return None
+
+
+def deliverer_of(run: RunDir, uri: str) -> Deliverer:
+    """The deliverer of a run to a store, with the networks and figures that tracking does not import."""
+    return Deliverer(run, uri, load_model, draw)
 
 
 def load_model(path: Path) -> Any:
-    """A finished run's network."""
+    """The trained network of a finished run."""
     from cnnlab.run import load_trained
 
     return load_trained(path)
-
-
-def _write_to(log: Path) -> None:
-    """Whatever is printed from now on goes to this file."""
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from pathlib import Path
 from cnnlab.process import lives, this_process
 
 MARK = "~"
-"""Between the parts of a temporary name, the last four of which say whose it is."""
+"""Separates the parts of a temporary name; the last four identify the process that writes it."""
 
 
 @contextmanager
 def naming(path: Path | str) -> Iterator[None]:
-    """Within it the system's errors name this file; of one that is open already they name none."""
+    """Within it errors of the system name this file; for an open file they name none."""
     try:
         yield
     except OSError as error:
@@ -24,11 +24,11 @@ def naming(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
-    """A temporary name to write to; at the end the file takes the name `path`, in place of any that had it.
+    """A temporary name to write to; at the end the file gets the name `path` and replaces any file of that name.
 
     Args:
-        path: where whoever reads it finds all of the file or none of it.
-        synced: whether it has to survive the death of the machine, not only of the process.
+        path: a reader finds the whole file here, or the one before it.
+        synced: whether the file has to survive a crash of the machine, not only of the process.
     """
     remove_abandoned(path.parent)
     temporary = path.with_name(MARK.join([f".{path.name}", *map(str, this_process().values())]))
@@ -53,7 +53,7 @@ def abandoned(folder: Path) -> list[Path]:
 
 @cache
 def remove_abandoned(folder: Path) -> None:
-    """Once per process: whoever is the next to write there."""
+    """Remove the `abandoned` files of a folder, once per process."""
     for path in abandoned(folder):
         with suppress(OSError):
             path.unlink()

@@ -1,4 +1,4 @@
-"""Signals that end a command: before the first step at once, after it when a checkpoint is sealed; a second at once."""
+"""Signals that end a command: after the first step when a checkpoint is sealed; before it, or a second one, at once."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -12,17 +12,17 @@ from cnnlab.process import end_at_once, heeded, received
 
 @dataclass
 class Interrupt:
-    """`number` is 0 until a signal came."""
+    """The `number` of the signal that came; 0 until then."""
 
     number: int = 0
 
 
 @contextmanager
 def catch_interrupts(stop: Callable[[], None], numbers: Sequence[int] | None = None) -> Iterator[Interrupt]:
-    """Within it the first signal calls `stop`, which has to return at once; the signal is noted.
+    """Within it the first signal is noted and calls `stop`, which has to return at once.
 
     Args:
-        numbers: the signals that are meant; None for all that end a command.
+        numbers: the signals; None for all that end a command.
     """
     interrupt = Interrupt()
 
@@ -36,7 +36,7 @@ def catch_interrupts(stop: Callable[[], None], numbers: Sequence[int] | None = N
 
 @contextmanager
 def at_once_when_interrupted(message: str) -> Iterator[None]:
-    """Within it the first signal ends the process, with this line: for imports, and as long as nothing was written."""
+    """Within it the first signal ends the process with this line: for imports, before any file is written."""
     end = end_at_once(message)
     with _first_signal(lambda number: end(received.pop(), None)):  # not the first of two
         yield
@@ -44,10 +44,10 @@ def at_once_when_interrupted(message: str) -> Iterator[None]:
 
 @contextmanager
 def end_when_interrupted(message: str) -> Iterator[None]:
-    """Within it the first signal ends what goes on, in good order.
+    """Within it the first signal raises an exception.
 
     Raises:
-        Interrupted: with this message; at the latest at the end, if a library caught the exception on its way.
+        Interrupted: with this message; at the end of the block if a library caught the exception.
     """
     interrupt = Interrupt()
 
@@ -58,7 +58,7 @@ def end_when_interrupted(message: str) -> Iterator[None]:
     try:
         with _first_signal(stop):
             yield
-    except BaseException:  # a library may have made another exception of ours
+    except BaseException:  # a library may have turned ours into another one
         if not interrupt.number:
             raise
     if interrupt.number:
@@ -66,12 +66,12 @@ def end_when_interrupted(message: str) -> Iterator[None]:
 
 
 class _Signalled(BaseException):
-    """No Exception: libraries catch those on the way when they try this and that."""
+    """Not an Exception, which many libraries catch."""
 
 
 @contextmanager
 def _first_signal(act: Callable[[int], None], numbers: Sequence[int] | None = None) -> Iterator[None]:
-    """Within it the first signal is handed to `act`; a second one of the command's has its usual effect, at once."""
+    """Within it the first signal calls `act`; a second one ends the process at once."""
     usual = {number: signal.getsignal(number) for number in numbers or heeded()}
 
     def handle(number: int, frame: FrameType | None) -> None:

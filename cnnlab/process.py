@@ -1,6 +1,6 @@
-"""What every process of ours obeys: signals before its work begins, where its modules come from, how it ends.
+"""Rules for each of our processes: signals before its work begins, where it finds modules, how it ends.
 
-Imports only small parts of the standard library, so that it can be the first thing that a process does.
+Imports only small parts of the standard library, so that a process can import it first.
 """
 
 import atexit
@@ -16,12 +16,12 @@ from typing import Any
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """The folder that holds the package."""
 FOLDER_WITHOUT_MODULES = os.path.dirname(os.path.abspath(sys.executable))
-"""For programs that search the current folder for modules; it is where the command `cnnlab` itself searches first."""
+"""For programs that search the current folder for modules; the command `cnnlab` itself searches this folder first."""
 SHOW_CURSOR = "\x1b[?25h"
-"""To a terminal on which a progress display has hidden it."""
+"""For a terminal on which a progress display has hidden the cursor."""
 
 SPINS = 200_000
-"""About 4 ms. GNU OpenMP's own 300,000 are longer than the turn that a process gets on a busy machine."""
+"""About 4 ms. GNU OpenMP's default of 300,000 is longer than a process may run at a time on a busy machine."""
 
 LONGEST_TMPDIR = 70
 """Bytes. multiprocessing appends /pymp-XXXXXXXX/listener-XXXXXXXX; macOS takes 103 for a socket's path, Linux 107."""
@@ -36,18 +36,18 @@ ENDING = tuple(
 """The signals that end a command; the exit code is 128 + the number of the first one."""
 
 received: list[int] = []
-"""Those that came since the command's work began, the first one first."""
+"""The signals that came since the command's work began, in order."""
 last_words: list[Callable[[], object]] = []
-"""What is still to be done by a process that leaves in the middle of its work."""
+"""Functions that a process calls if it ends in the middle of its work."""
 
 
 @contextmanager
 def brief_spins() -> Iterator[None]:
-    """Have OpenMP's threads that wait for one another sleep sooner, if PyTorch is loaded within it.
+    """If PyTorch is loaded within it, OpenMP's waiting threads sleep sooner. Bits do not depend on it.
 
-    They wait at the end of each operator. Beside other work the thread that is waited for may have no processor, and
-    gets none while the others spin through its turn: a training takes up to 200 times as long (docs/performance.md).
-    What the user has set is left alone. Bits do not depend on it.
+    Threads wait for one another at the end of each operator. On a busy machine the last thread may have no processor,
+    and gets none while the others spin: a training takes up to 200 times as long (docs/performance.md). Variables that
+    the user has set are left alone.
     """
     if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         yield
@@ -60,7 +60,7 @@ def brief_spins() -> Iterator[None]:
 
 
 def shorten_socket_paths() -> None:
-    """Have multiprocessing put the sockets of this process and its children into /tmp if TMPDIR is too long for them.
+    """Let multiprocessing put the sockets of this process and its children into /tmp if TMPDIR is too long for them.
 
     Without it no fork server starts, and a DataLoader with worker processes hangs. Python 3.14 does it by itself.
     """
@@ -78,19 +78,19 @@ def shorten_socket_paths() -> None:
 def obey_signals(message: str = "interrupted") -> None:
     """From now on the signals of ENDING end this process at once, with this line.
 
-    Also where SIGINT is ignored, as in a shell script's background jobs: whoever sends it means it.
+    SIGINT does so even if it was ignored, as in background jobs of a shell script.
     """
     for number in heeded():
         signal.signal(number, end_at_once(message))
 
 
 def heeded() -> list[int]:
-    """The signals of ENDING; without SIGHUP if `nohup` has it ignored."""
+    """The signals of ENDING, without SIGHUP if `nohup` has set it to be ignored."""
     return [n for n in ENDING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
 
 
 def ignore_signals(*_: object) -> None:
-    """From now on the signals of ENDING, which a terminal and Slurm send to all processes, do nothing to this one.
+    """From now on this process ignores the signals of ENDING, which a terminal and Slurm send to all processes.
 
     For a process that works for another and ends when that one does.
     """
@@ -100,7 +100,7 @@ def ignore_signals(*_: object) -> None:
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """A process that is started within it sees none of ENDING before it has said what they do to it."""
+    """A process that is started within it gets no signal of ENDING before it has set its handlers."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
@@ -109,15 +109,15 @@ def signals_held_back() -> Iterator[None]:
 
 
 def end_at_once(message: str) -> Handler:
-    """A handler that says the last words, prints one line and ends the process, raising nothing.
+    """A handler that calls `last_words`, prints one line and ends the process without an exception.
 
-    An exception in the middle of an import may be caught by the library that imports, or turn into another one.
+    A library may catch an exception in the middle of an import, or turn it into another one.
     The courier and the server of worker processes notice that this process is gone, and end too.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
         for word in last_words:
-            with suppress(Exception):  # a full disk; the process leaves all the same
+            with suppress(Exception):  # a full disk, for example; the process ends all the same
                 word()
         cursor = SHOW_CURSOR if os.isatty(2) else ""
         with suppress(OSError):
@@ -129,19 +129,19 @@ def end_at_once(message: str) -> Handler:
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from all others, on this machine and elsewhere."""
+    """What identifies this process among all processes of all machines."""
     return {"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
 def lives(process: Mapping[str, Any]) -> bool | None:
-    """Whether a process, by what `this_process` said in it, lives, paused or not; None if it is another machine's."""
+    """Whether the process with this result of `this_process` lives, paused or not; None if it is on another machine."""
     if process.get("host") != socket.gethostname():
         return None
     return process.get("boot") == _boot() and _started(process["pid"]) == process.get("started")
 
 
 def _boot() -> str:
-    """Another one after each start of the machine; empty if the system says none."""
+    """A text that differs after each start of the machine; empty if the system has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -150,7 +150,7 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this machine began, as the system counts it, so that a number used again is told apart."""
+    """The start time of a process in the system's units, because a pid is used again; None if there is no process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             state, *fields = file.read().rpartition(")")[2].split()
@@ -185,7 +185,7 @@ class Ending:
 
     def __init__(self) -> None:
         self.code = 1
-        """An exception that nobody catches."""
+        """The exit code after an uncaught exception."""
         atexit.register(self._end)
 
     def _end(self) -> None:

@@ -17,7 +17,7 @@ from cnnlab.errors import without_passwords
 
 
 def provenance() -> dict[str, str]:
-    """Tag -> value; what is not known here is left out. MLflow's own names where it has one."""
+    """Tag -> value, without unknown values. The tags have MLflow's own names if there are any."""
     tags = {
         "mlflow.user": _user(),
         "mlflow.source.name": "cnnlab",
@@ -36,8 +36,8 @@ def provenance() -> dict[str, str]:
 
 
 def _program() -> str:
-    """cnnlab, or the script that called it from Python."""
-    name = Path(*sys.argv[:1]).name  # a program that has Python inside may have no words
+    """`cnnlab`, or the name of the Python script that uses it."""
+    name = Path(*sys.argv[:1]).name  # a program that embeds Python may have no arguments
     return name if name.endswith(".py") and name != "__main__.py" else "cnnlab"
 
 
@@ -53,7 +53,7 @@ def _git_commit() -> str:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
+    except (OSError, KeyError):  # a user without a name, as in containers
         return str(os.getuid())
 
 

@@ -19,7 +19,7 @@ from cnnlab.models import Normalize
 from cnnlab.provenance import provenance
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
 from cnnlab.tasks import make_task
-from cnnlab.tracking import Journal, RunDir, ensure_store, last, new_run_id, read, runs_root
+from cnnlab.tracking import Journal, RunDir, last, make_mlruns, new_run_id, read, runs_root
 from cnnlab.training import (
     Learner,
     below,
@@ -116,7 +116,7 @@ def create_run(
     run_id = new_run_id(config.label, now)
     path = directory or runs_root() / run_id
     with naming(path), RunDir.create(path) as run, Journal(run.journal_file) as journal:
-        ensure_store()
+        make_mlruns()
         run.config_file.write_text(to_yaml(config), encoding="utf-8")
         journal.write(
             RunCreated(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from test_tracking import draw, load_model
 
-from cnnlab.tracking import Delivery, RunDir, import_mlflow, open_store
+from cnnlab.tracking import Deliverer, RunDir, import_mlflow, open_store
 
 
 def fork(task: Callable[[], object]) -> int:
@@ -53,10 +53,10 @@ def at_once(tasks: list[Callable[[], object]]) -> None:
 
 def deliver(run: str, uri: str) -> None:
     """As the courier does: again until the store has it."""
-    delivery = Delivery(RunDir(Path(run)), uri, load_model, draw)
+    deliverer = Deliverer(RunDir(Path(run)), uri, load_model, draw)
     for _ in range(10):
         try:
-            assert delivery.advance()
+            assert deliverer.deliver()
             return
         except Exception:
             traceback.print_exc()

@@ -269,7 +269,7 @@ def test_it_works_in_a_thread_that_is_told_of_no_signals() -> None:
 @pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")  # the courier goes on by itself
 def test_what_mlflow_has_not_got_in_time_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cnnlab.courier.WAIT_SECONDS", 0.0)
-    with pytest.warns(UserWarning, match="later: cnnlab sync"):
+    with pytest.warns(UserWarning, match="run cnnlab sync"):
         cnnlab.train(SMALL, tracking_uri=f"sqlite:///{os.getcwd()}/mine.db")
 
 

@@ -366,7 +366,7 @@ def test_a_comparison_in_mlflow_is_a_parent_with_studies_finals_and_mean_curves_
 
     done = process("compare", "--optimizers", "sgd,adam", "--trials", "2", "--seeds", "2", *SMALL, "--workers", "1")
     found = compared(done)
-    if "later: cnnlab sync" in done.stderr:  # a machine so busy that the courier had no turn
+    if "run cnnlab sync" in done.stderr:  # a machine so busy that the courier had no turn
         assert process("sync").returncode == 0
     client = mlflow.MlflowClient(f"sqlite:///{Path('mlruns/mlflow.db').absolute()}")
     experiment = client.get_experiment_by_name("cnnlab")

@@ -17,12 +17,12 @@ from cnnlab.records import RunCreated
 from cnnlab.tracking import (
     Journal,
     RunDir,
-    correct,
-    corrections,
+    correct_locations,
     find_run,
     is_delivered,
     load_progress,
     mlflow_run_id,
+    old_locations,
     present_store,
     read,
     resolve,
@@ -55,7 +55,7 @@ def project(delivered: Path, tmp_path: Path) -> Path:
     """The same at a place of its own, as if it had been made there."""
     project = tmp_path / "project"
     shutil.copytree(delivered, project)
-    correct(store(project))
+    correct_locations(store(project))
     (journal,) = project.glob("mlruns/runs/*/journal.jsonl")
     run, known = RunDir(journal.parent), load_progress(RunDir(journal.parent), store(delivered))
     made_for(run, store(project))
@@ -99,12 +99,12 @@ def test_a_renamed_project_goes_on_in_its_new_place_and_the_old_one_stays_away(
     new = project.rename(tmp_path / "renamed")
     doctor = cnnlab(new, "doctor")
     assert doctor.returncode == 1
-    assert "WRONG  this store was moved: 4 places of artifacts lead to where it was, as " in doctor.stdout
+    assert "WRONG  this store was moved; 4 locations of artifacts lead to its old folder, for example " in doctor.stdout
     assert "; cnnlab sync corrects them" in doctor.stdout
     assert cnnlab(new, "train", *QUICK, "--seed", "1").returncode == 0
     wait_for_delivery(new)
     assert not project.exists()
-    assert corrections(store(new)) == []
+    assert old_locations(store(new)) == []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store(new))
     runs = mlflow.MlflowClient().search_runs(["1"])
     assert len(runs) == 2
@@ -116,7 +116,7 @@ def test_a_renamed_project_goes_on_in_its_new_place_and_the_old_one_stays_away(
 def test_sync_says_that_it_corrected_a_moved_store(project: Path, tmp_path: Path) -> None:
     new = project.rename(tmp_path / "renamed")
     said = cnnlab(new, "sync").stdout.splitlines()
-    assert said[0] == f"{store(new)}: was moved; 4 places of artifacts lead to where it is now"
+    assert said[0] == f"{store(new)}: was moved; 4 locations of artifacts were corrected"
     assert said[1].endswith(f"complete in {store(new)}")  # and not in the old store, made again
     assert not project.exists()
 
@@ -125,8 +125,8 @@ def test_a_copy_leads_to_itself_and_the_original_stays_as_it_was(project: Path, 
     copy = tmp_path / "copy with a space"
     before = places(project)
     shutil.copytree(project, copy)
-    assert correct(store(copy)) == 4
-    assert corrections(store(copy)) == []
+    assert correct_locations(store(copy)) == 4
+    assert old_locations(store(copy)) == []
     assert places(project) == before
     assert [place.replace("/copy%20with%20a%20space/", "/project/") for place in places(copy)][1:] == before[1:]
     assert places(copy)[0] == f"{copy}/mlruns/0"  # MLflow's own experiment, a plain path
@@ -136,7 +136,7 @@ def test_a_database_that_was_moved_alone_leads_to_the_artifacts_that_stayed(proj
     (tmp_path / "elsewhere").mkdir()
     (project / "mlruns/0").mkdir()
     shutil.copy(project / "mlruns/mlflow.db", tmp_path / "elsewhere")
-    assert correct(f"sqlite:///{tmp_path}/elsewhere/mlflow.db") == 0
+    assert correct_locations(f"sqlite:///{tmp_path}/elsewhere/mlflow.db") == 0
 
 
 def test_what_was_written_to_the_old_place_since_is_found_there(project: Path, tmp_path: Path) -> None:
@@ -148,14 +148,14 @@ def test_what_was_written_to_the_old_place_since_is_found_there(project: Path, t
             "INSERT INTO runs (run_uuid, artifact_uri, lifecycle_stage, experiment_id) VALUES ('late', ?, 'active', 1)",
             [late.as_uri()],
         )
-    assert correct(store(new)) == 4
+    assert correct_locations(store(new)) == 4
     assert late.as_uri() in places(new)
-    assert corrections(store(new)) == []
+    assert old_locations(store(new)) == []
 
 
 def test_a_folder_by_two_names_was_not_moved(project: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(project)
-    assert corrections(store(tmp_path / "link")) == []
+    assert old_locations(store(tmp_path / "link")) == []
 
 
 def test_somebody_elses_places_are_left_alone(project: Path, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_somebody_elses_places_are_left_alone(project: Path, tmp_path: Path) -> 
             [(f"theirs {number}", place, "default") for number, place in enumerate(theirs)],
         )
     new = project.rename(tmp_path / "renamed")
-    assert correct(store(new)) == 4
+    assert correct_locations(store(new)) == 4
     assert set(theirs) <= set(places(new))
 
 

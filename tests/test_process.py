@@ -17,11 +17,11 @@ import pytest
 
 import cnnlab
 from cnnlab.config import RunConfig
-from cnnlab.courier import Deliveries
+from cnnlab.courier import Deliveries, follow_all
 from cnnlab.process import SPINS, command_of
 from cnnlab.records import RunEnded
 from cnnlab.run import create_run
-from cnnlab.tracking import Journal, Order, RunDir, find_run, follow_all, is_delivered
+from cnnlab.tracking import Journal, RunDir, find_run, is_delivered
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -274,31 +274,31 @@ def test_whoever_waits_for_a_delivery_gets_it_on_a_busy_machine(
         assert database.execute("SELECT status FROM runs").fetchall() == [("FAILED",)]
 
 
-class Followed:
-    """Takes 0.09 s of the processor at each look, and writes down when it was looked at."""
+class Polled:
+    """Takes 0.09 s of the processor at each poll, and writes down when it was polled."""
 
-    looks: ClassVar[list[float]] = []
+    polls: ClassVar[list[float]] = []
 
     def __init__(self, *_: object) -> None: ...
 
-    def look(self, patience: float) -> bool | None:
-        self.looks.append(time.monotonic())
+    def poll(self, patience: float) -> bool | None:
+        self.polls.append(time.monotonic())
         start = time.process_time()
         while time.process_time() - start < 0.09:
             pass
-        return True if len(self.looks) == 4 else None
+        return True if len(self.polls) == 4 else None
 
 
 def test_delivery_rests_while_a_training_goes_on_and_not_when_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnlab.tracking.following.Followed", Followed)
-    monkeypatch.setattr("cnnlab.tracking.following.FIRST_SECONDS", 0.5)
-    orders: SimpleQueue[Order | None] = SimpleQueue()
-    orders.put((RunDir(Path("run")), "sqlite:///x.db"))
+    monkeypatch.setattr("cnnlab.courier.Follower", Polled)
+    monkeypatch.setattr("cnnlab.courier.FIRST_SECONDS", 0.5)
+    runs: SimpleQueue[tuple[RunDir, str] | None] = SimpleQueue()
+    runs.put((RunDir(Path("run")), "sqlite:///x.db"))
     started = time.monotonic()
-    end = threading.Timer(5.0, orders.put, [None])
+    end = threading.Timer(5.0, runs.put, [None])
     end.start()
-    follow_all(orders, lambda path: None, lambda path, into: [])
-    first, second, third, fourth = (look - started for look in Followed.looks)
+    follow_all(runs)
+    first, second, third, fourth = (poll - started for poll in Polled.polls)
     assert first >= 0.5
     assert second - first >= 3.0  # 0.09 s are 3 % of it
     assert 5.0 <= third < second + 3.0  # it was resting when the training ended

@@ -15,7 +15,7 @@ from test_tracking import FIRST_EPOCH, START, WHOLE, created, deliver, make_run
 
 from cnnlab.errors import RunFailed
 from cnnlab.records import RunEnded
-from cnnlab.tracking import Delivery, RunDir, is_delivered, load_progress, open_store, store_answers
+from cnnlab.tracking import Deliverer, RunDir, is_delivered, load_progress, open_store, store_answers
 from cnnlab.tracking import store as store_module
 from cnnlab.tracking.progress import Progress, save_progress
 
@@ -165,15 +165,15 @@ def test_sync_tries_again_if_the_file_is_locked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     failed_runs(1, uri)
-    advance, called = Delivery.advance, []
+    deliver, called = Deliverer.deliver, []
 
-    def fail_first(delivery: Delivery) -> bool:
-        called.append(delivery)
+    def fail_first(deliverer: Deliverer) -> bool:
+        called.append(deliverer)
         if len(called) == 1:
             raise sqlite3.OperationalError(message)
-        return advance(delivery)
+        return deliver(deliverer)
 
-    monkeypatch.setattr(Delivery, "advance", fail_first)
+    monkeypatch.setattr(Deliverer, "deliver", fail_first)
     assert (cli("sync").exit_code, len(called)) == (exit_code, calls)
 
 
@@ -271,8 +271,8 @@ def test_a_half_upgraded_store_with_runs_is_named_and_left_alone(
 ) -> None:
     older_store(path, holds_a_run=True, half_upgraded=True)
     tries: list[Path] = []
-    upgrade = store_module._upgrade
-    monkeypatch.setattr(store_module, "_upgrade", lambda copy: (tries.append(copy), upgrade(copy)))
+    migrate = store_module._migrate
+    monkeypatch.setattr(store_module, "_migrate", lambda copy: (tries.append(copy), migrate(copy)))
     said = refused(path, uri)
     assert said.startswith(f"{path}: MLflow ")
     assert "table _alembic_tmp_params already exists" in said

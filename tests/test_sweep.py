@@ -493,7 +493,7 @@ def test_a_sweep_in_mlflow_is_a_parent_with_its_trials_below_it(process: Process
     grid = ("--search", "lr=1e18,0.05,0.01", "--sampler", "grid", "--pruner", "none", "--confirm-seeds", "1")
     done = process("sweep", *words, *grid)
     found = swept(done)
-    if "later: cnnlab sync" in done.stderr:  # a machine so busy that the courier had no turn
+    if "run cnnlab sync" in done.stderr:  # a machine so busy that the courier had no turn
         assert process("sync").returncode == 0
     client = mlflow.MlflowClient(f"sqlite:///{Path('mlruns/mlflow.db').absolute()}")
     experiment = client.get_experiment_by_name("cnnlab")

@@ -21,7 +21,7 @@ from click.testing import Result
 from torch import nn
 
 from cnnlab.config import RunConfig
-from cnnlab.courier import Deliveries
+from cnnlab.courier import Deliveries, Follower
 from cnnlab.errors import BadInput, InUse, RunFailed
 from cnnlab.records import (
     CheckpointSealed,
@@ -36,7 +36,7 @@ from cnnlab.records import (
 )
 from cnnlab.run import create_run
 from cnnlab.tracking import (
-    Delivery,
+    Deliverer,
     Journal,
     RunDir,
     find_run,
@@ -51,7 +51,6 @@ from cnnlab.tracking import (
     resolve,
     runs_root,
 )
-from cnnlab.tracking.following import Followed
 from cnnlab.tracking.journal import numbered
 from cnnlab.tracking.progress import Progress
 
@@ -292,9 +291,9 @@ def test_of_many_that_make_a_run_in_one_directory_at_once_one_does(tmp_path: Pat
 def test_what_a_process_killed_while_making_a_run_left_is_made_again(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/journal.jsonl").write_bytes(left)
-    assert not RunDir(tmp_path / "run").has_begun()
+    assert not RunDir(tmp_path / "run").is_created()
     run = create_run(RunConfig(), "tests", "none", tmp_path / "run")
-    assert run.has_begun()
+    assert run.is_created()
     (first,) = read(run.journal_file)[0]
     assert isinstance(first, RunCreated)
 
@@ -361,8 +360,8 @@ def draw(path: Path, into: Path) -> list[Path]:
 
 def follow(run: RunDir, uri: str, patience: float = 60.0) -> bool:
     """Deliver one run until all of it is there (True) or the store did not answer for too long (False)."""
-    followed = Followed(run, uri, load_model, draw)
-    while (done := followed.look(patience)) is None:
+    follower = Follower(Deliverer(run, uri, load_model, draw))
+    while (done := follower.poll(patience)) is None:
         time.sleep(0.2)
     return done
 
@@ -398,7 +397,7 @@ def counts() -> dict[str, int]:
 
 
 def deliver(run: RunDir, uri: str) -> bool:
-    return Delivery(run, uri, load_model, draw).advance()
+    return Deliverer(run, uri, load_model, draw).deliver()
 
 
 def test_a_finished_run_is_all_there(uri: str) -> None:

@@ -150,20 +150,20 @@ def _orphans() -> Iterator[Finding]:
                 yield Finding(False, f"{file}: left by a process that died; remove it", file.unlink)
     for folder in sorted(runs_root().glob("*/")):
         run = RunDir(folder)
-        if {path.name for path in folder.iterdir()} <= OF_NO_RUN and not (run.has_begun() or run.is_held()):
+        if {path.name for path in folder.iterdir()} <= OF_NO_RUN and not (run.is_created() or run.is_held()):
             yield Finding(False, f"{folder}: no run began here; remove it", partial(shutil.rmtree, folder))
 
 
 def _store(uri: str) -> Iterator[Finding]:
     from cnnlab.errors import without_passwords
-    from cnnlab.tracking import correct, corrections, store_answers
+    from cnnlab.tracking import correct_locations, old_locations, store_answers
 
     error = store_answers(uri)
     yield Finding(error is None, f"MLflow store {without_passwords(uri)}" + (f": {error}" if error else ""))
-    if error is None and (wrong := corrections(uri)):
+    if error is None and (wrong := old_locations(uri)):
         yield Finding(
             False,
-            f"this store was moved: {len(wrong)} places of artifacts lead to where it was, as {wrong[0].before}; "
-            "cnnlab sync corrects them",
-            lambda: correct(uri),
+            f"this store was moved; {len(wrong)} locations of artifacts lead to its old folder, for example "
+            f"{wrong[0]}; cnnlab sync corrects them",
+            lambda: correct_locations(uri),
         )

@@ -17,11 +17,11 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     Example: cnnlab sync last
     """
     from cnnlab.cli.streams import complain
-    from cnnlab.courier import delivery_of
+    from cnnlab.courier import deliverer_of
     from cnnlab.errors import CnnlabError, without_passwords
     from cnnlab.tracking import (
         NoAnswer,
-        correct,
+        correct_locations,
         find_run,
         list_runs,
         list_studies,
@@ -35,8 +35,8 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
 
     failures, gone = 0, dict[str, str]()
     default = resolve(tracking_uri, needed=True)
-    if places := correct(default):
-        click.echo(f"{without_passwords(default)}: was moved; {places} places of artifacts lead to where it is now")
+    if corrected := correct_locations(default):
+        click.echo(f"{without_passwords(default)}: was moved; {corrected} locations of artifacts were corrected")
     for run in [find_run(word) for word in runs] or [*list_runs(), *list_studies(), *list_trials()]:
         try:
             if fault := run.mend():
@@ -52,8 +52,8 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
         try:
             if uri in gone:
                 raise NoAnswer(gone[uri])
-            delivery = delivery_of(run, uri)
-            complete = delivery.advance_when_free()
+            deliverer = deliverer_of(run, uri)
+            complete = deliverer.deliver_when_free()
         except Exception as error:  # whatever MLflow, its database or the network come up with
             failures += 1
             if isinstance(error, NoAnswer):
@@ -64,6 +64,6 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
         else:
             state = "complete" if complete else "up to date, still running"
             click.echo(f"{run.run_id}: {state} in {without_passwords(uri)}")
-            for what, why in delivery.refused.items():
+            for what, why in deliverer.refused.items():
                 complain(f"{run.run_id}: not in MLflow, only in the run's own files: {what} ({why})")
     return 1 if failures else 0

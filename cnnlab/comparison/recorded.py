@@ -124,7 +124,7 @@ def _write_mean_curve(arm: ArmResult, found: Verdicts, contest: Contest, above: 
     seeds = len(arm.finals)
     name = f"{arm.name}-mean-of-{seeds}-seeds"
     folder = above.path / "curves" / f"{name}-of-trial-{arm.best_trial}"
-    if RunDir(folder).has_begun():
+    if RunDir(folder).is_created():
         return None
     plan = contest.plans[arm.name]
     config = changed(plan.config, {**arm.best_params, "name": name})

@@ -121,12 +121,12 @@ Options = TypeVar("Options", bound=RecordOptions)
 
 
 def options_from(kind: type[Options], given: Mapping[str, Any]) -> Options:
-    """The options of a command. Raises BadInput naming the option, its value and what is allowed."""
+    """Options of a command; None is the default. Raises BadInput naming the option, its value and what is allowed."""
     for name in given:
         if name not in kind.model_fields:
             known = list(kind.model_fields)
             raise BadInput(f"{shortened(name)}: unknown option; known are {', '.join(known)}{nearest(name, known)}")
     try:
-        return kind(**given)
+        return kind(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         raise BadInput(explain(error, dict(given))) from None

@@ -1,16 +1,18 @@
-"""What every record has in common: a line of the journal, and what it is in MLflow."""
+"""What all records have in common: a line of the journal, and the conversion to MLflow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from cnnlab.errors import without_passwords
 
 Status = Literal["finished", "failed", "interrupted", "died", "pruned"]
 
 CONFIG = ConfigDict(strict=True, extra="forbid")
-"""Of every record: no value is turned into another type, and no unknown field is passed over."""
+"""Of all records: no value is converted to another type, and unknown fields are refused."""
 
 
 class MetricRow(NamedTuple):
@@ -23,74 +25,78 @@ class MetricRow(NamedTuple):
     """The number of the training step: the axis that all curves share."""
 
 
+@dataclass(frozen=True, config=CONFIG)
 class Record:
     """One line of a journal.
 
-    A kind of record is a pydantic dataclass with a field `record`, its name in the journal; it says here what it is in
-    MLflow. Times are the record's own, so that delivering it twice adds nothing.
+    Each kind of record has a fixed value of `record`, and converts itself to MLflow's entities. Times are the record's
+    own, so that delivering it twice adds nothing.
     """
 
     begins: ClassVar[bool] = False
     """Whether the run is running (again) from this record on."""
 
+    record: str = field(kw_only=True)
+    """The kind's name in the journal."""
+
     @property
     def last(self) -> int:
-        """The step that it reaches, if a resumed run makes it again, to the same bits; else 0."""
+        """The step that the record reaches, if a resumed run writes it again, with the same bits; else 0."""
         return 0
 
     def after(self, step: int) -> "Record | None":
-        """The part of it that lies after this step; None if nothing does. What happens at a moment is always new."""
+        """The part of the record after this step; None if there is none. All of it, if it has no position."""
         return self
 
     def mlflow_metrics(self) -> list[MetricRow]:
-        """What it adds to the curves."""
+        """The record's values on MLflow's curves."""
         return []
 
     def mlflow_params(self) -> dict[str, str]:
         """MLflow's parameters."""
         return {}
 
-    def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
-        """What the run can be found by.
-
-        Args:
-            of_trial: whether the run is a trial of a sweep.
-        """
+    def mlflow_tags(self) -> dict[str, str]:
+        """MLflow's tags."""
         return {}
 
     def death(self, records: "Sequence[Record]", at: float, word: str) -> "Ended | None":
-        """The last word of a run whose process died after this record; None if another record decides.
+        """The last record of a run whose process died after this one; None if another record decides.
 
         Args:
             records: the whole journal.
-            at: when it died, seconds since 1970.
-            word: what the run is called in a command.
+            at: when the process died, seconds since 1970.
+            word: the run's name in a command.
         """
         return None
 
 
+@dataclass(frozen=True, config=CONFIG)
 class Ended(Record):
-    """A run, a sweep or a comparison has ended, in one way or another: a journal's last word, until its run goes on."""
+    """The last record of a run, a sweep or a comparison, unless that is resumed."""
 
     time: float
     status: Status
     reason: str
     """One sentence if the status is not "finished"; else empty."""
 
-    leaves_report: ClassVar[bool] = False
-    """Whether it leaves the report of many runs, not the figures and the network of one."""
+    def mlflow_tags(self) -> dict[str, str]:
+        """The status exactly, which MLflow's own does not say."""
+        return named({"status": self.status, "reason": self.reason})
 
 
 def named(tags: dict[str, str]) -> dict[str, str]:
-    """Our tags among those of others: `seed` -> `cnnlab.seed`."""
+    """The tags with our prefix: `seed` -> `cnnlab.seed`."""
     return {f"cnnlab.{key}": value for key, value in tags.items()}
 
 
-def as_text(value: str) -> str:
-    """What a database takes: a path need not be text, and the bytes of it that are none are written as numbers.
+def running(record: Record, *fields: str) -> dict[str, str]:
+    """The tags of a run that has begun: the values of these fields."""
+    return named({"status": "running", **{name: str(getattr(record, name)) for name in fields}})
 
-    Passwords are left out.
-    """
+
+def as_text(value: str) -> str:
+    """Text that a database takes, without passwords; the bytes of a path that are no text are written as numbers."""
     return without_passwords(value.encode("utf-8", "backslashreplace").decode())
 
 
@@ -99,7 +105,7 @@ def milliseconds(time: float) -> int:
     return int(time * 1000)
 
 
-def rows(values: dict[str, float | None], time: float, step: int) -> list[MetricRow]:
-    """A row for each value that is known."""
+def rows(values: Mapping[str, float | None], time: float, step: int) -> list[MetricRow]:
+    """A row per value that is not None."""
     at = milliseconds(time)
     return [MetricRow(key, float(value), at, step) for key, value in values.items() if value is not None]

@@ -1,4 +1,4 @@
-"""What one training says while it goes.
+"""The records of one training.
 
 Losses are means per sample, fractions lie in [0, 1], times are seconds since 1970, durations seconds. A *step* is one
 update of the weights; `step` counts the updates made so far, `epoch` the epochs completed.
@@ -12,17 +12,17 @@ from typing import Any, ClassVar, Literal
 from pydantic.dataclasses import dataclass
 
 from cnnlab.metrics import ACCURACY, LOSS, Metric
-from cnnlab.records.record import CONFIG, Ended, MetricRow, Record, Status, as_text, milliseconds, named, rows
+from cnnlab.records.record import CONFIG, Ended, MetricRow, Record, as_text, milliseconds, named, rows, running
 
-QUESTIONS = ("search", "compare")
-"""Sections of a config that ask for many runs; they are no parameters of one."""
+SECTIONS_OF_MANY_RUNS = ("search", "compare")
+"""Sections of a config for many runs; they are no parameters of one run."""
 LONGEST_SCHEMA = 1_000_000
 """Characters that MLflow takes for a dataset's schema, a little less."""
 
 
 @dataclass(frozen=True, config=CONFIG)
 class RunCreated(Record):
-    """The first line of every journal: which run this is, and where its view in MLflow belongs."""
+    """The first line of each journal: which run it is, and its place in MLflow."""
 
     begins: ClassVar[bool] = True
     record: Literal["run_created"] = field(default="run_created", kw_only=True)
@@ -30,28 +30,26 @@ class RunCreated(Record):
     time: float
     experiment: str
     tracking_uri: str
-    """MLflow's URI as resolved when the run was made; "none" if nothing is delivered until a sync."""
+    """MLflow's URI as resolved when the run was created; "none" if nothing is delivered before a sync."""
     config: dict[str, Any]
     tags: dict[str, str]
     """Git commit, versions, hardware, command line."""
     parent: str | None = None
-    """The run id of the sweep that this is a trial of, or of the comparison that it is a part of."""
+    """The run id of the sweep whose trial this is, or of the comparison whose part this is."""
 
     def mlflow_params(self) -> dict[str, str]:
         """The flat config: `optimizer.lr` -> "0.05"."""
         flat: dict[str, Any] = {}
         for section, values in self.config.items():
-            if isinstance(values, dict) and section not in QUESTIONS:
+            if isinstance(values, dict) and section not in SECTIONS_OF_MANY_RUNS:
                 flat.update({f"{section}.{key}": value for key, value in values.items()})
         return {key: as_text(value if isinstance(value, str) else json.dumps(value)) for key, value in flat.items()}
 
-    def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
-        """Where the run comes from."""
-        given = {key if key.startswith("mlflow.") else f"cnnlab.{key}": as_text(tag) for key, tag in self.tags.items()}
-        return {**given, **named({"run_id": self.run_id, "status": "running"})}
+    def mlflow_tags(self) -> dict[str, str]:
+        tags = {key if key.startswith("mlflow.") else f"cnnlab.{key}": as_text(tag) for key, tag in self.tags.items()}
+        return {**tags, **named({"run_id": self.run_id, "status": "running"})}
 
     def death(self, records: Sequence[Record], at: float, word: str) -> "RunEnded":
-        """Of a training: how far it had got."""
         steps = [record.last for record in records if isinstance(record, Steps)]
         epochs = [record.epoch for record in records if isinstance(record, Epoch)]
         of = [f" of {record.epochs}" for record in records if isinstance(record, RunStarted)]
@@ -87,9 +85,9 @@ class RunStarted(Record):
     """The number of CPU threads that share a step."""
     task: str = "classification"
     score: Metric = ACCURACY
-    """What the best epoch is chosen by."""
+    """The metric by which the best epoch is chosen."""
     measured: tuple[Metric, ...] = (LOSS, ACCURACY)
-    """What the task measures, the loss first; a network may be measured by more, as by the IoU of each class."""
+    """The task's metrics, the loss first. A network may be measured by more, for example by the IoU of each class."""
     classes: tuple[str, ...] = ()
     """In the order of the targets; empty if the task has none."""
     val_size: int = 0
@@ -101,23 +99,21 @@ class RunStarted(Record):
     skipped_images: int = 0
     """The number of images that could not be read and were left out."""
     notes: tuple[str, ...] = ()
-    """What is to be known of the data, in lines: the splits, the images per class, what was skipped and why."""
+    """Lines about the data: the splits, the images per class, which files were skipped and why."""
 
-    def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
-        return named(
-            {
-                "status": "running",
-                "dataset": self.dataset,
-                "task": self.task,
-                "model": self.model,
-                "parameters": str(self.parameters),
-                "optimizer": self.optimizer,
-                "device": self.device,
-                "precision": self.precision,
-                "cpu_threads": str(self.cpu_threads),
-                "seed": str(self.seed),
-            }
+    def mlflow_tags(self) -> dict[str, str]:
+        description = (
+            "dataset",
+            "task",
+            "model",
+            "parameters",
+            "optimizer",
+            "device",
+            "precision",
+            "cpu_threads",
+            "seed",
         )
+        return running(self, *description)
 
     def dataset_fields(self) -> dict[str, str]:
         """The fields of MLflow's Dataset entity."""
@@ -138,7 +134,7 @@ class RunStarted(Record):
 
 @dataclass(frozen=True, config=CONFIG)
 class Steps(Record):
-    """The training losses of consecutive steps, as many as passed between two looks at the device."""
+    """The training losses of consecutive steps, read from the device together."""
 
     record: Literal["steps"] = field(default="steps", kw_only=True)
     first: int
@@ -215,13 +211,9 @@ class CheckpointSealed(Record):
 
 @dataclass(frozen=True, config=CONFIG)
 class RunEnded(Ended):
-    """A training has ended. What was not reached is None or empty."""
+    """A training has ended. A value that was not reached is None or empty."""
 
     record: Literal["run_ended"] = field(default="run_ended", kw_only=True)
-    time: float
-    status: Status
-    reason: str
-    """One sentence if the status is not "finished"; else empty."""
     step: int
     epoch: int
     best_epoch: int | None = None
@@ -240,9 +232,9 @@ class RunEnded(Ended):
     examples_file: str | None = None
     """Test samples with the network's answers, relative to the run directory, if the task's figure shows some."""
     confusion: tuple[tuple[int, ...], ...] | None = None
-    """What was counted by [true class][predicted class] on the test split: images, or pixels."""
+    """The number of test images, or of their pixels, per [true class][predicted class]."""
     diverged: bool = False
-    """It failed because a loss or gradient was not finite."""
+    """Whether it failed because a loss or gradient was not finite."""
 
     @property
     def best_score(self) -> float | None:
@@ -256,10 +248,11 @@ class RunEnded(Ended):
         test = {f"test/{name}": value for name, value in self.test.items()}
         return rows({f"best/val_{self.score}": self.best_score, **test}, self.time, self.step)
 
-    def mlflow_tags(self, *, of_trial: bool = False) -> dict[str, str]:
-        """How it ended, exactly, which MLflow's status does not say."""
+    @property
+    def trial_state(self) -> str:
+        """The state of the trial that this run was, if it was one."""
         states = {"finished": "complete", "failed": "infeasible" if self.diverged else "failed"}
-        state = {"trial_state": states.get(self.status, self.status)} if of_trial else {}
-        return named(
-            {"status": self.status, "reason": self.reason, "weights_sha256": self.weights_sha256 or "", **state}
-        )
+        return states.get(self.status, self.status)
+
+    def mlflow_tags(self) -> dict[str, str]:
+        return {**super().mlflow_tags(), **named({"weights_sha256": self.weights_sha256 or ""})}

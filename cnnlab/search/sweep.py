@@ -221,6 +221,6 @@ def _has_begun(run: RunDir) -> bool:
     """Whether its process has its lock by now, so that from now on it is seen to be alive or dead."""
     from cnnlab.search.trials import SEEDS
 
-    if not run.has_begun():
+    if not run.is_created():
         return False
     return run.created.tags.get("kind") == SEEDS or last(read(run.journal_file)[0], RunStarted) is not None

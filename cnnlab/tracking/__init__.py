@@ -1,19 +1,18 @@
-"""The journal that a run writes, and the courier that carries it to MLflow. Importing this does not import mlflow."""
+"""The journal that a run writes, and its delivery to MLflow. Importing this does not import mlflow."""
 
-from cnnlab.tracking.delivery import Delivery
-from cnnlab.tracking.following import Order, follow_all, note_error
+from cnnlab.tracking.delivery import Deliverer
 from cnnlab.tracking.journal import Journal, last, read
-from cnnlab.tracking.moved import correct, corrections, present_store
-from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id, run_page
+from cnnlab.tracking.moved import correct_locations, old_locations, present_store
+from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id, note_error, run_page
 from cnnlab.tracking.run_dir import (
     RunDir,
     as_word,
     end_dead,
-    ensure_store,
     find_run,
     list_runs,
     list_studies,
     list_trials,
+    make_mlruns,
     mark_dead,
     new_run_id,
     runs_root,
@@ -24,18 +23,14 @@ from cnnlab.tracking.uri import page_of, resolve, resolve_experiment
 
 __all__ = [
     "QUIET",
-    "Delivery",
+    "Deliverer",
     "Journal",
     "NoAnswer",
-    "Order",
     "RunDir",
     "as_word",
-    "correct",
-    "corrections",
+    "correct_locations",
     "end_dead",
-    "ensure_store",
     "find_run",
-    "follow_all",
     "import_mlflow",
     "is_delivered",
     "last",
@@ -43,11 +38,13 @@ __all__ = [
     "list_studies",
     "list_trials",
     "load_progress",
+    "make_mlruns",
     "mark_dead",
     "mlflow_run_id",
     "new_run_id",
     "newest_experiment",
     "note_error",
+    "old_locations",
     "open_store",
     "page_of",
     "present_store",

@@ -1,4 +1,4 @@
-"""Delivering a run's journal to MLflow, as far as it goes, as often as one likes."""
+"""Delivers a run's journal to MLflow. Delivering twice changes nothing."""
 
 import hashlib
 import inspect
@@ -8,7 +8,7 @@ import posixpath
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from cnnlab.errors import BadInput, InUse, RunFailed, without_passwords
 from cnnlab.files import naming
 from cnnlab.records import Ended, Record, RunEnded, RunStarted, milliseconds
 from cnnlab.tracking.journal import last, read
-from cnnlab.tracking.moved import artifact_folder, correct
+from cnnlab.tracking.moved import artifact_folder, correct_locations
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
 from cnnlab.tracking.store import check_answers, import_mlflow, is_full, open_store, reason
@@ -40,22 +40,22 @@ STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "KILLED", "interru
 """MLflow's word for how a run ended; the tag cnnlab.status says it exactly."""
 
 BATCHES = {"metrics": 1000, "params": 100, "tags": 100}
-"""How many of each MLflow takes in one call."""
+"""The number of each that MLflow takes in one call."""
 LONGEST_KEY, LONGEST_VALUE = 250, 5000
 """Characters that every MLflow from 3.13 on takes."""
 BUSY_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts if another process was faster."""
 BUSY = ("database is locked", "IntegrityError")
-"""Words by which MLflow says so."""
+"""Words in MLflow's message then."""
 TURN_SECONDS = 20.0
-"""How long a deliverer waits for another one of the same run."""
+"""How long a process waits for another one that delivers the same run."""
 TAG = "cnnlab.run_id"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """So that the UI opens an experiment on its training runs, not on language models."""
 
 
 def accepted_key(key: str) -> str:
-    """A key as MLflow takes it: the same, or with other characters and a digest that tells it from others."""
+    """A key that MLflow takes: the same, or with allowed characters and a digest that makes it unique."""
     safe = re.sub(r"[^/\w.\- :]", "_", key)
     if posixpath.normpath(safe) != safe or safe.startswith((".", "/")):
         safe = safe.replace("/", "_").strip(".") or "_"
@@ -65,7 +65,7 @@ def accepted_key(key: str) -> str:
 
 
 def accepted(value: str) -> str:
-    """A value as MLflow takes it; what is cut off is in the artifacts `config.yaml` and `journal.jsonl`."""
+    """A value that MLflow takes: the same or its beginning; the artifact `journal.jsonl` has all of it."""
     note = " ... (whole in journal.jsonl)"
     return value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - len(note)] + note
 
@@ -78,13 +78,13 @@ def is_for_good(error: Exception) -> bool:
     return too_large or (code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST") and not any(w in str(error) for w in BUSY))
 
 
-class Delivery:
-    """One run on its way to one store.
+class Deliverer:
+    """Delivers one run to one store.
 
     Args:
-        run: whose journal is delivered.
-        uri: of the store.
-        load_model, draw: what tracking itself knows nothing of.
+        run: the run.
+        uri: the store's URI.
+        load_model, draw: given, because tracking does not import networks and figures.
     """
 
     def __init__(self, run: RunDir, uri: str, load_model: LoadModel, draw: Draw) -> None:
@@ -93,7 +93,7 @@ class Delivery:
         self.load_model = load_model
         self.draw = draw
         self.refused: dict[str, str] = {}
-        """What MLflow has refused for good or a fault keeps from it -> why; it blocks nothing else."""
+        """What cannot be delivered, because MLflow refuses it for good or its file is damaged -> the reason."""
         self._client: MlflowClient | None = None
 
     @property
@@ -101,21 +101,21 @@ class Delivery:
         if self._client is None:
             mlflow = import_mlflow()
             check_answers(self.uri)
-            correct(self.uri)
+            correct_locations(self.uri)
             self._client = mlflow.MlflowClient(whole(self.uri))
         return self._client
 
-    def advance(self) -> bool:
-        """Deliver what the journal has and the store has not; True when the run has ended and all of it is there.
+    def deliver(self) -> bool:
+        """Deliver what the journal has and the store lacks; True if the run has ended and the store has all of it.
 
-        Raises whatever MLflow raises, and InUse if another process delivers the run; nothing is lost by it, and the
-        next call goes on.
+        Raises whatever MLflow raises, and InUse if another process delivers the run. Nothing is lost then, and the
+        next call continues.
         """
         try:
             stamp = open_store(self.uri)
             client = self.client
             with self._turn():
-                return self._advance(client, stamp)
+                return self._deliver_rest(client, stamp)
         except Exception as error:
             self._client = None  # the next attempt asks first whether anything answers
             if not is_full(error):
@@ -124,31 +124,24 @@ class Delivery:
             file = named or sqlite_file(self.uri) or without_passwords(self.uri)
             raise RunFailed(f"{file}: no space left on its disk; make room there, then cnnlab sync") from error
 
-    def _advance(self, client: "MlflowClient", stamp: int) -> bool:
-        progress = load_progress(self.run, self.uri)
-        records, end = read(self.run.journal_file, progress.offset)
-        if not records:
-            return progress.complete
-        mlflow_run = self._existing(progress) or self._find() or self._create()
-        if mlflow_run != progress.mlflow_run_id:  # not the run that the offset belongs to
-            records, end = read(self.run.journal_file)
-        self.refused = dict(progress.refused)
-        self._deliver(mlflow_run, records)
-        complete = isinstance(records[-1], Ended)
-        # until an end is delivered whole, its records are delivered again
-        offset = progress.offset if complete else end
-        delivered = Progress(mlflow_run, offset=offset, stamp=stamp, refused=self.refused)
-        save_progress(self.run, self.uri, delivered)
-        if complete:
-            self._finish(mlflow_run)
-            experiment = client.get_run(mlflow_run).info.experiment_id
-            whole = replace(delivered, experiment_id=experiment, offset=end, complete=True, refused=self.refused)
-            save_progress(self.run, self.uri, whole)
-        return complete
+    def deliver_when_free(self) -> bool:
+        """`deliver`, tried again while other processes are faster.
+
+        MLflow reads before it writes in one transaction, which SQLite ends at once if another process is about to
+        write. Of two processes that add the same row, for example of a dataset, one fails.
+        """
+        for pause in BUSY_PAUSES:
+            try:
+                return self.deliver()
+            except Exception as error:  # MLflow wraps SQLite's in its own, and in SQLAlchemy's
+                if not any(word in str(error) for word in BUSY):
+                    raise
+                time.sleep(pause)
+        return self.deliver()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Within it nobody else delivers this run. Raises InUse, naming who does."""
+        """Within it no other process delivers this run. Raises InUse, which names the process that does."""
         lock, holder = FileLock(self.run.path / "delivery.lock", timeout=TURN_SECONDS), self.run.path / "delivery.pid"
         try:
             lock.acquire()
@@ -163,27 +156,105 @@ class Delivery:
             holder.unlink(missing_ok=True)
             lock.release()
 
-    def advance_when_free(self) -> bool:
-        """`advance`, tried again while other processes are faster.
+    def _deliver_rest(self, client: "MlflowClient", stamp: int) -> bool:
+        progress = load_progress(self.run, self.uri)
+        records, end = read(self.run.journal_file, progress.offset)
+        if not records:
+            return progress.complete
+        mlflow_run = self._known_run(progress) or self._find(self.run.run_id) or self._create()
+        if mlflow_run != progress.mlflow_run_id:  # not the run that the offset belongs to
+            records, end = read(self.run.journal_file)
+        self.refused = dict(progress.refused)
+        self._log_records(mlflow_run, records)
+        ended = records[-1] if isinstance(records[-1], Ended) else None
+        # the last records are delivered again until their run's end is delivered too
+        offset = progress.offset if ended else end
+        delivered = Progress(mlflow_run, offset=offset, stamp=stamp, refused=self.refused)
+        save_progress(self.run, self.uri, delivered)
+        if ended:
+            self._finish(mlflow_run, ended)
+            experiment = client.get_run(mlflow_run).info.experiment_id
+            complete = replace(delivered, experiment_id=experiment, offset=end, complete=True, refused=self.refused)
+            save_progress(self.run, self.uri, complete)
+        return ended is not None
 
-        MLflow reads before it writes in one transaction; SQLite ends such a one at once if another is about to write,
-        and of two processes that add the same row, as a dataset's, one fails.
-        """
-        for pause in BUSY_PAUSES:
-            try:
-                return self.advance()
-            except Exception as error:  # MLflow wraps SQLite's in its own, and in SQLAlchemy's
-                if not any(word in str(error) for word in BUSY):
-                    raise
-                time.sleep(pause)
-        return self.advance()
+    # the run in MLflow
 
-    def _deliver(self, mlflow_run: str, records: Sequence[Record]) -> None:
-        from mlflow.entities import Metric
+    def _known_run(self, progress: Progress) -> str | None:
+        """The MLflow run of an earlier delivery; None if the store does not have it. Raises RunFailed if deleted."""
+        from mlflow.exceptions import MlflowException
+
+        if progress.mlflow_run_id is None:
+            return None
+        try:
+            run = self.client.get_run(progress.mlflow_run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        if run.info.lifecycle_stage == "deleted":
+            self._existing_experiment()  # if it was deleted as well, its message comes first
+            raise RunFailed(
+                f"this run was deleted in MLflow; to restore it: MLFLOW_TRACKING_URI={self.uri} mlflow runs restore "
+                f"--run-id {progress.mlflow_run_id}, then cnnlab sync {self.run.word}"
+            )
+        return progress.mlflow_run_id
+
+    def _find(self, run_id: str) -> str | None:
+        """The MLflow run with one of our run ids."""
+        experiment = self.client.get_experiment_by_name(self.run.created.experiment)
+        if experiment is None:
+            return None
+        runs = self.client.search_runs([experiment.experiment_id], f"tags.`{TAG}` = '{run_id}'")
+        return runs[0].info.run_id if runs else None
+
+    def _create(self) -> str:
+        """A new MLflow run. Raises LookupError if it belongs below another run that is not in the store yet."""
+        created, tags = self.run.created, {TAG: self.run.run_id}
+        experiment = self._existing_experiment() or self._new_experiment()
+        if created.parent:
+            above = self._find(created.parent)
+            if above is None:
+                raise LookupError(f"the run {created.parent} above this one is not in the store yet")
+            tags["mlflow.parentRunId"] = above
+        start = milliseconds(created.time)
+        return str(self.client.create_run(experiment, start, tags, run_name=created.run_id).info.run_id)
+
+    def _existing_experiment(self) -> str | None:
+        """The experiment's id. Raises RunFailed if it was deleted: MLflow keeps its name, and takes nothing for it."""
+        experiment = self.client.get_experiment_by_name(self.run.created.experiment)
+        if experiment is not None and experiment.lifecycle_stage == "deleted":
+            raise RunFailed(
+                f"MLflow's experiment {experiment.name!r} was deleted; to restore it: MLFLOW_TRACKING_URI={self.uri} "
+                f"mlflow experiments restore --experiment-id {experiment.experiment_id}, then cnnlab sync; new runs "
+                "can go elsewhere by --experiment-name"
+            )
+        return None if experiment is None else str(experiment.experiment_id)
+
+    def _new_experiment(self) -> str:
+        """A new experiment's id. Its artifacts lie beside a SQLite database; a server knows its own folder."""
+        from mlflow.exceptions import MlflowException
+
+        name, database = self.run.created.experiment, sqlite_file(self.uri)
+        location = artifact_folder(database, name).as_uri() if database else None
+        try:
+            return str(self.client.create_experiment(name, location, EXPERIMENT_TAGS))
+        except MlflowException:
+            if experiment := self._existing_experiment():  # another process created it meanwhile
+                return experiment
+            raise
+
+    # records
+
+    def _log_records(self, mlflow_run: str, records: Sequence[Record]) -> None:
+        from mlflow.entities import Metric, Param
 
         for record in records:
-            if record.begins:
-                self._start(mlflow_run, record.mlflow_params(), record.mlflow_tags())
+            if record.begins:  # after a resume the run is running again
+                params = [Param(accepted_key(key), accepted(text)) for key, text in record.mlflow_params().items()]
+                self._log(mlflow_run, "params", params)
+                self._tag(mlflow_run, record.mlflow_tags())
+                self.client.update_run(mlflow_run, status="RUNNING")
             if isinstance(record, RunStarted):
                 self._log_dataset(mlflow_run, record)
         rows = [row for record in records for row in record.mlflow_metrics()]
@@ -192,13 +263,13 @@ class Delivery:
         self._tag(mlflow_run, {f"cnnlab.key.{key}": name for name, key in keys.items() if key != name})
 
     def _log(self, mlflow_run: str, kind: str, items: Sequence[Any]) -> None:
-        """Metrics, parameters or tags in batches; what MLflow refuses for good is found by halves and set aside."""
+        """Metrics, parameters or tags in batches; a batch that MLflow refuses for good is halved to find the reason."""
         size = BATCHES[kind]
         for first in range(0, len(items), size):
             batch = items[first : first + size]
             try:
                 self.client.log_batch(mlflow_run, **{kind: batch})  # type: ignore[arg-type]
-            except Exception as error:  # whatever MLflow, its database or the network come up with
+            except Exception as error:  # whatever MLflow, its database or the network raises
                 if not is_for_good(error):
                     raise
                 if len(batch) == 1:
@@ -213,186 +284,90 @@ class Delivery:
 
         self._log(mlflow_run, "tags", [RunTag(accepted_key(key), accepted(value)) for key, value in tags.items()])
 
-    @contextmanager
-    def _offered(self, what: str, *faults: type[Exception]) -> Iterator[None]:
-        """Within it something is delivered that MLflow may refuse for good, or that has one of these faults itself."""
-        try:
-            yield
-        except Exception as error:  # whatever MLflow, its database or the network come up with
-            if not (is_for_good(error) or isinstance(error, faults)):
-                raise
-            self.refused[what] = reason(error, self.uri)
-
-    def _log_artifact(self, mlflow_run: str, file: Path, folder: str | None = None) -> None:
-        with self._offered(f"artifact: {file.name}"):
-            self.client.log_artifact(mlflow_run, str(file), folder)
-
-    def _existing(self, progress: Progress) -> str | None:
-        """The MLflow run of an earlier delivery, if the store still has it."""
-        from mlflow.exceptions import MlflowException
-
-        if progress.mlflow_run_id is None:
-            return None
-        try:
-            run = self.client.get_run(progress.mlflow_run_id)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
-            raise
-        if run.info.lifecycle_stage == "deleted":
-            self._refuse_deleted_experiment()
-            raise RunFailed(
-                f"this run was deleted in MLflow; to restore it: MLFLOW_TRACKING_URI={self.uri} mlflow runs restore "
-                f"--run-id {progress.mlflow_run_id}, then cnnlab sync {self.run.word}"
-            )
-        return progress.mlflow_run_id
-
-    def _find(self) -> str | None:
-        return self._find_by_id(self.run.created.run_id)
-
-    def _find_by_id(self, run_id: str) -> str | None:
-        """The MLflow run that carries one of our run ids."""
-        experiment = self.client.get_experiment_by_name(self.run.created.experiment)
-        if experiment is None:
-            return None
-        found = self.client.search_runs([experiment.experiment_id], f"tags.`{TAG}` = '{run_id}'")
-        return found[0].info.run_id if found else None
-
-    def _create(self) -> str:
-        created = self.run.created
-        run = self.client.create_run(
-            self._experiment(),
-            start_time=milliseconds(created.time),
-            run_name=created.run_id,
-            tags={TAG: created.run_id, **self._parent_tag()},
-        )
-        return str(run.info.run_id)
-
-    def _parent_tag(self) -> dict[str, str]:
-        """MLflow's own tag for a run below another. Raises LookupError as long as the other is not there."""
-        parent = self.run.created.parent
-        if parent is None:
-            return {}
-        found = self._find_by_id(parent)
-        if found is None:
-            raise LookupError(f"the run {parent} above this one is not in the store yet")
-        return {"mlflow.parentRunId": found}
-
-    def _experiment(self) -> str:
-        """The id of the experiment, made where it is new."""
-        from mlflow.exceptions import MlflowException
-
-        name = self.run.created.experiment
-        self._refuse_deleted_experiment()
-        if experiment := self.client.get_experiment_by_name(name):
-            return str(experiment.experiment_id)
-        try:
-            return str(self.client.create_experiment(name, self._artifact_location(name), EXPERIMENT_TAGS))
-        except MlflowException:  # another courier made it meanwhile
-            experiment = self.client.get_experiment_by_name(name)
-            if experiment is None:
-                raise
-            return str(experiment.experiment_id)
-
-    def _refuse_deleted_experiment(self) -> None:
-        """Raises RunFailed: MLflow keeps its name, and takes nothing for it."""
-        experiment = self.client.get_experiment_by_name(self.run.created.experiment)
-        if experiment is not None and experiment.lifecycle_stage == "deleted":
-            raise RunFailed(
-                f"MLflow's experiment {experiment.name!r} was deleted; to restore it: MLFLOW_TRACKING_URI={self.uri} "
-                f"mlflow experiments restore --experiment-id {experiment.experiment_id}, then cnnlab sync; new runs "
-                "can go elsewhere by --experiment-name"
-            )
-
-    def _artifact_location(self, experiment: str) -> str | None:
-        """Beside a SQLite database; a server knows its own place."""
-        database = sqlite_file(self.uri)
-        if database is None:
-            return None
-        return artifact_folder(database, experiment).as_uri()
-
-    def _start(self, mlflow_run: str, params: dict[str, str], tags: dict[str, str]) -> None:
-        """Parameters and tags; after a resume the run is running again."""
-        from mlflow.entities import Param
-
-        self._log(mlflow_run, "params", [Param(accepted_key(key), accepted(value)) for key, value in params.items()])
-        self._tag(mlflow_run, tags)
-        self.client.update_run(mlflow_run, status="RUNNING")
-
     def _log_dataset(self, mlflow_run: str, started: RunStarted) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         inputs = self.client.get_run(mlflow_run).inputs
         if not (inputs and inputs.dataset_inputs):
-            dataset = Dataset(**started.dataset_fields())
-            given = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+            dataset = DatasetInput(Dataset(**started.dataset_fields()), [InputTag("mlflow.data.context", "training")])
             with self._offered("dataset"):
-                self.client.log_inputs(mlflow_run, [given])
+                self.client.log_inputs(mlflow_run, [dataset])
 
-    def _finish(self, mlflow_run: str) -> None:
-        """The artifacts, then the status: who reads it finds all the rest."""
-        ended = read(self.run.journal_file)[0][-1]
-        assert isinstance(ended, Ended)
-        for file in (self.run.config_file, self.run.journal_file):
-            self._log_artifact(mlflow_run, file)
-        if ended.leaves_report:
-            self._log_report(mlflow_run)
+    # the end of a run
+
+    def _finish(self, mlflow_run: str, ended: Ended) -> None:
+        """The artifacts, then the status: a reader who sees the status finds all the rest."""
+        self._log_artifacts(mlflow_run, [self.run.config_file, self.run.journal_file])
+        if not isinstance(ended, RunEnded):  # a sweep or a comparison
+            self._log_artifacts(mlflow_run, sorted(self.run.path.glob("report/*")), "report")
+            self._log_artifacts(mlflow_run, self.run.path.glob("best.yaml"))
         elif self.run.created.parent is None:  # the trials of a sweep are many: curves, but no figures and no model
-            self._log_figures(mlflow_run)
+            with tempfile.TemporaryDirectory() as folder:
+                self._log_artifacts(mlflow_run, self.draw(self.run.path, Path(folder)), "figures")
             outputs = self.client.get_run(mlflow_run).outputs
-            if isinstance(ended, RunEnded) and ended.weights_file and not (outputs and outputs.model_outputs):
+            if ended.weights_file and not (outputs and outputs.model_outputs):
                 with self._offered("model", BadInput, RunFailed, FileNotFoundError):  # damaged, or removed
                     self._log_model(mlflow_run)
-        self._tag(mlflow_run, ended.mlflow_tags(of_trial="trial" in self.run.created.tags))
+        self._tag(mlflow_run, ended.mlflow_tags())
+        if isinstance(ended, RunEnded) and "trial" in self.run.created.tags:
+            self._tag(mlflow_run, {"cnnlab.trial_state": ended.trial_state})
         if self.refused:
             self._tag(mlflow_run, {"cnnlab.refused": json.dumps(self.refused)})
         self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))
 
-    def _log_figures(self, mlflow_run: str) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            for figure in self.draw(self.run.path, Path(folder)):
-                self._log_artifact(mlflow_run, figure, "figures")
+    def _log_artifacts(self, mlflow_run: str, files: Iterable[Path], folder: str | None = None) -> None:
+        for file in files:
+            with self._offered(f"artifact: {file.name}"):
+                self.client.log_artifact(mlflow_run, str(file), folder)
 
-    def _log_report(self, mlflow_run: str) -> None:
-        """What the sweep or the comparison left in its folder."""
-        for file in sorted(self.run.path.glob("report/*")):
-            self._log_artifact(mlflow_run, file, "report")
-        if (best := self.run.path / "best.yaml").exists():
-            self._log_artifact(mlflow_run, best)
+    @contextmanager
+    def _offered(self, what: str, *faults: type[Exception]) -> Iterator[None]:
+        """Within it `what` is delivered; if MLflow refuses it for good, or it has one of these faults, it is noted."""
+        try:
+            yield
+        except Exception as error:  # whatever MLflow, its database or the network raises
+            if not (is_for_good(error) or isinstance(error, faults)):
+                raise
+            self.refused[what] = reason(error, self.uri)
 
     def _log_model(self, mlflow_run: str) -> None:
-        """The trained network, with a signature, so that mlflow.pytorch.load_model gives it back.
+        """The trained network with its signature, for mlflow.pytorch.load_model.
 
-        All by the client: `mlflow.pytorch.log_model` takes the store from an environment variable of this process.
+        The client does all of it: `mlflow.pytorch.log_model` takes the store from an environment variable.
         """
         import mlflow.pytorch
-        import numpy as np
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
+        from mlflow.models import Model
 
-        started = last(read(self.run.journal_file)[0], RunStarted)
-        assert started is not None
         # MLflow's default since 3.17, "pt2", takes 7 s to trace and gives back a graph that cannot be trained further;
         # versions before it know pickle only, and not the argument
         knows_formats = "serialization_format" in inspect.signature(mlflow.pytorch.save_model).parameters
         run = self.client.get_run(mlflow_run)
         model = self.client.create_logged_model(run.info.experiment_id, "model", mlflow_run, params=run.data.params)
+        described = Model(model.artifact_location, mlflow_run, model_uuid=model.model_id, model_id=model.model_id)
         with tempfile.TemporaryDirectory() as folder:
             mlflow.pytorch.save_model(
                 self.load_model(self.run.path),
                 f"{folder}/model",
-                mlflow_model=Model(
-                    model.artifact_location, mlflow_run, model_uuid=model.model_id, model_id=model.model_id
-                ),
-                signature=ModelSignature(
-                    Schema([TensorSpec(np.dtype("uint8"), (-1, *started.image_shape))]),
-                    Schema([TensorSpec(np.dtype("float32"), (-1, *started.output_shape))]),
-                ),
-                # given, because MLflow would find them out by importing the model in a process of its own
+                mlflow_model=described,
+                signature=self._signature(),
+                # given, because MLflow would import the model in a process of its own to find them
                 pip_requirements=[f"cnnlab=={__version__}", f"torch=={version('torch')}"],
                 **({"serialization_format": "pickle"} if knows_formats else {}),
             )
             self.client.log_model_artifacts(model.model_id, f"{folder}/model")
         self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        self.client.log_outputs(mlflow_run, [LoggedModelOutput(model.model_id, 0)])  # last: from now on it is there
+        self.client.log_outputs(mlflow_run, [LoggedModelOutput(model.model_id, 0)])  # last: now the run has a model
+
+    def _signature(self) -> Any:
+        """MLflow's ModelSignature of the network: uint8 images (N, C, H, W) -> float32 outputs."""
+        import numpy as np
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        started = last(read(self.run.journal_file)[0], RunStarted)
+        assert started is not None
+        return ModelSignature(
+            Schema([TensorSpec(np.dtype("uint8"), (-1, *started.image_shape))]),
+            Schema([TensorSpec(np.dtype("float32"), (-1, *started.output_shape))]),
+        )

@@ -1,7 +1,7 @@
-"""The journal of a run: one record a line, append-only, the truth of which MLflow is a view.
+"""The journal of a run: one record per line, append-only; MLflow shows a copy of it.
 
-A line is a JSON object that ends with its number and the CRC-32 of all that stands before the CRC. So a changed byte
-and a missing line are noticed.
+A line is a JSON object that ends with its number and the CRC-32 of all bytes before the CRC. So a changed byte and a
+missing line are noticed.
 """
 
 import logging
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 from cnnlab.errors import RunFailed
@@ -24,29 +23,29 @@ log = logging.getLogger("cnnlab")
 R = TypeVar("R")
 
 SYNC_SECONDS = 1.0
-"""The longest time that a line waits until it is on disk and not only with the system."""
+"""How long a line may be in the memory of the system before it is synced to the disk."""
 SUM = b', "sum": "%08x"}'
-"""A line's end: the CRC-32 of what stands before it."""
+"""The end of a line: the CRC-32 of all before it."""
 END = len(SUM % 0)
 
 
 def numbered(record: bytes, number: int) -> bytes:
-    """A record's JSON as the line with this number, counted from 1; with its end."""
+    """The line of a record's JSON with this number, counted from 1."""
     line = record[:-1] + b', "line": %d' % number
     return line + SUM % zlib.crc32(line) + b"\n"
 
 
 class Journal:
-    """Appends records to a file that nobody else writes to, and syncs it each second.
+    """Appends records to a file that no other process writes to, and syncs it each second.
 
-    Opening it cuts off a torn last line, which a killed process left, and sets damaged lines aside (`mend`).
+    Opening it cuts off a torn last line, which a killed process left, and removes damaged lines (`mend`).
     """
 
     def __init__(self, path: Path) -> None:
-        if fault := mend(path):
-            log.warning("%s", fault)
-        whole = _sort(_read_bytes(path)[1])
-        self._path, self._number, self._size = str(path), len(whole.records), whole.size
+        if damage := mend(path):
+            log.warning("%s", damage)
+        lines = _load(path)
+        self._path, self._number, self._size = str(path), len(lines.records), lines.end
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115  (closed by __exit__)
         self._file.truncate(self._size)
         self._unsynced = False
@@ -56,10 +55,10 @@ class Journal:
         self._syncing.start()
 
     def write(self, record: Record) -> None:
-        """One line. It survives the death of this process; after a second, or `sync`, that of the machine.
+        """Append a line. It survives a kill of this process; after a second, or `sync`, also a crash of the machine.
 
         Raises:
-            OSError: it cannot be written, or an earlier one could not be synced; names the file.
+            OSError: the line cannot be written, or an earlier one could not be synced; names the file.
         """
         if self._fault:
             raise self._fault
@@ -94,9 +93,7 @@ class Journal:
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closed.set()
         self._syncing.join()
         try:
@@ -107,52 +104,47 @@ class Journal:
 
 
 def read(path: Path, offset: int = 0) -> tuple[list[Record], int]:
-    """The records from a byte offset on, and the offset behind them; from the start if no line ends at `offset`.
+    """The records after a byte offset, and the offset after them; all records if no line ends at `offset`.
 
-    A last line that is not whole yet is left for the next time. Lines that are damaged or missing are named in one
-    warning; all others are used.
+    A last line that is not whole yet is left for the next call. One warning names damaged and missing lines; all
+    others are used.
 
     Raises:
         RunFailed: it cannot be read, its first line is lost, or a line is of another version.
     """
-    offset, data = _read_bytes(path, offset)
-    lines = _sort(data, begins=offset == 0)
-    if lines.lost:
-        _warn_once(f"{_fault(path, _sort(_read_bytes(path)[1]))}; all others are used")
-    return [_record(line, path) for line in lines.records], offset + lines.size
+    lines = _load(path, offset)
+    if lines.damage:
+        _warn_once(f"{lines.damage}; all others are used")
+    return [_record(line, path) for line in lines.records], lines.end
 
 
 def first(path: Path) -> Record | None:
     """The first record; None if there is none yet. Raises RunFailed as `read`."""
-    lines = _sort(_read_bytes(path, only_first=True)[1])
-    if lines.lost:
-        _fault(path, lines)
+    lines = _load(path, only_first=True)
     return _record(lines.records[0], path) if lines.records else None
 
 
 def mend(path: Path) -> str | None:
-    """Set aside what is damaged: the journal goes on with its whole lines, and is kept as it was under another name.
+    """Keep a damaged journal under another name, and replace it by its whole lines.
 
     Only for the process that holds the run.
 
     Returns:
-        What was done, in one line; None if no line is damaged or missing.
+        One line that names the damage and the other file; None if no line is damaged or missing.
 
     Raises:
         RunFailed: the first line is lost.
     """
-    data = _read_bytes(path)[1]
-    lines = _sort(data)
-    if not lines.lost:
+    lines = _load(path)
+    if not lines.damage:
         return None
-    fault = _fault(path, lines)
     aside = path.with_name(f"journal.damaged-{1 + len(list(path.parent.glob('journal.damaged-*.jsonl')))}.jsonl")
     whole = b"".join(numbered(record, number) for number, record in enumerate(lines.records, start=1))
-    for file, content in ((aside, data), (path, whole)):
+    for file, content in ((aside, path.read_bytes()), (path, whole)):
         with written_whole(file, synced=True) as temporary:
             temporary.write_bytes(content)
-    path.with_name("delivery.json").unlink(missing_ok=True)  # its offset is of the journal as it was
-    return f"{fault}; all others are used, and the journal as it was is kept as {aside.name}"
+    path.with_name("delivery.json").unlink(missing_ok=True)  # its offset is one in the damaged journal
+    return f"{lines.damage}; all others are used, and the journal as it was is kept as {aside.name}"
 
 
 def last(records: Sequence[Record], kind: type[R]) -> R | None:
@@ -160,8 +152,39 @@ def last(records: Sequence[Record], kind: type[R]) -> R | None:
     return next((record for record in reversed(records) if isinstance(record, kind)), None)
 
 
-def _read_bytes(path: Path, offset: int = 0, *, only_first: bool = False) -> tuple[int, bytes]:
-    """What follows `offset`, or all where no line ends there; empty if there is no file."""
+class _Lines(NamedTuple):
+    records: list[bytes]
+    """The whole lines, without number and CRC."""
+    lost: int
+    """The number of damaged or missing lines."""
+    first_lost: int
+    """The number of the first of them, counted from 1."""
+    end: int
+    """The offset after them, without a torn last line."""
+    damage: str = ""
+    """Names the file and the lost lines of all of it; empty if none is lost."""
+
+
+def _load(path: Path, offset: int = 0, *, only_first: bool = False) -> _Lines:
+    """The lines after `offset`, or all if no line ends there. Raises RunFailed if the first line is lost."""
+    offset, content = _read_bytes(path, offset, only_first)
+    lines = _split(content, offset)
+    if not lines.lost:
+        return lines
+    whole = _split(_read_bytes(path)[1]) if offset else lines
+    if whole.first_lost == 1:
+        raise RunFailed(
+            f"{path}: its first line, which says what the run is, is damaged, missing or of another version of cnnlab; "
+            f"make a new run: cnnlab train {path.with_name('config.yaml')}"
+        )
+    if whole.lost == 1:
+        return lines._replace(damage=f"{path}: line {whole.first_lost} is damaged or missing")
+    damage = f"{path}: {whole.lost} lines are damaged or missing, the first is line {whole.first_lost}"
+    return lines._replace(damage=damage)
+
+
+def _read_bytes(path: Path, offset: int = 0, only_first: bool = False) -> tuple[int, bytes]:
+    """The offset and what follows it, from 0 if no line ends at `offset`; empty if there is no file."""
     try:
         if not path.is_file():  # a pipe would be waited for
             if path.exists():
@@ -178,26 +201,15 @@ def _read_bytes(path: Path, offset: int = 0, *, only_first: bool = False) -> tup
         raise RunFailed(f"{path}: the journal cannot be read ({error.strerror})") from None
 
 
-class _Lines(NamedTuple):
-    records: list[bytes]
-    """The whole lines, without number and CRC."""
-    lost: int
-    """How many lines are damaged or missing."""
-    first_lost: int
-    """The number of the first of them."""
-    size: int
-    """Bytes, without a torn last line."""
-
-
-def _sort(data: bytes, *, begins: bool = True) -> _Lines:
-    """The whole and the lost lines of a journal's bytes, from its begin or from the start of a later line on."""
-    *lines, tail = data.split(b"\n")
+def _split(content: bytes, offset: int = 0) -> _Lines:
+    """The whole and the lost lines of a journal's bytes, which begin at `offset`."""
+    *lines, tail = content.split(b"\n")
     if _checked(tail[:-1]):  # a whole line, but its end is another byte: damaged, not torn
         lines, tail = [*lines, tail], b""
     checked = [_checked(line) for line in lines]
-    start = last = 0 if begins else next((number for number, _ in filter(None, checked)), 1) - 1
+    start = last = next((number for number, _ in filter(None, checked)), 1) - 1 if offset else 0
     records: list[bytes] = []
-    damaged = since = first_lost = 0
+    damaged = since = first_lost = 0  # `since`: damaged lines after the last whole one
     for number, record in ((0, b"") if one is None else one for one in checked):
         if number != last + 1:
             first_lost = first_lost or last + 1
@@ -207,7 +219,7 @@ def _sort(data: bytes, *, begins: bool = True) -> _Lines:
         last, since = number, 0
         records.append(record)
     lost = last - start - len(records) + since
-    return _Lines(records, lost or damaged, first_lost, len(data) - len(tail))
+    return _Lines(records, lost or damaged, first_lost, offset + len(content) - len(tail))
 
 
 def _checked(line: bytes) -> tuple[int, bytes] | None:
@@ -219,21 +231,9 @@ def _checked(line: bytes) -> tuple[int, bytes] | None:
     return int(number), record + b"}"
 
 
-def _fault(path: Path, lines: _Lines) -> str:
-    """Names the lost lines. Raises RunFailed if the first one, which says what the run is, is among them."""
-    if lines.first_lost == 1:
-        raise RunFailed(
-            f"{path}: its first line, which says what the run is, is damaged, missing or of another version of cnnlab; "
-            f"make a new run: cnnlab train {path.with_name('config.yaml')}"
-        )
-    if lines.lost == 1:
-        return f"{path}: line {lines.first_lost} is damaged or missing"
-    return f"{path}: {lines.lost} lines are damaged or missing, the first is line {lines.first_lost}"
-
-
 @cache
-def _warn_once(fault: str) -> None:
-    log.warning("%s", fault)
+def _warn_once(damage: str) -> None:
+    log.warning("%s", damage)
 
 
 def _record(line: bytes, path: Path) -> Record:

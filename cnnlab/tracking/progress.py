@@ -1,7 +1,8 @@
-"""How far a run has been delivered, kept beside its journal: `delivery.json`."""
+"""What has been delivered of a run, per store; kept beside its journal in `delivery.json`."""
 
 import json
-from dataclasses import asdict, field
+from contextlib import suppress
+from dataclasses import asdict, field, replace
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -9,27 +10,27 @@ from pydantic.dataclasses import dataclass
 from cnnlab.errors import without_passwords
 from cnnlab.files import written_whole
 from cnnlab.tracking.run_dir import RunDir
-from cnnlab.tracking.store import stamp
+from cnnlab.tracking.store import reason, stamp
 from cnnlab.tracking.uri import page_of
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Progress:
-    """Of one run to one store."""
+    """What one store has of a run."""
 
     mlflow_run_id: str | None = None
     experiment_id: str | None = None
-    """MLflow's; None until it is complete."""
+    """MLflow's; None until the delivery is complete."""
     offset: int = 0
     """Bytes of the journal that the store has."""
     complete: bool = False
-    """All of a run that has ended is there, with its model and figures."""
+    """Whether the run has ended and the store has all of it, with its model and figures."""
     error: str | None = None
-    """What went wrong last; None when the last attempt went well."""
+    """The error of the last attempt; None if that succeeded."""
     refused: dict[str, str] = field(default_factory=dict)
-    """What the store has refused for good -> why."""
+    """What the store refuses for good -> the reason."""
     stamp: int = 0
-    """Of the store that has it; another store at the same place has another, and has nothing of this run."""
+    """The store's `stamp`; another store at the same place has another stamp, and has nothing of this run."""
 
     def __post_init__(self) -> None:
         if self.offset < 0:
@@ -37,20 +38,26 @@ class Progress:
 
 
 STORES = TypeAdapter(dict[str, Progress])
-"""A store's URI without its password -> how far a run is delivered to it."""
+"""A store's URI without its password -> what it has."""
 
 
 def load_progress(run: RunDir, uri: str) -> Progress:
-    """What is known of this run and this store; nothing delivered where nothing is known, or the store is a new one."""
+    """What this store has of this run; nothing if that is not known, or the store was created anew since."""
     known = _all(run).get(without_passwords(uri), Progress())
     return known if known.stamp == stamp(uri) else Progress(error=known.error)
 
 
 def save_progress(run: RunDir, uri: str, progress: Progress) -> None:
-    """Keep it, atomically."""
+    """Write it, atomically."""
     known = {**_all(run), without_passwords(uri): progress}
     with written_whole(run.delivery_file) as file:
         file.write_text(json.dumps({name: asdict(one) for name, one in known.items()}, indent=1))
+
+
+def note_error(run: RunDir, uri: str, error: Exception) -> None:
+    """Write down the error of a delivery, for the command that waits for it; not if the disk has no room."""
+    with suppress(OSError):
+        save_progress(run, uri, replace(load_progress(run, uri), error=reason(error, uri)))
 
 
 def mlflow_run_id(run: RunDir) -> str | None:
@@ -60,7 +67,7 @@ def mlflow_run_id(run: RunDir) -> str | None:
 
 
 def run_page(run: RunDir) -> str | None:
-    """Where the server that has all of this run shows it; None if no server has."""
+    """The page of this run on the server that has all of it; None if no server has."""
     pages = [
         page_of(uri, f"/{progress.experiment_id}/runs/{progress.mlflow_run_id}")
         for uri, progress in _all(run).items()
@@ -70,7 +77,7 @@ def run_page(run: RunDir) -> str | None:
 
 
 def is_delivered(run: RunDir) -> bool:
-    """Whether some store has all of this run, as far as it has got."""
+    """Whether some store has all that this run has written so far."""
     size = run.journal_file.stat().st_size
     known = [load_progress(run, uri) for uri in _all(run)]
     return any(progress.complete and progress.offset == size for progress in known)
@@ -80,4 +87,4 @@ def _all(run: RunDir) -> dict[str, Progress]:
     try:
         return STORES.validate_json(run.delivery_file.read_bytes())
     except (OSError, ValueError):
-        return {}  # not there, torn or damaged: the run is found again in MLflow by its tag
+        return {}  # missing, torn or damaged: the run is found in MLflow by its tag

@@ -1,9 +1,9 @@
-"""MLflow's store in a SQLite file, made or upgraded by one process while the others wait.
+"""MLflow's store. If it is a SQLite file, one process creates or upgrades it and the others wait.
 
-MLflow by itself lets every process that finds an unfinished file run its migrations. They are no transactions: two
-processes at once, or one that is killed, leave a file that no later migration can finish. Here they run on a copy,
-under a lock beside the file, and the finished copy replaces the file's content in one transaction of SQLite's. So
-whoever opens the file finds the old content or the new, even if this process is killed.
+MLflow alone lets each process that opens an unfinished file run its migrations. They are no transactions: two processes
+at once, or one that is killed, leave a file that no later migration can finish. Here they run on a copy, under a lock
+beside the file, and the finished copy replaces the file's content in one transaction of SQLite. So the file has the old
+content or the new, even if this process is killed.
 """
 
 import errno
@@ -35,23 +35,23 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-"""Set before MLflow is imported, unless the user has: the courier has its own patience, and nobody to talk to."""
+"""Set before MLflow is imported, unless the user has set them: the courier retries by itself and has no terminal."""
 ANSWER_SECONDS = 5.0
-"""How long a server may take for its first word; MLflow itself would try for minutes."""
+"""How long a server may take to answer; MLflow itself would try for minutes."""
 LOCK_SECONDS = 600.0
-"""How long a process waits for the one that makes or upgrades the store: minutes, if the store is large."""
+"""How long a process waits for the one that creates or upgrades the store: minutes, if the store is large."""
 BUSY_SECONDS = 20.0
 """How long SQLite waits for the transaction of another process."""
 ATTEMPTS = 10
-"""How often a store is looked at again because another program, which does not know our lock, wrote to it."""
+"""How often a store is read again because another program, which does not know our lock, wrote to it."""
 SEEDED = {"alembic_version": "1", "experiments": "experiment_id = 0", "workspaces": "name = 'default'"}
-"""Table -> the condition on the rows that MLflow itself puts into a new store; all other rows are somebody's."""
+"""Table -> the condition on the rows that MLflow itself puts into a new store; all other rows are the user's."""
 FULL = ("disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-"""Words by which SQLite and the system say that a disk has no room."""
+"""Words in the messages of SQLite and the system if a disk has no room."""
 
 log = logging.getLogger("cnnlab")
 _refusals: dict[tuple[Path, int, int], str] = {}
-"""Files that cannot be used, by size and modification time, so that a large one is not copied at every attempt."""
+"""Files that cannot be upgraded, by size and modification time, so that a large one is not copied at each attempt."""
 
 
 def import_mlflow() -> Any:
@@ -61,19 +61,19 @@ def import_mlflow() -> Any:
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they raise is said in one line of ours
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # their exceptions are printed in one line of ours
     return mlflow
 
 
 def open_store(uri: str) -> int:
-    """Make sure that MLflow can use a SQLite store; to be called before MLflow is given its URI. Returns its `stamp`.
+    """Make a SQLite store usable for MLflow; to be called before MLflow gets its URI. Returns its `stamp`.
 
-    A file that is not there is made, one of an older MLflow is upgraded, and one that was left unfinished and holds
-    nothing is set aside and made again. Servers are left alone.
+    A missing file is created, one of an older MLflow is upgraded, and one that was left unfinished and is empty is set
+    aside and created again. Servers are left alone.
 
     Raises:
-        RunFailed: the file holds something and cannot be upgraded, or a newer MLflow made it; it is not touched.
-        filelock.Timeout: another process has been at it for `LOCK_SECONDS`.
+        RunFailed: the file has runs and cannot be upgraded, or a newer MLflow made it; it is not changed.
+        filelock.Timeout: another process has held its lock for `LOCK_SECONDS`.
     """
     path = sqlite_file(uri)
     if path is not None:
@@ -87,26 +87,26 @@ def open_store(uri: str) -> int:
 
 
 def stamp(uri: str) -> int | None:
-    """The number by which a store is known from another that was at the same place before it; None if there is none.
+    """A number that differs between this store and an earlier one at the same place; None if there is no store.
 
-    A file that was made here has a random one (as SQLite's `user_version`); servers and all other files have 0.
+    A file that cnnlab created has a random one (as SQLite's `user_version`); servers and all other files have 0.
     """
     path = sqlite_file(uri)
     if path is None:
         return 0
     try:
-        with closing(_open_existing(path)) as database:
+        with closing(_open(path, mode="rw")) as database:
             return int(database.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error:
         return None
 
 
 class NoAnswer(RunFailed):
-    """Nobody answers at a store's address."""
+    """Nothing answers at a store's address."""
 
 
 def check_answers(uri: str) -> None:
-    """Raises NoAnswer if a server says nothing within ANSWER_SECONDS; whatever it says, MLflow can be asked."""
+    """Raises NoAnswer if a server does not answer within ANSWER_SECONDS; after any answer, MLflow can be asked."""
     parts = urlsplit(uri)
     try:
         if parts.scheme in ("http", "https"):
@@ -128,7 +128,7 @@ def check_answers(uri: str) -> None:
 
 
 def store_answers(uri: str) -> str | None:
-    """None where MLflow can be asked at this URI, else one line that says what it said. Makes no new database."""
+    """None if MLflow can use this store, else its error in one line. Creates no database."""
     path = sqlite_file(uri)
     if path is not None and not path.exists():
         return None
@@ -137,7 +137,7 @@ def store_answers(uri: str) -> str | None:
         open_store(uri)
         check_answers(uri)
         mlflow.MlflowClient(whole(uri)).search_experiments(max_results=1)
-    except Exception as error:  # whatever MLflow, its database or the network come up with
+    except Exception as error:  # whatever MLflow, its database or the network raises
         return reason(error, uri)
     return None
 
@@ -156,28 +156,22 @@ def is_full(error: Exception) -> bool:
 
 
 def reason(error: Exception, uri: str = "") -> str:
-    """What went wrong in one line, our own messages whole, those of others cut; and if `uri` lacks its password."""
+    """The error in one line: our own messages whole, those of others cut; with a hint if `uri` lacks its password."""
     if isinstance(error, CnnlabError):
         return str(error)
-    said = one_line(f"{type(error).__name__}: {error}")
-    return f"{said[:LONGEST_VALUE]}; {NO_PASSWORD}" if lacks_password(uri) else said[:LONGEST_REASON]
+    text = one_line(f"{type(error).__name__}: {error}")
+    return f"{text[:LONGEST_VALUE]}; {NO_PASSWORD}" if lacks_password(uri) else text[:LONGEST_REASON]
 
 
-# making it
+# creating and upgrading
 
 
 def _make_current(path: Path) -> None:
-    """Make, upgrade or replace the file, while holding its lock."""
-    if refusal := _refusals.get(_state(path)):
-        raise RunFailed(refusal)
-    try:
-        for _ in range(ATTEMPTS):
-            if _is_current(path) or _replace(path):
-                return
-        raise RunFailed(f"{path}: another program keeps writing to this unfinished store; end it, then cnnlab sync")
-    except RunFailed as error:
-        _refusals[_state(path)] = str(error)
-        raise
+    """Create, upgrade or replace the file, while holding its lock."""
+    for _ in range(ATTEMPTS):
+        if _is_current(path) or _replace(path):
+            return
+    raise RunFailed(f"{path}: another program keeps writing to this unfinished store; end it, then cnnlab sync")
 
 
 def _replace(path: Path) -> bool:
@@ -186,22 +180,20 @@ def _replace(path: Path) -> bool:
     for left_behind in path.parent.glob(f"{escape(prefix)}*"):  # by a process that was killed
         shutil.rmtree(left_behind, ignore_errors=True)
     with TemporaryDirectory(prefix=prefix, dir=path.parent) as folder, closing(_open(path)) as database:
-        before, held = _changes(database), _holds_something(database)
-        _refuse_unknown(path, database)
-        finished, failure = Path(folder) / path.name, None
+        before, filled = _changes(database), _holds_something(database)
+        _refuse_newer(path, database)
+        finished = Path(folder) / path.name
         try:
-            if held:
-                _copy(database, finished)
-                _upgrade(finished)
+            if filled:
+                _upgrade(path, database, finished)
             else:
                 _create(finished)
-        except Exception as error:  # whatever a migration runs into
-            failure = error
+        except Exception:  # whatever a migration raises
+            if _changes(database) == before:
+                raise
         if _changes(database) != before:
             return False
-        if failure:
-            raise RunFailed(_refusal(path, failure)) if held and not is_full(failure) else failure
-        if not held and _tables(database):
+        if not filled and _tables(database):
             _set_aside(path, database)
         with closing(_open(finished)) as source:
             source.backup(database)
@@ -215,7 +207,28 @@ def _create(path: Path) -> None:
         database.execute(f"PRAGMA user_version = {secrets.randbelow(2**31 - 1) + 1}")
 
 
-def _upgrade(path: Path) -> None:
+def _upgrade(path: Path, database: sqlite3.Connection, copy: Path) -> None:
+    """Copy the database and upgrade the copy. Raises RunFailed if that fails; the same file is not tried again."""
+    size, changed = path.stat().st_size, path.stat().st_mtime_ns
+    if refusal := _refusals.get((path, size, changed)):
+        raise RunFailed(refusal)
+    try:
+        _copy(database, copy)
+        _migrate(copy)
+        _initialize(copy)
+    except Exception as error:  # whatever a migration raises
+        if is_full(error):
+            raise
+        refusal = (
+            f"{path}: MLflow {version('mlflow')} cannot upgrade this store ({reason(error)}); nothing was changed, "
+            "since it is not empty. If an upgrade of it was broken off, put a copy from before in its place; or name "
+            "another store with --tracking-uri sqlite:///FILE"
+        )
+        _refusals[path, size, changed] = refusal
+        raise RunFailed(refusal) from error
+
+
+def _migrate(path: Path) -> None:
     """As `mlflow db upgrade` does."""
     from mlflow.store.db import utils
 
@@ -224,11 +237,10 @@ def _upgrade(path: Path) -> None:
         utils._upgrade_db(engine)
     finally:
         engine.dispose()
-    _initialize(path)
 
 
 def _initialize(path: Path) -> None:
-    """As MLflow does when it opens a store: tables that are not there, the experiment "Default", a check."""
+    """As MLflow does when it opens a store: missing tables, the experiment "Default", a check."""
     from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -249,26 +261,26 @@ def _copy(database: sqlite3.Connection, path: Path) -> None:
         database.backup(copy)
 
 
-# what is there
+# the state of the file
 
 
 def _is_current(path: Path) -> bool:
     """Whether MLflow would take the file as it is."""
     if not path.exists():
         return False
-    with closing(_open_existing(path)) as database:
+    with closing(_open(path, mode="rw")) as database:
         return _has_all_tables(database) and _revisions(database) == [_known_revisions()[0]]
 
 
 def _has_all_tables(database: sqlite3.Connection) -> bool:
-    from mlflow.store.db import utils  # noqa: F401  # which has all tables declared
+    from mlflow.store.db import utils  # noqa: F401  # which declares all tables
     from mlflow.store.db.base_sql_model import Base
 
     return _tables(database) >= set(Base.metadata.tables)
 
 
 def _holds_something(database: sqlite3.Connection) -> bool:
-    """Whether anybody has put anything into it."""
+    """Whether it has rows that MLflow did not put into the new store."""
     for table in _tables(database):
         seeded = SEEDED.get(table.removeprefix("_alembic_tmp_"), "0")
         if database.execute(f'SELECT EXISTS (SELECT 1 FROM "{table}" WHERE NOT ({seeded}))').fetchone()[0]:
@@ -276,9 +288,8 @@ def _holds_something(database: sqlite3.Connection) -> bool:
     return False
 
 
-def _refuse_unknown(path: Path, database: sqlite3.Connection) -> None:
-    found = set(_revisions(database))
-    if unknown := found and found - set(_known_revisions()):
+def _refuse_newer(path: Path, database: sqlite3.Connection) -> None:
+    if unknown := set(_revisions(database)) - set(_known_revisions()):
         raise RunFailed(
             f"{path}: a newer MLflow made this store (its schema is {', '.join(sorted(unknown))}) than the one here, "
             f"{version('mlflow')}; upgrade MLflow (pip install --upgrade mlflow), or name another store with "
@@ -286,17 +297,9 @@ def _refuse_unknown(path: Path, database: sqlite3.Connection) -> None:
         )
 
 
-def _refusal(path: Path, failure: Exception) -> str:
-    return (
-        f"{path}: MLflow {version('mlflow')} cannot upgrade this store ({reason(failure)}); nothing was changed, "
-        "since it is not empty. If an upgrade of it was broken off, put a copy from before in its place; or name "
-        "another store with --tracking-uri sqlite:///FILE"
-    )
-
-
 @cache
 def _known_revisions() -> list[str]:
-    """The schemas that the MLflow here knows, its own first."""
+    """The schemas that this MLflow knows, its own first."""
     from alembic.script import ScriptDirectory
     from mlflow.store.db import utils
 
@@ -323,14 +326,5 @@ def _changes(database: sqlite3.Connection) -> int:
     return int(database.execute("PRAGMA data_version").fetchone()[0])
 
 
-def _state(path: Path) -> tuple[Path, int, int]:
-    status = path.stat() if path.exists() else None
-    return (path, status.st_size, status.st_mtime_ns) if status else (path, 0, 0)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=BUSY_SECONDS)
-
-
-def _open_existing(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=BUSY_SECONDS, uri=True)
+def _open(path: Path, *, mode: str = "rwc") -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", timeout=BUSY_SECONDS, uri=True)

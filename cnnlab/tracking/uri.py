@@ -1,4 +1,4 @@
-"""Which MLflow store and which experiment are meant, and where a server shows them."""
+"""The URI of MLflow's store, the name of the experiment, and their pages on a server."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cnnlab.errors import HIDDEN, BadInput, RunFailed, quoted, shortened, without_passwords
-from cnnlab.tracking.run_dir import STORE
+from cnnlab.tracking.run_dir import MLRUNS
 
 NO_PASSWORD = "its password is not kept: give the whole URI by --tracking-uri or MLFLOW_TRACKING_URI, or use ~/.pgpass"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
@@ -25,34 +25,34 @@ def resolve(flag: str | None, *, needed: bool = False) -> str:
 
     Args:
         flag: --tracking-uri.
-        needed: whether there has to be a store. If so, the flag may not be "none", and MLFLOW_TRACKING_URI=none, which
-            means "until a sync", leaves the default.
+        needed: whether the command needs a store. If so, the flag "none" is refused, and MLFLOW_TRACKING_URI=none is
+            ignored.
 
     Raises:
-        BadInput: MLflow takes no such URI.
+        BadInput: MLflow does not take this URI.
     """
     variable = os.environ.get("MLFLOW_TRACKING_URI", "")
     if needed and variable.lower() == "none":
         variable = ""
-    uri = flag or variable or f"sqlite:///{STORE}/mlflow.db"
+    uri = flag or variable or f"sqlite:///{MLRUNS}/mlflow.db"
     name = "--tracking-uri" if flag else "MLFLOW_TRACKING_URI"
     if uri.lower() == "none" and not needed:
         return "none"
     head, colon, rest = uri.partition(":")
     uri = head.lower() + colon + rest  # SQLAlchemy knows no "SQLite"
-    scheme, said = urlsplit(uri).scheme.partition("+")[0], f"{name} {shortened(uri)}"
+    scheme, given = urlsplit(uri).scheme.partition("+")[0], f"{name} {shortened(uri)}"
     if scheme == "sqlite":
         path = uri.partition(":///")[2]
         if not path:
-            raise BadInput(f"{said}: SQLite's URI names a file, as in sqlite:///mlruns/mlflow.db")
+            raise BadInput(f"{given}: SQLite's URI names a file, as in sqlite:///mlruns/mlflow.db")
         return f"{uri.partition(':///')[0]}:///{Path(path).absolute()}"
     if scheme in SCHEMES and scheme != "databricks" and not re.fullmatch(r"[\w+.-]+://\S+", uri):
-        raise BadInput(f"{said}: a URI begins with {head.lower()}:// and has no spaces; %20 means one")
+        raise BadInput(f"{given}: a URI begins with {head.lower()}:// and has no spaces; %20 means one")
     if scheme in ("postgresql", "mysql", "mssql") and uri.partition("?")[0].count("@") > 1:
-        raise BadInput(f"{said}: the password of a database has an @ in it; write %40 in place of that")
+        raise BadInput(f"{given}: the password of a database has an @ in it; write %40 in place of that")
     if scheme not in SCHEMES:
         raise BadInput(
-            f"{said}: not a store that MLflow takes; use sqlite:///FILE (plain folders are refused since "
+            f"{given}: not a store that MLflow takes; use sqlite:///FILE (plain folders are refused since "
             f"MLflow 3.13), {'' if needed else 'none, '}or a URI that begins with one of {', '.join(SCHEMES)}"
         )
     return uri
@@ -75,35 +75,35 @@ def resolve_experiment(name: str | None) -> str:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite store; None if the store is another kind."""
+    """The file of a SQLite store; None for any other store."""
     path = uri.partition(":///")[2].partition("?")[0]
     return Path(path).absolute() if uri.startswith("sqlite") else None
 
 
 def whole(uri: str) -> str:
-    """A store's URI as `without_passwords` left it, with the password that $MLFLOW_TRACKING_URI has for it.
+    """A store's URI with the password that `without_passwords` removed, if $MLFLOW_TRACKING_URI has it.
 
-    If that names another store, without any: MLflow takes one from MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN,
-    and PostgreSQL from ~/.pgpass.
+    Else without a password: MLflow takes one from MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, and PostgreSQL
+    from ~/.pgpass.
     """
     known = os.environ.get("MLFLOW_TRACKING_URI", "")
     return known if HIDDEN in uri and without_passwords(known) == uri else _bare(uri)
 
 
 def lacks_password(uri: str) -> bool:
-    """Whether the store was named with a password once that is not known any more."""
+    """Whether the URI had a password that is not known here."""
     return HIDDEN in uri and whole(uri) == _bare(uri)
 
 
 def _bare(uri: str) -> str:
-    """Without what stands in place of a password."""
+    """The URI without HIDDEN."""
     hidden = re.escape(HIDDEN)
     return re.sub(rf"(?<=://){hidden}@|:{hidden}(?=@)|[\w.-]+(=|%3D){hidden}&?|[?&][\w.-]+={hidden}$", "", uri)
 
 
 @contextmanager
 def undamaged(path: Path) -> Iterator[None]:
-    """Within it SQLite reads this file. Raises RunFailed if that is no database, or a damaged one."""
+    """Within it SQLite reads this file. Raises RunFailed if it is damaged or no database."""
     try:
         yield
     except sqlite3.OperationalError:  # in use, or it may not be read
@@ -116,7 +116,7 @@ def undamaged(path: Path) -> Iterator[None]:
 
 
 def page_of(server: str, path: str = "") -> str:
-    """The page of a server's UI on its experiments, or what `path` names below them: `/ID/runs`, `/ID/runs/RUN`."""
+    """The page of a server's experiments, or the page `path` below it: `/ID/runs`, `/ID/runs/RUN`."""
     server = _bare(without_passwords(server))
     # by default the UI shows the traces of language models
     return f"{server.rstrip('/')}/#/experiments{path}?workflowType=machine_learning"

@@ -18,7 +18,7 @@ from cnnlab.data import Dataset, Split
 from cnnlab.errors import BadInput, RunFailed
 from cnnlab.records import CheckpointSealed, RunEnded
 from cnnlab.run import load_trained, record_run
-from cnnlab.tracking import Delivery, RunDir, last, read
+from cnnlab.tracking import Deliverer, RunDir, last, read
 from cnnlab.training import load_latest
 from tests.faults.table import repeats, tally
 from tests.faults.trainee import STEPS_AN_EPOCH, config, new_run, outcome, prepared, train
@@ -286,8 +286,8 @@ def test_damaged_weights_are_not_delivered_but_all_the_rest_is(run: RunDir) -> N
     next(damage)
     for path in run.checkpoints.glob("step-*"):
         path.unlink()
-    delivery = Delivery(run, f"sqlite:///{Path.cwd()}/mlflow.db", load_trained, lambda path, into: [])
-    complete = delivery.advance()
+    delivery = Deliverer(run, f"sqlite:///{Path.cwd()}/mlflow.db", load_trained, lambda path, into: [])
+    complete = delivery.deliver()
     ended = last(read(run.journal_file)[0], RunEnded)
     assert ended is not None
     with sqlite3.connect("mlflow.db") as database:

@@ -23,8 +23,9 @@ from click.testing import Result
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
+from cnnlab.courier import follow_all
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded
-from cnnlab.tracking import Delivery, Order, RunDir, follow_all, load_progress
+from cnnlab.tracking import Deliverer, RunDir, load_progress
 from cnnlab.tracking.delivery import accepted_key
 from tests.faults.table import repeats, tally
 from tests.servers import MlflowServer
@@ -67,8 +68,8 @@ def odd_records() -> list[Record]:
 
 def test_what_mlflow_has_limits_for_is_there_in_an_accepted_form(uri: str) -> None:
     run = make_run(odd_records())
-    delivery = Delivery(run, uri, load_model, draw)
-    assert delivery.advance()
+    deliverer = Deliverer(run, uri, load_model, draw)
+    assert deliverer.deliver()
     rows = query("SELECT key, value, is_nan FROM metrics")
     measured = {
         accepted_key(f"val/{name}") for record in odd_records() if isinstance(record, Epoch) for name in record.val
@@ -89,7 +90,7 @@ def test_what_mlflow_has_limits_for_is_there_in_an_accepted_form(uri: str) -> No
     assert there == measured
     assert kept == params
     assert [nan for key, _, nan in rows if key == "train/loss"] == [1, 0, 0]
-    assert not delivery.refused
+    assert not deliverer.refused
     names = {value for (value,) in query("SELECT value FROM tags WHERE key LIKE 'cnnlab.key.%'")}
     assert "val/iou_<script>alert(1)</script>" in names, "the name as it was can be found"
 
@@ -104,7 +105,7 @@ def test_two_keys_stay_two_and_good_ones_stay_as_they_are() -> None:
 def test_what_mlflow_refuses_for_good_is_set_aside_and_blocks_nothing(uri: str, cli: Cli) -> None:
     """A parameter that MLflow has with another value."""
     run = make_run([*WHOLE[:-1], FAILED])
-    before = Delivery(make_run([created()], "other"), uri, load_model, draw)
+    before = Deliverer(make_run([created()], "other"), uri, load_model, draw)
     before.client.create_experiment("tests")
     mlflow_run = before.client.create_run("1", tags={"cnnlab.run_id": "run-1"}).info.run_id
     before.client.log_param(mlflow_run, "optimizer.lr", "7")
@@ -124,15 +125,16 @@ def test_a_run_that_cannot_be_read_or_noted_ends_the_courier_for_no_other(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its journal's first line is lost; its folder takes no file."""
-    monkeypatch.setattr("cnnlab.tracking.following.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("cnnlab.courier.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("cnnlab.courier.draw", draw)
     broken, good = make_run(WHOLE[:-1], "broken"), make_run([created("good"), *WHOLE[1:-1], FAILED], "good")
     journal = broken.journal_file.read_bytes()
     broken.journal_file.write_bytes(journal.replace(b"tests", b"tEsts", 1))
     broken.delivery_file.mkdir()
-    orders: SimpleQueue[Order | None] = SimpleQueue()
-    for order in ((broken, uri), (good, uri), None):
-        orders.put(order)
-    follow_all(orders, load_model, draw)
+    runs: SimpleQueue[tuple[RunDir, str] | None] = SimpleQueue()
+    for item in ((broken, uri), (good, uri), None):
+        runs.put(item)
+    follow_all(runs)
     held = load_progress(good, uri).complete
     tally("a run that the courier cannot read, beside another", tried=1, held=int(held))
     assert held
@@ -188,7 +190,7 @@ def test_a_second_deliverer_names_the_first(uri: str, cli: Cli, monkeypatch: pyt
     held, done = threading.Event(), threading.Event()
 
     def deliver() -> None:
-        with Delivery(RunDir(Path("mlruns/runs/run-1").absolute()), uri, load_model, draw)._turn():
+        with Deliverer(RunDir(Path("mlruns/runs/run-1").absolute()), uri, load_model, draw)._turn():
             held.set()
             done.wait(60)
 
@@ -254,7 +256,7 @@ def test_train_ends_within_ten_seconds_and_sync_delivers_the_rest(form: str, pro
             result = json.loads(done.stdout)
             assert (done.returncode, result["status"]) == (0, "finished")
             assert "missing: all of it" in done.stderr
-            assert "later: cnnlab sync" in done.stderr
+            assert "run cnnlab sync" in done.stderr
             seconds.append(time.monotonic() - began)
     assert process("sync", "--tracking-uri", f"sqlite:///{Path('here.db').absolute()}").returncode == 0
     with closing(sqlite3.connect("here.db")) as database:

@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cnnlab.cli import run
 from cnnlab.courier import Deliveries
 from cnnlab.records import Record, Steps
 from cnnlab.tracking import Journal, RunDir, open_store, read
-from cnnlab.training import driver, weights
+from cnnlab.training import checkpoint
 from tests.faults.table import tally
 from tests.faults.test_kills import deliver, in_mlflow, repeated
 from tests.faults.trainee import config, new_run, outcome, prepared, record_run
@@ -97,8 +98,8 @@ def stage(where: str, calls: range, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cnnlab.tracking.journal.open", opened, raising=False)
     elif where == "write of a checkpoint's tensors":
         said = SafetensorError("Error while serializing: I/O error: Input/output error (os error 5)")
-        save = failing(weights.save_file, calls, lambda *_: True, said)
-        monkeypatch.setattr(weights, "save_file", save)
+        save = failing(checkpoint.save_file, calls, lambda *_: True, said)
+        monkeypatch.setattr(checkpoint, "save_file", save)
     elif where == "write of a checkpoint's values":
         text = failing(Path.write_text, calls, lambda path, *_: path.name.startswith(".step-"), error)
         monkeypatch.setattr(Path, "write_text", text)
@@ -229,7 +230,8 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_sealed(
     seal: int, disk: Disk, whole: dict[str, Any], empty_store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        real, seals = driver.seal, 0
+        module = import_module("cnnlab.training.fit")  # the package has the function under this name
+        real, seals = module.seal, 0
 
         def sealed(*args: Any) -> Path:
             nonlocal seals
@@ -238,7 +240,7 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_sealed(
                 disk.fill()
             return real(*args)
 
-        patched.setattr(driver, "seal", sealed)
+        patched.setattr(module, "seal", sealed)
         full = cli(*TRAIN, "--run-dir", "run")
     disk.free()
     again = cli("train", "--resume", "run", "-q")
@@ -314,7 +316,7 @@ def test_a_disk_that_is_full_while_train_waits_for_mlflow(
     disk.free()
     again = cli("sync", "run")
     couriers[0].wait(60)  # it has seen that all is there
-    held = full.exit_code == 0 and says_full(full.stderr, str(disk.path)) and "later: cnnlab sync" in full.stderr
+    held = full.exit_code == 0 and says_full(full.stderr, str(disk.path)) and "run cnnlab sync" in full.stderr
     held = held and again.exit_code == 0
     held = held and in_mlflow(RunDir(Path("run").absolute()), "mlruns/mlflow.db") == ("FINISHED", whole["losses"])
     tally("disk full while train waits for MLflow", tried=1, held=int(held))

@@ -17,7 +17,7 @@ from torch import nn
 from cnnlab.config import RunConfig
 from cnnlab.records import RunEnded, RunStarted, Steps
 from cnnlab.run import load_trained
-from cnnlab.tracking import Delivery, RunDir, last, mark_dead, read
+from cnnlab.tracking import Deliverer, RunDir, last, mark_dead, read
 from tests.faults.signalled import descendants
 from tests.faults.table import repeats, tally
 from tests.faults.trainee import STEPS_AN_EPOCH, config, new_run, outcome, train, train_elsewhere
@@ -58,7 +58,7 @@ def deliver(run: RunDir, uri: str) -> None:
     def model(path: Path) -> nn.Module:
         return load_trained(path)
 
-    Delivery(run, uri, model, lambda path, into: []).advance()
+    Deliverer(run, uri, model, lambda path, into: []).deliver()
 
 
 def in_mlflow(run: RunDir, store: str = "mlflow.db") -> tuple[str, list[tuple[int, float]]]:
@@ -177,7 +177,7 @@ def test_kills_of_the_command_with_its_courier() -> None:
                 break
             killed += 1
             together += bool(couriers)
-            if RunDir(Path(f"run-{runs}")).has_begun():
+            if RunDir(Path(f"run-{runs}")).is_created():
                 words = ["train", "--resume", f"run-{runs}", "-q", "--json"]
         run = RunDir(Path(f"run-{runs}").absolute())
         assert command("sync", str(run.path)).returncode == 0

@@ -15,7 +15,7 @@ import mlflow
 import pytest
 from click.testing import Result
 
-from cnnlab.tracking import Delivery, RunDir, load_progress
+from cnnlab.tracking import Deliverer, RunDir, load_progress
 from tests.faults.table import repeats, tally
 from tests.faults.test_delivery_faults import FAILED
 from tests.faults.test_kills import in_mlflow
@@ -74,7 +74,7 @@ def deleted_experiment(uri: str, database: Path, cli: Cli) -> bool:
     """Whether a run of an experiment that was deleted in the middle is named, blocks no other and gets there later."""
     run = make_run([replace(created("deleted", uri), experiment="gone"), *FIRST_EPOCH[1:]], "deleted")
     other = make_run([created("other", uri), *FIRST_EPOCH[1:], *SECOND_EPOCH, FAILED], "other")
-    Delivery(run, uri, load_model, draw).advance()
+    Deliverer(run, uri, load_model, draw).deliver()
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("gone")
     assert experiment is not None
@@ -157,7 +157,7 @@ def test_a_training_does_not_mind_a_store_of_another_version(
     OTHERS[which](theirs)
     trained = process(*TRAIN[:1], "--epochs", "2", "--json", "-q", "--tracking-uri", f"sqlite:///{theirs}")
     lines = trained.stderr.splitlines()
-    held = (trained.returncode, len(lines), "later: cnnlab sync" in trained.stderr) == (0, 1, True)
+    held = (trained.returncode, len(lines), "run cnnlab sync" in trained.stderr) == (0, 1, True)
     run = RunDir(Path(json.loads(trained.stdout)["run_dir"]))
     synced = process("sync", "--tracking-uri", f"sqlite:///{good}")
     losses = list(enumerate(steps_of(run), start=1))

@@ -28,7 +28,7 @@ def hurt_at(learner: Learner, step: int, hurt: Callable[[Tensor], Tensor]) -> No
         count += module.training
         return hurt(outputs) if module.training and count == step else outputs
 
-    learner.model.register_forward_hook(change)
+    learner.model.network.register_forward_hook(change)  # type: ignore[operator, union-attr]
 
 
 def infinite_gradient(outputs: Tensor) -> Tensor:

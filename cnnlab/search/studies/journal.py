@@ -31,7 +31,7 @@ def find_or_make_run(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "made.lock"):
         run = RunDir(folder)
-        if run.has_begun():
+        if run.is_created():
             return run
         return create_run(config, experiment, tracking_uri, folder, parent=parent, tags=tags)
 

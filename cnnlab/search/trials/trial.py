@@ -178,7 +178,7 @@ def _load_once(config: DataConfig, seed: int) -> Dataset:
 def _run_of(stage: Stage, slot: Slot, config: RunConfig, directory: Path, parent: str, **tags: str) -> RunDir:
     """The run in a directory, made if there is none."""
     run = RunDir(directory)
-    if run.has_begun():
+    if run.is_created():
         return run
     plan = stage.plan
     own = {"study": plan.study, "stage": stage.name, "trial": str(slot.number), **tags}
