@@ -14,11 +14,11 @@ from cnnlab.errors import BadInput
 from cnnlab.metrics import Metric
 from cnnlab.records import RunEnded
 from cnnlab.result import Result
-from cnnlab.search.encoding import dimension_named, from_optuna
 from cnnlab.search.plan import Plan
-from cnnlab.search.studies.slots import Slot, best_first, counted
-from cnnlab.search.studies.storage import shown
-from cnnlab.search.trials.stages import Search, confirmation_of, slots_of
+from cnnlab.search.sampling import dimension_named, from_optuna
+from cnnlab.search.slots import Slot, best_first, counted
+from cnnlab.search.stages import Search, confirmation_of, slots_of
+from cnnlab.search.storage import shown
 from cnnlab.tracking import RunDir, last, read
 
 EDGE = 0.05

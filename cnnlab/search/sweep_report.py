@@ -14,8 +14,8 @@ from optuna.study import Study
 
 from cnnlab.config import RunConfig, to_yaml
 from cnnlab.page import page
-from cnnlab.search.encoding import optuna_name
-from cnnlab.search.findings.findings import Findings, feasible
+from cnnlab.search.findings import Findings, feasible
+from cnnlab.search.sampling import optuna_name
 
 PLOTS: dict[str, tuple[str, str]] = {
     "history": ("plot_optimization_history", "Values in the order of the trials"),
