@@ -108,23 +108,16 @@ def _take_first(study: Study, wanted: int) -> Slot | None:
         trial = storage.claim(study_id_of(study), wanted, this_process())
         return Slot(trial.user_attrs[SLOT], (trial,)) if trial else None
     with _alone(storage):  # otherwise many processes would try to take the same one
-        return next((slot for slot in study_slots(study, wanted) if _is_ready(slot) and _take(study, slot)), None)
+        slot = next((slot for slot in study_slots(study, wanted) if _is_ready(slot)), None)
+        if slot and slot.trial:
+            # the owner first: a process that dies in between leaves the trial waiting, not running without an owner
+            storage.set_trial_user_attr(id_of(slot.trial), OWNER, this_process())
+            storage.set_trial_state_values(id_of(slot.trial), TrialState.RUNNING)
+        return slot
 
 
 def _alone(storage: BaseStorage) -> AbstractContextManager[None]:
     return storage.alone() if isinstance(storage, JournalFile) else nullcontext()
-
-
-def _take(study: Study, slot: Slot) -> bool:
-    """Set a slot from waiting to running; False if another process was faster."""
-    assert slot.trial is not None
-    storage = storage_of(study)
-    try:
-        # the owner first: a process that dies in between leaves the trial waiting, not running without an owner
-        storage.set_trial_user_attr(id_of(slot.trial), OWNER, this_process())
-        return storage.set_trial_state_values(id_of(slot.trial), TrialState.RUNNING)
-    except UpdateFinishedTrialError:
-        return False
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -107,22 +108,16 @@ def _tpe(space: Space, study: int, trial: int) -> BaseSampler:
     return TPESampler(seed=trial, group=conditional, multivariate=True if conditional else None)
 
 
-def _qmc(space: Space, study: int, trial: int) -> BaseSampler:
-    return QMCSampler(
-        scramble=True, seed=study, independent_sampler=RandomSampler(seed=trial), warn_independent_sampling=False
-    )
-
-
-def _cmaes(space: Space, study: int, trial: int) -> BaseSampler:
-    return CmaEsSampler(seed=study, independent_sampler=RandomSampler(seed=trial), warn_independent_sampling=False)
+def _sequence(kind: Callable[..., BaseSampler], study: int, trial: int) -> BaseSampler:
+    return kind(seed=study, independent_sampler=RandomSampler(seed=trial), warn_independent_sampling=False)
 
 
 SAMPLERS: dict[Sampler, Callable[[Space, int, int], BaseSampler]] = {
     "tpe": _tpe,
     "random": lambda space, study, trial: RandomSampler(seed=trial),
-    "qmc": _qmc,
+    "qmc": lambda space, study, trial: _sequence(partial(QMCSampler, scramble=True), study, trial),
     "gp": lambda space, study, trial: GPSampler(seed=trial, warn_independent_sampling=False),
-    "cmaes": _cmaes,
+    "cmaes": lambda space, study, trial: _sequence(CmaEsSampler, study, trial),
     "grid": lambda space, study, trial: RandomSampler(seed=trial),  # never draws: each trial's point is fixed
 }
 """Name -> a sampler for one trial of a space, from the study's seed and the trial's seed.

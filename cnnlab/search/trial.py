@@ -14,7 +14,7 @@ from optuna.trial import Trial, TrialState
 
 from cnnlab.config import QUESTIONS, DataConfig, RunConfig
 from cnnlab.data import load
-from cnnlab.errors import CnnlabError, one_line
+from cnnlab.errors import CnnlabError, RunFailed, one_line
 from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.run import Stopped, create_run, prepare, record_run
 from cnnlab.search.claims import beating, give_back, tell
@@ -42,10 +42,6 @@ class _Pruned(Exception):
 
 class _Infeasible(Exception):
     """It diverged."""
-
-
-class _Failed(Exception):
-    """A training ended without a score."""
 
 
 def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -> Generator[Record, None, None]:
@@ -82,7 +78,7 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
                 raise
         except StorageGone:
             raise
-        except (CnnlabError, _Failed) as error:
+        except CnnlabError as error:
             give_back(study, trial, slot, "crashed", stage.plan.retries, str(error))
         except Exception as error:  # a bug in an optimizer or a fault of a driver ends one trial, not the sweep
             give_back(study, trial, slot, "crashed", stage.plan.retries, one_line(f"{type(error).__name__}: {error}"))
@@ -121,7 +117,7 @@ def _train(
     assert ended is not None
     if ended.status == "finished" and ended.best_score is not None:
         return ended.best_score
-    raise _Infeasible(ended.reason) if ended.diverged else _Failed(ended.reason)
+    raise _Infeasible(ended.reason) if ended.diverged else RunFailed(ended.reason)
 
 
 @lru_cache(maxsize=1)
