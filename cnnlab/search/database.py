@@ -125,7 +125,7 @@ class _Claimed:
     params: list[dict[str, Any]] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
     doubtful: bool = False
-    """The connection broke during a write, so it is not known whether that was written."""
+    """Whether the connection broke during a write, so that its result is unknown."""
 
 
 class Database(CachedDatabase):

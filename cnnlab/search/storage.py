@@ -39,7 +39,7 @@ MADE_JUST_NOW = ("already exists", "UNIQUE", "uplicate")
 PASSWORD = "; give one as user:PASSWORD@host, or for PostgreSQL by PGPASSWORD or ~/.pgpass"
 
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
-"""What Optuna raises if it did not write a line of its journal so."""
+"""What Optuna raises if a line of its journal is damaged."""
 
 LOCK_POLL_SECONDS = 0.01
 """The pause between two tries to lock a study's file; the lock is held for about a millisecond."""

@@ -30,7 +30,7 @@ ASKED_FOR = ("trials", "confirm", "confirm_seeds", "retries", "experiment", "tra
 
 
 def with_study(plan: Plan) -> Plan:
-    """The plan with its study's name and storage in place of what was given for them, or of nothing.
+    """The plan with the name of its study and the URL of its storage.
 
     Raises:
         BadInput: a sampler that the space does not suit or that is not installed; no such kind of storage.
@@ -261,7 +261,7 @@ class SweepJournal:
                 )
 
     def end(self, slots: list[Slot]) -> None:
-        """Write the result: the last record, unless the sweep is continued."""
+        """Write the result as the last record. A continued sweep writes more."""
         done = sum(slot.finished for slot in slots)
         status: Status = "finished" if done == len(slots) else "interrupted"
         best = next(iter(best_first(slots, self.plan.score)), None)

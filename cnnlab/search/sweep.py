@@ -222,7 +222,7 @@ def deliver_begun(slots: "list[Slot]", deliveries: Deliveries) -> None:
             run, attempt = RunDir(file.parent), len(slot.attempts)
             if deliveries.has(run, attempt) or not run.has_begun():
                 continue
-            # once its process has its lock, which shows whether that lives
+            # not before its process holds its lock, which shows whether the process lives
             if run.created.tags.get("kind") == SEEDS or last(read(run.journal_file)[0], RunStarted) is not None:
                 deliveries.add(run, attempt)
 
