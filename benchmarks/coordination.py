@@ -26,7 +26,7 @@ def plan_of(study: str, storage: str, trials: int) -> Any:
     from cnnlab.config.commands import SweepOptions
     from cnnlab.config.space_reading import read_space
     from cnnlab.search.plan import Plan
-    from cnnlab.search.studies.storage import storage_url
+    from cnnlab.search.storage import storage_url
 
     config = RunConfig()
     options = SweepOptions(
@@ -39,12 +39,11 @@ def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None
     """Claim and sleep until nothing is waiting."""
     from optuna.trial import Trial, TrialState
 
-    from cnnlab.search.encoding import suggest
-    from cnnlab.search.studies.claims import claim, tell
-    from cnnlab.search.studies.owners import beating
-    from cnnlab.search.studies.storage import open_storage
-    from cnnlab.search.studies.study import open_study
-    from cnnlab.search.trials.stages import Search
+    from cnnlab.search.claims import beating, claim, tell
+    from cnnlab.search.sampling import suggest
+    from cnnlab.search.stages import Search
+    from cnnlab.search.storage import open_storage
+    from cnnlab.search.study import open_study
 
     open_storage.cache_clear()  # a lock and a connection of its own, not those from before the fork
     search, base = Search(plan), open_study(plan.study, open_storage(plan.storage))
@@ -67,7 +66,7 @@ def optuna_alone(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -
     """The same trial, a fixed share of them, by Optuna as its documentation has it."""
     import optuna
 
-    from cnnlab.search.encoding import suggest
+    from cnnlab.search.sampling import suggest
 
     study = optuna.load_study(
         study_name=plan.study, storage=_plain_storage(plan.storage), sampler=optuna.samplers.RandomSampler()
@@ -120,11 +119,10 @@ def _say(what: str, workers: int, trials: int, seconds: float, wall: float, comp
 
 def measure(name: str, storage: str, workers: int, trials: int, seconds: float, reports: int) -> None:
     """One line of the table."""
-    from cnnlab.search.studies.claims import fill, study_slots
-    from cnnlab.search.studies.owners import Watch
-    from cnnlab.search.studies.study import enter
-    from cnnlab.search.trials.loop import POLL_SECONDS
-    from cnnlab.search.trials.stages import Search
+    from cnnlab.search.claims import Watch, fill, study_slots
+    from cnnlab.search.stages import Search
+    from cnnlab.search.study import enter
+    from cnnlab.search.workers import POLL_SECONDS
 
     plan, study = enter(plan_of(name, storage, trials))
     fill(study, trials, Search(plan).first_params, ahead=2 * workers)

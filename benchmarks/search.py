@@ -87,8 +87,9 @@ def pair(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> Progr
     import optuna
     from optuna.trial import Trial, TrialState
 
-    from cnnlab.search.studies.claims import claim, infeasible, tell
-    from cnnlab.search.trials.stages import Search
+    from cnnlab.search.claims import claim, tell
+    from cnnlab.search.slots import INFEASIBLE
+    from cnnlab.search.stages import Search
 
     search, study = Search(plan), optuna.create_study(direction="maximize")
     progress: Progress = []
@@ -96,7 +97,7 @@ def pair(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> Progr
     while not enough(progress) and (slot := claim(study, plan.trials, search.first_params)):
         study.sampler, study.pruner = search.sampler(slot.number), search.pruner(slot.number)
         trial = Trial(study, slot.trial._trial_id)
-        config = search.trainings(slot.number, trial)[0].config
+        config = search.configs(slot.number, trial)[0]
         values, pruned = [], False
         for epoch in range(1, config.training.epochs + 1):
             value = curves.after(config, epoch)
@@ -110,7 +111,7 @@ def pair(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> Progr
         if pruned:
             tell(study, trial, TrialState.PRUNED)
         elif len(values) < config.training.epochs:
-            infeasible(study, trial, "diverged", worst=0.0)
+            tell(study, trial, TrialState.COMPLETE, 0.0, {INFEASIBLE: "diverged"})
         else:
             tell(study, trial, TrialState.COMPLETE, max(values))
             best = max(best, *values)
@@ -123,8 +124,8 @@ def baseline(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> P
     import optuna
     from optuna.trial import Trial
 
-    from cnnlab.search.studies.claims import claim
-    from cnnlab.search.trials.stages import Search
+    from cnnlab.search.claims import claim
+    from cnnlab.search.stages import Search
 
     search, study = Search(plan), optuna.create_study(direction="maximize")
     progress: Progress = []
@@ -136,7 +137,7 @@ def baseline(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> P
             if slot is None:
                 return progress
             study.sampler = search.sampler(slot.number)
-            config = search.trainings(slot.number, Trial(study, slot.trial._trial_id))[0].config
+            config = search.configs(slot.number, Trial(study, slot.trial._trial_id))[0]
             begun.append((curves.after(config, 1) or 0.0, slot.number, config))
             images += curves.images(config)
         for _, _, config in sorted(begun, key=lambda item: -item[0])[:FINISHED]:

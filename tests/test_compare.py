@@ -21,8 +21,7 @@ from cnnlab.config import RunConfig
 from cnnlab.config.arms import read_arms
 from cnnlab.config.space import Choices, Range
 from cnnlab.records import ComparisonEnded, RunEnded
-from cnnlab.search.encoding import suggest
-from cnnlab.search.samplers import make_sampler
+from cnnlab.search.sampling import make_sampler, suggest
 from cnnlab.tracking import RunDir, last, list_trials, read
 
 Cli = Callable[..., Any]

@@ -12,7 +12,7 @@ from cnnlab.comparison.report import markdown, scores_over, verdicts_json, write
 from cnnlab.comparison.verdicts import ArmResult, Final, ToTarget, Tried, judge, sentence
 from cnnlab.config.arms import contains
 from cnnlab.metrics import ACCURACY
-from cnnlab.search.studies import CurvePoint
+from cnnlab.search.slots import CurvePoint
 
 MARGIN = 0.002
 judged = partial(judge, score=ACCURACY)

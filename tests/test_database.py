@@ -14,11 +14,10 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from cnnlab.search.studies import database
-from cnnlab.search.studies.claims import claim, fill, give_back, study_slots, tell
-from cnnlab.search.studies.database import Database
-from cnnlab.search.studies.owners import beating
-from cnnlab.search.studies.slots import ATTEMPT, OWNER, SLOT
+from cnnlab.search import database
+from cnnlab.search.claims import beating, claim, fill, give_back, study_slots, tell
+from cnnlab.search.database import Database
+from cnnlab.search.slots import ATTEMPT, OWNER, SLOT
 
 
 def url(name: str) -> str:

@@ -50,7 +50,7 @@ AT_HOME = {
 }
 """A library -> the only rooms that may import it."""
 
-OPTUNAS_INTERNALS = "search/studies/optuna_internals.py"
+OPTUNAS_INTERNALS = "search/optuna_internals.py"
 
 HEAVY = {"torch", "torchvision", "mlflow", "optuna", "PIL", "matplotlib", "sklearn", "plotext", "rich"}
 
@@ -126,7 +126,7 @@ def test_what_is_started_by_its_name_is_seen() -> None:
 COMMAND = (sys.executable, "-m", "cnnlab.courier")
 subprocess.run([sys.executable, "-m", "cnnlab", "sync"])
 import_module(f"cnnlab.cli.{name}")
-context.set_forkserver_preload(["cnnlab.search.trials.workers"])
+context.set_forkserver_preload(["cnnlab.search.workers"])
 subprocess.run(["python", "-c", "from cnnlab.work import Training"])
 tags["cnnlab.status"] = "cnnlab"
 """
@@ -134,7 +134,7 @@ tags["cnnlab.status"] = "cnnlab"
         "cnnlab.courier",
         "cnnlab.__main__",
         "cnnlab.cli",
-        "cnnlab.search.trials.workers",
+        "cnnlab.search.workers",
         "cnnlab.work",
     }
 

@@ -51,7 +51,7 @@ KNOW = {
     "tasks": "how they come of what was counted",
     "records": "what journals of older versions meant",
     "training/ledger.py": "what checkpoints of older versions meant",
-    "search/studies/slots.py": "a name in studies that exist",
+    "search/slots.py": "a name in studies that exist",
 }
 
 

@@ -11,8 +11,8 @@ import optuna
 import pytest
 from servers import POSTGRESQL, postgresql
 
-from cnnlab.search.studies.claims import study_slots
-from cnnlab.search.studies.storage import open_storage, storage_url
+from cnnlab.search.claims import study_slots
+from cnnlab.search.storage import open_storage, storage_url
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -30,9 +30,9 @@ def server() -> Iterator[str]:
 WORKER = """
 import sys, time
 from optuna.trial import Trial, TrialState
-from cnnlab.search.studies.claims import claim, tell
-from cnnlab.search.studies.storage import open_storage
-from cnnlab.search.studies.study import open_study
+from cnnlab.search.claims import claim, tell
+from cnnlab.search.storage import open_storage
+from cnnlab.search.study import open_study
 study = open_study("sleep", open_storage(sys.argv[1]))
 while slot := claim(study, int(sys.argv[2]), lambda number: {}):
     trial = Trial(study, slot.trial._trial_id)

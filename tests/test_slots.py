@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from cnnlab.search.studies.claims import claim, fill, give_back, infeasible, study_slots, tell
-from cnnlab.search.studies.slots import ATTEMPT, SLOT, Slot, counted
+from cnnlab.search.claims import claim, fill, give_back, study_slots, tell
+from cnnlab.search.slots import ATTEMPT, INFEASIBLE, SLOT, Slot, counted
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -102,7 +102,7 @@ def test_an_infeasible_trial_is_counted_apart_and_is_never_the_best() -> None:
     fill(study, 1, no_params, ahead=9)
     slot = claim(study, 1, no_params)
     assert slot is not None
-    infeasible(study, trial_of(study, slot), "diverged", worst=0.0)
+    tell(study, trial_of(study, slot), TrialState.COMPLETE, 0.0, {INFEASIBLE: "diverged"})
     (slot,) = study_slots(study, 1)
     assert (slot.state, slot.value) == ("infeasible", None)
     assert counted([slot]) == {"total": 1, "complete": 0, "pruned": 0, "infeasible": 1, "failed": 0}

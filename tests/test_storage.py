@@ -14,13 +14,12 @@ from optuna.trial import Trial, TrialState
 
 from cnnlab.errors import BadInput
 from cnnlab.metrics import ACCURACY
-from cnnlab.search.studies import owners, storage
-from cnnlab.search.studies.claims import claim, fill, study_slots
-from cnnlab.search.studies.database import Database
-from cnnlab.search.studies.owners import Watch, beating
-from cnnlab.search.studies.slots import CAUSE, OWNER
-from cnnlab.search.studies.storage import open_storage, shown, storage_url
-from cnnlab.search.studies.study import open_or_make
+from cnnlab.search import claims, storage
+from cnnlab.search.claims import Watch, beating, claim, fill, study_slots
+from cnnlab.search.database import Database
+from cnnlab.search.slots import CAUSE, OWNER
+from cnnlab.search.storage import open_storage, shown, storage_url
+from cnnlab.search.study import open_or_make
 
 
 def new_study(name: str = "one") -> Study:
@@ -53,7 +52,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once() -> None:
             "-c",
             "import sys, time\n"
             "from pathlib import Path\n"
-            "from cnnlab.search.studies.storage import _Lock\n"
+            "from cnnlab.search.storage import _Lock\n"
             "_Lock(Path('study.journal').absolute()).acquire()\n"
             "print('held', flush=True)\n"
             "time.sleep(60)",
@@ -96,13 +95,13 @@ def test_another_machines_trial_is_dead_when_its_beat_has_stopped(monkeypatch: p
     study = new_study()
     trial = running(study)
     clock = [1000.0]
-    monkeypatch.setattr(owners.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(claims.time, "monotonic", lambda: clock[0])
     watch = Watch()
     for beat in range(5):
         trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1, "started": "1", "beat": beat})
         clock[0] += 20
         assert watch.reap(study, study_slots(study, 1)) == 0
-    clock[0] += 2 * owners.SILENCE_SECONDS
+    clock[0] += 2 * claims.SILENCE_SECONDS
     assert watch.reap(study, study_slots(study, 1)) == 0, "this process was paused, and begins to wait anew"
     for _ in range(3):
         clock[0] += 20

@@ -24,8 +24,8 @@ from runs import workers_of
 from cnnlab.errors import BadInput
 from cnnlab.records import Epoch, RunEnded, RunStarted, SweepEnded, TrialEnded
 from cnnlab.search import Sweep
-from cnnlab.search.samplers import make_pruner
-from cnnlab.search.studies.study import stored_plan
+from cnnlab.search.sampling import make_pruner
+from cnnlab.search.study import stored_plan
 from cnnlab.tracking import RunDir, last, list_studies, list_trials, read
 
 Cli = Callable[..., Result]
@@ -45,7 +45,7 @@ def study() -> optuna.Study:
     (run,) = list_studies()
     plan = stored_plan(run.path.name, str(run.path / "optuna.journal"))
     assert plan is not None
-    from cnnlab.search.studies.study import open_or_make
+    from cnnlab.search.study import open_or_make
 
     return open_or_make(plan.study, plan.storage, plan.score)
 
@@ -459,14 +459,16 @@ def test_a_run_that_is_only_being_made_is_looked_at_again_later(written: str) ->
 
 
 def test_a_signal_while_the_plots_are_drawn_ends_with_its_code(cli: Cli, monkeypatch: Any) -> None:
-    monkeypatch.setattr("cnnlab.search.findings.write_report", lambda findings: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        "cnnlab.search.sweep_report.write_report", lambda findings: os.kill(os.getpid(), signal.SIGTERM)
+    )
     ended = cli("sweep", "--trials", "2", *HERE)
     assert ended.exit_code == 143
     assert "the same command goes on" in ended.stderr
 
 
 def test_a_trial_that_crashes_is_tried_again_and_then_left(cli: Cli, monkeypatch: Any) -> None:
-    import cnnlab.search.trials.trial as trials
+    from cnnlab.search import trial as trials
 
     true = trials.record_run
 

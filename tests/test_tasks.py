@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cnnlab.config.tasks import TASKS as TASK_ENTRIES
+from cnnlab.config.tasks import TaskConfig, TaskEntry
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from torch import Tensor, nn
 
 from cnnlab.config.losses import CrossEntropy, Hinge, LossConfig
-from cnnlab.config.tasks import TASKS as TASK_ENTRIES
-from cnnlab.config.tasks import TaskConfig, TaskEntry
 from cnnlab.data import Split
 from cnnlab.metrics import LOSS, Metric
 from cnnlab.models import Normalize

@@ -81,7 +81,7 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
 
         with catch_interrupts(comparison.stop) as interrupt:
             for contest in comparison.contests:
-                with EachSweepsView(quiet, comparison.layout) as view:
+                with EachSweepsView(quiet, comparison.workers) as view:
                     for state in comparison.tune(contest):
                         view.show(state)
                 with open_status(quiet, "drawing the figures"):

@@ -73,7 +73,8 @@ def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
     """Print the result of a sweep so far, as at its end."""
     from cnnlab.cli.display.sweep_result import print_findings
     from cnnlab.search.findings import findings_of
-    from cnnlab.search.studies import storage_url, stored_plan
+    from cnnlab.search.storage import storage_url
+    from cnnlab.search.study import stored_plan
     from cnnlab.tracking import RunDir, last, read, studies_root
 
     records = read(RunDir(studies_root() / study).journal_file)[0]

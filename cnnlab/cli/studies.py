@@ -17,7 +17,7 @@ def command(storage: str | None, as_json: bool) -> None:
     """\b
     Example: cnnlab studies
     """
-    from cnnlab.search.studies import list_plans
+    from cnnlab.search.study import list_plans
 
     rows = [_row(plan) for plan in list_plans(storage)]
     if as_json:
@@ -29,8 +29,9 @@ def command(storage: str | None, as_json: bool) -> None:
 
 
 def _row(plan: "Plan") -> dict[str, Any]:
-    from cnnlab.search.studies import best_first, counted, shown
-    from cnnlab.search.trials import Search, slots_of
+    from cnnlab.search.slots import best_first, counted
+    from cnnlab.search.stages import Search, slots_of
+    from cnnlab.search.storage import shown
 
     slots = slots_of(Search(plan))
     best = best_first(slots, plan.score)[:1]

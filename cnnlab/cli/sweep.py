@@ -57,7 +57,7 @@ def command(
     if dry_run:
         from cnnlab.cli.display.sweep_result import print_preview
 
-        print_preview(sweep.preview(), sweep.plan, sweep.layout)
+        print_preview(sweep.preview(), sweep.plan, sweep.workers)
         return 0
     return _sweep(sweep, as_json=as_json, quiet=quiet)
 
@@ -68,7 +68,7 @@ def _sweep(sweep: Sweep, *, as_json: bool, quiet: bool) -> int:
         sweep.begin()
         from cnnlab.cli.display.sweep_view import open_sweep_view
 
-        with open_sweep_view(quiet, sweep.plan, sweep.layout) as view, catch_interrupts(sweep.stop) as interrupt:
+        with open_sweep_view(quiet, sweep.plan, sweep.workers) as view, catch_interrupts(sweep.stop) as interrupt:
             for state in sweep:
                 view.show(state)
         with open_status(quiet, "drawing the plots"):

@@ -16,15 +16,14 @@ from cnnlab.config.arms import Arm, read_arms
 from cnnlab.config.commands import CompareOptions, options_from
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
-from cnnlab.search import forkserver
-from cnnlab.search.sweep import work_on
+from cnnlab.search.sweep import start_fork_server, work_on
 from cnnlab.tracking import Journal, RunDir
 from cnnlab.work import Work
 
 if TYPE_CHECKING:
     from cnnlab.comparison.contests import Contest
     from cnnlab.comparison.verdicts import Verdicts
-    from cnnlab.search.trials import Layout, SweepState
+    from cnnlab.search.workers import SweepState, Workers
 
 
 class Comparison(Work["SweepState"]):
@@ -59,16 +58,16 @@ class Comparison(Work["SweepState"]):
         self._run: RunDir | None = None
         self._journal: Journal | None = None
         self._open = ExitStack()
-        self._layout: Layout | None = None
+        self._workers: Workers | None = None
         self._began = time.monotonic()
         self._seconds = 0.0
 
     @property
-    def layout(self) -> "Layout":
-        """Where trainings run. Raises RuntimeError before it was looked for."""
-        if self._layout is None:
-            raise RuntimeError("where trainings run is known after check()")
-        return self._layout
+    def workers(self) -> "Workers":
+        """Raises RuntimeError if `check()` has not been called."""
+        if self._workers is None:
+            raise RuntimeError("the workers are known after check()")
+        return self._workers
 
     @property
     def seconds(self) -> float:
@@ -88,8 +87,9 @@ class Comparison(Work["SweepState"]):
         Raises:
             BadInput: workloads with different arms, or the same workload twice; whatever is wrong with an arm's sweep.
         """
-        from cnnlab.search.studies import check_same
-        from cnnlab.search.trials import checked_on_data, layout
+        from cnnlab.search.preview import checked_on_data
+        from cnnlab.search.study import check_same
+        from cnnlab.search.workers import Workers
 
         contests = [self._contest(number) for number in range(len(self._asked))]
         _check_workloads(contests)
@@ -98,7 +98,7 @@ class Comparison(Work["SweepState"]):
                 check_same(plan)
                 contest.plans[arm] = checked_on_data(plan)
         place = contests[0].config.place
-        self._layout = layout(self.options.worker_count, place.device, place.threads)
+        self._workers = Workers.of(self.options.worker_count, place.device, place.threads)
         self.contests = contests
 
     def __iter__(self) -> "Iterator[SweepState]":
@@ -122,7 +122,7 @@ class Comparison(Work["SweepState"]):
 
         joining = self.options.study is not None
         self._run, self._journal = self._open.enter_context(
-            open_comparison(contest, self.experiment_name, self.tracking_uri, str(self.layout), joining=joining)
+            open_comparison(contest, self.experiment_name, self.tracking_uri, str(self.workers), joining=joining)
         )
         self.deliveries.add(self._run)
         for arm in contest.plans:
@@ -136,7 +136,7 @@ class Comparison(Work["SweepState"]):
         from cnnlab.comparison.report import write_report
 
         assert self._run is not None
-        verdicts = verdicts_of(contest, str(self.layout))
+        verdicts = verdicts_of(contest, str(self.workers))
         done = all(is_done(plan) for plan in contest.plans.values())
         if not done:
             verdicts = replace(verdicts, warnings=(NOT_ALL,))
@@ -162,7 +162,7 @@ class Comparison(Work["SweepState"]):
     def _begin(self) -> None:
         self._began = time.monotonic()
         if self.options.workers != 1:
-            forkserver.start()
+            start_fork_server()
 
     def _end(self, error: BaseException | None) -> None:
         """Close the current contest's run, and write what ended it if it has no last record."""
@@ -172,13 +172,13 @@ class Comparison(Work["SweepState"]):
         self._run = self._journal = None
 
     def _tune_arm(self, contest: "Contest", arm: str) -> "Iterator[SweepState]":
-        from cnnlab.search.studies import open_sweep
-        from cnnlab.search.trials import Search, slots_of
+        from cnnlab.search.stages import Search, slots_of
+        from cnnlab.search.study import open_sweep
 
         assert self._run is not None
         plan, journal = open_sweep(replace(contest.plans[arm], above=self._run.run_id))
         with journal:
-            yield from work_on(journal, plan, self.layout, self.deliveries, interrupted=lambda: self.stopped)
+            yield from work_on(journal, plan, self.workers, self.deliveries, interrupted=lambda: self.stopped)
             journal.end(slots_of(Search(plan)))
 
     def _contest(self, number: int) -> "Contest":

@@ -12,9 +12,9 @@ from cnnlab.config.space import Range
 from cnnlab.metrics import Metric
 from cnnlab.search import Plan
 from cnnlab.search.plan import digest_of
-from cnnlab.search.studies import CurvePoint, Slot, best_first, placed
-from cnnlab.search.studies.slots import HISTORY, TEST_SCORE
-from cnnlab.search.trials import Search, Stage, confirmation_of, slots_of
+from cnnlab.search.slots import HISTORY, TEST_SCORE, CurvePoint, Slot, best_first
+from cnnlab.search.stages import Search, Stage, confirmation_of, slots_of
+from cnnlab.search.study import with_study
 from cnnlab.tracking import as_word, studies_root
 
 LR = "optimizer.lr"
@@ -115,7 +115,7 @@ def make_contest(
         for arm in arms
     }
     name = name or _default_name(config, plans)
-    named = {arm: placed(replace(plan, study=f"{name}.{arm}")) for arm, plan in plans.items()}
+    named = {arm: with_study(replace(plan, study=f"{name}.{arm}")) for arm, plan in plans.items()}
     score = config.task.metric
     margin = score.margin if options.margin is None else options.margin / score.scale
     return Contest(name, question, config, named, margin, options.target)

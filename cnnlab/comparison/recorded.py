@@ -12,7 +12,8 @@ from cnnlab.config import changed
 from cnnlab.errors import BadInput, InUse
 from cnnlab.records import ComparisonEnded, ComparisonStarted, MeanOfSeeds, RunEnded
 from cnnlab.run import config_of, create_run
-from cnnlab.search.studies import find_or_make_run, storage_url, stored_plan
+from cnnlab.search.storage import storage_url
+from cnnlab.search.study import find_or_make_run, stored_plan
 from cnnlab.tracking import Journal, RunDir, last, read
 
 KIND = "comparison"

@@ -18,7 +18,7 @@ from cnnlab.comparison.statistics import (
 )
 from cnnlab.metrics import Metric
 from cnnlab.result import listed
-from cnnlab.search.studies import CurvePoint
+from cnnlab.search.slots import CurvePoint
 
 EDGE = 0.05
 """If the best learning rate is this near to an end of its range, as a share of the width, the range was too narrow."""

@@ -1,4 +1,4 @@
-"""Sweeps: what is tried, where it runs, what it found. The only place that imports Optuna, and only once it begins."""
+"""Sweeps: plan, study, trials, findings. The only package that imports Optuna, and only when a sweep begins."""
 
 from cnnlab.search.plan import Plan
 from cnnlab.search.sweep import Sweep

@@ -1,5 +1,12 @@
-"""A sweep from its config to what was found: `with Sweep(config, search) as sweep: ...`; PyTorch comes as it begins."""
+"""A sweep from its config to its findings: `with Sweep(config, search) as sweep: ...`.
 
+Importing this imports neither PyTorch nor Optuna.
+"""
+
+import multiprocessing
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,41 +18,38 @@ from cnnlab.config.commands import DEFAULT_TRIALS, SweepOptions, options_from
 from cnnlab.config.space_reading import read_space
 from cnnlab.courier import Deliveries
 from cnnlab.errors import InUse
+from cnnlab.process import FOLDER_WITHOUT_MODULES, shorten_socket_paths, signals_held_back
 from cnnlab.records import RunStarted
 from cnnlab.result import Result
-from cnnlab.search import forkserver
 from cnnlab.search.plan import Plan
 from cnnlab.tracking import RunDir, last, read
 from cnnlab.work import Work
 
 if TYPE_CHECKING:
-    from cnnlab.search.findings import Findings, Preview
-    from cnnlab.search.studies import Slot, SweepJournal
-    from cnnlab.search.trials import Layout, SweepState
+    from cnnlab.search.findings import Findings
+    from cnnlab.search.preview import Preview
+    from cnnlab.search.slots import Slot
+    from cnnlab.search.study import SweepJournal
+    from cnnlab.search.workers import SweepState, Workers
 
 
 class Sweep(Work["SweepState"]):
-    """A sweep at work. Iterate over it to run its trials; each state is the sweep as it stands.
+    """A sweep. Iterate over it to run its trials; each state is the sweep as it is then.
 
-    On leaving its `with`, or at the iteration's end without one, what was found is written down too.
+    At the end of its `with`, or of the iteration without one, its findings are written.
     """
 
-    def __init__(
-        self,
-        config: Given = None,
-        search: Mapping[str, Any] | Sequence[str] = (),
-        **options: Any,
-    ) -> None:
+    def __init__(self, config: Given = None, search: Mapping[str, Any] | Sequence[str] = (), **options: Any) -> None:
         """Search hyperparameters, with `config` as trial 0. The same sweep again continues where it stopped.
 
         Args:
             config: the experiment as written; a `RunConfig`, plain values, or a YAML file.
-            search: what may be tried beside the config's own `search`, or beside the default ranges: as YAML has it, or
-                as --search's words.
+            search: ranges beside the config's `search`, or beside the default ranges: as in YAML, or as words of
+                --search.
             options: the fields of `cnnlab.config.commands.SweepOptions`.
 
         Raises:
-            BadInput: the config is none; a range, a number or a name that is not allowed; MLflow takes no such URI.
+            BadInput: an invalid config; a range, a number or a name that is not allowed; MLflow takes no such URI.
         """
         self.options = options_from(SweepOptions, options)
         super().__init__(self.options.experiment_name, self.options.tracking_uri)
@@ -58,7 +62,7 @@ class Sweep(Work["SweepState"]):
             experiment=self.experiment_name,
             tracking_uri=self.tracking_uri,
         )
-        self._layout: Layout | None = None
+        self._workers: Workers | None = None
         self._journal: SweepJournal | None = None
         self._open = ExitStack()
         self._findings: Findings | None = None
@@ -66,22 +70,22 @@ class Sweep(Work["SweepState"]):
         self._seconds = 0.0
 
     @property
-    def layout(self) -> "Layout":
-        """Where trials run. Raises RuntimeError before it was looked for."""
-        if self._layout is None:
-            raise RuntimeError("where trials run is known after check()")
-        return self._layout
+    def workers(self) -> "Workers":
+        """Raises RuntimeError if `check()` has not been called."""
+        if self._workers is None:
+            raise RuntimeError("the workers are known after check()")
+        return self._workers
 
     @property
     def findings(self) -> "Findings":
-        """What has been found by now."""
+        """The findings by now."""
         from cnnlab.search.findings import findings_of
 
         return self._findings or findings_of(self.plan)
 
     @property
     def seconds(self) -> float:
-        """From the beginning to what was found, without the wait for MLflow, which goes on by itself."""
+        """From the beginning to the findings, without the delivery to MLflow."""
         return self._seconds or time.monotonic() - self._began
 
     @property
@@ -92,36 +96,37 @@ class Sweep(Work["SweepState"]):
         return sweep_result(self.findings, self.seconds)
 
     def check(self) -> None:
-        """Name the study and find whatever is wrong; writes nothing but the data cache.
+        """Name the study and check everything that was given; writes nothing but the data cache.
 
         Raises:
             BadInput: a sampler that the space does not suit or that is not installed, a study that was made for
                 something else, a range with an end that cannot be trained on this data.
         """
-        from cnnlab.search.studies import check_same, placed
-        from cnnlab.search.trials import checked_on_data, fitted, layout
+        from cnnlab.search.preview import checked_on_data, fitted
+        from cnnlab.search.study import check_same, with_study
+        from cnnlab.search.workers import Workers
 
-        self.plan = placed(fitted(self.plan))
+        self.plan = with_study(fitted(self.plan))
         check_same(self.plan)
         place = self.plan.config.place
-        self._layout = layout(self.options.worker_count, place.device, place.threads)
+        self._workers = Workers.of(self.options.worker_count, place.device, place.threads)
         self.plan = checked_on_data(self.plan)
 
     def preview(self) -> "Preview":
         """What the sweep would do; writes nothing but the data cache. Raises BadInput as `check`."""
-        from cnnlab.search.findings import preview
+        from cnnlab.search.preview import preview
 
         self.check()
-        return preview(self.plan, self.layout)
+        return preview(self.plan, self.workers)
 
     def begin(self) -> None:
-        """Check, make or find the study, and be the process that writes its journal.
+        """Check, make or open the study, and become the process that writes its journal.
 
         Raises:
             BadInput: as `check`.
             InUse: a live process has this study, and it is not joined by its name.
         """
-        from cnnlab.search.studies import extend, open_sweep
+        from cnnlab.search.study import extend, open_sweep
 
         self.check()
         if self.options.extend:
@@ -143,15 +148,16 @@ class Sweep(Work["SweepState"]):
             yield from work_on(
                 self._journal,
                 self.plan,
-                self.layout,
+                self.workers,
                 self.deliveries,
                 interrupted=lambda: self.stopped,
                 timeout=self.options.timeout,
             )
 
     def conclude(self) -> "Findings":
-        """Read what was found, leave the report in the study's folder, and write the sweep's last word."""
-        from cnnlab.search.findings import findings_of, write_report
+        """Read the findings, write the report into the study's folder, and write the sweep's last record."""
+        from cnnlab.search.findings import findings_of
+        from cnnlab.search.sweep_report import write_report
 
         assert self._journal is not None
         self._findings = findings_of(self.plan)
@@ -164,7 +170,7 @@ class Sweep(Work["SweepState"]):
     def _begin(self) -> None:
         self._began = time.monotonic()
         if self.options.workers != 1:
-            forkserver.start()
+            start_fork_server()
 
     def _end(self, error: BaseException | None) -> None:
         with self._open:
@@ -187,40 +193,56 @@ def _decided(options: SweepOptions, size: int | None) -> SweepOptions:
 def work_on(
     journal: "SweepJournal",
     plan: Plan,
-    layout: "Layout",
+    workers: "Workers",
     deliveries: Deliveries,
     *,
     interrupted: Callable[[], bool],
     timeout: float | None = None,
 ) -> "Iterator[SweepState]":
-    """Take part in a sweep until all its trials have ended; what ends is written down, what begins is delivered."""
-    from cnnlab.search.findings import load_plots
-    from cnnlab.search.trials import run_trials
+    """Take part in a sweep until all its trials have ended; record those that end, and deliver those that begin."""
+    from cnnlab.search.sweep_report import load_plots
+    from cnnlab.search.workers import run_trials
 
     deliveries.add(journal.run)
-    for state in run_trials(plan, layout, timeout, interrupted):
+    for state in run_trials(plan, workers, timeout, interrupted):
         if state.stage.name == "search":
             journal.note(state.slots)
         deliver_begun(state.slots, deliveries)
         yield state
-        if not state.waiting and state.running < layout.workers:
+        if not state.waiting and state.running < workers.number:
             load_plots()
 
 
 def deliver_begun(slots: "list[Slot]", deliveries: Deliveries) -> None:
     """Tell the courier of the runs that have begun since the last time."""
+    from cnnlab.search.trial import SEEDS
+
     for slot in slots:
-        if slot.run_dir is not None:
-            for file in sorted(Path(slot.run_dir).rglob("journal.jsonl")):
-                run, attempt = RunDir(file.parent), len(slot.attempts)
-                if not deliveries.has(run, attempt) and _has_begun(run):
-                    deliveries.add(run, attempt)
+        for file in sorted(Path(slot.run_dir).rglob("journal.jsonl")) if slot.run_dir else []:
+            run, attempt = RunDir(file.parent), len(slot.attempts)
+            if deliveries.has(run, attempt) or not run.is_created():
+                continue
+            # not before its process holds its lock, which shows whether the process lives
+            if run.created.tags.get("kind") == SEEDS or last(read(run.journal_file)[0], RunStarted) is not None:
+                deliveries.add(run, attempt)
 
 
-def _has_begun(run: RunDir) -> bool:
-    """Whether its process has its lock by now, so that from now on it is seen to be alive or dead."""
-    from cnnlab.search.trials import SEEDS
+def start_fork_server() -> None:
+    """Start the process that workers are forked from: it imports PyTorch meanwhile, and touches no device.
 
-    if not run.is_created():
-        return False
-    return run.created.tags.get("kind") == SEEDS or last(read(run.journal_file)[0], RunStarted) is not None
+    Does nothing if it runs, on a system that has none, or in a daemonic process, which may have no workers.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods() or multiprocessing.current_process().daemon:
+        return
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["cnnlab.search.workers"])
+    shorten_socket_paths()
+    here = os.getcwd()
+    # Python starts the server by `-c`, which searches the current folder first, where the user's `random.py` may be.
+    # The workers get the path and the current folder of this process.
+    os.chdir(FOLDER_WITHOUT_MODULES)
+    try:
+        for server in (multiprocessing.resource_tracker, multiprocessing.forkserver):
+            with signals_held_back():  # for each: the start of the first server lets two signals through
+                server.ensure_running()
+    finally:
+        os.chdir(here)

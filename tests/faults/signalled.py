@@ -26,8 +26,8 @@ MOMENTS = {
     "delivery": ("cnnlab.courier", "Deliveries.wait"),
     "records to MLflow": ("cnnlab.tracking.delivery", "Deliverer._log_records"),
     "artifacts to MLflow": ("cnnlab.tracking.delivery", "Deliverer._finish"),
-    "between runs": ("cnnlab.search.trials.workers", "claim"),
-    "a look at the workers": ("cnnlab.search.trials.loop", "fill"),
+    "between runs": ("cnnlab.search.workers", "claim"),
+    "a look at the workers": ("cnnlab.search.workers", "fill"),
     "verdicts": ("cnnlab.comparison.contests", "verdicts_of"),
     "report": ("cnnlab.comparison.report", "write_report"),
 }
@@ -105,7 +105,7 @@ def command(
 
 def main() -> None:
     cases, codes = json.load(sys.stdin), []
-    modules = ["cnnlab.run", "cnnlab.work", "cnnlab.search.trials", "cnnlab.search.findings"]
+    modules = ["cnnlab.run", "cnnlab.work", "cnnlab.search.workers", "cnnlab.search.sweep_report"]
     if any(case["args"][0] == "sync" for case in cases):
         modules += ["mlflow", "mlflow.pytorch"]
     for module in modules:

@@ -16,10 +16,10 @@ from click.testing import Result
 from optuna.trial import TrialState
 
 from cnnlab.search import Sweep
-from cnnlab.search.studies.claims import fill, study_slots
-from cnnlab.search.studies.slots import CAUSE
-from cnnlab.search.studies.storage import open_storage, storage_url
-from cnnlab.search.studies.study import open_study
+from cnnlab.search.claims import fill, study_slots
+from cnnlab.search.slots import CAUSE
+from cnnlab.search.storage import open_storage, storage_url
+from cnnlab.search.study import open_study
 from tests.faults.table import repeats, tally
 from tests.servers import POSTGRESQL, PostgreSQL, postgresql
 
@@ -44,11 +44,11 @@ def server() -> Iterator[PostgreSQL]:
 WORKER = """
 import os, sys, time
 from optuna.trial import Trial, TrialState
-from cnnlab.search.studies.claims import claim, tell
-from cnnlab.search.studies.database import patient
-from cnnlab.search.studies.owners import beating
-from cnnlab.search.studies.storage import open_storage
-from cnnlab.search.studies.study import open_study
+from cnnlab.search.claims import claim, tell
+from cnnlab.search.database import patient
+from cnnlab.search.claims import beating
+from cnnlab.search.storage import open_storage
+from cnnlab.search.study import open_study
 print("ready", flush=True)
 sys.stdin.readline()
 children = []

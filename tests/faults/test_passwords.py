@@ -21,7 +21,7 @@ from cnnlab.config.commands import SweepOptions
 from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput, CnnlabError, RunFailed, one_line, without_passwords
 from cnnlab.run import create_run
-from cnnlab.search.studies.storage import open_storage
+from cnnlab.search.storage import open_storage
 from cnnlab.tracking import note_error, resolve
 from cnnlab.tracking.uri import lacks_password, whole
 from tests.faults.table import tally
@@ -116,7 +116,7 @@ def test_a_uri_that_is_refused_is_said_without_its_password(monkeypatch: pytest.
 
 def test_no_file_of_a_run_or_a_study_has_the_password() -> None:
     from cnnlab.search.plan import Plan
-    from cnnlab.search.studies.study import enter
+    from cnnlab.search.study import enter
 
     config = read_config(None, {"data.batch_size": 16})[0]
     for number, form in enumerate(FORMS):

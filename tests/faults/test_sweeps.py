@@ -196,8 +196,8 @@ STAGED = """
 import socket, sys
 host = sys.argv.pop(1)
 socket.gethostname = lambda: host
-from cnnlab.search.studies import owners
-owners.FIRST_BEAT_SECONDS, owners.BEAT_SECONDS, owners.SILENCE_SECONDS = 0.1, 0.2, 2.0
+from cnnlab.search import claims
+claims.FIRST_BEAT_SECONDS, claims.BEAT_SECONDS, claims.SILENCE_SECONDS = 0.1, 0.2, 2.0
 from cnnlab.__main__ import main
 main()
 """

@@ -61,7 +61,7 @@ def _print_workloads(comparison: Comparison, profile: Path) -> None:
 def print_contests(comparison: Comparison) -> None:
     """Print what a comparison would do, after `check()`."""
     for contest in comparison.contests:
-        click.echo(f"comparison {contest.name} over {contest.question}, {comparison.layout}")
+        click.echo(f"comparison {contest.name} over {contest.question}, {comparison.workers}")
         click.echo(
             f"{contest.trials} trials each, then {contest.seeds} fresh seeds each for the best and for the defaults"
         )

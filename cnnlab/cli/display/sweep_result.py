@@ -15,9 +15,10 @@ from cnnlab.cli.streams import typed
 from cnnlab.config.run_config import FLAGS, path_of
 from cnnlab.result import settings_text, strict_json
 from cnnlab.search import Plan
-from cnnlab.search.findings import Confirmed, Findings, Preview, sweep_result
-from cnnlab.search.studies import counted
-from cnnlab.search.trials import Layout
+from cnnlab.search.findings import Confirmed, Findings, sweep_result
+from cnnlab.search.preview import Preview
+from cnnlab.search.slots import counted
+from cnnlab.search.workers import Workers
 
 WITH_PATH = ("-s", "--set", "--search")
 """The options whose value begins with a setting."""
@@ -47,9 +48,9 @@ def print_findings(findings: Findings, seconds: float, command: Sequence[str], *
             console.print(Text(f"  {_again(command, advice.action)}", style="bold"), soft_wrap=True)
 
 
-def print_preview(preview: Preview, plan: Plan, layout: Layout) -> None:
+def print_preview(preview: Preview, plan: Plan, workers: Workers) -> None:
     """Print the space, the first trials and the time."""
-    for line in (f"study {plan.study}, {layout}", *plan.remarks, "space:"):
+    for line in (f"study {plan.study}, {workers}", *plan.remarks, "space:"):
         click.echo(line)
     for dimension in plan.space.dimensions:
         only = f"   (only {dimension.only.path} {', '.join(dimension.only.values)})" if dimension.only else ""

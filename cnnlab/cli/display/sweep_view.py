@@ -19,28 +19,28 @@ from cnnlab.result import settings_text
 
 if TYPE_CHECKING:
     from cnnlab.search import Plan
-    from cnnlab.search.studies import Slot
-    from cnnlab.search.trials import Layout, SweepState
+    from cnnlab.search.slots import Slot
+    from cnnlab.search.workers import SweepState, Workers
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def open_sweep_view(quiet: bool, plan: "Plan", layout: "Layout") -> "AbstractContextManager[View[SweepState]]":
+def open_sweep_view(quiet: bool, plan: "Plan", workers: "Workers") -> "AbstractContextManager[View[SweepState]]":
     """The view that suits stderr; on leaving it, the terminal is as it was."""
     if quiet:
         return nullcontext(Silent())
     if sys.stderr.isatty():
-        return LiveSweepView(plan, heading(plan, layout))
-    click.echo(heading(plan, layout), err=True)
+        return LiveSweepView(plan, heading(plan, workers))
+    click.echo(heading(plan, workers), err=True)
     return nullcontext(PlainSweepView(plan))
 
 
 class EachSweepsView:
     """Shows several sweeps one after the other, each in a view of its own."""
 
-    def __init__(self, quiet: bool, layout: "Layout") -> None:
+    def __init__(self, quiet: bool, workers: "Workers") -> None:
         self.quiet = quiet
-        self.layout = layout
+        self.workers = workers
         self._study = ""
         self._open = ExitStack()
         self._view: View[SweepState] = Silent()
@@ -51,7 +51,7 @@ class EachSweepsView:
             self._open.close()
             first = plan if not self._study else replace(plan, doubts=[])  # the same data, so the same doubts
             self._study = plan.study
-            self._view = self._open.enter_context(open_sweep_view(self.quiet, first, self.layout))
+            self._view = self._open.enter_context(open_sweep_view(self.quiet, first, self.workers))
         self._view.show(state)
 
     def __enter__(self) -> "EachSweepsView":
@@ -61,11 +61,11 @@ class EachSweepsView:
         self._open.close()
 
 
-def heading(plan: "Plan", layout: "Layout") -> str:
+def heading(plan: "Plan", workers: "Workers") -> str:
     """A line that says what is searched how, then the lines that people should know before."""
     names = ", ".join(dict.fromkeys(dimension.path for dimension in plan.space.dimensions))
     seeds = f", {plan.seeds} seeds each" if plan.seeds > 1 else ""
-    what = f"study {plan.study}: {plan.trials} trials{seeds} over {names}; {plan.sampler}, {plan.pruner}; {layout}"
+    what = f"study {plan.study}: {plan.trials} trials{seeds} over {names}; {plan.sampler}, {plan.pruner}; {workers}"
     return "\n".join([what, *plan.remarks])
 
 
@@ -151,7 +151,7 @@ class LiveSweepView:
         return _table("running", self.plan, rows, lambda slot: f"epoch {(slot.trial and slot.trial.last_step) or 0}")
 
     def _best(self, state: "SweepState") -> Table:
-        from cnnlab.search.studies import best_first
+        from cnnlab.search.slots import best_first
 
         return _table("best", self.plan, best_first(state.slots, self.plan.score)[:5], self._value)
 

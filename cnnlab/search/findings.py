@@ -1,4 +1,4 @@
-"""What a sweep found: the best against trial 0, how it did on fresh seeds, what mattered, what to do next."""
+"""The findings of a sweep: the best against trial 0, its scores on fresh seeds, importances, advice."""
 
 import statistics
 import warnings
@@ -9,28 +9,27 @@ import optuna
 from optuna.study import Study
 
 from cnnlab.config import changed
-from cnnlab.config.space import Dimension, Params, Range
+from cnnlab.config.space import Dimension, Range
 from cnnlab.errors import BadInput
 from cnnlab.metrics import Metric
 from cnnlab.records import RunEnded
 from cnnlab.result import Result
-from cnnlab.search.encoding import dimension_named, from_optuna
 from cnnlab.search.plan import Plan
-from cnnlab.search.studies.slots import Slot, best_first, counted
-from cnnlab.search.studies.storage import shown
-from cnnlab.search.trials.stages import Search, confirmation_of, slots_of
+from cnnlab.search.sampling import dimension_named, from_optuna
+from cnnlab.search.slots import Slot, best_first, counted
+from cnnlab.search.stages import Search, confirmation_of, slots_of
+from cnnlab.search.storage import shown
 from cnnlab.tracking import RunDir, last, read
 
 EDGE = 0.05
-"""If the best value is this near to an end of its range, as a share of the width, the range was too narrow."""
+"""A share of a range's width. If the best value is nearer to an end, the range was too narrow."""
 WIDEN = 0.5
 """The share of its width by which a range is to be widened."""
 MANY_INFEASIBLE = 0.25
 NO_MATTER = 0.02
-"""A hyperparameter of a smaller importance is said not to matter, if there are enough trials to tell."""
+"""A hyperparameter with a smaller importance has no effect, if there are TELLING complete trials."""
 TRIALS_PER_DIMENSION = 4
 TELLING = 20
-"""The number of complete trials that an importance needs to be taken seriously."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Confirmed:
 
     trial: int
     selected: float
-    """The value for which it was selected: the best of many, so probably a lucky one."""
+    """The value for which it was selected: as the best of many, it is biased upwards."""
     scores: tuple[float, ...]
 
     @property
@@ -54,7 +53,7 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Advice:
-    """Something to act on, and the words to add to the command."""
+    """A warning, and the words to add to the command."""
 
     text: str
     action: tuple[str, ...] = ()
@@ -62,7 +61,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a study shows as it stands."""
+    """All that a study shows by now."""
 
     plan: Plan
     slots: list[Slot]
@@ -79,7 +78,7 @@ class Findings:
 
     @property
     def gain(self) -> float | None:
-        """By how much the best is better than the experiment as written."""
+        """How much better the best is than the experiment as written."""
         if self.best is None or self.best.value is None or self.baseline is None:
             return None
         return self.plan.score.gain(self.best.value, self.baseline)
@@ -100,16 +99,10 @@ def findings_of(plan: Plan) -> Findings:
     )
 
 
-def params_of(plan: Plan, slot: Slot) -> Params:
-    """The point of the space where a trial was."""
-    return from_optuna(plan.space, dict(slot.trial.params)) if slot.trial else {}
-
-
 def sweep_result(findings: Findings, seconds: float) -> Result:
     """The object that `sweep --json` prints. Values are validation scores, as `score` says.
 
-    Beside the keys that scripts rely on: `baseline`, the value of trial 0; `gain`, the best's lead over it;
-    `confirmed`, how the best did on fresh seeds; `importances`.
+    `baseline` is the value of trial 0; `gain` is how much better the best is; `confirmed` are scores on fresh seeds.
     """
     plan, best = findings.plan, findings.best
     run = RunDir(Path(best.run_dir)) if best and best.run_dir else None
@@ -146,7 +139,7 @@ def sweep_result(findings: Findings, seconds: float) -> Result:
 
 
 def feasible(slots: list[Slot], score: Metric) -> Study:
-    """A study of its own with the trials that were trained to their end or pruned."""
+    """A study in memory with the trials that were trained to their end or pruned."""
     study = optuna.create_study(direction=score.direction)
     study.add_trials([slot.trial for slot in slots if slot.state in ("complete", "pruned") and slot.trial])
     return study
@@ -156,17 +149,12 @@ def _confirmed(plan: Plan, slots: list[Slot]) -> list[Confirmed]:
     confirmation = confirmation_of(plan)
     if confirmation is None:
         return []
-    again = slots_of(confirmation)
-    found = []
-    for number, _ in confirmation.trials:
-        scores = tuple(
-            slot.value
-            for slot in again
-            if slot.value is not None and confirmation.trial_and_seed(slot.number)[0] == number
-        )
-        if scores:
-            found.append(Confirmed(number, slots[number].value or 0.0, scores))
-    return found
+    scores: dict[int, list[float]] = {}
+    for slot in slots_of(confirmation):
+        if slot.value is not None:
+            scores.setdefault(confirmation.trial_and_seed(slot.number)[0], []).append(slot.value)
+    trials = [number for number, _ in confirmation.trials if number in scores]
+    return [Confirmed(number, slots[number].value or 0.0, tuple(scores[number])) for number in trials]
 
 
 def _importances(plan: Plan, slots: list[Slot]) -> dict[str, float]:
@@ -176,58 +164,47 @@ def _importances(plan: Plan, slots: list[Slot]) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = optuna.importance.get_param_importances(feasible(complete, plan.score))
+            shares = optuna.importance.get_param_importances(feasible(complete, plan.score))
         except (RuntimeError, ValueError):  # no variance, or no parameter that all trials have
             return {}
-    return {dimension_named(plan.space, name).name: float(share) for name, share in found.items()}
+    return {dimension_named(plan.space, name).name: float(share) for name, share in shares.items()}
 
 
 def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, importances: dict[str, float]) -> list[Advice]:
-    found = [Advice(doubt) for doubt in plan.doubts]
-    found += [*_edges(plan, best), *_many_infeasible(plan, slots), *_no_matter(plan, slots, best, importances)]
+    advice = [Advice(doubt) for doubt in plan.doubts] + (_at_an_end(plan, best) if best else [])
+    advice += [*_many_infeasible(plan, slots), *(_no_effect(plan, slots, best, importances) if best else [])]
     dimensions = len({dimension.path for dimension in plan.space.dimensions})
     if plan.sampler != "grid" and len(slots) < TRIALS_PER_DIMENSION * dimensions:
-        found.append(
-            Advice(
-                f"{len(slots)} trials are few for {dimensions} hyperparameter{'s' if dimensions > 1 else ''}",
-                ("--trials", str(TRIALS_PER_DIMENSION * dimensions)),
-            )
-        )
-    return [*found, *_last_epoch(plan, best)]
+        text = f"{len(slots)} trials are few for {dimensions} hyperparameter{'s' if dimensions > 1 else ''}"
+        advice.append(Advice(text, ("--trials", str(TRIALS_PER_DIMENSION * dimensions))))
+    return [*advice, *(_last_epoch(plan, best) if best else [])]
 
 
-def _edges(plan: Plan, best: Slot | None) -> list[Advice]:
-    found = []
-    settings = plan.searched(best.config) if best else {}
-    for name in params_of(plan, best) if best else {}:
+def _at_an_end(plan: Plan, best: Slot) -> list[Advice]:
+    advice, settings = [], plan.searched(best.config)
+    for name in from_optuna(plan.space, dict(best.trial.params)) if best.trial else ():
         dimension = plan.space[name]
         value = settings[dimension.path]
-        if not isinstance(dimension.domain, Range) or value not in dimension.domain:
-            continue
-        position = dimension.domain.position(value)
-        wider = _wider(plan, dimension, position)
-        if wider:
-            end = "lower" if position < 0.5 else "upper"
-            found.append(
-                Advice(
-                    f"the best {dimension.path}, {value:.4g}, lies at the {end} end of {dimension.domain}",
-                    ("--extend", plan.study, "--search", wider),
-                )
-            )
-    return found
+        if isinstance(dimension.domain, Range) and value in dimension.domain:
+            position = dimension.domain.position(value)
+            if wider := _wider(plan, dimension, dimension.domain, position):
+                end = "lower" if position < 0.5 else "upper"
+                text = f"the best {dimension.path}, {value:.4g}, lies at the {end} end of {dimension.domain}"
+                advice.append(Advice(text, ("--extend", plan.study, "--search", wider)))
+    return advice
 
 
-def _wider(plan: Plan, dimension: Dimension, position: float) -> str | None:
-    """The range wider at the end where `position` lies, as a word of --search; None if it lies at no end or the
-    setting's own bounds are reached."""
-    domain = dimension.domain
-    assert isinstance(domain, Range)
+def _wider(plan: Plan, dimension: Dimension, domain: Range, position: float) -> str | None:
+    """The range made wider at the end where `position` lies, as a word of --search.
+
+    None if `position` lies at no end, or if the wider range is not allowed.
+    """
     if EDGE < position < 1 - EDGE:
         return None
     low, high = (domain.at(-WIDEN), domain.high) if position <= EDGE else (domain.low, domain.at(1 + WIDEN))
+    kind = {dimension.only.path: dimension.only.values[0]} if dimension.only else {}
     try:
         for value in (low, high):
-            kind = {dimension.only.path: dimension.only.values[0]} if dimension.only else {}
             changed(plan.config, {**kind, dimension.path: value})
     except BadInput:
         return None
@@ -235,35 +212,33 @@ def _wider(plan: Plan, dimension: Dimension, position: float) -> str | None:
 
 
 def _many_infeasible(plan: Plan, slots: list[Slot]) -> list[Advice]:
-    bad = [slot for slot in slots if slot.state == "infeasible"]
-    if len(bad) <= MANY_INFEASIBLE * len(slots):
+    diverged = sum(slot.state == "infeasible" for slot in slots)
+    if diverged <= MANY_INFEASIBLE * len(slots):
         return []
-    text = f"{len(bad)} of {len(slots)} trials diverged"
+    text = f"{diverged} of {len(slots)} trials diverged"
     good = [plan.searched(slot.config).get("optimizer.lr") for slot in slots if slot.state in ("complete", "pruned")]
     rates = [rate for rate in good if rate is not None]
-    range_of_lr = next((d.domain for d in plan.space.dimensions if d.path == "optimizer.lr"), None)
-    if not rates or not isinstance(range_of_lr, Range) or max(rates) <= range_of_lr.low:
+    domain = next((d.domain for d in plan.space.dimensions if d.path == "optimizer.lr"), None)
+    if not rates or not isinstance(domain, Range) or max(rates) <= domain.low:
         return [Advice(text)]
-    scale = ":log" if range_of_lr.log else ""
-    return [Advice(text, ("--search", f"optimizer.lr={range_of_lr.low:.4g}:{max(rates):.4g}{scale}"))]
+    scale = ":log" if domain.log else ""
+    return [Advice(text, ("--search", f"optimizer.lr={domain.low:.4g}:{max(rates):.4g}{scale}"))]
 
 
-def _no_matter(plan: Plan, slots: list[Slot], best: Slot | None, importances: dict[str, float]) -> list[Advice]:
-    if sum(slot.value is not None for slot in slots) < TELLING or best is None:
+def _no_effect(plan: Plan, slots: list[Slot], best: Slot, importances: dict[str, float]) -> list[Advice]:
+    if sum(slot.value is not None for slot in slots) < TELLING:
         return []
     settings = plan.searched(best.config)
+    weak = [(plan.space[name].path, share) for name, share in importances.items() if share < NO_MATTER]
     return [
-        Advice(
-            f"{plan.space[name].path} made no difference ({share:.0%} of the variance): fix it",
-            ("-s", f"{plan.space[name].path}={settings[plan.space[name].path]}"),
-        )
-        for name, share in importances.items()
-        if share < NO_MATTER and plan.space[name].path in settings
+        Advice(f"{path} made no difference ({share:.0%} of the variance): fix it", ("-s", f"{path}={settings[path]}"))
+        for path, share in weak
+        if path in settings
     ]
 
 
-def _last_epoch(plan: Plan, best: Slot | None) -> list[Advice]:
-    if best is None or best.run_dir is None or any(d.path == "training.epochs" for d in plan.space.dimensions):
+def _last_epoch(plan: Plan, best: Slot) -> list[Advice]:
+    if best.run_dir is None or any(d.path == "training.epochs" for d in plan.space.dimensions):
         return []
     ended = last(read(RunDir(Path(best.run_dir)).journal_file)[0], RunEnded)
     epochs = plan.config.training.epochs

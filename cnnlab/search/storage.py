@@ -1,4 +1,4 @@
-"""Where a study is kept: a journal file below mlruns/studies, or a database that many machines share."""
+"""The place where a study is kept: a journal file below mlruns/studies, or a database that many machines share."""
 
 import stat
 import time
@@ -17,50 +17,45 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
 
 from cnnlab.errors import BadInput, RunFailed, quoted
-from cnnlab.search.studies.database import Database, StorageGone
-from cnnlab.search.studies.optuna_internals import BaseJournalFileLock, CheckedJournal
+from cnnlab.search.database import Database, StorageGone
+from cnnlab.search.optuna_internals import BaseJournalFileLock, CheckedJournal
 from cnnlab.tracking import studies_root
 
 DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "mysql": ("mysql+pymysql", "pymysql")}
-"""A database's plain scheme -> SQLAlchemy's with the driver that the extra of this name installs, and its module."""
+"""A database's scheme -> SQLAlchemy's scheme with the driver that its extra installs; the driver's module."""
 
 SERVED = {
     "pool_size": 2,  # a process needs few connections, and many processes share the server
     "connect_args": {"connect_timeout": 10},
-    "isolation_level": "READ COMMITTED",  # who waited for a lock sees what its holder wrote; not so by MySQL's default
+    "isolation_level": "READ COMMITTED",  # after a wait for a lock, see what its holder wrote; MySQL's default does not
 }
-"""How a database server is connected to."""
+"""How to connect to a database server."""
 
 OPEN_AGAIN = (0.1, 0.5)
 """Seconds after which a database is tried again whose tables another process is making."""
 MADE_JUST_NOW = ("already exists", "UNIQUE", "uplicate")
-"""Words by which databases say so; one that does not answer is not tried again."""
+"""Words in a database's error if so. A database that does not answer is not tried again."""
 
 PASSWORD = "; give one as user:PASSWORD@host, or for PostgreSQL by PGPASSWORD or ~/.pgpass"
 
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
-"""What Optuna comes up with when a line of its journal is not what it wrote."""
+"""What Optuna raises if a line of its journal is damaged."""
 
 LOCK_POLL_SECONDS = 0.01
-"""How often a process looks whether the lock on a study's file is free; it is held for about a millisecond."""
+"""The pause between two tries to lock a study's file; the lock is held for about a millisecond."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def storage_url(asked: str | None, study: str) -> str:
-    """The storage that was asked for, with its driver; by default the study's own journal file.
-
-    Args:
-        asked: --storage.
-        study: the study's name.
+    """The storage for a study: --storage with its driver, by default the study's own journal file.
 
     Raises:
         BadInput: there is no such kind of storage, or its driver is not installed.
     """
     if asked is None:
         return str((studies_root() / study / "optuna.journal").absolute())
-    scheme = urlsplit(asked).scheme
-    if not scheme:
+    if not (scheme := urlsplit(asked).scheme):
         return str(_file(asked))
     if "://" not in asked:
         raise BadInput(f"--storage {asked}: not a storage; it is written {scheme}://...")
@@ -71,8 +66,9 @@ def storage_url(asked: str | None, study: str) -> str:
                 f"--storage {asked}: needs the driver {module}: pip install 'cnnlab[{scheme.split('+')[0]}]'"
             )
         return scheme + asked[asked.index("://") :]
-    if scheme.startswith("sqlite") and not Path(asked.partition(":///")[2]).absolute().parent.is_dir():
-        raise BadInput(f"--storage {asked}: there is no folder {Path(asked.partition(':///')[2]).absolute().parent}")
+    folder = Path(asked.partition(":///")[2]).absolute().parent
+    if scheme.startswith("sqlite") and not folder.is_dir():
+        raise BadInput(f"--storage {asked}: there is no folder {folder}")
     if scheme.split("+")[0] not in ("sqlite", *DRIVERS):
         raise BadInput(
             f"--storage {asked}: not a storage; use a file, or sqlite:///FILE, postgresql://... or mysql://..."
@@ -85,7 +81,7 @@ def _file(asked: str) -> Path:
     path = Path(asked).absolute()
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise BadInput(f"--storage {asked!r}: is no file; name one, or a database as in postgresql://...")
+            raise BadInput(f"--storage {asked!r}: is not a file; name one, or a database as in postgresql://...")
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
@@ -110,9 +106,9 @@ def open_storage(url: str) -> BaseStorage:
             return Database(url, {} if url.startswith("sqlite") else SERVED)
         except Exception as error:  # SQLAlchemy's and the driver's own
             if pause is None or not any(word in str(error) for word in MADE_JUST_NOW):
-                said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                remedy = PASSWORD if "password" in said else ""
-                raise BadInput(f"--storage {url}: cannot be opened: {said}{remedy}") from None
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                remedy = PASSWORD if "password" in reason else ""
+                raise BadInput(f"--storage {url}: cannot be opened: {reason}{remedy}") from None
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
@@ -136,12 +132,12 @@ class JournalFile(CheckedJournal):
         except DAMAGE as error:
             raise RunFailed(
                 f"{self.lock.journal}: a line from {self.lines} on is damaged ({type(error).__name__}: "
-                f"{error!s:.80}); put a copy in its place, or begin another study by --study NAME"
+                f"{error!s:.80}); replace the file by a copy, or begin another study by --study NAME"
             ) from None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Within it nobody else writes."""
+        """Within it, no other process writes."""
         self.lock.acquire()
         try:
             yield
@@ -151,16 +147,16 @@ class JournalFile(CheckedJournal):
 
 class _File(JournalFileBackend):
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        with _gone():
+        with _storage_gone():
             yield from super().read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with _gone():
+        with _storage_gone():
             super().append_logs(logs)
 
 
 @contextmanager
-def _gone() -> Iterator[None]:
+def _storage_gone() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -168,9 +164,9 @@ def _gone() -> Iterator[None]:
 
 
 class _Lock(BaseJournalFileLock):
-    """The kernel's lock on a file, which is free as soon as the process that held it has ended, however it ended.
+    """The kernel's lock on a file. It is free as soon as its holder has ended, even if that was killed.
 
-    Optuna's own locks outlive a killed process by 30 s, in which nobody else can write.
+    Optuna's own locks block all others for 30 s after their holder was killed.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -186,7 +182,7 @@ class _Lock(BaseJournalFileLock):
         self._lock.release()
 
     def _cut_torn_line(self) -> None:
-        """Remove what a process left that was killed while it wrote."""
+        """Remove the part of a line that a process wrote before it was killed."""
         with open(self.journal, "rb+") as file:
             size = file.seek(0, 2)
             if size == 0:

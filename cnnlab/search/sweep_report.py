@@ -1,4 +1,4 @@
-"""What a sweep leaves in its folder: best.yaml, the trials as CSV, and Optuna's plots as one page and as PNG."""
+"""The files in a sweep's folder: best.yaml, the trials as CSV, and Optuna's plots as one page and as PNG."""
 
 import csv
 import warnings
@@ -14,8 +14,8 @@ from optuna.study import Study
 
 from cnnlab.config import RunConfig, to_yaml
 from cnnlab.page import page
-from cnnlab.search.encoding import optuna_name
-from cnnlab.search.findings.findings import Findings, feasible
+from cnnlab.search.findings import Findings, feasible
+from cnnlab.search.sampling import optuna_name
 
 PLOTS: dict[str, tuple[str, str]] = {
     "history": ("plot_optimization_history", "Values in the order of the trials"),
@@ -29,24 +29,24 @@ PLOTS: dict[str, tuple[str, str]] = {
 """File -> the function of optuna.visualization that draws it, and its heading."""
 
 MOST_IN_CONTOUR = 3
-"""Hyperparameters in the contour plots, the most important ones: their number grows with the square."""
+"""The number of hyperparameters in the contour plots, because the number of plots grows with its square."""
 
 LOOK: dict[Any, Any] = {"figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True}
-"""What matplotlib draws the PNG files with."""
+"""Settings of Matplotlib for the PNG files."""
 SIZE, SIZES = (10, 7), {"slice": (6, 6)}
 """Inches of a figure; Optuna gives a slice plot half the width for each hyperparameter."""
 MANY_DECADES = 50.0
-"""An axis whose ends are so far apart has powers of ten enough to be read by them alone."""
+"""If an axis has a larger ratio of its ends, ticks at powers of ten are enough."""
 
 
 def load_plots() -> None:
-    """Import what a report is drawn with, which takes 2 s: to be called while a core is idle."""
+    """Import the libraries for the plots, which takes 2 s; call it while a core is idle."""
     for name in ("matplotlib.pyplot", "optuna.importance", "optuna.visualization.matplotlib", "plotly.io"):
         import_module(name)
 
 
 def write_report(findings: Findings) -> list[Path]:
-    """Write all of it below the study's folder; returns the files. Plots that need more trials are left out."""
+    """Write the files below the study's folder and return them. Plots that need more trials are left out."""
     folder = findings.plan.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     files = [_write_trials(findings, folder / "trials.csv")]
@@ -89,7 +89,7 @@ def _write_trials(findings: Findings, path: Path) -> Path:
 
 
 def _draw(study: Study, findings: Findings, folder: Path) -> list[Path]:
-    """PNG files by matplotlib, which needs no browser."""
+    """PNG files, drawn by Matplotlib because plotly would need a browser."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -98,7 +98,7 @@ def _draw(study: Study, findings: Findings, folder: Path) -> list[Path]:
 
     files = []
     for name, (function, _) in PLOTS.items():
-        # Set before Optuna draws, which places colour bars by it; a context, since Optuna sets a style for good.
+        # set before Optuna draws, because colour bars depend on it; a context, because Optuna changes the style
         with mpl.rc_context({**LOOK, "figure.figsize": SIZES.get(name, SIZE)}):
             drawn = _plot(plots, function, study, findings)
             if drawn is not None:
@@ -113,7 +113,7 @@ def _draw(study: Study, findings: Findings, folder: Path) -> list[Path]:
 
 
 def _thin_out(figure: Any) -> None:
-    """Names at the left and below only, few tick labels on logarithmic x axes: plots beside each other are narrow."""
+    """Label only the left and lower edge, and give logarithmic x axes few ticks, because the plots are narrow."""
     from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
     for axes in figure.axes:
@@ -128,7 +128,7 @@ def _thin_out(figure: Any) -> None:
 
 
 def _name_in_full(axes: Any, names: Collection[str]) -> None:
-    """Write out names that Optuna has cut at 20 characters, if the rest of a name tells which it was."""
+    """Restore names that Optuna has cut at 20 characters, if only one name begins so."""
     labels = []
     for label in (text.get_text() for text in axes.get_xticklabels()):
         whole = [name for name in names if label.endswith("...") and name.startswith(label.removesuffix("..."))]
@@ -137,7 +137,7 @@ def _name_in_full(axes: Any, names: Collection[str]) -> None:
 
 
 def _write_page(study: Study, findings: Findings, path: Path) -> Path:
-    """One page that holds plotly's code itself."""
+    """One page, which contains plotly's code, so that it needs no network."""
     from plotly.io import to_html
 
     figures: list[tuple[str, Markup]] = []

@@ -1,35 +1,16 @@
-"""All that cnnlab uses of Optuna beyond its public interface; looked through for each new major version."""
+"""All that cnnlab uses of Optuna beyond its public interface; to be checked for each new major version."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.storages._rdb import models
-from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal._file import BaseJournalFileLock as BaseJournalFileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
-
-__all__ = [
-    "PARAMS",
-    "REPORTS",
-    "STUDIES",
-    "SYSTEM",
-    "TRIALS",
-    "USER",
-    "VALUES",
-    "BaseJournalFileLock",
-    "CachedDatabase",
-    "CheckedJournal",
-    "id_of",
-    "public_trial",
-    "report_columns",
-    "storage_of",
-    "study_id_of",
-    "value_columns",
-]
 
 STUDIES, TRIALS = models.StudyModel.__table__, models.TrialModel.__table__
 PARAMS = models.TrialParamModel.__table__
@@ -39,7 +20,7 @@ USER, SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttri
 
 
 def storage_of(study: Study) -> BaseStorage:
-    """Where a study is kept, as this process has it open."""
+    """The storage of a study, as this process has it open."""
     return study._storage
 
 
@@ -54,7 +35,7 @@ def id_of(trial: Trial | FrozenTrial) -> int:
 
 
 def public_trial(study: Study, trial: FrozenTrial) -> Trial:
-    """A trial that runs already, as one to suggest parameters, to report and to be told."""
+    """A running trial, as one that suggests parameters and takes reports."""
     return Trial(study, id_of(trial))
 
 
@@ -71,16 +52,16 @@ def value_columns(value: float) -> Mapping[str, Any]:
 
 
 class CheckedJournal(JournalStorage):
-    """Optuna's storage in a journal; what reads it may say what a damaged line is."""
+    """Optuna's storage in a journal; `checked` surrounds each reading."""
 
     @property
     def lines(self) -> int:
         """The number of lines that were read."""
         return self._replay_result.log_number_read
 
-    def checked(self) -> AbstractContextManager[None]:
-        """Around each reading."""
-        return nullcontext()
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        yield
 
     def _sync_with_backend(self) -> None:
         with self.checked():
@@ -98,7 +79,7 @@ class CachedDatabase(_CachedStorage):
         return self._backend.engine
 
     def remember(self, study_id: int, trial: FrozenTrial) -> None:
-        """Put a trial that this process knows better than the database into the cache."""
+        """Put a trial into the cache that this process knows better than the database."""
         with self._lock:
             known = self._studies.setdefault(study_id, _StudyInfo())
             self._add_trials_to_cache(study_id, [trial])

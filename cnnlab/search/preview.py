@@ -1,0 +1,100 @@
+"""Before a sweep begins: whether its space can be trained on this machine's data, and its first trials and its time."""
+
+import time
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+
+from cnnlab.config import RunConfig, flat
+from cnnlab.config.space_reading import corners, fit_to_data
+from cnnlab.errors import BadInput, CnnlabError
+from cnnlab.records import Epoch, RunStarted, Steps
+from cnnlab.run import prepare
+from cnnlab.search.claims import claim
+from cnnlab.search.optuna_internals import public_trial
+from cnnlab.search.plan import Plan
+from cnnlab.search.stages import Search
+from cnnlab.search.workers import Workers
+from cnnlab.training import fit
+
+SHOWN_TRIALS = 5
+PIECE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a sweep would do."""
+
+    trials: list[dict[str, Any]]
+    """The searched settings of the first trials: dotted path -> value."""
+    trial_seconds: float
+    """Of one training of the experiment as written, estimated from a piece of it."""
+    seconds: float
+    """Of the whole sweep, if no trial is pruned."""
+
+
+def fitted(plan: Plan) -> Plan:
+    """The plan with the default batch size, and the default choices of it, that fit this machine's data.
+
+    Raises:
+        BadInput, RunFailed: as `prepare`.
+    """
+    prepared = prepare(plan.config)
+    return replace(plan, config=prepared.config, space=fit_to_data(plan.space, len(prepared.dataset.train)))
+
+
+def checked_on_data(plan: Plan) -> Plan:
+    """Try each end of a range and each choice that depends on this machine's data; returns the plan with its doubts.
+
+    Raises:
+        BadInput: a value cannot be trained: a batch larger than the training split, a layer without any output.
+    """
+    dataset = prepare(plan.config).dataset
+    for dimension, value, config in corners(plan.config, plan.space):
+        try:
+            if dimension.path.startswith("data."):
+                prepare(config)
+            elif dimension.path.startswith(("model.", "schedule.", "training.")):
+                prepare(config, dataset)
+        except CnnlabError as error:
+            raise BadInput(f"search.{dimension.path}: {value} cannot be trained: {error}") from None
+    return replace(plan, doubts=list(dataset.doubts))
+
+
+def preview(plan: Plan, workers: Workers) -> Preview:
+    """Draw the first trials and train the experiment for a few seconds; writes nothing but the data cache."""
+    trial_seconds = _trial_seconds(plan.with_threads(workers.threads).config)
+    trainings = plan.trials * plan.seeds + (plan.confirm + 1 if plan.confirm else 0) * plan.confirm_seeds
+    return Preview(_first_trials(Search(plan)), trial_seconds, trainings * trial_seconds / workers.number)
+
+
+def _first_trials(search: Search) -> list[dict[str, Any]]:
+    """The trials that the sampler draws while none has ended."""
+    study = optuna.create_study(direction=search.plan.score.direction)
+    wanted = min(SHOWN_TRIALS, search.wanted)
+    paths = [dimension.path for dimension in search.plan.space.dimensions]
+    trials = []
+    for number in range(wanted):
+        claim(study, wanted, search.first_params)
+        study.sampler = search.sampler(number)
+        config = search.configs(number, public_trial(study, study.get_trials()[number]))[0]
+        trials.append({path: value for path, value in flat(config).items() if path in paths})
+    return trials
+
+
+def _trial_seconds(config: RunConfig) -> float:
+    prepared = prepare(config)
+    began, done, steps = time.perf_counter(), 0, 0
+    with closing(fit(config, prepared.dataset, prepared.learner)) as records:
+        for record in records:
+            if isinstance(record, RunStarted):
+                steps = record.epochs * record.steps_per_epoch
+            if isinstance(record, Epoch) and record.epoch == config.training.epochs:
+                return time.perf_counter() - began
+            if isinstance(record, Steps):
+                done = record.last
+                if time.perf_counter() - began > PIECE_SECONDS:
+                    break
+    return (time.perf_counter() - began) / max(done, 1) * steps
