@@ -197,12 +197,11 @@ class ByHand:
 def by_cnnlab(learner: Any, recorded: bool) -> tuple[float, float]:
     """What ByHand.train gives, of cnnlab's own loop; recorded: with a journal and checkpoints."""
     from cnnlab.records import Epoch
-    from cnnlab.run import Prepared, create_run, record_run
+    from cnnlab.run import create_run, record_run
     from cnnlab.training import fit
 
-    prepared = Prepared(learner.config, learner.dataset, learner)
     run = create_run(learner.config, "benchmark", "none") if recorded else None
-    *records, ended = record_run(prepared, run) if run else fit(learner.config, learner.dataset, learner)
+    *records, ended = record_run(learner, run) if run else fit(learner)
     assert ended.status == "finished", ended.reason
     return ended.images_per_second, next(r.train["loss"] for r in records if isinstance(r, Epoch))
 
@@ -256,7 +255,7 @@ def launches(lab: Lab, name: str) -> Iterator[Row]:
 
     dataset = WORKLOADS[name].dataset(lab)
     learner, other, captured = (WORKLOADS[name].learner(lab, "fp32", dataset) for _ in range(3))
-    ledger = Ledger(learner.config, run_started(learner.config, dataset, learner), learner.task.step_metrics)
+    ledger = Ledger(learner.config, run_started(learner), learner.task.step_metrics)
     learner.begin_epoch(0)
     work: dict[str, tuple[str, int, Callable[[], object]]] = {
         "cnnlab": ("step", lab.steps, lambda: learner.step(ledger.next_step())),

@@ -128,7 +128,7 @@ from cnnlab.run import prepare
 from cnnlab.training import fit
 settings = {{"data.dataset": "fashion_mnist", "schedule.name": "constant", "training.epochs": {EPOCHS}}}
 prepared = prepare(read_config(None, settings)[0])
-for record in fit(prepared.config, prepared.dataset, prepared.learner):
+for record in fit(prepared):
     if isinstance(record, RunEnded): print(record.fit_seconds)
 """
     delivered, journal, unrecorded = _in_turn(

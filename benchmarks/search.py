@@ -75,7 +75,7 @@ class Curves:
     def _begin(self, config: Any) -> tuple[list[float], Iterator[Any], int]:
         from cnnlab.training import Learner, fit
 
-        return [], fit(config, self.dataset, Learner(config, self.dataset)), len(self.dataset.train)
+        return [], fit(Learner(config, self.dataset)), len(self.dataset.train)
 
 
 Progress = list[tuple[int, float]]

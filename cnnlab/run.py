@@ -1,8 +1,7 @@
-"""One recorded run: everything checked, then trained, each record in the journal before anyone else sees it."""
+"""One recorded run: check everything, train, and write each record to the journal before it is yielded."""
 
 import logging
 from collections.abc import Generator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,31 +38,23 @@ from cnnlab.training import (
 log = logging.getLogger("cnnlab")
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A config whose data, model and optimizer are there: whatever a user could have got wrong has been checked."""
-
-    config: RunConfig
-    """As it was given, with the batch size that auto means on this data."""
-    dataset: Dataset
-    learner: Learner
-
-
-def prepare(config: RunConfig, dataset: Dataset | None = None) -> Prepared:
-    """Load the data, build the model and the optimizer; write nothing but the data cache.
+def prepare(config: RunConfig, dataset: Dataset | None = None) -> Learner:
+    """Load the data, build the model and the optimizer; writes only the data cache.
 
     Args:
         config: what to train.
-        dataset: what `config.data` names, where it is loaded already.
+        dataset: the data that `config.data` names; None to load it.
+
+    Returns:
+        The learner. In its `config`, the batch size auto is replaced by a number.
 
     Raises:
-        BadInput: whatever is wrong with the config on this machine and this data.
+        BadInput: the config is invalid on this machine or with this data.
         RunFailed: the data or the model does not fit into memory.
     """
     try:
         dataset = dataset or load(config.data, config.training.seed)
-        config = _with_batch_size(config, len(dataset.train))
-        return Prepared(config, dataset, Learner(config, dataset))
+        return Learner(_with_batch_size(config, len(dataset.train)), dataset)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -74,7 +65,7 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Prepared:
 
 
 def _with_batch_size(config: RunConfig, images: int) -> RunConfig:
-    """The config with a number in place of auto, so that it says what was trained."""
+    """The config with a number instead of auto."""
     if config.data.batch_size != "auto":
         return config
     data = config.data.model_copy(update={"batch_size": config.data.images_per_step(images)})
@@ -82,7 +73,7 @@ def _with_batch_size(config: RunConfig, images: int) -> RunConfig:
 
 
 class Stopped(Exception):
-    """Thrown into `record_run`'s iterator: the run is to end here, with this status and for this reason."""
+    """Throw it into `record_run`'s iterator to end the run with this status and reason."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
@@ -99,18 +90,18 @@ def create_run(
     parent: str | None = None,
     tags: dict[str, str] | None = None,
 ) -> RunDir:
-    """A directory with the config and the first line of a journal.
+    """Create a run's directory with the config and the first line of the journal.
 
     Args:
         experiment: the MLflow experiment.
-        tracking_uri: MLflow's, resolved; "none" to deliver nothing until a sync.
-        directory: where, if not mlruns/runs/<run_id>.
-        parent: the run id of the sweep that this is a trial of.
-        tags: beside those that say where the run comes from.
+        tracking_uri: of MLflow, resolved; "none" to deliver nothing until a sync.
+        directory: the run's directory; None for mlruns/runs/<run_id>.
+        parent: the run id of the sweep that this run is a trial of.
+        tags: in addition to those of `provenance`.
 
     Raises:
-        BadInput: the directory holds a run already.
-        InUse: and that run is live.
+        BadInput: the directory already has a run.
+        InUse: the directory has a live run.
     """
     now = datetime.now().astimezone()
     run_id = new_run_id(config.label, now)
@@ -133,56 +124,56 @@ def create_run(
 
 
 def config_of(run: RunDir) -> RunConfig:
-    """The config that a run was made with, by its journal. Raises BadInput where this version cannot read it."""
+    """The config with which a run was created, from its journal. Raises BadInput if this version cannot read it."""
     return as_config(run.created.config, f"{run.journal_file}: ")
 
 
 def config_to_resume(run: RunDir, place: dict[str, Any]) -> RunConfig:
-    """The same at another place, if the run's config.yaml or `place` (dotted path -> value) says so.
+    """The run's config, at the place that its config.yaml and `place` (dotted path -> value) name.
 
     Raises:
-        BadInput: another setting of config.yaml was edited; naming the first that differs.
+        BadInput: config.yaml differs in a setting that is not of the place; the message names the first.
     """
-    config, asked = config_of(run), read_config(run.config_file, place)[0]
-    made, now = flat(config), flat(asked)
-    for path in {**made, **now}:
-        if made.get(path) != now.get(path) and not is_place(path):
-            there, here = quoted(made.get(path)), quoted(now.get(path))
+    config, edited = config_of(run), read_config(run.config_file, place)[0]
+    before, now = flat(config), flat(edited)
+    for path in {**before, **now}:
+        if before.get(path) != now.get(path) and not is_place(path):
             raise BadInput(
-                f"{path}: {run.config_file} says {here}, but this run was made with {there} and goes on with it; "
+                f"{path}: {run.config_file} says {quoted(now.get(path))}, but this run was made with "
+                f"{quoted(before.get(path))} and goes on with it; "
                 f"put it back, or make a new run: cnnlab train {run.config_file}"
             )
-    return config.model_copy(update={"place": asked.place})
+    return config.model_copy(update={"place": edited.place})
 
 
-def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Generator[Record, None, None]:
-    """Train, from the newest checkpoint where there is one; yield each record when the journal has it.
+def record_run(learner: Learner, run: RunDir, *, tested: bool = True) -> Generator[Record, None, None]:
+    """Train, from the newest checkpoint if there is one; yield each record after it is in the journal.
 
-    Steps and epochs that the journal already has (they came after the checkpoint) are trained again, to the same
-    bits, but not written again. Closing the iterator seals a checkpoint and writes that the run was interrupted;
-    throwing `Stopped` into it does the same with another word.
+    Steps and epochs after the checkpoint that are already in the journal are trained again, with the same bits, but
+    not written again. If the iterator is closed, a checkpoint is sealed and the journal says that the run was
+    interrupted; if `Stopped` is thrown into it, the journal has the status of `Stopped`.
 
     Args:
         tested: whether the test split is measured at the end.
 
     Raises:
-        BadInput: it began with other data or another network.
+        BadInput: the run began with other data or another network.
         InUse: a live process has the run.
     """
     with run.hold():
-        known = read(run.journal_file)[0]
-        if before := last(known, RunStarted):
-            now = run_started(prepared.config, prepared.dataset, prepared.learner)
-            check_identity(identity(prepared.config, now), identity(config_of(run), before), run.path)
-        reached = {type(record): record.last for record in known}
+        journalled = read(run.journal_file)[0]
+        if before := last(journalled, RunStarted):
+            now = run_started(learner)
+            check_identity(identity(learner.config, now), identity(config_of(run), before), run.path)
+        reached = {type(record): record.last for record in journalled}
         start = load_latest(run.checkpoints, up_to_step=reached.get(Steps, 0))
-        records = fit(prepared.config, prepared.dataset, prepared.learner, run.path, start, tested=tested)
+        records = fit(learner, run.path, start, tested=tested)
         try:
             with Journal(run.journal_file) as journal:
                 for record in records:
                     if fresh := record.after(reached.get(type(record), 0)):
                         journal.write(fresh)
-                    if _precedes_checkpoint(record, prepared.config) or isinstance(record, RunEnded):
+                    if _precedes_checkpoint(record, learner.config) or isinstance(record, RunEnded):
                         journal.sync()
                     yield record
         except (GeneratorExit, KeyboardInterrupt):
@@ -200,7 +191,7 @@ def record_run(prepared: Prepared, run: RunDir, *, tested: bool = True) -> Gener
 
 
 def _precedes_checkpoint(record: Record, config: RunConfig) -> bool:
-    """Whether a checkpoint is sealed next: all before it has to be on disk first, or a power failure costs two."""
+    """Whether a checkpoint is sealed next. The records before it must be on disk first, for a power failure."""
     every = config.training.checkpoint_every
     return isinstance(record, Epoch) or bool(isinstance(record, Steps) and every and record.last % every == 0)
 
@@ -208,11 +199,11 @@ def _precedes_checkpoint(record: Record, config: RunConfig) -> bool:
 def load_trained(path: Path) -> nn.Module:
     """A finished run's network with the weights of its best epoch, in evaluation mode.
 
-    It takes (N, C, H, W) uint8 and gives what its task is about: (N, classes) or (N, classes, H, W).
+    It takes (N, C, H, W) uint8 and returns its task's outputs: (N, classes) or (N, classes, H, W).
 
     Raises:
-        BadInput: it has not finished.
-        RunFailed: its weights are damaged.
+        BadInput: the run has not finished.
+        RunFailed: the weights are damaged.
     """
     run = RunDir(path)
     records = read(run.journal_file)[0]
@@ -228,7 +219,7 @@ def load_trained(path: Path) -> nn.Module:
 
 
 def _best_weights(run: RunDir, ended: RunEnded) -> dict[str, torch.Tensor]:
-    """Those that the journal has the digest of: from their own file, else from the last checkpoint, with a warning.
+    """The weights with the journal's digest, from their file; if it is damaged, from the last checkpoint.
 
     Raises:
         RunFailed: both are damaged.
@@ -236,19 +227,21 @@ def _best_weights(run: RunDir, ended: RunEnded) -> dict[str, torch.Tensor]:
     try:
         return load_weights(run.path / str(ended.weights_file), ended.weights_sha256)
     except RunFailed as damage:
-        sealed = load_latest(run.checkpoints, ended.step)
-        best = below("best.", sealed.tensors) if sealed else {}
+        checkpoint = load_latest(run.checkpoints, ended.step)
+        best = below("best.", checkpoint.tensors) if checkpoint else {}
         if weights_digest(best) != ended.weights_sha256:
-            again = f"cnnlab train {run.config_file}"
-            raise RunFailed(f"{damage}; the last checkpoint has them no more either; train again: {again}") from None
+            command = f"cnnlab train {run.config_file}"
+            raise RunFailed(
+                f"{damage}; the last checkpoint does not have them either; train again: {command}"
+            ) from None
         log.warning("%s; the last checkpoint's copy is used", damage)
         return best
 
 
 def describe_hardware() -> str:
-    """PyTorch's version, the device that `auto` means here and what `precision: auto` means on it, in one line."""
+    """One line: PyTorch's version, the device that `auto` means on this machine, and the precision that it means."""
     device = resolve_device("auto")
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    what = ", ".join(gpus) or f"{torch.get_num_threads()} threads"
+    hardware = ", ".join(gpus) or f"{torch.get_num_threads()} threads"
     precision = resolve_precision("auto", device)
-    return f"torch {torch.__version__}; device auto is {device} ({what}), precision auto is {precision}"
+    return f"torch {torch.__version__}; device auto is {device} ({hardware}), precision auto is {precision}"

@@ -1,4 +1,4 @@
-"""What a training, a sweep and a comparison have in common, and the training: one run from its config to MLflow.
+"""`Work`, the base of a training, a sweep and a comparison; and `Training`: one run from its config to MLflow.
 
 PyTorch is imported when the work begins.
 """
@@ -20,7 +20,7 @@ from cnnlab.result import Result
 from cnnlab.tracking import RunDir, end_dead, find_run, present_store, resolve, resolve_experiment
 
 if TYPE_CHECKING:
-    from cnnlab.run import Prepared
+    from cnnlab.training import Learner
 
 
 State = TypeVar("State", covariant=True)
@@ -28,16 +28,16 @@ Itself = TypeVar("Itself", bound="Work[object]")
 
 
 class Work(ABC, Generic[State]):
-    """Work that is recorded. Iterate over it to do it.
+    """Recorded work. To do it, iterate over it.
 
-    A context manager: on leaving it, MLflow is waited for. Without one, the iteration waits at its end.
+    It is a context manager, which waits for MLflow at its end. Without `with`, the iteration waits at its end.
 
     Args:
-        experiment_name: MLflow's experiment; None for $MLFLOW_EXPERIMENT_NAME, or else cnnlab.
-        tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
+        experiment_name: of MLflow; None for $MLFLOW_EXPERIMENT_NAME, or else cnnlab.
+        tracking_uri: of MLflow; "none" to deliver nothing until a sync; None for the default.
 
     Raises:
-        BadInput: an empty name; MLflow takes no such URI.
+        BadInput: the name is empty, or MLflow does not accept the URI.
     """
 
     def __init__(self, experiment_name: str | None, tracking_uri: str | None) -> None:
@@ -55,28 +55,28 @@ class Work(ABC, Generic[State]):
 
     @abstractmethod
     def __iter__(self) -> Iterator[State]:
-        """Do the work, to its end or until `stop`."""
+        """Do the work, to its end or until `stop` is called."""
 
     @property
     def deliveries(self) -> Deliveries:
-        """What the courier was told of. Raises RuntimeError outside of `with`."""
+        """The runs that the courier delivers. Raises RuntimeError outside of `with`."""
         if self._deliveries is None:
-            raise RuntimeError("there is a courier within `with` only")
+            raise RuntimeError("the courier runs only within `with`")
         return self._deliveries
 
     def stop(self) -> None:
-        """End the iteration soon; checkpoints are sealed first. For signal handlers."""
+        """End the iteration soon, after checkpoints are sealed. Signal handlers call it."""
         self.stopped = True
 
     def deliver(self) -> str | None:
-        """Wait until MLflow has all of it, or `stop`; returns why it has not, in words, or None if it has."""
+        """Wait until MLflow has everything or `stop` is called; returns None, or why it has not everything."""
         before = self.stopped
         self.undelivered = self.deliveries.wait(lambda: self.stopped and not before)
         return self.undelivered
 
     def __enter__(self: Itself) -> Itself:
         with ExitStack() as entered:
-            entered.enter_context(brief_spins())  # PyTorch is loaded later, unless the caller has loaded it
+            entered.enter_context(brief_spins())  # PyTorch is imported later, unless the caller has imported it
             self._begin()
             self._deliveries = entered.enter_context(Deliveries(self.tracking_uri))
             self._left = entered.pop_all()
@@ -92,13 +92,13 @@ class Work(ABC, Generic[State]):
             self._deliveries = None
 
     def _begin(self) -> None:
-        """Before anything else."""
+        """Called before the courier starts."""
 
     def _end(self, error: BaseException | None) -> None:
-        """Let go of what is held, so that MLflow can have its end."""
+        """Close what is open, so that the last records can be delivered."""
 
     def _entered(self) -> AbstractContextManager[object]:
-        """For iterations without a `with` of the caller's; what is dead by now is marked so."""
+        """A context for the iteration: `self` if the caller does not use `with`. Also marks dead runs as ended."""
         end_dead()
         return nullcontext() if self._deliveries else self
 
@@ -107,7 +107,7 @@ log = logging.getLogger("cnnlab")
 
 
 class Training(Work[Record]):
-    """One run. Iterate over it to train. To stop, stop iterating: a resume starts from the checkpoint sealed then."""
+    """One run. To train, iterate over it. To stop, stop iterating: a checkpoint is sealed to resume from."""
 
     def __init__(
         self,
@@ -121,28 +121,27 @@ class Training(Work[Record]):
 
         Args:
             config: what to train; a `RunConfig`, plain values, or a YAML file.
-            experiment_name: MLflow's experiment; None for $MLFLOW_EXPERIMENT_NAME, or else cnnlab.
-            tracking_uri: MLflow's; "none" to deliver nothing until a sync; None for the default.
-            run_dir: where the run's files are put, if not in mlruns/runs/<run_id>.
+            experiment_name, tracking_uri: as of `Work`.
+            run_dir: the run's directory; None for mlruns/runs/<run_id>.
 
         Raises:
-            BadInput: the config is none; MLflow takes no such URI.
+            BadInput: the config is invalid, or MLflow does not accept the URI.
         """
         super().__init__(experiment_name, tracking_uri)
         self.config = config_given(config)
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._run: RunDir | None = None
         self._place: dict[str, Any] = {}
-        self._prepared: Prepared | None = None
+        self._learner: Learner | None = None
 
     @classmethod
     def resumed(cls, word: str, place: Mapping[str, Any] | None = None, tracking_uri: str | None = None) -> "Training":
-        """Go on with a run that was stopped.
+        """A training that resumes a run.
 
         Args:
-            word: its id, an unambiguous beginning of one, last, or its directory.
-            place: where it goes on, if that is to be another place: dotted path -> value.
-            tracking_uri: MLflow's; None for the one that the run was made for, whose password is not kept.
+            word: the run's id, an unambiguous beginning of it, last, or its directory.
+            place: changed settings of the place: dotted path -> value.
+            tracking_uri: of MLflow; None for the one that the run's journal names, without its password.
 
         Raises:
             BadInput: there is no such run, or this version cannot read its config.
@@ -165,42 +164,42 @@ class Training(Work[Record]):
 
     @property
     def run(self) -> RunDir:
-        """The run. Raises RuntimeError before it has been made."""
+        """The run. Raises RuntimeError if the training has not begun."""
         if self._run is None:
-            raise RuntimeError("the run is made when its training begins")
+            raise RuntimeError("the run is created when its training begins")
         return self._run
 
     @property
     def result(self) -> Result:
-        """The object that `cnnlab train --json` prints, as far as the run has got."""
+        """The object that `cnnlab train --json` prints, with the values that are known."""
         return run_result(self.run)
 
     def prepare(self) -> None:
-        """Load the data and build the network; writes nothing but the data cache.
+        """Load the data and build the network; writes only the data cache.
 
         Raises:
-            BadInput: whatever is wrong with the config on this machine and this data.
-            RunFailed: the data or the network do not fit into memory.
+            BadInput: the config is invalid on this machine or with this data.
+            RunFailed: the data or the network does not fit into memory.
         """
         from cnnlab.run import config_to_resume, prepare
 
-        self._prepared = prepare(config_to_resume(self._run, self._place) if self._run else self.config)
+        self._learner = prepare(config_to_resume(self._run, self._place) if self._run else self.config)
 
     def __iter__(self) -> Iterator[Record]:
-        """Train to the end, or until the record after `stop`; each record when the journal has it."""
+        """Train to the end, or until the record after `stop`; yields each record after it is in the journal."""
         from cnnlab.run import create_run, record_run
 
         with self._entered():
-            if self._prepared is None:
+            if self._learner is None:
                 self.prepare()
-            assert self._prepared is not None
+            assert self._learner is not None
             self._run = self._run or create_run(
-                self._prepared.config, self.experiment_name, self.tracking_uri, self.run_dir
+                self._learner.config, self.experiment_name, self.tracking_uri, self.run_dir
             )
-            with closing(record_run(self._prepared, self._run)) as records:
+            with closing(record_run(self._learner, self._run)) as records:
                 for record in records:
                     if isinstance(record, RunStarted):
-                        self.deliveries.add(self._run)  # not before: now its lock is held, so it is seen to be alive
+                        self.deliveries.add(self._run)  # not earlier: its lock must be held, or it seems to be dead
                     yield record
                     if self.stopped:
                         return

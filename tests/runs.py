@@ -44,7 +44,7 @@ def small_dataset(count: int = 64, classes: int = 3, shape: tuple[int, int, int]
 def records_of(config: RunConfig, dataset: Dataset | None = None, folder: Path | None = None) -> list[Record]:
     """All records of an uninterrupted run."""
     dataset = dataset or small_dataset()
-    return list(fit(config, dataset, Learner(config, dataset), folder))
+    return list(fit(Learner(config, dataset), folder))
 
 
 def losses_of(records: list[Record]) -> list[float]:

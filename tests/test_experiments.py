@@ -46,7 +46,7 @@ def test_each_trains_in_its_smallest_form(path: Path) -> None:
             Image.new("RGB", (20, 20), (index, green, 0)).save(picture)
     config, _ = read_config(path, SMALLEST)
     dataset = load(config.data, 0)
-    *_, last = fit(config, dataset, Learner(config, dataset))
+    *_, last = fit(Learner(config, dataset))
     assert isinstance(last, RunEnded)
     assert last.status == "finished"
 

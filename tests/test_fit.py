@@ -125,7 +125,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(case: str, s
     )
     whole = records_of(config, dataset)
     first: list[Record] = []
-    running = fit(config, dataset, Learner(config, dataset), Path("run"))
+    running = fit(Learner(config, dataset), Path("run"))
     for record in running:
         first.append(record)
         if isinstance(record, CheckpointSealed) and record.step >= stop_after:
@@ -133,7 +133,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(case: str, s
     running.close()
     start = load_latest(Path("run/checkpoints"), ANY_STEP)
     assert start is not None
-    rest = list(fit(config, dataset, Learner(config, dataset), Path("run"), start))
+    rest = list(fit(Learner(config, dataset), Path("run"), start))
     assert losses(first) + losses(rest) == losses(whole)
     assert end(rest).weights_sha256 == end(whole).weights_sha256
     epochs = [r for r in [*first, *rest] if isinstance(r, Epoch)]
@@ -148,7 +148,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(case: str, s
 
 def test_closing_the_iterator_seals_a_checkpoint_of_the_last_step() -> None:
     config, dataset = small_config(), small_dataset()
-    running = fit(config, dataset, Learner(config, dataset), Path("run"))
+    running = fit(Learner(config, dataset), Path("run"))
     for record in running:
         if isinstance(record, Epoch) and record.epoch == 2:
             break
@@ -167,7 +167,7 @@ def test_memory_that_gives_out_ends_the_run_with_advice() -> None:
         return enough(torch.empty(2**50, device="cpu") if learner.model.training else images)
 
     learner.model.network.forward = too_much  # type: ignore[method-assign, union-attr]
-    ended = end(list(fit(config, dataset, learner)))
+    ended = end(list(fit(learner)))
     assert ended.status == "failed"
     assert ended.reason.startswith("out of memory on cpu at batch size")
 
@@ -177,7 +177,7 @@ def test_divergence_ends_the_run_with_the_last_good_weights_and_advice(optimizer
     config = small_config(optimizer__name=optimizer, optimizer__lr=1e30, schedule__name="constant")
     dataset = small_dataset()
     learner = Learner(config, dataset)
-    records = list(fit(config, dataset, learner))
+    records = list(fit(learner))
     assert end(records).status == "failed"
     assert "diverged at step" in end(records).reason
     assert "try a smaller optimizer.lr" in end(records).reason
@@ -201,7 +201,7 @@ def test_clipping_bounds_the_step() -> None:
     dataset = small_dataset()
     learner = Learner(config, dataset)
     before = [weight.detach().clone() for weight in learner.weights]
-    list(fit(config, dataset, learner))
+    list(fit(learner))
     moved = torch.cat([(a - b).flatten() for a, b in zip(learner.weights, before, strict=True)]).norm().item()
     assert moved == pytest.approx(config.optimizer.lr * 1e-3, rel=1e-3)
 
@@ -216,7 +216,7 @@ def test_label_smoothing_is_torchs_own() -> None:
         expected = F.cross_entropy(
             learner.model(dataset.train.inputs), dataset.train.targets, label_smoothing=0.2
         ).item()
-    assert losses(list(fit(config, dataset, learner))) == pytest.approx([expected], abs=1e-6)
+    assert losses(list(fit(learner))) == pytest.approx([expected], abs=1e-6)
 
 
 def test_patience_stops_early() -> None:

@@ -67,19 +67,19 @@ def test_the_first_epoch_the_one_after_a_validation_and_the_one_after_a_resume_e
     config = config_of(case)
     dataset = load(config.data, 0)
     losses, validation = plain(config, dataset)
-    whole = list(fit(config, dataset, Learner(config, dataset)))
+    whole = list(fit(Learner(config, dataset)))
     assert losses_of(whole) == pytest.approx(losses, rel=2e-3)
     assert validated(whole) == pytest.approx(validation, rel=2e-3)
 
     first: list[Record] = []
-    running = fit(config, dataset, Learner(config, dataset), Path("run"))
+    running = fit(Learner(config, dataset), Path("run"))
     for record in running:
         first.append(record)
         if isinstance(record, Epoch):
             break
     running.close()
     start = load_latest(Path("run/checkpoints"), 10**9)
-    rest = list(fit(config, dataset, Learner(config, dataset), Path("run"), start))
+    rest = list(fit(Learner(config, dataset), Path("run"), start))
     assert losses_of(first) + losses_of(rest) == losses_of(whole)
 
 
@@ -98,7 +98,7 @@ ONE_BY_ONE = {
 )
 def test_no_batch_is_so_small_that_batch_normalisation_has_a_single_value(batches: dict[str, object]) -> None:
     config, dataset = small_config(**ONE_BY_ONE, training__epochs=1, **batches), small_dataset(65)
-    records = list(fit(config, dataset, Learner(config, dataset)))
+    records = list(fit(Learner(config, dataset)))
     assert isinstance(records[-1], RunEnded)
     assert records[-1].status == "finished"
 
@@ -108,4 +108,4 @@ def test_batches_of_one_are_refused_where_batch_normalisation_would_have_a_singl
     with pytest.raises(BadInput, match=r"data\.batch_size: 1 is not allowed for this network"):
         Learner(config, dataset)
     larger = small_config(model__norm="batch", data__batch_size=1, training__epochs=1)
-    assert isinstance(list(fit(larger, dataset, Learner(larger, dataset)))[-1], RunEnded), "4x4 pixels are enough"
+    assert isinstance(list(fit(Learner(larger, dataset)))[-1], RunEnded), "4x4 pixels are enough"

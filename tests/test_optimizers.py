@@ -90,11 +90,14 @@ def test_a_bad_update_is_never_applied_nor_any_after_it(name: str, bad_loss: flo
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"name": "torch.optim.LBFGS"}, "LBFGS cannot train here: it evaluates the loss several times per step"),
+        ({"name": "torch.optim.LBFGS"}, "LBFGS cannot be used: it evaluates the loss several times per step"),
         ({"name": "torch.optim.adamax"}, "did you mean torch.optim.Adamax?"),
         ({"name": "torch.optim.Adamax", "beta": 1}, "Adamax has no beta; it takes lr, betas"),
-        ({"name": "torch.optim.Adamax", "eps": -1}, "torch.optim.Adamax refuses this: Invalid epsilon value: -1"),
-        ({"name": "torch.optim.Muon"}, "Muon cannot train here: it takes matrices only; use muon"),
+        (
+            {"name": "torch.optim.Adamax", "eps": -1},
+            "torch.optim.Adamax rejects these settings: Invalid epsilon value: -1",
+        ),
+        ({"name": "torch.optim.Muon"}, "Muon cannot be used: it takes matrices only; use muon"),
     ],
 )
 def test_what_torch_refuses_is_one_line(settings: dict[str, object], said: str) -> None:

@@ -43,7 +43,7 @@ def learner(threads: int, dataset: Dataset = IMAGES, **settings: object) -> Lear
 
 
 def trained(training: Learner, folder: Path | None = None) -> list[Record]:
-    return list(fit(training.config, training.dataset, training, folder))
+    return list(fit(training, folder))
 
 
 def digest(records: list[Record]) -> str:
@@ -111,12 +111,12 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> No
     settings = {"model__dropout": 0.3, "optimizer__name": "adam"}
     whole = trained(learner(2, **settings))
     first = learner(2, **settings)
-    running = fit(first.config, first.dataset, first, tmp_path)
+    running = fit(first, tmp_path)
     while not isinstance(next(running), Steps):
         pass
     running.close()
     second = learner(2, **settings)
-    rest = list(fit(second.config, second.dataset, second, tmp_path, load_latest(tmp_path / "checkpoints", 10**9)))
+    rest = list(fit(second, tmp_path, load_latest(tmp_path / "checkpoints", 10**9)))
     assert digest(rest) == digest(whole)
 
 
@@ -145,7 +145,7 @@ def test_a_rank_that_is_lost_is_done_without(number: int, monkeypatch: pytest.Mo
     whole = trained(learner(2))
     hurt = learner(2)
     records = []
-    for record in fit(hurt.config, hurt.dataset, hurt):
+    for record in fit(hurt):
         records.append(record)
         if isinstance(record, Steps) and len(records) < 4:
             os.kill(hurt.ranks._forks[1].pid, number)
@@ -193,7 +193,7 @@ def children() -> set[int]:
 def test_no_rank_outlives_its_training(closed: bool) -> None:
     before = children()
     training = learner(3)
-    running = fit(training.config, training.dataset, training)
+    running = fit(training)
     next(running)
     assert len(children() - before) == 2
     if closed:

@@ -25,7 +25,7 @@ from cnnlab.models.fcn import enlarge
 from cnnlab.models.unet import UShaped
 from cnnlab.reading import draw
 from cnnlab.records import Epoch, RunEnded, RunStarted
-from cnnlab.run import Prepared, create_run, load_trained, record_run
+from cnnlab.run import create_run, load_trained, record_run
 from cnnlab.tasks import TASKS, make_task
 from cnnlab.tasks.classification import Classification
 from cnnlab.tasks.confusion import square
@@ -282,13 +282,13 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(model: str) 
     dataset = small_dataset()
     config = small_config(model__name=model, training__checkpoint_every=1)
     whole = records_of(config, dataset)
-    running = fit(config, dataset, Learner(config, dataset), Path("run"))
+    running = fit(Learner(config, dataset), Path("run"))
     for record in running:
         if isinstance(record, Epoch):
             break
     running.close()
     start = load_latest(Path("run/checkpoints"), 10**9)
-    again = list(fit(config, dataset, Learner(config, dataset), Path("run"), start))
+    again = list(fit(Learner(config, dataset), Path("run"), start))
     ended, resumed = whole[-1], again[-1]
     assert isinstance(ended, RunEnded)
     assert isinstance(resumed, RunEnded)
@@ -305,7 +305,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(model: str) 
 def test_a_recorded_run_leaves_its_figure_and_a_network_that_can_be_loaded() -> None:
     dataset, config = small_dataset(), small_config(training__epochs=1)
     run = create_run(config, "tests", "none")
-    records = list(record_run(Prepared(config, dataset, Learner(config, dataset)), run))
+    records = list(record_run(Learner(config, dataset), run))
     started = next(record for record in records if isinstance(record, RunStarted))
     assert (started.task, started.output_shape, started.score.name) == ("segmentation", (7, 32, 32), "mean_iou")
     examples = load_file(run.path / "examples.safetensors")

@@ -192,5 +192,5 @@ def test_algoperfs_score_is_the_area_of_the_profile() -> None:
 
 
 def test_the_share_of_a_range_near_its_best() -> None:
-    assert share_near_best([0, 0.5, 1], [0.9, 0.9, 0.9]) == 1
+    assert share_near_best([0, 0.5, 1], [0.9, 0.9, 0.9], within=0.01) == 1
     assert share_near_best([1, 0, 0.5], [0.8, 0.8, 0.9], within=0.05) == pytest.approx(0.5, abs=0.01)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from cnnlab.config.tasks import TASKS as TASK_ENTRIES
-from cnnlab.config.tasks import TaskConfig, TaskEntry
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from torch import Tensor, nn
 
+from cnnlab.config.data import TASKS as TASK_ENTRIES
+from cnnlab.config.data import TaskConfig, TaskEntry
 from cnnlab.config.losses import CrossEntropy, Hinge, LossConfig
 from cnnlab.data import Split
 from cnnlab.metrics import LOSS, Metric
@@ -162,7 +162,7 @@ def test_a_task_may_have_two_networks_and_a_loss_and_a_measurement_of_the_whole(
     config = small_config(training__epochs=15, optimizer__lr=0.1, training__checkpoint_every=3)
     config = config.model_copy(update={"task": TaskConfig.model_construct(name="matching", score=None)})
     dataset = small_dataset(classes=3)
-    whole = list(fit(config, dataset, Learner(config, dataset)))
+    whole = list(fit(Learner(config, dataset)))
     ended = whole[-1]
     assert isinstance(ended, RunEnded)
     assert ended.test["recall"] > 0.9
@@ -170,12 +170,12 @@ def test_a_task_may_have_two_networks_and_a_loss_and_a_measurement_of_the_whole(
     learner = Learner(config, dataset)
     assert learner.ranks.count == 1
     scale = learner.network.model.network["scale"].detach().clone()  # type: ignore[index, union-attr]
-    running = fit(config, dataset, learner, tmp_path)
+    running = fit(learner, tmp_path)
     while not isinstance(next(running), CheckpointSealed):
         pass
     running.close()
     assert learner.network.model.network["scale"] != scale, "the loss's own weight is trained"  # type: ignore[index, union-attr]
     start = load_latest(tmp_path / "checkpoints", 10**9)
-    rest = list(fit(config, dataset, Learner(config, dataset), tmp_path, start))
+    rest = list(fit(Learner(config, dataset), tmp_path, start))
     assert isinstance(rest[-1], RunEnded)
     assert rest[-1].weights_sha256 == ended.weights_sha256

@@ -1,6 +1,6 @@
 """A comparison from its config to its verdicts: `with Comparison(config) as comparison: ...`.
 
-It has a contest per experiment (a workload), each with the same arms. PyTorch is imported when it begins, not before.
+It has a contest per experiment (a workload), each with the same arms. PyTorch is imported when the comparison begins.
 """
 
 import json
@@ -27,34 +27,30 @@ if TYPE_CHECKING:
 
 
 class Comparison(Work["SweepState"]):
-    """A comparison at work. Iterate over it to tune all arms and train their best again, or `tune` and
-    `judge` its `contests` one by one."""
+    """A comparison. Iterate over it to tune all arms and train their best again, or `tune` and `judge` its `contests`
+    one by one."""
 
-    def __init__(
-        self,
-        config: Given | Sequence[Given] = None,
-        **options: Any,
-    ) -> None:
-        """Compare optimizers, or the values of a setting. The same comparison again continues where it stopped.
+    def __init__(self, config: Given | Sequence[Given] = None, **options: Any) -> None:
+        """Compare optimizers, or the values of a setting. The same arguments continue a comparison that was stopped.
 
         Args:
-            config: the experiment; a `RunConfig`, plain values, or a YAML file. Several are a workload each.
-            options: the fields of `cnnlab.config.commands.CompareOptions`. `optimizers` are names, or name -> its
-                settings and ranges, as `compare` of a config; `over` is `{"model.activation": ["relu", "tanh"]}`, or
-                as --over has it.
+            config: the experiment; a `RunConfig`, plain values, or a YAML file. In a list, each is a workload.
+            options: the fields of `cnnlab.config.commands.CompareOptions`. `optimizers` is a list of names, or
+                maps each name to its settings and ranges, as `compare` of a config does; `over` is
+                `{"model.activation": ["relu", "tanh"]}`, or a string as of --over.
 
         Raises:
-            BadInput: a config is none; what cannot be compared; MLflow takes no such URI.
+            BadInput: a config is invalid, its arms cannot be compared, or MLflow does not accept the URI.
         """
         self.options = options_from(CompareOptions, options)
         super().__init__(self.options.experiment_name, self.options.tracking_uri)
         several = config if isinstance(config, Sequence) and not isinstance(config, str) else [config]
-        self._asked = [_question(config_given(one), self.options) for one in several]
+        self._experiments = [_question(config_given(one), self.options) for one in several]
         if self.options.target is not None:
-            _check_target(self.options.target, [config for config, _, _ in self._asked])
+            _check_target(self.options.target, [config for config, _, _ in self._experiments])
         self.contests: list[Contest] = []
         self.verdicts: dict[str, Verdicts] = {}
-        """Name -> what was found, of the contests that have been judged."""
+        """Contest's name -> its verdicts, of the contests that have been judged."""
         self._run: RunDir | None = None
         self._journal: Journal | None = None
         self._open = ExitStack()
@@ -64,14 +60,14 @@ class Comparison(Work["SweepState"]):
 
     @property
     def workers(self) -> "Workers":
-        """Raises RuntimeError if `check()` has not been called."""
+        """Where trainings run. Raises RuntimeError if `check` has not been called."""
         if self._workers is None:
-            raise RuntimeError("the workers are known after check()")
+            raise RuntimeError("call check() first; it finds out where trainings run")
         return self._workers
 
     @property
     def seconds(self) -> float:
-        """From the beginning to the last verdicts, without the wait for MLflow, which goes on by itself."""
+        """From the beginning to the last verdicts, without the wait for MLflow."""
         return self._seconds or time.monotonic() - self._began
 
     @property
@@ -79,19 +75,19 @@ class Comparison(Work["SweepState"]):
         """The object that `cnnlab compare --json` prints."""
         from cnnlab.comparison.report import comparison_result
 
-        return comparison_result(self.verdicts, self.seconds, one=len(self._asked) == 1)
+        return comparison_result(self.verdicts, self.seconds, one=len(self._experiments) == 1)
 
     def check(self) -> None:
-        """Name the studies and find whatever is wrong; writes nothing but the data cache.
+        """Name the studies and check them; writes only the data cache.
 
         Raises:
-            BadInput: workloads with different arms, or the same workload twice; whatever is wrong with an arm's sweep.
+            BadInput: workloads differ in their arms, two workloads are the same, or an arm's sweep is invalid.
         """
         from cnnlab.search.preview import checked_on_data
         from cnnlab.search.study import check_same
         from cnnlab.search.workers import Workers
 
-        contests = [self._contest(number) for number in range(len(self._asked))]
+        contests = [self._contest(number) for number in range(len(self._experiments))]
         _check_workloads(contests)
         for contest in contests:
             for arm, plan in contest.plans.items():
@@ -102,7 +98,7 @@ class Comparison(Work["SweepState"]):
         self.contests = contests
 
     def __iter__(self) -> "Iterator[SweepState]":
-        """Work until all is trained or `stop` is called; each state is an arm's sweep as it stands."""
+        """Work until all is trained or `stop` is called; yields the state of an arm's sweep each time it changes."""
         with self._entered():
             if not self.contests:
                 self.check()
@@ -113,10 +109,10 @@ class Comparison(Work["SweepState"]):
             self.conclude()
 
     def tune(self, contest: "Contest") -> "Iterator[SweepState]":
-        """Train what is left of a contest, one arm after the other; `judge` it then.
+        """Train what is left of a contest, one arm after the other. Call `judge` afterwards.
 
         Raises:
-            InUse: a live process has this comparison, and it is not joined by its name.
+            InUse: a live process has this comparison, and `study` does not name it.
         """
         from cnnlab.comparison.recorded import open_comparison
 
@@ -130,9 +126,9 @@ class Comparison(Work["SweepState"]):
                 yield from self._tune_arm(contest, arm)
 
     def judge(self, contest: "Contest") -> "Verdicts":
-        """Judge what there is, leave the report and the arms' mean curves, and write the comparison's last record."""
+        """Judge the trainings that have ended; write the report, the mean curves and the comparison's last record."""
         from cnnlab.comparison.contests import NOT_ALL, is_done, verdicts_of
-        from cnnlab.comparison.recorded import last_word, write_mean_curves
+        from cnnlab.comparison.recorded import comparison_ended, write_mean_curves
         from cnnlab.comparison.report import write_report
 
         assert self._run is not None
@@ -145,19 +141,21 @@ class Comparison(Work["SweepState"]):
                 write_report(verdicts, contest.folder / "report")
             for curve in write_mean_curves(verdicts, contest, self._run) if done else []:
                 self.deliveries.add(curve)
-            self._journal.write(last_word(verdicts, "" if done else NOT_ALL))
+            self._journal.write(comparison_ended(verdicts, "" if done else NOT_ALL))
         self.verdicts[contest.name] = verdicts
         self._end(None)
         return verdicts
 
     def conclude(self) -> Path | None:
-        """Draw the performance profile over several workloads beside the first one's report; its path."""
-        from cnnlab.comparison.report import write_profile
+        """Draw the performance profile over several workloads, beside the report of the first; returns its path."""
+        from cnnlab.comparison.figures import draw_profile
+        from cnnlab.comparison.report import times_to_target
 
         self._seconds = time.monotonic() - self._began
-        if len(self._asked) == 1:
+        if len(self._experiments) == 1:
             return None
-        return write_profile(list(self.verdicts.values()), self.contests[0].folder / "report")
+        times = times_to_target(list(self.verdicts.values()), "seconds")
+        return draw_profile(times, self.contests[0].folder / "report")
 
     def _begin(self) -> None:
         self._began = time.monotonic()
@@ -165,7 +163,7 @@ class Comparison(Work["SweepState"]):
             start_fork_server()
 
     def _end(self, error: BaseException | None) -> None:
-        """Close the current contest's run, and write what ended it if it has no last record."""
+        """Close the current contest's run; if an error ended it, write that as its last record."""
         with self._open:
             if error and self._run and self._journal:
                 self._run.end_by(error)
@@ -185,8 +183,8 @@ class Comparison(Work["SweepState"]):
         from cnnlab.comparison.contests import make_contest
         from cnnlab.run import prepare
 
-        config, question, arms = self._asked[number]
-        alone = self.options.study is None or len(self._asked) == 1
+        config, question, arms = self._experiments[number]
+        alone = self.options.study is None or len(self._experiments) == 1
         return make_contest(
             prepare(config).config,
             question,
@@ -207,7 +205,7 @@ def _check_target(target: float, configs: Sequence[RunConfig]) -> None:
 
 
 def _question(config: RunConfig, options: CompareOptions) -> tuple[RunConfig, str, list[Arm]]:
-    """The experiment, what its arms differ in (`optimizer`, or a setting), and the arms."""
+    """The experiment, the question (`optimizer`, or the setting that is compared), and the arms."""
     optimizers, over = options.optimizers, options.over
     if isinstance(optimizers, Mapping):
         config, optimizers = config.model_copy(update={"compare": dict(optimizers)}), None
@@ -221,6 +219,6 @@ def _question(config: RunConfig, options: CompareOptions) -> tuple[RunConfig, st
 def _check_workloads(contests: "Sequence[Contest]") -> None:
     arms = {tuple(contest.plans) for contest in contests}
     if len(arms) > 1:
-        raise BadInput(f"--workload: the same is compared on each, but got {' and '.join(map(str, sorted(arms)))}")
+        raise BadInput(f"--workload: each must have the same arms, but got {' and '.join(map(str, sorted(arms)))}")
     if len({contest.name for contest in contests}) < len(contests):
-        raise BadInput("--workload: two of them are the same experiment")
+        raise BadInput("--workload: two of them are the same experiment; give each once")

@@ -6,7 +6,7 @@ from typing import Any
 
 from cnnlab.comparison.verdicts import ArmResult, Final, Tried, Verdicts, judge
 from cnnlab.config import RunConfig, flat
-from cnnlab.config.arms import Arm, contains
+from cnnlab.config.arms import Arm
 from cnnlab.config.commands import CompareOptions, SweepOptions
 from cnnlab.config.space import Range
 from cnnlab.metrics import Metric
@@ -26,20 +26,21 @@ class Contest:
     """What is compared, and how: the sweeps of its arms."""
 
     name: str
-    """The names of its studies begin with it."""
+    """Its studies are `NAME.ARM`."""
     question: str
+    """`optimizer`, or the setting that is compared."""
     config: RunConfig
     """The experiment as written."""
     plans: dict[str, Plan]
     """Arm -> its sweep."""
     margin: float
-    """A difference of the score too small to matter."""
+    """A smaller difference of the score does not matter."""
     target: float | None
-    """The validation score to be reached; None for the median of the untuned defaults."""
+    """The validation score to reach; None for the median of the untuned defaults."""
 
     @property
     def score(self) -> Metric:
-        """What the arms are compared by."""
+        """The metric by which the arms are compared."""
         return self.config.task.metric
 
     @property
@@ -52,19 +53,18 @@ class Contest:
 
     @property
     def folder(self) -> Path:
-        """What this machine keeps of it, beside the folders of its arms' studies."""
+        """Of its run and report; its arms' studies have folders beside it."""
         return folder_of(self.name)
 
     @property
     def doubts(self) -> list[str]:
-        """Why results on its data deserve less trust than they seem to."""
+        """Reasons to distrust results on its data, one per line."""
         return list(dict.fromkeys(doubt for plan in self.plans.values() for doubt in plan.doubts))
 
     def progress(self) -> list[str]:
-        """How far each arm has got: `sgd 4 of 4 trials`."""
-        return [
-            f"{name} {len(arm_result(plan, name).tried)} of {plan.trials} trials" for name, plan in self.plans.items()
-        ]
+        """The progress of each arm: `sgd 4 of 4 trials`."""
+        finished = {arm: sum(slot.finished for slot in slots_of(Search(plan))) for arm, plan in self.plans.items()}
+        return [f"{arm} {count} of {self.trials} trials" for arm, count in finished.items()]
 
 
 def folder_of(name: str) -> Path:
@@ -82,19 +82,18 @@ def make_contest(
     experiment: str,
     tracking_uri: str,
 ) -> Contest:
-    """A sweep for each arm: trial 0 is its untuned defaults, nothing is pruned, and the best and the defaults are
+    """A sweep per arm. Trial 0 has the untuned defaults; no trial is pruned; the best trial and the defaults are
     trained again on fresh seeds.
 
     Args:
         config: the experiment as written.
-        question: what the arms differ in.
+        question: `optimizer`, or the setting that is compared.
         arms: two or more.
-        options: of the comparison.
-        name: of the comparison; None for a name that only the same comparison has.
-        experiment, tracking_uri: MLflow's; resolved.
+        name: of the comparison; None for a name made of a digest of its plans.
+        experiment, tracking_uri: of MLflow, resolved.
 
     Raises:
-        BadInput: a sampler that a space does not suit or that is not installed; no such kind of storage.
+        BadInput: the sampler does not suit a space or is not installed, or the storage is of an unknown kind.
     """
     tuning = SweepOptions(
         trials=options.trials,
@@ -114,7 +113,9 @@ def make_contest(
         )
         for arm in arms
     }
-    name = name or _default_name(config, plans)
+    if name is None:
+        identities = {arm: plan.identity() for arm, plan in plans.items()}
+        name = f"compare-{as_word(config.label)}-{digest_of(identities)}"
     named = {arm: with_study(replace(plan, study=f"{name}.{arm}")) for arm, plan in plans.items()}
     score = config.task.metric
     margin = score.margin if options.margin is None else options.margin / score.scale
@@ -122,21 +123,13 @@ def make_contest(
 
 
 def verdicts_of(contest: Contest, where: str) -> Verdicts:
-    """What has been found by now; `where` is as of `caveats`."""
-    found = judge(
-        contest.question,
-        [arm_result(plan, name) for name, plan in contest.plans.items()],
-        margin=contest.margin,
-        target=contest.target,
-        caveats=caveats(contest, where),
-        contains=contains,
-        score=contest.score,
-    )
-    return replace(found, warnings=(*contest.doubts, *found.warnings))
+    """The verdicts on the trainings that have ended; `where` is as of `_caveats`."""
+    arms = [_arm_result(plan, name) for name, plan in contest.plans.items()]
+    verdicts = judge(contest.question, arms, contest.margin, contest.target, score=contest.score)
+    return replace(verdicts, warnings=(*contest.doubts, *verdicts.warnings), caveats=tuple(_caveats(contest, where)))
 
 
-def arm_result(plan: Plan, name: str) -> ArmResult:
-    """What is known of an arm by now."""
+def _arm_result(plan: Plan, name: str) -> ArmResult:
     slots = slots_of(Search(plan))
     best = next(iter(best_first(slots, plan.score)), None)
     finals = _finals(plan)
@@ -151,20 +144,24 @@ def arm_result(plan: Plan, name: str) -> ArmResult:
 
 
 def is_done(plan: Plan) -> bool:
-    """Whether nothing of an arm is left to train."""
-    again = confirmation_of(plan)
-    stages: list[Stage] = [Search(plan)] if again is None else [Search(plan), again]
+    """Whether all trainings of an arm have ended."""
+    confirmation = confirmation_of(plan)
+    stages: list[Stage] = [Search(plan), *([confirmation] if confirmation else [])]
     return all(slot.finished for stage in stages for slot in slots_of(stage))
 
 
-def caveats(contest: Contest, where: str) -> list[str]:
-    """What has to be said of all arms, in sentences without a full stop.
+def _caveats(contest: Contest, where: str) -> list[str]:
+    """The conditions that hold for all arms, in sentences without a full stop.
 
     Args:
         where: the number of trainings that ran side by side, in words.
     """
     plan = next(iter(contest.plans.values()))
-    tuned = "; ".join(f"{arm}: {_space_text(plan)}" for arm, plan in contest.plans.items())
+    spaces = {
+        arm: ", ".join(f"{d.path.rpartition('.')[2]} in {d.domain}" for d in plan.space.dimensions)
+        for arm, plan in contest.plans.items()
+    }
+    tuned = "; ".join(f"{arm}: {space}" for arm, space in spaces.items())
     settings = flat(contest.config)
     fixed = ("data.batch_size", "schedule.name", "training.epochs", "data.augment", "model.dropout")
     held = ", ".join(f"{path} {settings[path]}" for path in fixed if path in settings and path != contest.question)
@@ -182,11 +179,6 @@ def caveats(contest: Contest, where: str) -> list[str]:
     ]
 
 
-def _default_name(config: RunConfig, plans: dict[str, Plan]) -> str:
-    identities = {arm: plan.identity() for arm, plan in plans.items()}
-    return f"compare-{as_word(config.label)}-{digest_of(identities)}"
-
-
 def _tried(plan: Plan, slot: Slot) -> Tried:
     lr = plan.searched(slot.config).get(LR, plan.config.optimizer.lr)
     domain = next((d.domain for d in plan.space.dimensions if d.path == LR), None)
@@ -195,25 +187,21 @@ def _tried(plan: Plan, slot: Slot) -> Tried:
 
 
 def _finals(plan: Plan) -> dict[int, tuple[Final, ...]]:
-    """Trial -> its trainings on fresh seeds, those that have ended."""
-    again = confirmation_of(plan)
-    if again is None:
+    """Trial -> its trainings on fresh seeds that have ended."""
+    confirmation = confirmation_of(plan)
+    if confirmation is None:
         return {}
-    found: dict[int, list[Final]] = {}
-    for slot in slots_of(again):
+    finals: dict[int, tuple[Final, ...]] = {}
+    for slot in slots_of(confirmation):
         if slot.state in ("complete", "infeasible"):
-            number, seed = again.trial_and_seed(slot.number)
-            found.setdefault(number, []).append(_final(slot, seed, plan.score))
-    return {number: tuple(finals) for number, finals in found.items()}
+            number, seed = confirmation.trial_and_seed(slot.number)
+            finals[number] = (*finals.get(number, ()), _final(slot, seed, plan.score))
+    return finals
 
 
 def _final(slot: Slot, seed: int, score: Metric) -> Final:
-    known: dict[str, Any] = slot.trial.user_attrs if slot.trial else {}
-    history = tuple(CurvePoint(*point) for point in known.get(HISTORY, ()))
+    attributes: dict[str, Any] = slot.trial.user_attrs if slot.trial else {}
+    history = tuple(CurvePoint(*point) for point in attributes.get(HISTORY, ()))
     if slot.state == "infeasible":
         return Final(seed, score.worst, history, diverged=True)
-    return Final(seed, float(known[TEST_SCORE]), history)
-
-
-def _space_text(plan: Plan) -> str:
-    return ", ".join(f"{d.path.rpartition('.')[2]} in {d.domain}" for d in plan.space.dimensions)
+    return Final(seed, float(attributes[TEST_SCORE]), history)

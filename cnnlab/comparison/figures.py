@@ -1,4 +1,4 @@
-"""A comparison's figures: curves with bands, sensitivity, expected best, and the matrix of pairs."""
+"""A comparison's figures: curves with bands, sensitivity, expected best, matrix of pairs, performance profile."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cnnlab.comparison.statistics import bootstrap_interval, performance_profile
+from cnnlab.comparison.statistics import R_MAX, bootstrap_interval, performance_profile
 from cnnlab.comparison.verdicts import Final, Verdicts, expected_best_of
 from cnnlab.metrics import Metric
 from cnnlab.reading.figures import new_figure
@@ -17,38 +17,40 @@ if TYPE_CHECKING:
 HEADINGS = {
     "curves": "Validation {score} on fresh seeds: mean and 95 % interval",
     "sensitivity": "{Score} over the learning rate",
-    "expected_best": "Best value to be expected, by the number of trials",
+    "expected_best": "Expected best value, by the number of trials",
     "pairs": "Row less column, in {points} of {score}",
     "profile": "Share of workloads within a factor of the fastest",
 }
-"""A figure's file -> what it shows."""
+"""A figure's file -> its title."""
 
 
 def heading_of(figure: str, score: Metric) -> str:
-    """What a figure shows, in words."""
+    """The title of a figure."""
     words = score.words
     return HEADINGS[figure].format(score=words, Score=words[:1].upper() + words[1:], points=score.points)
 
 
-def draw_comparison(found: Verdicts, folder: Path) -> list[Path]:
-    """Write the figures for which there are enough trainings as PNG; returns their paths."""
-    figures = {"curves": curves_figure(found), "sensitivity": sensitivity_figure(found)}
-    if any(len(arm.random_values(found.score)) > 1 for arm in found.arms):
-        figures["expected_best"] = expected_best_figure(found)
-    if found.pairs:
-        figures["pairs"] = pairs_figure(found)
+def draw_comparison(verdicts: Verdicts, folder: Path) -> list[Path]:
+    """Write as PNG the figures for which there are enough trainings; returns their paths."""
+    figures = {"curves": curves_figure(verdicts), "sensitivity": sensitivity_figure(verdicts)}
+    if any(len(arm.random_values(verdicts.score)) > 1 for arm in verdicts.arms):
+        figures["expected_best"] = expected_best_figure(verdicts)
+    if verdicts.pairs:
+        figures["pairs"] = pairs_figure(verdicts)
     return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
 def draw_profile(times: Mapping[str, Sequence[float]], folder: Path) -> Path:
-    """The performance profile as profile.png.
+    """Write the performance profile as profile.png.
 
     Args:
-        times: arm -> what it took on each workload; infinity for a miss.
+        times: arm -> its seconds on each workload; infinity if it missed the target.
+        folder: created if it does not exist.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     figure = new_figure(6, 4)
     axes = figure.subplots()
-    ratios = np.linspace(1, 4, 301).tolist()
+    ratios = np.linspace(1, R_MAX, 301).tolist()
     for name, shares in performance_profile(times, ratios).items():
         axes.step(ratios, shares, where="post", label=name)
     axes.set(xlabel="factor", ylabel="share of workloads", ylim=(-0.02, 1.02), title=HEADINGS["profile"])
@@ -57,22 +59,21 @@ def draw_profile(times: Mapping[str, Sequence[float]], folder: Path) -> Path:
 
 
 class BandPoint(NamedTuple):
-    """The finals of an arm after an epoch, all seeds together."""
+    """Means over the finals of an arm after an epoch."""
 
     step: int
     seconds: float
-    """Since the training began, the mean."""
+    """Since the training began."""
     train_loss: float
-    """The mean, nats per sample."""
     val: float
-    """The mean validation score."""
+    """The validation score."""
     low: float
     """95 % bootstrap interval of that mean."""
     high: float
 
 
 def band(finals: Sequence[Final]) -> list[BandPoint]:
-    """A point for each epoch that most seeds reached."""
+    """A point for each epoch that more than half of the seeds reached."""
     points = []
     for epoch in range(max((len(final.history) for final in finals), default=0)):
         reached = [final for final in finals if len(final.history) > epoch]
@@ -93,17 +94,17 @@ def band(finals: Sequence[Final]) -> list[BandPoint]:
     return points
 
 
-def curves_figure(found: Verdicts) -> "Figure":
-    """Against the step and against the seconds, with the target."""
+def curves_figure(verdicts: Verdicts) -> "Figure":
+    """Validation scores against the step and against the seconds, with the target."""
     figure = new_figure(11, 4)
     by_step, by_second = figure.subplots(1, 2, sharey=True)
-    bands = {arm.name: band(arm.finals) for arm in found.arms if any(final.history for final in arm.finals)}
-    score = found.score
+    bands = {arm.name: band(arm.finals) for arm in verdicts.arms if any(final.history for final in arm.finals)}
+    score = verdicts.score
     best = score.best(points[-1].val for points in bands.values())
     near = [
         points for points in bands.values() if best is not None and score.gain(best, points[-1].val) <= score.in_sight
     ]
-    for number, arm in enumerate(found.arms):
+    for number, arm in enumerate(verdicts.arms):
         if arm.name in bands:
             points = bands[arm.name]
             steps, seconds, _, means, lows, highs = zip(*points, strict=True)
@@ -115,8 +116,8 @@ def curves_figure(found: Verdicts) -> "Figure":
         shown = [value for points in near for point in points for value in (point.low, point.high)]
         by_step.set_ylim(min(shown) - score.near_best, max(shown) + score.near_best)
     for axes, label in ((by_step, "step"), (by_second, "seconds of training")):
-        if found.target is not None:
-            axes.axhline(found.target, color="grey", linewidth=0.8, linestyle="--", label="target")
+        if verdicts.target is not None:
+            axes.axhline(verdicts.target, color="grey", linewidth=0.8, linestyle="--", label="target")
         axes.set(xlabel=label)
     by_step.set(ylabel=f"validation {score.words}")
     if by_step.lines:
@@ -125,14 +126,14 @@ def curves_figure(found: Verdicts) -> "Figure":
     return figure
 
 
-def sensitivity_figure(found: Verdicts) -> "Figure":
-    """Each arm's trials; those that diverged in a line beyond the worst of the others."""
+def sensitivity_figure(verdicts: Verdicts) -> "Figure":
+    """The value of each trial against its learning rate; diverged trials are on a line beyond the worst value."""
     figure = new_figure(7, 4)
     axes = figure.subplots()
-    values = [tried.value for arm in found.arms for tried in arm.tried if tried.value is not None]
-    score = found.score
+    values = [tried.value for arm in verdicts.arms for tried in arm.tried if tried.value is not None]
+    score = verdicts.score
     beyond = max(values, key=score.rank, default=0.0) + (-1 if score.higher_is_better else 1) * 10 * score.margin
-    for number, arm in enumerate(found.arms):
+    for number, arm in enumerate(verdicts.arms):
         points = sorted((t.lr, beyond if t.value is None else t.value) for t in arm.tried if not t.untuned)
         colour = f"C{number}"
         axes.plot([x for x, _ in points], [y for _, y in points], "o-", color=colour, label=arm.name, markersize=4)
@@ -141,47 +142,47 @@ def sensitivity_figure(found: Verdicts) -> "Figure":
             axes.plot([untuned.lr], [value], "s", color=colour, markersize=7)
     axes.set(xscale="log", xlabel="learning rate", ylabel=f"best validation {score.words}")
     axes.set(title=heading_of("sensitivity", score))
-    if found.arms:
+    if verdicts.arms:
         line = "lowest" if score.higher_is_better else "highest"
         axes.legend(title=f"squares: untuned; {line} line: diverged", title_fontsize=8)
     return figure
 
 
-def expected_best_figure(found: Verdicts) -> "Figure":
-    """By the number of quasi-random trials."""
+def expected_best_figure(verdicts: Verdicts) -> "Figure":
+    """The expected best value against the number of quasi-random trials."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
-    for arm in found.arms:
-        values = expected_best_of(arm, found.score)
+    for arm in verdicts.arms:
+        values = expected_best_of(arm, verdicts.score)
         axes.plot(range(1, len(values) + 1), values, "o-", label=arm.name, markersize=4)
-    axes.set(xlabel="trials", ylabel=f"best validation {found.score.words}")
-    axes.set(title=heading_of("expected_best", found.score))
+    axes.set(xlabel="trials", ylabel=f"best validation {verdicts.score.words}")
+    axes.set(title=heading_of("expected_best", verdicts.score))
     axes.legend()
     return figure
 
 
-def pairs_figure(found: Verdicts) -> "Figure":
-    """Each pair's mean difference and its verdict."""
-    names = [arm.name for arm in found.arms if arm.finals]
+def pairs_figure(verdicts: Verdicts) -> "Figure":
+    """A matrix with the mean difference and the verdict of each pair."""
+    names = [arm.name for arm in verdicts.arms if arm.finals]
     size = len(names)
     figure = new_figure(3 + 1.1 * size, 2 + 0.9 * size)
     axes = figure.subplots()
     points = np.full((size, size), np.nan)
-    for pair in found.pairs:
+    for pair in verdicts.pairs:
         i, j = names.index(pair.a), names.index(pair.b)
-        points[i, j] = found.score.in_unit(pair.difference)
+        points[i, j] = verdicts.score.in_unit(pair.difference)
         points[j, i] = -points[i, j]
         turned = {"better": "worse", "worse": "better"}.get(pair.verdict, pair.verdict)
         for x, y, sign, verdict in ((j, i, 1, pair.verdict), (i, j, -1, turned)):
-            text = f"{found.score.table(sign * pair.difference, sign='+')}\n{verdict}"
+            text = f"{verdicts.score.table(sign * pair.difference, sign='+')}\n{verdict}"
             axes.text(x, y, text, ha="center", va="center", fontsize=8)
     widest = float(np.nanmax(np.abs(points))) or 1.0
     figure.colorbar(
-        axes.imshow(points, cmap="PuOr", vmin=-1.5 * widest, vmax=1.5 * widest), ax=axes, label=found.score.points
+        axes.imshow(points, cmap="PuOr", vmin=-1.5 * widest, vmax=1.5 * widest), ax=axes, label=verdicts.score.points
     )
     axes.set_xticks(range(size), names, rotation=45, ha="right")
     axes.set_yticks(range(size), names)
-    axes.set(title=heading_of("pairs", found.score))
+    axes.set(title=heading_of("pairs", verdicts.score))
     return figure
 
 

@@ -1,4 +1,4 @@
-"""A comparison's own run: the parent of its arms' sweeps, its report, and each arm's mean curve as a run of its own."""
+"""A comparison's run, which is the parent of its arms' sweeps, and a run per arm with its mean curve."""
 
 import time
 from collections.abc import Iterator
@@ -16,18 +16,16 @@ from cnnlab.search.storage import storage_url
 from cnnlab.search.study import find_or_make_run, stored_plan
 from cnnlab.tracking import Journal, RunDir, last, read
 
-KIND = "comparison"
-
 
 @contextmanager
 def open_comparison(
     contest: Contest, experiment: str, tracking_uri: str, where: str, *, joining: bool
 ) -> Iterator[tuple[RunDir, Journal | None]]:
-    """Make the comparison's run, or find it, and be the process that writes it.
+    """Create the comparison's run, or find it, and hold it; yields the run and its journal.
 
     Args:
         where: the number of trainings that run side by side, in words.
-        joining: take part without a journal if another process writes it.
+        joining: if another process holds the run, take part without a journal.
 
     Raises:
         InUse: a live process has this comparison, and it is not to be joined.
@@ -38,11 +36,11 @@ def open_comparison(
         experiment=experiment,
         tracking_uri=tracking_uri,
         parent=None,
-        tags={"study": contest.name, "kind": KIND, "dataset": contest.config.data.dataset},
+        tags={"study": contest.name, "kind": "comparison", "dataset": contest.config.data.dataset},
     )
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(run.hold())
+            stack.enter_context(run.hold())
         except InUse:
             if not joining:
                 raise InUse(
@@ -51,7 +49,7 @@ def open_comparison(
                 ) from None
             yield run, None
             return
-        journal = held.enter_context(Journal(run.journal_file))
+        journal = stack.enter_context(Journal(run.journal_file))
         journal.write(
             ComparisonStarted(
                 time=time.time(),
@@ -70,14 +68,14 @@ def open_comparison(
 
 
 def stored_verdicts(name: str, storage: str | None) -> tuple[Verdicts, float]:
-    """What a comparison has found by now, and the seconds that it took.
+    """The verdicts of a comparison on the trainings that have ended, and its seconds.
 
     Args:
         name: the comparison's.
         storage: --storage.
 
     Raises:
-        BadInput: the studies of its arms are not there.
+        BadInput: the storage has none of its arms' studies.
     """
     run = RunDir(folder_of(name))
     records = read(run.journal_file)[0]
@@ -90,38 +88,36 @@ def stored_verdicts(name: str, storage: str | None) -> tuple[Verdicts, float]:
             f"{name}: its studies are not in {storage or 'mlruns/studies'}; if they are in a database, add --storage"
         )
     contest = Contest(name, started.question, config_of(run), plans, started.margin, started.target)
-    found = verdicts_of(contest, started.where)
+    verdicts = verdicts_of(contest, started.where)
     if plans != stored or not all(map(is_done, plans.values())):
-        found = replace(found, warnings=(NOT_ALL,))
-    return found, (ended.time if ended and ended.time > started.time else time.time()) - started.time
+        verdicts = replace(verdicts, warnings=(NOT_ALL,))
+    return verdicts, (ended.time if ended and ended.time > started.time else time.time()) - started.time
 
 
-def last_word(found: Verdicts, reason: str) -> ComparisonEnded:
-    """What the comparison has come to, until it goes on.
+def comparison_ended(verdicts: Verdicts, reason: str) -> ComparisonEnded:
+    """The comparison's last record.
 
     Args:
-        found: what was found.
-        reason: why it has not come to its end; empty if it has.
+        reason: why it is not complete; empty if it is.
     """
     return ComparisonEnded(
         time=time.time(),
         status="interrupted" if reason else "finished",
         reason=reason,
-        scores={name: summary.mean for name, summary in found.summaries.items()},
-        ranking=tuple(found.ranking),
-        verdict=sentence(found),
-        score=found.score.name,
+        scores={name: summary.mean for name, summary in verdicts.summaries.items()},
+        ranking=tuple(verdicts.ranking),
+        verdict=sentence(verdicts),
+        score=verdicts.score.name,
     )
 
 
-def write_mean_curves(found: Verdicts, contest: Contest, run: RunDir) -> list[RunDir]:
-    """Make a run for each arm whose curve is the mean over its finals, with the band; returns those that are new."""
-    return [
-        made for arm in found.arms if arm.finals and (made := _write_mean_curve(arm, found, contest, run)) is not None
-    ]
+def write_mean_curves(verdicts: Verdicts, contest: Contest, run: RunDir) -> list[RunDir]:
+    """Create a run for each arm, with the mean curve of its finals; returns those that are new."""
+    runs = [_write_mean_curve(arm, verdicts, contest, run) for arm in verdicts.arms if arm.finals]
+    return [run for run in runs if run is not None]
 
 
-def _write_mean_curve(arm: ArmResult, found: Verdicts, contest: Contest, above: RunDir) -> RunDir | None:
+def _write_mean_curve(arm: ArmResult, verdicts: Verdicts, contest: Contest, above: RunDir) -> RunDir | None:
     seeds = len(arm.finals)
     name = f"{arm.name}-mean-of-{seeds}-seeds"
     folder = above.path / "curves" / f"{name}-of-trial-{arm.best_trial}"
@@ -141,7 +137,7 @@ def _write_mean_curve(arm: ArmResult, found: Verdicts, contest: Contest, above: 
                     step=point.step,
                     train_loss=point.train_loss,
                     val=point.val,
-                    score=found.score.name,
+                    score=verdicts.score.name,
                     low=point.low,
                     high=point.high,
                 )
@@ -153,8 +149,8 @@ def _write_mean_curve(arm: ArmResult, found: Verdicts, contest: Contest, above: 
                 reason="",
                 step=points[-1].step if points else 0,
                 epoch=len(points),
-                test={found.score.name: found.summaries[arm.name].mean},
-                score=found.score.name,
+                test={verdicts.score.name: verdicts.summaries[arm.name].mean},
+                score=verdicts.score.name,
             )
         )
     return run

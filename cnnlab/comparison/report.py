@@ -1,14 +1,14 @@
-"""A comparison as files: JSON, CSV, a Markdown table, the figures, and one page that needs no network."""
+"""A comparison as files: JSON, CSV, Markdown tables, figures, and one HTML page that needs no network."""
 
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from cnnlab.comparison.figures import draw_comparison, draw_profile, heading_of
-from cnnlab.comparison.statistics import Pair, Summary, algoperf_scores, least_p_value
+from cnnlab.comparison.figures import draw_comparison, heading_of
+from cnnlab.comparison.statistics import Summary, algoperf_scores, least_p_value
 from cnnlab.comparison.verdicts import ArmResult, ToTarget, Verdicts, sentence
 from cnnlab.page import Table, page, picture
 from cnnlab.result import Result, settings_text, strict_json
@@ -17,82 +17,83 @@ COLUMNS = ("", "trials", "diverged", "tuned", "mean ± std", "95 % interval", "m
 PAIR_COLUMNS = ("pair", "difference", "95 % interval", "P(A > B)", "t", "Wilcoxon", "verdict")
 
 
-def write_report(found: Verdicts, folder: Path) -> list[Path]:
-    """Write all of it into a folder, which is made if there is none; returns the files."""
+def write_report(verdicts: Verdicts, folder: Path) -> list[Path]:
+    """Write all files into `folder`, which is created if it does not exist; returns their paths."""
     folder.mkdir(exist_ok=True)
     texts = {
-        "compare.json": strict_json(verdicts_json(found), indent=1) + "\n",
-        "compare.md": markdown(found),
+        "compare.json": strict_json(verdicts_json(verdicts), indent=1) + "\n",
+        "compare.md": markdown(verdicts),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    figures = draw_comparison(found, folder)
-    (folder / "compare.html").write_text(_page(found, figures), encoding="utf-8")
-    return [*(folder / name for name in texts), _write_scores(found, folder / "compare.csv"), *figures]
+    figures = draw_comparison(verdicts, folder)
+    (folder / "compare.html").write_text(_page(verdicts, figures), encoding="utf-8")
+    return [*(folder / name for name in texts), _write_scores(verdicts, folder / "compare.csv"), *figures]
 
 
-def verdicts_json(found: Verdicts) -> dict[str, Any]:
-    """The object in compare.json, and most of what `compare --json` prints. Scores are test scores, as `score` says.
+def verdicts_json(verdicts: Verdicts) -> dict[str, Any]:
+    """The object in compare.json, and most of what `compare --json` prints. Scores are test scores.
 
-    `p_value` is what the verdict rests on: the larger of the paired t test's and the exact Wilcoxon test's, both
-    corrected by Holm over the pairs; null if there are too few seeds for either. A target that was missed is null.
+    `p_value` decides the verdict: the larger of the paired t test's and the exact Wilcoxon test's, both corrected by
+    Holm over the pairs; null if there are too few seeds for either. The cost of a target that was missed is null.
     """
     return {
-        "question": found.question,
+        "question": verdicts.question,
         "score": {
-            "name": found.score.name,
-            "value": found.summaries[found.ranking[0]].mean if found.summaries else None,
-            "higher_is_better": found.score.higher_is_better,
+            "name": verdicts.score.name,
+            "value": verdicts.summaries[verdicts.ranking[0]].mean if verdicts.summaries else None,
+            "higher_is_better": verdicts.score.higher_is_better,
         },
-        "optimizers": [_arm_json(found, arm) for arm in found.arms],
-        "pairs": [_pair_json(pair) for pair in found.pairs],
-        "ranking": found.ranking,
-        "warnings": list(found.warnings),
-        "verdict": sentence(found),
-        "margin": found.margin,
-        "target": found.target,
-        "caveats": list(found.caveats),
+        "optimizers": [_arm_json(verdicts, arm) for arm in verdicts.arms],
+        "pairs": [{**asdict(pair), "p_value": pair.p_value} for pair in verdicts.pairs],
+        "ranking": verdicts.ranking,
+        "warnings": list(verdicts.warnings),
+        "verdict": sentence(verdicts),
+        "margin": verdicts.margin,
+        "target": verdicts.target,
+        "caveats": list(verdicts.caveats),
     }
 
 
-def comparison_result(found: Mapping[str, Verdicts], seconds: float, *, one: bool) -> Result:
+def comparison_result(by_name: Mapping[str, Verdicts], seconds: float, *, one: bool) -> Result:
     """The object that `compare --json` prints.
 
     Args:
-        found: comparison's name -> what was found, one per workload.
-        seconds: what all of it took.
+        by_name: the contest's name -> its verdicts, one per workload.
+        seconds: of the whole comparison.
         one: whether only one workload was asked for.
     """
     if one:
-        ((name, only),) = found.items()
+        ((name, only),) = by_name.items()
         return Result({**verdicts_json(only), "study": name, "seconds": seconds})
-    scores = scores_over(list(found.values()))
+    scores = scores_over(list(by_name.values()))
     return Result(
         {
-            "workloads": [{"study": name, **verdicts_json(verdicts)} for name, verdicts in found.items()],
-            "algoperf": {arm: {"steps": score.steps, "seconds": score.seconds} for arm, score in scores.items()},
+            "workloads": [{"study": name, **verdicts_json(verdicts)} for name, verdicts in by_name.items()],
+            "algoperf": {arm: score._asdict() for arm, score in scores.items()},
             "ranking": ranked(scores),
             "seconds": seconds,
         }
     )
 
 
-def markdown(found: Verdicts) -> str:
-    """Tables to paste into a paper, with what has to be said beside them."""
-    lines = [f"**{sentence(found)}.**", "", *_markdown_table(COLUMNS, arm_rows(found))]
-    if found.pairs:
-        lines += ["", *_markdown_table(PAIR_COLUMNS, pair_rows(found)), "", f"{note_on_pairs(found)}."]
-    notes = [*(f"Warning: {warning}." for warning in found.warnings), *(f"{caveat}." for caveat in found.caveats)]
+def markdown(verdicts: Verdicts) -> str:
+    """Tables to paste into a paper, with warnings and caveats as a list below."""
+    lines = [f"**{sentence(verdicts)}.**", "", *_markdown_table(COLUMNS, arm_rows(verdicts))]
+    if verdicts.pairs:
+        lines += ["", *_markdown_table(PAIR_COLUMNS, pair_rows(verdicts)), "", f"{note_on_pairs(verdicts)}."]
+    notes = [*(f"Warning: {warning}." for warning in verdicts.warnings), *(f"{caveat}." for caveat in verdicts.caveats)]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
-def arm_rows(found: Verdicts) -> list[list[str]]:
-    """A row per arm, as COLUMNS says. Scores in their unit: accuracies in per cent."""
-    table, near_best = found.score.table, found.score.amount(found.score.near_best)
+def arm_rows(verdicts: Verdicts) -> list[list[str]]:
+    """A row per arm with the cells of COLUMNS. Scores are in their unit: accuracies in percent."""
+    table, near_best = verdicts.score.table, verdicts.score.amount(verdicts.score.near_best)
     rows = []
-    for arm in found.arms:
-        summary, untuned, to = _known(found, arm)
-        near = found.near_best(arm)
+    for arm in verdicts.arms:
+        summary, untuned, to = _results(verdicts, arm)
+        near = verdicts.near_best(arm)
+        cost = f"{to.steps:.0f} steps, {to.seconds:.1f} s" if to and math.isfinite(to.steps) else "missed"
         rows.append(
             [
                 arm.name,
@@ -103,27 +104,27 @@ def arm_rows(found: Verdicts) -> list[list[str]]:
                 f"{table(summary.ci_low)} to {table(summary.ci_high)}" if summary else "",
                 table(summary.median) if summary else "",
                 f"{table(untuned.mean)} ± {table(untuned.std)}" if untuned else "",
-                "" if to is None else _never(to.steps, f"{to.steps:.0f} steps, {to.seconds:.1f} s"),
+                "" if to is None else cost,
                 "" if near is None else f"{near:.0%} of its range within {near_best}",
             ]
         )
     return rows
 
 
-def note_on_pairs(found: Verdicts) -> str:
-    """What the pairs' p-values are, and if there are none, why."""
-    score = found.score
+def note_on_pairs(verdicts: Verdicts) -> str:
+    """Which tests the p-values of the pairs are of; if there are none, why."""
+    score = verdicts.score
     tests = "p-values of the paired t and the exact Wilcoxon test, after Holm"
     note = f"differences in {score.points} of {score.words}; {tests}"
-    if all(pair.p_value is not None and pair.p_wilcoxon is not None for pair in found.pairs):
+    if all(pair.p_value is not None and pair.p_wilcoxon is not None for pair in verdicts.pairs):
         return note
-    least = least_p_value(found.seeds)
-    return f"{note}; none: {found.seeds} seeds give p = {least:.2g} at best, times {len(found.pairs)} for Holm"
+    least = least_p_value(verdicts.seeds)
+    return f"{note}; none: {verdicts.seeds} seeds give p = {least:.2g} at best, times {len(verdicts.pairs)} for Holm"
 
 
-def pair_rows(found: Verdicts) -> list[list[str]]:
-    """A row per pair, as PAIR_COLUMNS says. Differences in the unit of the score."""
-    table = found.score.table
+def pair_rows(verdicts: Verdicts) -> list[list[str]]:
+    """A row per pair with the cells of PAIR_COLUMNS. Differences are in the unit of the score."""
+    table = verdicts.score.table
     return [
         [
             f"{pair.a} - {pair.b}",
@@ -134,12 +135,12 @@ def pair_rows(found: Verdicts) -> list[list[str]]:
             _p_value(pair.p_wilcoxon),
             pair.verdict + (f" (about {pair.seeds_to_decide} seeds)" if pair.seeds_to_decide else ""),
         ]
-        for pair in found.pairs
+        for pair in verdicts.pairs
     ]
 
 
-def _arm_json(found: Verdicts, arm: ArmResult) -> dict[str, Any]:
-    summary, untuned, to = _known(found, arm)
+def _arm_json(verdicts: Verdicts, arm: ArmResult) -> dict[str, Any]:
+    summary, untuned, to = _results(verdicts, arm)
     return {
         "name": arm.name,
         "trials": len(arm.tried),
@@ -152,42 +153,20 @@ def _arm_json(found: Verdicts, arm: ArmResult) -> dict[str, Any]:
         "steps_to_target": _finite(to.steps if to else None),
         "seconds_to_target": _finite(to.seconds if to else None),
         "missed_target": to.missed if to else None,
-        "lr_range_near_best": found.near_best(arm),
+        "lr_range_near_best": verdicts.near_best(arm),
     }
 
 
-def _known(found: Verdicts, arm: ArmResult) -> tuple[Summary | None, Summary | None, ToTarget | None]:
-    return found.summaries.get(arm.name), found.untuned.get(arm.name), found.to_target.get(arm.name)
+def _results(verdicts: Verdicts, arm: ArmResult) -> tuple[Summary | None, Summary | None, ToTarget | None]:
+    return verdicts.summaries.get(arm.name), verdicts.untuned.get(arm.name), verdicts.to_target.get(arm.name)
 
 
 def _summary_json(summary: Summary | None) -> dict[str, float | None]:
-    keys = ("mean", "std", "median", "ci_low", "ci_high")
-    return {key: getattr(summary, key) if summary else None for key in keys}
-
-
-def _pair_json(pair: Pair) -> dict[str, Any]:
-    return {
-        "a": pair.a,
-        "b": pair.b,
-        "difference": pair.difference,
-        "ci_low": pair.ci_low,
-        "ci_high": pair.ci_high,
-        "p_value": pair.p_value,
-        "verdict": pair.verdict,
-        "p_t": pair.p_t,
-        "p_wilcoxon": pair.p_wilcoxon,
-        "p_equal": pair.p_equal,
-        "probability": pair.probability,
-        "seeds_to_decide": pair.seeds_to_decide,
-    }
+    return asdict(summary) if summary else dict.fromkeys(field.name for field in fields(Summary))
 
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _never(value: float, text: str) -> str:
-    return text if math.isfinite(value) else "missed"
 
 
 def _p_value(p: float | None) -> str:
@@ -200,12 +179,12 @@ def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> li
     return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
 
 
-def _write_scores(found: Verdicts, path: Path) -> Path:
-    """One line per training of the finals."""
+def _write_scores(verdicts: Verdicts, path: Path) -> Path:
+    """Write one row per final."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["arm", "settings", "seed", f"test_{found.score.name}", "diverged", "steps", "seconds"])
-        for arm in found.arms:
+        writer.writerow(["arm", "settings", "seed", f"test_{verdicts.score.name}", "diverged", "steps", "seconds"])
+        for arm in verdicts.arms:
             for settings, finals in (("tuned", arm.finals), ("untuned", arm.untuned)):
                 for f in finals:
                     steps, seconds = (f.steps[-1], round(f.seconds[-1], 3)) if f.history else ("", "")
@@ -213,46 +192,41 @@ def _write_scores(found: Verdicts, path: Path) -> Path:
     return path
 
 
-def _page(found: Verdicts, figures: Sequence[Path]) -> str:
-    tables = [Table(COLUMNS, arm_rows(found))]
-    if found.pairs:
-        tables.append(Table(PAIR_COLUMNS, pair_rows(found), f"{note_on_pairs(found)}."))
+def _page(verdicts: Verdicts, figures: Sequence[Path]) -> str:
+    tables = [Table(COLUMNS, arm_rows(verdicts))]
+    if verdicts.pairs:
+        tables.append(Table(PAIR_COLUMNS, pair_rows(verdicts), f"{note_on_pairs(verdicts)}."))
     return page(
-        f"Comparison over {found.question}",
-        lead=f"{sentence(found)}.",
+        f"Comparison over {verdicts.question}",
+        lead=f"{sentence(verdicts)}.",
         tables=tables,
-        notes=[*(f"Warning: {warning}" for warning in found.warnings), *found.caveats],
-        figures=[picture(path, heading_of(path.stem, found.score)) for path in figures],
+        notes=[*(f"Warning: {warning}" for warning in verdicts.warnings), *verdicts.caveats],
+        figures=[picture(path, heading_of(path.stem, verdicts.score)) for path in figures],
     )
 
 
-@dataclass(frozen=True)
-class Score:
-    """AlgoPerf's score in [0, 1], from the medians over seeds of what it took to reach each workload's target."""
+class Score(NamedTuple):
+    """AlgoPerf's score in [0, 1], from the median over seeds of the cost of reaching each workload's target."""
 
     steps: float
     seconds: float
 
 
-def scores_over(found: Sequence[Verdicts]) -> dict[str, Score]:
+def scores_over(workloads: Sequence[Verdicts]) -> dict[str, Score]:
     """Each arm's score over the workloads."""
-    steps, seconds = algoperf_scores(_times(found, "steps")), algoperf_scores(_times(found, "seconds"))
+    steps, seconds = (algoperf_scores(times_to_target(workloads, unit)) for unit in Score._fields)
     return {arm: Score(steps[arm], seconds[arm]) for arm in steps}
 
 
 def ranked(scores: Mapping[str, Score]) -> list[str]:
-    """The arms, the highest score by seconds first."""
+    """The arms in the order of their scores by seconds, the highest first."""
     return sorted(scores, key=lambda arm: -scores[arm].seconds)
 
 
-def write_profile(found: Sequence[Verdicts], folder: Path) -> Path:
-    """The performance profile by seconds, as PNG in a folder that is made if there is none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return draw_profile(_times(found, "seconds"), folder)
-
-
-def _times(found: Sequence[Verdicts], unit: str) -> dict[str, list[float]]:
-    arms = sorted(found[0].ranking)
+def times_to_target(workloads: Sequence[Verdicts], unit: str) -> dict[str, list[float]]:
+    """Arm -> its `steps` or `seconds` to the target of each workload; infinity if it was missed."""
+    missed = ToTarget(math.inf, math.inf, 0)
     return {
-        arm: [getattr(one.to_target[arm], unit) if arm in one.to_target else math.inf for one in found] for arm in arms
+        arm: [getattr(verdicts.to_target.get(arm, missed), unit) for verdicts in workloads]
+        for arm in sorted(workloads[0].ranking)
     }

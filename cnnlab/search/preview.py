@@ -87,7 +87,7 @@ def _first_trials(search: Search) -> list[dict[str, Any]]:
 def _trial_seconds(config: RunConfig) -> float:
     prepared = prepare(config)
     began, done, steps = time.perf_counter(), 0, 0
-    with closing(fit(config, prepared.dataset, prepared.learner)) as records:
+    with closing(fit(prepared)) as records:
         for record in records:
             if isinstance(record, RunStarted):
                 steps = record.epochs * record.steps_per_epoch

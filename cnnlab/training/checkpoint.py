@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, verified when they are read; and the weights of a model as a file."""
+"""Checkpoints, which are written atomically and verified when they are read; and a model's weights as a file."""
 
 import hashlib
 import json
@@ -22,20 +22,21 @@ from cnnlab.files import written_whole
 log = logging.getLogger("cnnlab")
 
 KEPT = 2
+"""The number of checkpoints in a folder."""
 SEAL = ', "sha256": "{}"}}'
-"""The end of the JSON file: the SHA-256 of the tensors' file and of what stands before."""
+"""The end of the JSON file: the SHA-256 of the tensors' file and of the JSON before it."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run was: its tensors (weights, best weights, optimizer state) and plain values (position, best epoch)."""
+    """A run's state: tensors (weights, best weights, optimizer state) and plain values (position, best epoch)."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
 
 
 def seal(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
-    """Put the checkpoint of `step` on disk, synced, then drop all before it but one. Returns the JSON file."""
+    """Write the checkpoint of `step` to disk, synced, then remove old ones. Returns the JSON file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.json"
     tensor_file = path.with_suffix(".safetensors")
@@ -43,20 +44,20 @@ def seal(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     values = json.dumps({"values": checkpoint.values})[:-1]
     with written_whole(path, synced=True) as file:
         file.write_text(values + _seal_of(tensor_file.read_bytes(), values))
-    # later ones are of an attempt that was damaged; as the run comes to them, they are written again
-    for _, old in [(at, old) for at, old in _kept(folder) if at <= step][:-KEPT]:
+    # later checkpoints are of a damaged attempt; the run overwrites them when it reaches their steps
+    for _, old in [(number, old) for number, old in _checkpoints(folder) if number <= step][:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
     return path
 
 
 def load_latest(folder: Path, up_to_step: int) -> Checkpoint | None:
-    """The newest checkpoint of `up_to_step` or before that is whole; any other is passed over with a warning.
+    """The newest checkpoint of `up_to_step` or before that is whole; None if there is none.
 
-    None where there is none.
+    Each newer checkpoint is skipped with a warning.
     """
-    kept = _kept(folder)
-    for step, path in reversed(kept):
+    checkpoints = _checkpoints(folder)
+    for step, path in reversed(checkpoints):
         if step > up_to_step:
             log.warning("checkpoint %s is passed over: the journal has lost its last lines and ends before it", path)
             continue
@@ -64,19 +65,19 @@ def load_latest(folder: Path, up_to_step: int) -> Checkpoint | None:
             return _load(path)
         except (OSError, ValueError) as error:
             log.warning("checkpoint %s is damaged (%s) and passed over", path, " ".join(str(error).split()))
-    if kept:
+    if checkpoints:
         log.warning("no checkpoint in %s is whole: the run begins again at its first step", folder)
     return None
 
 
-def _kept(folder: Path) -> list[tuple[int, Path]]:
-    """The checkpoints by their steps, oldest first."""
-    named = ((path.stem.removeprefix("step-"), path) for path in folder.glob("step-*.json"))
-    return sorted((int(step), path) for step, path in named if step.isdecimal())
+def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """Steps and JSON files, oldest first."""
+    names = ((path.stem.removeprefix("step-"), path) for path in folder.glob("step-*.json"))
+    return sorted((int(step), path) for step, path in names if step.isdecimal())
 
 
 def _load(path: Path) -> Checkpoint:
-    """Raises OSError or ValueError if a file is missing, or a byte of one is not as it was sealed."""
+    """Raises OSError if a file is missing, ValueError if a byte has changed."""
     tensors, text = path.with_suffix(".safetensors").read_bytes(), path.read_text()
     values = text[: -len(SEAL.format("0" * 64))]
     if text != values + _seal_of(tensors, values):
@@ -91,18 +92,18 @@ def _seal_of(tensors: bytes, values: str) -> str:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a file that is there whole and synced, or not at all."""
+    """Write a file atomically and synced."""
     with written_whole(path, synced=True) as file:
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
-        except SafetensorError as error:  # of a full disk it says "... (os error 28)"
+        except SafetensorError as error:  # of a full disk: "... (os error 28)"
             if (number := re.search(r"os error (\d+)", str(error))) is None:
                 raise
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def load_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    """Names -> tensors on the CPU. Raises RunFailed if they are not those with this digest, or cannot be read."""
+    """Names -> tensors on the CPU. Raises RunFailed if they cannot be read or have another digest."""
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -113,7 +114,8 @@ def load_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the names, types, shapes and bytes, in the order of the names; whatever the memory format."""
+    """SHA-256 of the names, types, shapes and bytes, in the order of the names. It does not depend on the
+    memory format."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
@@ -123,10 +125,10 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights and buffers as they are now, in tensors of their own."""
+    """Copies of the weights and buffers."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those whose names begin so, named by the rest."""
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

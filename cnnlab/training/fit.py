@@ -1,13 +1,12 @@
-"""One run: `for record in fit(config, dataset, learner): ...`: the loop, which yields records and calls no listener."""
+"""The training loop: `for record in fit(learner): ...`."""
 
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cnnlab.config import RunConfig
 from cnnlab.config.data import TASKS
-from cnnlab.data import Dataset, describe
+from cnnlab.data import describe
 from cnnlab.records import CheckpointSealed, Record, RunEnded, RunStarted
 from cnnlab.training.checkpoint import Checkpoint, save_tensors, seal, weights_digest
 from cnnlab.training.learner import Learner
@@ -15,51 +14,48 @@ from cnnlab.training.ledger import Diverged, Ledger, Position, check_identity, i
 from cnnlab.training.place import out_of_memory, set_for_training
 
 LOOK_SECONDS = 0.25
-"""How often the loop reads the losses, which on an accelerator means waiting for it."""
+"""The loop reads the losses after so many seconds; on an accelerator, reading waits for it."""
 
 WEIGHTS_FILE = "checkpoints/best.safetensors"
 EXAMPLES_FILE = "examples.safetensors"
 
 
 def fit(
-    config: RunConfig,
-    dataset: Dataset,
     learner: Learner,
     folder: Path | None = None,
     start: Checkpoint | None = None,
     *,
     tested: bool = True,
 ) -> Generator[Record, None, None]:
-    """Train; yield RunStarted, then Steps, Epoch and CheckpointSealed as they come, then RunEnded.
+    """Train; yield RunStarted, then Steps, Epoch and CheckpointSealed as they occur, then RunEnded.
 
-    Closing the iterator before its end seals a checkpoint of the last step (if there is a folder) and stops.
-    The same config on the same machine gives the same weights, bit for bit, whether or not the run was stopped
-    and started again on the way.
+    If the iterator is closed before its end, the training stops and a checkpoint of the last step is sealed (if there
+    is a folder). The same config on the same machine gives the same weights, bit for bit, even if the run was stopped
+    and resumed.
 
     Args:
-        config: what to train.
-        dataset: the data that `config.data` names.
-        learner: fresh, of this config and dataset.
-        folder: the run's directory, for checkpoints and the best weights; None keeps nothing.
-        start: a checkpoint to go on from.
+        learner: a new one.
+        folder: the run's directory, for checkpoints and the best weights; None to write no files.
+        start: the checkpoint to resume from.
         tested: whether the test split is measured at the end.
 
     Raises:
-        BadInput: the checkpoint is of another run; naming the first difference.
+        BadInput: the checkpoint is of another run; the message names the first difference.
         InUse: another thread of this process trains.
     """
-    position, about = None, run_started(config, dataset, learner)
+    position, about = None, run_started(learner)
     if start:
-        check_identity(identity(config, about), start.values["run"], (folder or Path()) / "checkpoints")
+        check_identity(identity(learner.config, about), start.values["run"], (folder or Path()) / "checkpoints")
         position = Position(**start.values["progress"])
         learner.load_state(start.tensors, start.values)
-    ledger = Ledger(config, about, learner.task.step_metrics, position)
+    ledger = Ledger(learner.config, about, learner.task.step_metrics, position)
     with set_for_training(learner.operator_threads, learner.generator), learner.at_work():
         yield from _Loop(learner, ledger, folder).run(tested)
 
 
-def run_started(config: RunConfig, dataset: Dataset, learner: Learner) -> RunStarted:
-    """The run as it starts."""
+def run_started(learner: Learner) -> RunStarted:
+    """The record of a run that starts."""
+    config, dataset = learner.config, learner.dataset
     return RunStarted(
         time=time.time(),
         step=0,
@@ -93,7 +89,7 @@ def run_started(config: RunConfig, dataset: Dataset, learner: Learner) -> RunSta
 
 @dataclass(frozen=True)
 class _Loop:
-    """Asks the learner for steps, and keeps the ledger."""
+    """Asks the learner for steps and updates the ledger."""
 
     learner: Learner
     ledger: Ledger
@@ -124,7 +120,7 @@ class _Loop:
         yield from self._seal()
 
     def _take_steps(self) -> Iterator[Record]:
-        """The rest of an epoch. Only `collect` waits for the device."""
+        """Take the remaining steps of an epoch. Only `collect` waits for the device."""
         self.learner.begin_epoch(self.ledger.position.epoch, self.ledger.position.batch)
         looked = time.perf_counter()
         while self.ledger.steps_left:
@@ -140,15 +136,17 @@ class _Loop:
     def _seal(self) -> list[CheckpointSealed]:
         if self.folder is None:
             return []
-        progress, at = self.ledger.state(), self.ledger.position
+        progress, position = self.ledger.state(), self.ledger.position
         tensors, values = self.learner.state()
         tensors.update({f"best.{name}": tensor for name, tensor in self.learner.best_weights.items()})
-        sealed = Checkpoint(tensors, {**values, "progress": progress, "run": self.ledger.identity})
-        path = seal(self.folder / "checkpoints", at.step, sealed)
-        return [CheckpointSealed(time.time(), at.step, at.epoch, path.name)]
+        sealed = Checkpoint(
+            tensors, {**values, "progress": progress, "run": identity(self.ledger.config, self.ledger.about)}
+        )
+        path = seal(self.folder / "checkpoints", position.step, sealed)
+        return [CheckpointSealed(time.time(), position.step, position.epoch, path.name)]
 
     def _finish(self, tested: bool) -> RunEnded:
-        """Keep the best epoch's weights, and measure the test split with them, once, with examples for a figure."""
+        """Save the best epoch's weights; measure the test split once with them; save examples for the task's figure."""
         weights = self.learner.best_weights
         self.learner.load_weights(weights)
         if self.folder:

@@ -1,7 +1,7 @@
-"""How the gradients of a batch come about: in micro-batches one after the other, or over ranks, side by side."""
+"""The gradient of a batch: in micro-batches, one after the other, or over ranks, in parallel."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,26 +12,19 @@ from cnnlab.training.ranks import Ranks, shared_zeros
 
 
 class BatchResult(NamedTuple):
-    """What a batch leaves on the device; nobody has waited for it yet."""
+    """Results of a batch, which are still being computed on the device."""
 
     loss: Tensor
-    """() the mean over the batch's samples, as it is trained."""
+    """() the training loss, mean over the batch's samples."""
     sums: Tensor
-    """The task's, over the batch's samples."""
-
-
-class Gradients(Protocol):
-    """Puts the gradient of the mean loss over a batch into the weights' `grad`."""
-
-    def __call__(self, inputs: Tensor, targets: Tensor, noise: int) -> BatchResult:
-        """noise: the seed of what is random inside the network (dropout)."""
+    """The task's step sums."""
 
 
 class InMicroBatches:
-    """Their sum, weighted by size: memory for one micro-batch is enough.
+    """The gradient is the sum over micro-batches, weighted by size, so that memory for one micro-batch suffices.
 
     Args:
-        count: how many a batch is cut into; 1 for the batch as a whole.
+        count: the number of micro-batches per batch.
     """
 
     def __init__(self, network: Network, weights: Sequence[Tensor], generator: torch.Generator, count: int) -> None:
@@ -39,40 +32,46 @@ class InMicroBatches:
         self.weights = weights
         self.generator = generator
         self.count = count
-        self.never_one = has_batch_norm(network.model)
+        self.join_single = has_batch_norm(network.model)
 
     def __call__(self, inputs: Tensor, targets: Tensor, noise: int) -> BatchResult:
+        """Put the gradient of the mean loss over a batch into the weights' `grad`.
+
+        Args:
+            noise: the seed of the network's own randomness (dropout).
+        """
         self.generator.manual_seed(noise)
         for weight in self.weights:
             weight.grad = None
         losses, sums = [], []
-        for part, wanted in zip(self._cut(inputs), self._cut(targets), strict=True):
-            outputs = self.network(part, wanted)
-            loss = self.network.task.loss(outputs, wanted)
+        for part, part_targets in zip(self._cut(inputs), self._cut(targets), strict=True):
+            outputs = self.network(part, part_targets)
+            loss = self.network.task.loss(outputs, part_targets)
             if len(part) < len(inputs):
                 loss = loss * (len(part) / len(inputs))
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-            sums.append(self.network.task.step_sums(outputs.detach(), wanted))
+            sums.append(self.network.task.step_sums(outputs.detach(), part_targets))
         if len(losses) == 1:
             return BatchResult(losses[0], sums[0])
         return BatchResult(torch.stack(losses).sum(), torch.stack(sums).sum(0))
 
     def _cut(self, batch: Tensor) -> Sequence[Tensor]:
         cut = batch.chunk(self.count)
-        if self.never_one and len(cut) > 1 and len(cut[-1]) == 1:
+        if self.join_single and len(cut) > 1 and len(cut[-1]) == 1:
             cut = (*cut[:-2], torch.cat(cut[-2:]))
         return cut
 
 
 class OverRanks:
-    """A part of the batch per rank; summed in the order of the parts, so the bits depend on their number alone.
+    """Each rank computes the gradient of a part of the batch. They are summed in the order of the parts, so that the
+    bits depend only on the number of parts.
 
-    The weights are moved into memory that the ranks share, and so are the samples of each batch.
+    The weights and the samples of each batch are moved into memory that the ranks share.
 
     Args:
-        samples: any of the data, for the shapes and types of a batch.
-        batch_size: the largest.
+        samples: a split, for the shapes and types of a batch.
+        batch_size: of the largest batch.
     """
 
     def __init__(
@@ -92,29 +91,34 @@ class OverRanks:
         self.targets = shared_zeros((batch_size, *samples.targets.shape[1:]), samples.targets.dtype)
         size = sum(_aligned(weight) for weight in weights)
         self.parts = shared_zeros((ranks.count, size))
-        self.of_parts = [_views(row, weights) for row in self.parts]
+        self.part_gradients = [_views(row, weights) for row in self.parts]
         self.sum = torch.zeros(size)
-        self.of_batch = _views(self.sum, weights)
+        self.batch_gradients = _views(self.sum, weights)
         for weight, shared in zip(weights, _views(shared_zeros((size,)), weights), strict=True):
             weight.data = shared.copy_(weight.data)
 
     def __call__(self, inputs: Tensor, targets: Tensor, noise: int) -> BatchResult:
+        """As of `InMicroBatches`."""
         size = len(inputs)
         self.inputs[:size], self.targets[:size] = inputs, targets
         count = min(self.ranks.count, size)
-        done = self.ranks.map(self.part, [(part, count, size, noise) for part in range(count)])
-        losses, sums = zip(*done, strict=True)
+        results = self.ranks.map(self.part, [(part, count, size, noise) for part in range(count)])
+        losses, sums = zip(*results, strict=True)
         self.sum.copy_(self.parts[0])
         for part in self.parts[1:count]:
             self.sum.add_(part)
-        for weight, gradient in zip(self.weights, self.of_batch, strict=True):
+        for weight, gradient in zip(self.weights, self.batch_gradients, strict=True):
             weight.grad = gradient
         return BatchResult(torch.tensor(losses).sum(), torch.tensor(sums).sum(0))
 
     def part(self, part: int, count: int, size: int, noise: int) -> tuple[float, list[float]]:
-        """Of a batch of `size` samples in `count` parts: its share of the mean loss, and the task's sums.
+        """The share of one part in the mean loss, and its step sums. Writes its gradient into `part_gradients`.
 
-        Its share of the gradient is left in `of_parts`.
+        Args:
+            part: its index.
+            count: the number of parts of the batch.
+            size: the number of samples of the batch.
+            noise: the seed of the network's own randomness.
         """
         if not self.network.model.training:
             self.network.model.train()
@@ -123,18 +127,18 @@ class OverRanks:
         targets = self.targets[samples]
         outputs = self.network(self.inputs[samples], targets)
         loss = self.network.task.loss(outputs, targets) * (len(targets) / size)
-        for kept, gradient in zip(self.of_parts[part], torch.autograd.grad(loss, self.weights), strict=True):
-            kept.copy_(gradient)
+        for view, gradient in zip(self.part_gradients[part], torch.autograd.grad(loss, self.weights), strict=True):
+            view.copy_(gradient)
         return loss.item(), self.network.task.step_sums(outputs.detach(), targets).flatten().tolist()
 
 
 def _aligned(weight: Tensor) -> int:
-    """Its numbers, and as many more as it takes to fill the last 64 bytes."""
+    """The number of its elements, rounded up to a multiple of 64 bytes."""
     return -(-weight.numel() // 16) * 16
 
 
 def _views(row: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
-    """Of the row, as large as each weight, in its memory format: fused kernels walk both in the order of memory."""
+    """Views of the row in the shape and memory format of each weight: fused kernels read both in memory order."""
     parts = torch.split(row, [_aligned(weight) for weight in weights])
     return [part.as_strided(weight.shape, weight.stride()) for part, weight in zip(parts, weights, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Skips updates from a loss or gradient that is not finite, without waiting for the device."""
+"""Skips updates if a loss or gradient is not finite, without waiting for the device."""
 
 import inspect
 from collections.abc import Callable
@@ -11,24 +11,24 @@ from torch.optim import Optimizer
 
 
 class FiniteGuard:
-    """Steps an optimizer until a loss or gradient is not finite; never again after that.
+    """Steps an optimizer. From the first loss or gradient on that is not finite, no update is applied.
 
-    The decision is a number on the device. Fused optimizers take it as `found_inf` (as gradient scaling does);
-    for the others the weights are copied before the step and put back after a bad one.
+    The decision is a number on the device. Fused optimizers take it as `found_inf`, as in gradient scaling. For other
+    optimizers the weights are copied before each step and restored after a bad one.
     """
 
     def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
         self.optimizer = optimizer
         self.fused = bool(optimizer.defaults.get("fused"))
         self.update = bare_step(optimizer)
-        self.poison = torch.zeros((), device=device)  # 0 while all was finite, then NaN for ever
+        self.poison = torch.zeros((), device=device)  # 0 while all is finite, then NaN
 
     @torch.no_grad()
     def step(self, loss: Tensor, gradient_norm: Tensor) -> Tensor:
-        """Update the weights unless `loss` or `gradient_norm` (both scalars), or one before, was not finite.
+        """Update the weights, unless `loss` or `gradient_norm` (both scalars) of this or an earlier step is not finite.
 
         Returns:
-            () float32 on the device: 0 where the update was applied, 1 where it was not.
+            () float32 on the device: 0 if the update was applied, else 1.
         """
         self.poison = self.poison + (loss + gradient_norm) * 0
         bad = self.poison.ne(self.poison).float()
@@ -36,10 +36,10 @@ class FiniteGuard:
             self.optimizer.found_inf = bad  # type: ignore[attr-defined]
             self.update()
         else:
-            self._step_or_put_back(bad > 0)
+            self._step_or_restore(bad > 0)
         return bad
 
-    def _step_or_put_back(self, bad: Tensor) -> None:
+    def _step_or_restore(self, bad: Tensor) -> None:
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         before = [weight.clone() for weight in weights]
         self.update()
@@ -48,8 +48,8 @@ class FiniteGuard:
 
 
 def bare_step(optimizer: Optimizer) -> Callable[[], Any]:
-    """Its `step` without the wrapper, which imports torch._dynamo (5 s) at the first step, only to ask it not to look.
+    """The optimizer's `step` without PyTorch's wrapper, which imports torch._dynamo (5 s) only to disable it.
 
-    To be called with gradients off: the wrapper does that too.
+    Call it under `torch.no_grad`, as the wrapper does.
     """
     return partial(inspect.unwrap(type(optimizer).step), optimizer)

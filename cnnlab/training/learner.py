@@ -1,4 +1,4 @@
-"""The learner: a task's network and its optimizer on one device; `fit` asks it for steps and measurements."""
+"""The learner: a task's network and its optimizer on one device. It takes steps and measures splits."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from cnnlab.models import Normalize, sized_layers
 from cnnlab.seeds import derive
 from cnnlab.tasks import Measured, make_task
 from cnnlab.training.checkpoint import below, copy_weights
-from cnnlab.training.gradients import Gradients, InMicroBatches, OverRanks, has_batch_norm
+from cnnlab.training.gradients import InMicroBatches, OverRanks, has_batch_norm
 from cnnlab.training.guard import FiniteGuard
 from cnnlab.training.ledger import StepSettings, Taken
 from cnnlab.training.network import Network, answers, keep_in_fp32, measure_part, trained_form
@@ -27,14 +27,14 @@ from cnnlab.training.schedule import check_warmup
 
 
 class StepResult(NamedTuple):
-    """What a step leaves on the device; nobody has waited for it yet."""
+    """Results of a step, which are still being computed on the device."""
 
     loss: Tensor
-    """() the mean over the samples, as it is trained: label smoothing included."""
+    """() the training loss, mean over the samples, label smoothing included."""
     sums: Tensor
-    """The task's, counted before the update."""
+    """The task's step sums, from before the update."""
     bad: Tensor
-    """() 1 if the loss or the gradient was not finite, so that the update was not applied."""
+    """() 1 if the update was not applied, because the loss or the gradient was not finite; else 0."""
     size: int
     """The number of samples."""
 
@@ -44,11 +44,11 @@ class Learner:
 
     Args:
         config: what to train.
-        dataset: what it is trained on.
+        dataset: the data that `config.data` names.
 
     Raises:
-        BadInput: the device is not here, a layer would come out empty, the optimizer refuses a parameter, the
-            network or the loss cannot be trained on such batches, or the warm-up leaves no step.
+        BadInput: this machine does not have the device, a layer would have an empty output, the optimizer rejects a
+            parameter, the network or the loss does not allow such batches, or the warm-up leaves no step.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset) -> None:
@@ -71,7 +71,7 @@ class Learner:
         self._epoch: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._pending: list[StepResult] = []
         self.best_weights: dict[str, Tensor] = {}
-        """Those of the best epoch so far."""
+        """Of the best epoch so far."""
 
     @property
     def precision(self) -> str:
@@ -79,12 +79,12 @@ class Learner:
 
     @property
     def operator_threads(self) -> int:
-        """How many CPU threads share an operator."""
+        """The number of CPU threads that share an operator."""
         return self.threads if self.ranks.count == 1 else 1
 
     @property
     def parameters(self) -> int:
-        """How many numbers are trained."""
+        """The number of trained parameters."""
         return sum(weight.numel() for weight in self.weights)
 
     def _make_network(self) -> Network:
@@ -101,21 +101,21 @@ class Learner:
         return Network(self.task, trained_form(network, Normalize.of(dataset.train.inputs)), self.device, precision)
 
     def _count_ranks(self) -> int:
-        """1 where a part of a batch would see something else than the whole, or is a micro-batch already."""
+        """1 on an accelerator, with micro-batches, or if parts of a batch give other results than the whole."""
         whole = has_batch_norm(self.model) or isinstance(self.config.model, TorchvisionModel) or not self.task.additive
         if whole or self.device.type != "cpu" or self.config.training.accumulate > 1:
             return 1
         return ranks_for_step(self.multiply_adds, self.batch_size, self.threads)
 
-    def _make_gradients(self) -> Gradients:
+    def _make_gradients(self) -> InMicroBatches | OverRanks:
         if self.ranks.count > 1:
             samples, size = self.dataset.train, self.batch_size
             return OverRanks(self.network, self.weights, self.generator, self.ranks, samples, size)
         count = self.config.training.accumulate
         if count > 1 and not self.task.additive:
             raise BadInput(
-                f"training.accumulate: {count} is not allowed with the loss {self.config.loss.name}: that of a batch "
-                "is not the mean of its samples'; it must be 1"
+                f"training.accumulate: {count} is not allowed with the loss {self.config.loss.name}: the loss of a "
+                "batch is not the mean of its samples' losses; it must be 1"
             )
         return InMicroBatches(self.network, self.weights, self.generator, count)
 
@@ -133,13 +133,15 @@ class Learner:
         )
 
     def _check_single_samples(self) -> None:
-        """Raises BadInput if batches of one sample are asked of a network that takes statistics over a batch."""
+        """Raises BadInput for batches of one sample if the network uses batch statistics, undefined for one sample."""
         if self.batch_size > 1 or not has_batch_norm(self.model):
             return
         try:
-            one = self.dataset.train.take(torch.tensor([0]))
+            sample = self.dataset.train.take(torch.tensor([0]))
             model = copy.deepcopy(self.model).train()
-            Network(self.task, model, self.device, "fp32")(one.inputs.to(self.device), one.targets.to(self.device))
+            Network(self.task, model, self.device, "fp32")(
+                sample.inputs.to(self.device), sample.targets.to(self.device)
+            )
         except ValueError as error:
             raise BadInput(
                 f"data.batch_size: 1 is not allowed for this network: its batch normalisation sees a single value per "
@@ -148,28 +150,27 @@ class Learner:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Within it the ranks are there."""
-        self.model.train()  # every layer; a rank does so again only after it has measured
+        """Within the context, the ranks are running."""
+        self.model.train()  # all layers; a rank calls it again only after a measurement
         part = [self.gradients.part] if isinstance(self.gradients, OverRanks) else []
         try:
             with self.ranks.at_work(*part, self._measure_part):
                 yield
         finally:
-            self._epoch = iter(())  # its loader's workers end here: the garbage collector would wait 5 s for each
+            self._epoch = iter(())  # ends its loader's workers: the garbage collector would wait 5 s for each
 
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
-        """Prepare the batches of an epoch from the batch with number `first` on, and put every layer into training
-        mode."""
+        """Prepare the batches of an epoch, from batch number `first` on, and put all layers into training mode."""
         self.model.train()
         self._epoch = self.batches.epoch(epoch, first=first)
 
     def step(self, step: StepSettings) -> None:
-        """One update from the next batch. Does not wait for the device."""
+        """Update the weights with the next batch. Does not wait for the device."""
         inputs, targets = next(self._epoch)
         self._pending.append(self.update(inputs, targets, step))
 
     def update(self, inputs: Tensor, targets: Tensor, step: StepSettings) -> StepResult:
-        """One update of the weights, the model in training mode.
+        """Update the weights with this batch; the model is in training mode.
 
         Args:
             inputs: (B, C, H, W) uint8 on the device.
@@ -193,7 +194,7 @@ class Learner:
         return Taken(losses, [flag == 1.0 for flag in bad], [result.size for result in pending], sums)
 
     def measure(self, split: str) -> Measured:
-        """The network on the split `val` or `test`."""
+        """Results on the split `val` or `test`."""
         parts = self.ranks.map(self._measure_part, [(split, rank) for rank in range(self.ranks.count)])
         return self.task.metrics(parts, len(self._split(split)))
 
@@ -204,7 +205,7 @@ class Learner:
         return {"val": self.dataset.val, "test": self.dataset.test}[name]
 
     def examples(self) -> dict[str, Tensor]:
-        """Test samples with the network's answers, for the task's figure; empty if it shows none."""
+        """Test samples with the network's answers, for the task's figure; empty if the figure shows no samples."""
         if not self.task.examples:
             return {}
         test = self.dataset.test.take(torch.arange(min(self.task.examples, len(self.dataset.test))))
@@ -214,11 +215,11 @@ class Learner:
         self.best_weights = copy_weights(self.model)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Put these weights and buffers in place of the present ones."""
+        """Replace the weights and buffers."""
         self.model.load_state_dict(weights)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that a further step depends on, beside the position: tensors by name, and plain values."""
+        """Everything that the next step depends on, except the position: tensors by name, and plain values."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         optimizer = self.optimizer.state_dict()
         numbers: dict[int, dict[str, Any]] = {}
@@ -231,16 +232,16 @@ class Learner:
         return tensors, {"optimizer": {"param_groups": optimizer["param_groups"], "state": numbers}}
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """The inverse of `state`, the best weights (`best.NAME`) with it."""
+        """The inverse of `state`; it also loads the best weights (`best.NAME`)."""
         self.load_weights(below("model.", tensors))
         self.best_weights = below("best.", tensors)
         state: dict[int, dict[str, Any]] = {int(index): dict(v) for index, v in values["optimizer"]["state"].items()}
         for name, tensor in below("optimizer.", tensors).items():
             index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = self._like_its_weight(int(index), tensor)
+            state.setdefault(int(index), {})[key] = self._in_format_of_weight(int(index), tensor)
         self.optimizer.load_state_dict({"state": state, "param_groups": values["optimizer"]["param_groups"]})
 
-    def _like_its_weight(self, index: int, tensor: Tensor) -> Tensor:
-        # the memory format of the weight: fused kernels walk both in the order of memory
+    def _in_format_of_weight(self, index: int, tensor: Tensor) -> Tensor:
+        # fused kernels read a weight and its state in memory order
         weight = self.weights[index]
         return torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor) if weight.shape == tensor.shape else tensor

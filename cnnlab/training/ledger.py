@@ -1,7 +1,8 @@
-"""The bookkeeping of one run: its position, sums, best epoch, patience, seconds and records. Numbers only, no torch."""
+"""The ledger of one run: its position, sums, best epoch, patience, seconds and records. It knows no tensors."""
 
 import json
 import math
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,17 +19,17 @@ from cnnlab.seeds import derive
 from cnnlab.tasks import Measured
 from cnnlab.training.schedule import learning_rate
 
-TrainMetrics = Callable[[Sequence[float], int], dict[str, float]]
-"""The sums over an epoch's samples and how many there were -> metrics."""
+StepMetrics = Callable[[Sequence[float], int], dict[str, float]]
+"""As `Task.step_metrics`: an epoch's step sums, its number of samples -> metrics."""
 
 
 @dataclass(frozen=True)
 class StepSettings:
-    """What a step depends on, beside its batch."""
+    """What a step depends on, except its batch."""
 
     lr: float
     noise: int
-    """Seed of what is random inside the network (dropout)."""
+    """The seed of the network's own randomness (dropout)."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,25 @@ class Taken:
     """Results of consecutive steps, read from the device."""
 
     losses: Sequence[float]
-    """Of each step, mean over its samples."""
+    """Of each step, the mean over its samples."""
     bad: Sequence[bool]
-    """Whether a step's loss or gradient was not finite, so that it was not applied."""
+    """Of each step, whether it was not applied because its loss or gradient was not finite."""
     sizes: Sequence[int]
     """The number of samples of each step."""
     sums: Sequence[float]
-    """The task's, over all samples of these steps."""
+    """The task's step sums over all samples of these steps."""
 
 
 @dataclass
 class Position:
-    """Where a run is: with it and the learner's state, the rest of the run is determined."""
+    """The position of a run. The position and the learner's state determine the rest of the run."""
 
     step: int = 0
     epoch: int = 0
     batch: int = 0
-    """Batches of the current epoch that are done."""
+    """The number of batches of the current epoch that are done."""
     loss_sum: float = 0.0
-    """Over the current epoch's samples, as `sums`."""
+    """Over the current epoch's samples, like `sums`."""
     sums: list[float] = field(default_factory=list)
     seconds: float = 0.0
     epoch_seconds: float = 0.0
@@ -67,9 +68,9 @@ ABOUT_DATA = ("classes", "image_shape", "train_size", "val_size", "test_size", "
 
 
 def identity(config: RunConfig, about: RunStarted) -> dict[str, Any]:
-    """What a run has in common with what it goes on from: each setting but the place, the data and the network's size.
+    """What must stay the same when a run is resumed: all settings except the place, the data, and the network's size.
 
-    In plain values, as JSON gives them back.
+    The values are plain, as JSON returns them.
     """
     settings = {path: value for path, value in flat(config).items() if not is_place(path)}
     values = {**settings, **{name: getattr(about, name) for name in ABOUT_DATA}}
@@ -77,14 +78,14 @@ def identity(config: RunConfig, about: RunStarted) -> dict[str, Any]:
 
 
 def check_identity(now: Mapping[str, Any], before: Mapping[str, Any], source: Path) -> None:
-    """Raises BadInput, with the first difference, if a run is to go on from what is another run's."""
+    """Raises BadInput, with the first difference, if `source` is of another run."""
     for name in {**before, **now}:
         old, new = before.get(name), now.get(name)
         if old == new:
             continue
         if isinstance(old, list) and isinstance(new, list):
-            at, old, new = next((i, a, b) for i, (a, b) in enumerate(zip_longest(old, new)) if a != b)
-            name = f"{name}[{at}]"
+            index, old, new = next((i, a, b) for i, (a, b) in enumerate(zip_longest(old, new)) if a != b)
+            name = f"{name}[{index}]"
         raise BadInput(
             f"{name}: {source} was made with {old!r}, but now it is {new!r}; a run goes on with the data and the "
             "network that it began with: put them back, or make a new run"
@@ -92,7 +93,7 @@ def check_identity(now: Mapping[str, Any], before: Mapping[str, Any], source: Pa
 
 
 class Diverged(Exception):
-    """A number was not finite after this many steps; `what` says which, as in "the validation loss was not finite"."""
+    """A number was not finite at step `step`; `what` names it, as in "the validation loss was not finite"."""
 
     def __init__(self, step: int, what: str) -> None:
         super().__init__(step, what)
@@ -101,28 +102,24 @@ class Diverged(Exception):
 
 
 class Ledger:
-    """Counts one run: the loop tells it what happened; it says what a step depends on, and makes the records.
+    """Counts one run. It gives the loop the settings of each step, takes the results, and makes the records.
 
     Args:
-        config: what is trained.
-        about: the run as it starts; gives the sizes, the number of steps and the score.
-        train_metrics: of the task.
-        position: to go on from; None to begin.
+        config: what to train.
+        about: gives the sizes, the number of steps and the score.
+        step_metrics: the task's.
+        position: to resume from; None to begin.
     """
 
     def __init__(
-        self, config: RunConfig, about: RunStarted, train_metrics: TrainMetrics, position: Position | None = None
+        self, config: RunConfig, about: RunStarted, step_metrics: StepMetrics, position: Position | None = None
     ) -> None:
         self.config = config
         self.about = about
-        self.train_metrics = train_metrics
+        self.step_metrics = step_metrics
         self.position = position or Position()
         self._times: list[float] = []
         self._clock = time.perf_counter()
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        return identity(self.config, self.about)
 
     @property
     def steps_left(self) -> int:
@@ -131,18 +128,18 @@ class Ledger:
 
     @property
     def done(self) -> bool:
-        """Whether it has had all its epochs, or no patience is left."""
+        """Whether all epochs are done, or the patience is used up."""
         patience, best, epoch = self.config.training.patience, self.position.best_epoch, self.position.epoch
         impatient = patience is not None and best is not None and epoch - best >= patience
         return epoch >= self.about.epochs or impatient
 
     def start(self) -> RunStarted:
-        """The clock runs from now on."""
+        """Start the clock; returns the first record."""
         self._clock = time.perf_counter()
         return replace(self.about, time=time.time(), step=self.position.step, epoch=self.position.epoch)
 
     def next_step(self) -> StepSettings:
-        """What the next step depends on; counts the step as given to the device."""
+        """The settings of the next step, which is counted as taken."""
         at = self.position
         step = StepSettings(self._lr(at.step), derive(self.config.training.seed, "dropout", at.epoch, at.batch))
         at.step += 1
@@ -151,37 +148,36 @@ class Ledger:
         return step
 
     def _lr(self, step: int) -> float:
-        """Of the step with this number, counted from 0."""
+        """Of the step with number `step`, counted from 0."""
         optimizer, about = self.config.optimizer, self.about
         return learning_rate(self.config.schedule, optimizer.lr, step, about.steps_per_epoch, about.epochs)
 
     def checkpoint_is_due(self) -> bool:
-        """Whether a checkpoint is wanted after the last step."""
+        """Whether `training.checkpoint_every` asks for a checkpoint after the last step."""
         every = self.config.training.checkpoint_every
         return every is not None and self.position.step % every == 0
 
     def note(self, taken: Taken) -> Steps:
-        """The steps since the last call have been taken.
+        """Add the results of the steps since the last call; returns their record.
 
         Raises:
-            Diverged: one of them could not be applied.
+            Diverged: a loss or gradient was not finite.
         """
         first, times = self.position.step - len(taken.losses) + 1, tuple(self._times)
         self._times = []
         if any(taken.bad):
-            at = list(taken.bad).index(True)
-            loss = taken.losses[at]
+            index = list(taken.bad).index(True)
+            loss = taken.losses[index]
             what = "the gradient" if math.isfinite(loss) else "the loss"
-            raise Diverged(first + at, f"{what} was not finite (training loss {loss:g})")
-        at_sums = self.position.sums or [0.0] * len(taken.sums)
-        self.position.sums = [before + new for before, new in zip(at_sums, taken.sums, strict=True)]
-        weighted = (loss * size for loss, size in zip(taken.losses, taken.sizes, strict=True))
-        self.position.loss_sum += math.fsum(weighted)
+            raise Diverged(first + index, f"{what} was not finite (training loss {loss:g})")
+        sums = self.position.sums or [0.0] * len(taken.sums)
+        self.position.sums = [before + new for before, new in zip(sums, taken.sums, strict=True)]
+        self.position.loss_sum += math.fsum(map(operator.mul, taken.losses, taken.sizes))
         self.count_seconds()
         return Steps(first, tuple(taken.losses), times)
 
     def end_epoch(self, val: Measured) -> Epoch:
-        """The current epoch is done and the validation split measured.
+        """End the current epoch with the results on the validation split; returns its record.
 
         Raises:
             Diverged: a metric is not finite.
@@ -197,7 +193,7 @@ class Ledger:
             time=time.time(),
             epoch=at.epoch,
             step=at.step,
-            train={"loss": at.loss_sum / samples, **self.train_metrics(at.sums, samples)},
+            train={"loss": at.loss_sum / samples, **self.step_metrics(at.sums, samples)},
             val=dict(val.metrics),
             lr=self._lr(at.step - 1),
             images_per_second=samples / at.epoch_seconds,
@@ -213,7 +209,7 @@ class Ledger:
                 raise Diverged(self.position.step, f"the {split} {words_of(name)} was not finite ({value:g})")
 
     def _is_best(self, metrics: Mapping[str, float]) -> bool:
-        """By the score; if two are equal, by the loss."""
+        """By the score; if the scores are equal, by the loss."""
         score, before = self.about.score, self.position.best
         if not before:
             return True
@@ -221,14 +217,14 @@ class Ledger:
         return gain > 0 or (gain == 0 and metrics["loss"] < before["loss"])
 
     def count_seconds(self) -> None:
-        """Add the time since the last call."""
+        """Add the seconds since the last call."""
         now = time.perf_counter()
         self.position.seconds += now - self._clock
         self.position.epoch_seconds += now - self._clock
         self._clock = now
 
     def ended(self, status: Status, reason: str) -> RunEnded:
-        """The last record of a run that ends where it is."""
+        """The last record of a run that ends at its present position."""
         at = self.position
         return RunEnded(
             time=time.time(),
@@ -243,15 +239,15 @@ class Ledger:
 
     def diverged(self, error: Diverged) -> RunEnded:
         """The last record of a run in which a number was not finite."""
-        first = "--precision fp32, " if self.about.precision == "bf16" else ""
+        precision = "--precision fp32, " if self.about.precision == "bf16" else ""
         reason = (
-            f"diverged at step {error.step}: {error.what}; try {first}a smaller optimizer.lr, "
+            f"diverged at step {error.step}: {error.what}; try {precision}a smaller optimizer.lr, "
             "a warm-up (schedule.warmup_epochs), or training.clip_norm=1"
         )
         return replace(self.ended("failed", reason), diverged=True)
 
     def finished(self, test: Measured | None, sha256: str, weights_file: str | None) -> RunEnded:
-        """The last record of a run that had all its epochs, with the best epoch's weights measured on the test split.
+        """The last record of a run that is done, with the results of the best epoch's weights on the test split.
 
         Raises:
             Diverged: a metric of the test split is not finite.

@@ -1,4 +1,4 @@
-"""Muon for the matrices of the hidden layers, AdamW for all else: torch's own two, as one optimizer."""
+"""Muon for the matrices of the hidden layers and AdamW for the rest: both of PyTorch, as one optimizer."""
 
 import torch
 from torch import Tensor
@@ -12,19 +12,20 @@ from cnnlab.training.guard import bare_step
 class MuonWithAdamW(Optimizer):
     """torch.optim.Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) beside torch.optim.AdamW.
 
-    Muon has the weights of the hidden layers, a convolution's as the matrix (outputs, all else). AdamW has what is
-    left: biases, norms, weights of one row or one column, and the last weight, which is the classifier's. One learning
-    rate and weight decay serve both, as Muon's update is scaled to the size of AdamW's (Liu et al. 2025,
+    Muon trains the weights of the hidden layers; a convolution's weight is the matrix (outputs, all else). AdamW trains
+    the rest: biases, norms, weights of one row or one column, and the last weight, which is the classifier's. Both
+    have the same learning rate and weight decay, as Muon's update is scaled to the size of AdamW's (Liu et al. 2025,
     arXiv 2502.16982, section 2.2).
 
-    It has one group: all parameters in their order, and the learning rate. The state of each is what its half keeps.
+    It has one group: all parameters in their order, and the learning rate. The state of a parameter is that of Muon or
+    AdamW.
 
     Args:
         parameters: of the whole network, the classifier's last.
-        fused: whether AdamW takes its fused kernel.
+        fused: whether AdamW uses its fused kernel.
 
     Raises:
-        BadInput: no parameter is a hidden layer's matrix, or one is not dense in memory.
+        BadInput: no parameter is a hidden layer's matrix, or a matrix is not dense in memory.
     """
 
     def __init__(
@@ -39,8 +40,8 @@ class MuonWithAdamW(Optimizer):
         eps: float,
         fused: bool = False,
     ) -> None:
-        # `fused` in the group, for load_state_dict to put AdamW's count of steps where its kernel wants it; not in the
-        # defaults, as Muon takes no `found_inf`
+        # `fused` is in the group, so that load_state_dict puts AdamW's step count on the device that its kernel needs;
+        # it is not in the defaults, as Muon takes no `found_inf`
         super().__init__([{"params": parameters, "fused": fused}], {"lr": lr})
         self.hidden = _hidden(parameters)
         if not self.hidden:
@@ -64,7 +65,7 @@ class MuonWithAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        """One update from the gradients as they are."""
+        """Update the parameters from their gradients."""
         for weight, matrix in zip(self.hidden, self.matrices, strict=True):
             matrix.grad = None if weight.grad is None else _as_matrix(weight.grad, like=weight)
             self.muon.state[matrix] = self.state[weight]
@@ -77,15 +78,15 @@ class MuonWithAdamW(Optimizer):
 
 
 def _hidden(parameters: list[Parameter]) -> list[Parameter]:
-    """The matrices but the last, which is the classifier's. One row or one column is a vector (ViT's class token)."""
+    """All matrices except the last, the classifier's. One row or one column is a vector (ViT's class token)."""
     layers = [parameter for parameter in parameters if parameter.ndim >= 2]
     return [weight for weight in layers[:-1] if 1 < weight.shape[0] < weight.numel()]
 
 
 def _as_matrix(tensor: Tensor, like: Parameter) -> Tensor:
-    """(O, I, kH, kW) -> (O, I * kH * kW), columns in the order of `like` in memory.
+    """(O, I, kH, kW) -> (O, I * kH * kW), columns in the memory order of `like`.
 
-    That order is the same at each step and after a resume, and lets a weight in channels_last share its memory.
+    That order is the same at each step and after a resume. With it, a weight in channels_last shares its memory.
     """
     columns = sorted(range(1, like.ndim), key=like.stride, reverse=True)
     rows = tensor.detach().permute(0, *columns)

@@ -1,4 +1,4 @@
-"""A network as it is trained, saved and measured, on its device and in its precision."""
+"""A network in the form in which it is trained, saved and measured, on its device and in its precision."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from cnnlab.tasks import Task
 
 
 def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:
-    """What is trained and saved: normalisation, then the network. It takes (N, C, H, W) uint8."""
+    """The module that is trained and saved: normalisation, then the network. It takes (N, C, H, W) uint8."""
     model = nn.Sequential()
     model.add_module("normalize", normalize)
     model.add_module("network", network)
@@ -21,10 +21,10 @@ def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:
 
 
 class Network:
-    """A task's model that answers in float32, whatever precision it computes in.
+    """A task's model on a device. It computes in its precision and returns float32.
 
     Args:
-        model: in its trained form; moved to the device, in memory that convolutions like.
+        model: in its trained form; it is moved to the device, in channels_last, which convolutions need to be fast.
         precision: fp32 or bf16 (autocast).
     """
 
@@ -47,10 +47,10 @@ class Network:
 
 
 def keep_in_fp32(layers: Iterable[SizedLayer]) -> None:
-    """Have convolutions with idle taps compute in fp32 inside bf16 autocast on a CPU.
+    """Let convolutions with idle taps compute in fp32 inside bf16 autocast on a CPU.
 
-    Of taps that only ever meet padding, oneDNN's bf16 weight gradient is whatever the memory held before (torch 2.11 to
-    2.15; 3x3 at stride 2 on 1x1 pixels, for example): NaN at worst, and finite but wrong otherwise.
+    For taps that only meet padding (3x3 at stride 2 on 1x1 pixels, for example), oneDNN's bf16 weight gradient is
+    uninitialised memory (torch 2.11 to 2.15): NaN, or finite but wrong.
     """
     for sized in layers:
         if sized.has_idle_taps:
@@ -63,15 +63,15 @@ def _forward_in_fp32(layer: nn.Module, inputs: Tensor) -> Tensor:
 
 
 PIXELS_PER_CHUNK = 400_000
-"""Beyond, activations outgrow the memory that is kept (docs/performance.md)."""
+"""With more, activations need more memory than glibc keeps (docs/performance.md)."""
 
 
 @torch.inference_mode()
 def measure_part(network: Network, split: Split, rank: int = 0, count: int = 1) -> Any:
-    """What rank `rank` of `count` measures, in evaluation mode: each `count`th chunk of the split.
+    """Measure every `count`th chunk of the split, from chunk `rank` on, in evaluation mode.
 
     Returns:
-        What the task's `metrics` takes. It waits for the device once, at the end.
+        The result of the task's `measure`. It waits for the device once, at the end.
     """
     network.model.eval()
     return network.task.measure(_answered(network, _chunks(split)[rank::count]))
@@ -87,8 +87,8 @@ def answers(network: Network, split: Split) -> Tensor:
 def _answered(network: Network, chunks: Sequence[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
     """Outputs and targets of each chunk, on the device."""
     for inputs, targets in chunks:
-        wanted = targets.to(network.device, non_blocking=True)
-        yield network(inputs.to(network.device, non_blocking=True), wanted), wanted
+        targets = targets.to(network.device, non_blocking=True)
+        yield network(inputs.to(network.device, non_blocking=True), targets), targets
 
 
 def _chunks(split: Split) -> list[tuple[Tensor, Tensor]]:

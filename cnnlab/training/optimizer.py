@@ -24,7 +24,7 @@ FUSED_ON = {
     torch.optim.Adagrad: ("cpu",),
     MuonWithAdamW: ("cpu", "cuda"),
 }
-"""The classes with one kernel for the whole update (muon: for its AdamW) -> the devices that have it."""
+"""The classes with a fused kernel (muon: its AdamW) -> the devices that have it."""
 
 UNUSABLE = {
     "LBFGS": "it evaluates the loss several times per step; use sgd or adam",
@@ -38,8 +38,8 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> 
     """The optimizer, with its fused kernel if there is one for the parameters' device.
 
     Raises:
-        BadInput: torch.optim has no such class, or the class has no such parameter, or refuses its value;
-            or muon finds no hidden layer.
+        BadInput: torch.optim has no such class, the class has no such parameter or rejects its value, or the network
+            has no hidden layer for muon.
     """
     parameters = list(parameters)
     settings = config.model_dump(exclude={"name"})
@@ -47,18 +47,20 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> 
     if parameters[0].device.type in FUSED_ON.get(cls, ()):
         settings["fused"] = True
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    _spare_dynamo()
+    _avoid_dynamo()
     try:
         return cls(parameters, **settings)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise BadInput(f"optimizer: torch.optim.{cls.__name__} refuses this: {' '.join(str(error).split())}") from None
+        raise BadInput(
+            f"optimizer: torch.optim.{cls.__name__} rejects these settings: {' '.join(str(error).split())}"
+        ) from None
 
 
-def _spare_dynamo() -> None:
-    """Keep an optimizer from importing torch._dynamo, which takes 5 s, only to ask it not to look.
+def _avoid_dynamo() -> None:
+    """Keep an optimizer from importing torch._dynamo (5 s), which its methods do only to disable it for themselves.
 
-    Each of the wrapped methods first looks for the answer of an earlier call, under this name. If a version of
-    PyTorch does not, nothing changes.
+    Each wrapped method first looks for the result of an earlier call in this attribute. If a version of PyTorch does
+    not, nothing changes.
     """
     if "torch._dynamo" not in sys.modules:
         for method in vars(Optimizer).values():
@@ -72,16 +74,17 @@ def _torch_class(config: TorchOptimizer, settings: dict[str, Any]) -> type[Optim
         for name, cls in vars(torch.optim).items()
         if isinstance(cls, type) and issubclass(cls, Optimizer) and name not in UNUSABLE
     }
-    own = config.name.removeprefix("torch.optim.")
-    if own in UNUSABLE:
-        raise BadInput(f"optimizer.name: {config.name} cannot train here: {UNUSABLE[own]}")
-    if own not in known:
-        hint = nearest(own, [f"torch.optim.{name}" for name in known])
-        raise BadInput(f"optimizer.name: torch.optim has no class {quoted(own)}; it has {', '.join(known)}{hint}")
-    takes = [name for name in inspect.signature(known[own]).parameters if name != "params"]
+    class_name = config.name.removeprefix("torch.optim.")
+    if class_name in UNUSABLE:
+        raise BadInput(f"optimizer.name: {config.name} cannot be used: {UNUSABLE[class_name]}")
+    if class_name not in known:
+        hint = nearest(class_name, [f"torch.optim.{name}" for name in known])
+        raise BadInput(
+            f"optimizer.name: torch.optim has no class {quoted(class_name)}; it has {', '.join(known)}{hint}"
+        )
+    allowed = [name for name in inspect.signature(known[class_name]).parameters if name != "params"]
     for name in settings:
-        if name not in takes:
-            raise BadInput(
-                f"optimizer.{name}: {config.name} has no {name}; it takes {', '.join(takes)}{nearest(name, takes)}"
-            )
-    return known[own]
+        if name not in allowed:
+            hint = nearest(name, allowed)
+            raise BadInput(f"optimizer.{name}: {config.name} has no {name}; it takes {', '.join(allowed)}{hint}")
+    return known[class_name]

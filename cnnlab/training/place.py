@@ -1,4 +1,4 @@
-"""Where a training runs: its device and precision, and what it sets for its whole process."""
+"""Where a training runs: its device, precision and threads, and PyTorch's settings for the process."""
 
 import ctypes
 import sys
@@ -13,7 +13,7 @@ from cnnlab.seeds import drawing
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is CUDA, else MPS, else the CPU. Raises BadInput for a device that is not here."""
+    """`auto` is CUDA, else MPS, else the CPU. Raises BadInput if this machine does not have the device."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -22,16 +22,17 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise BadInput(f"place.device: {name} is not here: {_cuda_devices(count)}; use auto or cpu")
+            devices = f"{count} CUDA device{'s' if count != 1 else ''}"
+            raise BadInput(f"place.device: {name} is not here: PyTorch sees {devices}; use auto or cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise BadInput("place.device: mps is not here: it needs a Mac with Apple silicon; use auto or cpu")
     return device
 
 
 def default_generator(device: torch.device) -> torch.Generator:
-    """The generator that layers such as dropout draw from on this device.
+    """The generator from which layers such as dropout draw on this device.
 
-    Seeding it alone takes a microsecond; `torch.manual_seed`, which seeds those of all kinds of devices, takes 300.
+    Seeding it takes 1 microsecond; `torch.manual_seed`, which seeds the generators of all devices, takes 300.
     """
     if device.type == "cuda":
         torch.cuda.init()  # type: ignore[no-untyped-call]
@@ -42,28 +43,20 @@ def default_generator(device: torch.device) -> torch.Generator:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory did not suffice; on a CPU PyTorch says so by a plain RuntimeError."""
+    """Whether the error means that memory is exhausted; on a CPU, PyTorch raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """`auto` is bf16 where the hardware computes it natively, else fp32: never the outcome of a timing."""
+    """`auto` is bf16 if the hardware computes it natively, else fp32. It never depends on a timing."""
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type == "cpu":
-        return "bf16" if _cpu_has_bf16() else "fp32"
+        capabilities = torch.cpu.get_capabilities()
+        return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
     return "fp32"
-
-
-def _cpu_has_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def _cuda_devices(count: int) -> str:
-    return f"PyTorch sees {count} CUDA device{'s' if count != 1 else ''}"
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -72,11 +65,13 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 @contextmanager
 def set_for_training(operator_threads: int, generator: torch.Generator) -> Iterator[None]:
-    """Within it this process is one that trains; at its end it is as it was, but for the memory that is kept.
+    """Within the context, PyTorch is set for training; at its end the former settings are restored.
+
+    Freed memory stays with the process, also afterwards.
 
     Args:
-        operator_threads: how many threads share an operator on the CPU; another number gives other bits.
-        generator: which the training reseeds.
+        operator_threads: the number of threads that share an operator on the CPU; another number gives other bits.
+        generator: the training reseeds it.
 
     Raises:
         InUse: another thread of this process trains.
@@ -87,7 +82,7 @@ def set_for_training(operator_threads: int, generator: torch.Generator) -> Itera
         state = generator.get_state()
         torch.set_num_threads(operator_threads)
         keep_freed_memory()
-        # the same bits each time on the same machine: a benchmark among algorithms decides by time
+        # the same bits each time on the same machine: cudnn.benchmark chooses algorithms by their time
         cudnn.deterministic, cudnn.benchmark = True, False
         try:
             yield
@@ -98,23 +93,23 @@ def set_for_training(operator_threads: int, generator: torch.Generator) -> Itera
 
 
 def usable_threads(asked: int | None) -> int:
-    """`place.threads`, or as many as PyTorch took when this process began."""
-    return asked or _threads_at_first()
+    """`place.threads`, or the number that PyTorch chose when this process began."""
+    return asked or _initial_threads()
 
 
 @cache
-def _threads_at_first() -> int:
+def _initial_threads() -> int:
     return torch.get_num_threads()
 
 
 def keep_freed_memory() -> None:
     """Have glibc keep freed memory instead of returning it to the system.
 
-    By default it gives back what a step has freed, and some 2,000 page faults of the next step fetch it again: up to
-    half of the time of a small network on a CPU (docs/performance.md). Without glibc nothing happens.
+    By default it returns the memory that a step has freed, and the next step gets it back by about 2,000 page faults:
+    up to half of the time of a small network on a CPU (docs/performance.md). Without glibc nothing happens.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt:
-            mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the largest that it takes
+            mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the largest value that it accepts
             mallopt(M_TRIM_THRESHOLD, 2**30)

@@ -1,7 +1,7 @@
-"""Ranks: processes that each work on a part of every batch, on one CPU thread each, and meet once a step.
+"""Ranks: processes that each compute a part of every batch on one CPU thread and synchronise once per step.
 
-Threads that share every operator of a network wait for one another at the end of each operator. Beside other work the
-thread that is waited for may have no processor (docs/performance.md).
+Threads that share every operator of a network wait for one another at the end of each operator. On a busy machine,
+the thread that the others wait for may have no processor (docs/performance.md).
 """
 
 import mmap
@@ -24,17 +24,17 @@ from cnnlab.training.place import usable_threads
 T = TypeVar("T")
 
 SMALL_STEP = 10_000_000
-"""Multiply-adds; up to so many, a second thread or rank costs more than it gives."""
+"""Multiply-adds. Up to this number, a second thread or rank costs more time than it saves."""
 IMAGES_PER_RANK = 16
 """With fewer, the calls of a step take longer than its arithmetic."""
 MOST_RANKS = 8
-"""With more, rank 0 takes too long to add up the gradients."""
+"""With more, rank 0 takes too long to add the gradients."""
 PATIENCE = 600.0
-"""Seconds that rank 0, done with its own part, waits for another rank."""
+"""Seconds that rank 0 waits for another rank after its own part."""
 START_PATIENCE = 5.0
 """Seconds that rank 0 waits for a new fork's first matrix product."""
 STARTS = 3
-"""Forks that are tried per rank."""
+"""Attempts to fork, per rank."""
 
 
 def threads_for_step(multiply_adds: int, asked: int | None) -> int:
@@ -42,28 +42,29 @@ def threads_for_step(multiply_adds: int, asked: int | None) -> int:
 
     Args:
         multiply_adds: of a step: of the network's forward pass (convolutions and fully connected layers) over a batch.
-        asked: `place.threads`; None for 1 if the step is small, which is steady beside other processes and whose bits
-            do not depend on the number of cores, else for as many as PyTorch took when this process began.
+        asked: `place.threads`. None means 1 if the step is small: its speed then does not suffer from other processes,
+            and its bits do not depend on the number of cores. Otherwise None means the number that PyTorch chose when
+            this process began.
     """
     return usable_threads(asked or (1 if multiply_adds <= SMALL_STEP else None))
 
 
 def ranks_for_step(multiply_adds: int, batch_size: int, threads: int) -> int:
-    """The number of ranks: one per thread, or 1 if the threads share every operator."""
+    """The number of ranks: one per thread, or 1 if the threads are to share every operator."""
     small = multiply_adds <= SMALL_STEP or batch_size < IMAGES_PER_RANK * threads
     return 1 if small or threads > MOST_RANKS or sys.platform != "linux" else threads
 
 
 def shared_zeros(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """In memory that this process shares with its later forks; it is freed with its last tensor."""
+    """Zeros in memory that this process shares with its later forks. It is freed with its last tensor."""
     size = max(1, torch.Size(shape).numel())
     return torch.frombuffer(mmap.mmap(-1, size * dtype.itemsize), dtype=dtype)[: torch.Size(shape).numel()].view(shape)
 
 
 class Ranks:
-    """This process, rank 0, and within `at_work` so many forks of it that there are `count` in all.
+    """This process, which is rank 0, and, within `at_work`, `count - 1` forks of it.
 
-    A fork sees what this process had at its beginning, and of later changes only those in shared memory.
+    A fork has a copy of this process's memory; it sees later changes only in shared memory.
     """
 
     def __init__(self, count: int) -> None:
@@ -73,7 +74,7 @@ class Ranks:
 
     @contextmanager
     def at_work(self, *functions: Callable[..., Any]) -> Iterator[None]:
-        """Within it `map` has the ranks call one of these functions."""
+        """Within the context, the ranks are running, and `map` accepts these functions."""
         self._functions = functions
         try:
             for rank in range(1, self.count):
@@ -84,25 +85,25 @@ class Ranks:
                 self._end(rank)
 
     def map(self, function: Callable[..., T], rows: Sequence[tuple[Any, ...]]) -> list[T]:
-        """What `function` returns for each row of arguments, in order.
+        """The results of `function` for each row of arguments, in order.
 
-        Rank r has row r. This process also does the rows of ranks that are not there: outside of `at_work`, or if one
-        was killed, or failed (here the same error comes up again). So the result never depends on them.
+        Rank r computes row r. If a rank is not running (outside of `at_work`), was killed or failed, this process
+        computes its row; an error of the function is raised here. So the result does not depend on the ranks.
         """
         for rank in [rank for rank in self._forks if rank < len(rows)]:
             with self._alive(rank) as fork:
                 fork.pipe.send((self._functions.index(function), rows[rank]))
-        done = [function(*rows[0])]
+        results = [function(*rows[0])]
         for rank, row in enumerate(rows[1:], 1):
             answer = []
             if rank in self._forks:
                 with self._alive(rank) as fork:
                     answer.append(self._receive(fork, PATIENCE))
-            done.append(answer[0] if answer else function(*row))
-        return done
+            results.append(answer[0] if answer else function(*row))
+        return results
 
     def _start(self, rank: int) -> None:
-        """Fork until one can multiply: one made while a thread that ended held MKL's locks waits for them for ever."""
+        """Fork until a fork can multiply. One made while another thread holds MKL's locks waits for them for ever."""
         for _ in range(STARTS):
             self._forks[rank] = self._fork()
             with self._alive(rank) as fork:
@@ -111,7 +112,7 @@ class Ranks:
 
     @contextmanager
     def _alive(self, rank: int) -> Iterator["_Fork"]:
-        """Its fork; one that turns out to be dead is let go."""
+        """The rank's fork. If it is dead, it is removed."""
         try:
             yield self._forks[rank]
         except (EOFError, OSError):
@@ -125,7 +126,7 @@ class Ranks:
     def _fork(self) -> "_Fork":
         here, there = Pipe()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of other threads: a rank needs none of them
+            warnings.simplefilter("ignore", DeprecationWarning)  # about other threads, which a rank does not need
             pid = os.fork()
         if pid == 0:
             self._serve(there)
@@ -133,14 +134,16 @@ class Ranks:
         return _Fork(pid, here)
 
     def _serve(self, pipe: Connection) -> NoReturn:
-        """A rank's life, until rank 0 closes the pipe or dies."""
+        """Compute rows until rank 0 closes the pipe or dies."""
         try:
             ignore_signals()
-            for name in os.listdir("/proc/self/fd"):  # locks and other ranks' pipes would outlive rank 0 here
+            for name in os.listdir(
+                "/proc/self/fd"
+            ):  # else this process would hold rank 0's locks and the other ranks' pipes
                 if int(name) > 2 and int(name) != pipe.fileno():
                     with suppress(OSError):
                         os.close(int(name))
-            torch.set_num_threads(1)  # GNU OpenMP's other threads did not come along
+            torch.set_num_threads(1)  # a fork does not have GNU OpenMP's other threads
             pipe.send(bool(torch.mm(torch.ones(16, 16), torch.ones(16, 16)).all()))
             while True:
                 number, row = pipe.recv()

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the position, so that a checkpoint has no state of a scheduler."""
+"""The learning rate as a pure function of the position, so that a checkpoint needs no scheduler state."""
 
 from cnnlab.config import RunConfig
 from cnnlab.config.schedules import Cosine, OneCycle, ScheduleConfig
@@ -6,7 +6,7 @@ from cnnlab.errors import BadInput
 
 
 def check_warmup(config: RunConfig, steps_per_epoch: int) -> None:
-    """Raises BadInput if the warm-up leaves no step to a schedule that is a function of the steps after it."""
+    """Raises BadInput if the warm-up leaves no step to a cosine or one-cycle schedule."""
     schedule, total = config.schedule, config.training.epochs * steps_per_epoch
     if isinstance(schedule, Cosine | OneCycle) and _warmup_steps(schedule, steps_per_epoch) >= total:
         raise BadInput(

@@ -54,7 +54,7 @@ def test_what_was_trained_before_is_kept_and_the_fault_is_named(fault: str, tmp_
     config, dataset = small_config(training__checkpoint_every=1), small_dataset()
     learner = Learner(config, dataset)
     hurt_at(learner, 6, hurt)
-    records = list(fit(config, dataset, learner, tmp_path))
+    records = list(fit(learner, tmp_path))
     ended = records[-1]
     assert isinstance(ended, RunEnded)
     undisturbed = losses_of(records_of(config, dataset))
@@ -101,12 +101,12 @@ def test_a_run_goes_on_with_another_number_of_workers(workers: int, tmp_path: Pa
     config, dataset = small_config(**stream, place__workers=4 - workers), small_dataset()
     other = small_config(**stream, place__workers=workers)
     first: list[Record] = []
-    running = fit(config, dataset, Learner(config, dataset), tmp_path)
+    running = fit(Learner(config, dataset), tmp_path)
     while not any(isinstance(record, Steps) for record in first):
         first.append(next(running))
     running.close()
     learner = Learner(other, dataset)
-    rest = list(fit(other, dataset, learner, tmp_path, load_latest(tmp_path / "checkpoints", 10**9)))
+    rest = list(fit(learner, tmp_path, load_latest(tmp_path / "checkpoints", 10**9)))
     whole = records_of(config, dataset)
     held = rest[-1].weights_sha256 == whole[-1].weights_sha256  # type: ignore[attr-defined]
     tally("resumed with another number of loader workers", tried=1, held=int(held))

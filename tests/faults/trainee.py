@@ -13,7 +13,7 @@ from typing import Any
 from cnnlab.config import RunConfig
 from cnnlab.data import Dataset
 from cnnlab.records import RunEnded, Steps
-from cnnlab.run import Prepared, create_run, record_run
+from cnnlab.run import create_run, record_run
 from cnnlab.tracking import RunDir, last, read
 from cnnlab.training import Learner
 from tests.runs import small_config, small_dataset
@@ -31,9 +31,9 @@ def new_run(path: Path, of: RunConfig) -> RunDir:
     return create_run(of, "faults", "none", path.absolute())
 
 
-def prepared(of: RunConfig, dataset: Dataset | None = None) -> Prepared:
+def prepared(of: RunConfig, dataset: Dataset | None = None) -> Learner:
     dataset = dataset or small_dataset()
-    return Prepared(of, dataset, Learner(of, dataset))
+    return Learner(of, dataset)
 
 
 def train(run: RunDir, of: RunConfig, dataset: Dataset | None = None) -> None:
