@@ -145,7 +145,7 @@ class ByHand:
         inputs = self.images.inputs.index_select(0, self.indices)
         targets = self.images.targets.index_select(0, self.indices)
         self.optimizer.zero_grad()
-        outputs = self.network(inputs)
+        outputs = self.network(inputs, targets)
         loss = F.cross_entropy(outputs, targets)
         loss.backward()
         self.optimizer.step()
@@ -191,7 +191,7 @@ class ByHand:
     @torch.inference_mode()
     def _evaluate(self) -> None:
         self.network.model.eval()
-        torch.stack([(self.network(x).argmax(1) == y).sum() for x, y in self.val]).tolist()
+        torch.stack([(self.network(x, y).argmax(1) == y).sum() for x, y in self.val]).tolist()
 
 
 def by_cnnlab(learner: Any, recorded: bool) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """What a result is measured by: each metric knows which way is better, its worst value, its unit and its format."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import ConfigDict
@@ -106,6 +106,16 @@ class Metric:
         """Raises ValueError for a value that no network can reach."""
         if self.unit == "%" and not 0 < value < 1:
             raise ValueError(f"out of reach; {self.words} is a fraction between 0 and 1, as 0.9")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Results on a split."""
+
+    metrics: Mapping[str, float]
+    """With `loss` among them, mean over the samples."""
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """Counts by [true class][predicted class], if the task has classes."""
 
 
 WORDS = {"mean_iou": "mean IoU", "psnr": "PSNR"}

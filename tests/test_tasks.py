@@ -15,10 +15,10 @@ from cnnlab.config.data import TASKS as TASK_ENTRIES
 from cnnlab.config.data import TaskConfig, TaskEntry
 from cnnlab.config.losses import CrossEntropy, Hinge, LossConfig
 from cnnlab.data import Split
-from cnnlab.metrics import LOSS, Metric
+from cnnlab.metrics import LOSS, Measured, Metric
 from cnnlab.models import Normalize
 from cnnlab.records import CheckpointSealed, RunEnded, Steps
-from cnnlab.tasks import TASKS, Measured, Task, make_task
+from cnnlab.tasks import TASKS, Task, make_task
 from cnnlab.tasks.confusion import accuracy, count_cells, intersection_over_union, square
 from cnnlab.tasks.losses import CLASS_LOSSES, Loss
 from cnnlab.training import Learner, fit, load_latest

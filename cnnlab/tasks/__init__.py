@@ -3,9 +3,9 @@
 from cnnlab.config import RunConfig
 from cnnlab.tasks.classification import Classification
 from cnnlab.tasks.segmentation import Segmentation
-from cnnlab.tasks.task import Measured, Task
+from cnnlab.tasks.task import Task
 
-__all__ = ["Measured", "Task", "make_task"]
+__all__ = ["Task", "make_task"]
 
 TASKS: dict[str, type[Task]] = {"classification": Classification, "segmentation": Segmentation}
 

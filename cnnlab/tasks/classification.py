@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config import RunConfig
+from cnnlab.metrics import Measured
 from cnnlab.models import build
 from cnnlab.tasks.confusion import Counts, accuracy, count_cells, square
 from cnnlab.tasks.losses import CLASS_LOSSES, Losses
-from cnnlab.tasks.task import Measured, Task
+from cnnlab.tasks.task import Task
 
 
 class Classification(Task):

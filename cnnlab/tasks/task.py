@@ -1,23 +1,13 @@
 """What a task is: the networks that it owns, how they are trained, and how they are measured."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from cnnlab.config import RunConfig
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Results on a split."""
-
-    metrics: Mapping[str, float]
-    """With `loss` among them, mean over the samples."""
-    confusion: tuple[tuple[int, ...], ...] | None = None
-    """Counts by [true class][predicted class], if the task has classes."""
+from cnnlab.metrics import Measured
 
 
 class Task(ABC):

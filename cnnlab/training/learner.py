@@ -12,9 +12,10 @@ from cnnlab.config import RunConfig
 from cnnlab.config.models import TorchvisionModel
 from cnnlab.data import Batches, Dataset, Split, placement
 from cnnlab.errors import BadInput
+from cnnlab.metrics import Measured
 from cnnlab.models import Normalize, sized_layers
 from cnnlab.seeds import derive
-from cnnlab.tasks import Measured, make_task
+from cnnlab.tasks import make_task
 from cnnlab.training.checkpoint import below, copy_weights
 from cnnlab.training.gradients import InMicroBatches, OverRanks, has_batch_norm
 from cnnlab.training.guard import FiniteGuard

@@ -13,10 +13,9 @@ from typing import Any
 from cnnlab.config import RunConfig, flat
 from cnnlab.config.run_config import is_place
 from cnnlab.errors import BadInput
-from cnnlab.metrics import words_of
+from cnnlab.metrics import Measured, words_of
 from cnnlab.records import Epoch, RunEnded, RunStarted, Status, Steps
 from cnnlab.seeds import derive
-from cnnlab.tasks import Measured
 from cnnlab.training.schedule import learning_rate
 
 StepMetrics = Callable[[Sequence[float], int], dict[str, float]]
