@@ -1,4 +1,4 @@
-"""`cnnlab.train(...)`, `sweep`, `compare` and `load`: what the commands do, from Python, recorded in the same way."""
+"""`cnnlab.train`, `resume`, `sweep`, `compare` and `load`: the commands as functions, recorded in the same way."""
 
 import sys
 import threading
@@ -33,19 +33,19 @@ def train(config: Given = None, **options: Any) -> Result:
         `reason` says why.
 
     Raises:
-        BadInput: whatever is wrong with the config on this machine and this data; nothing has been written.
-        KeyboardInterrupt: after a checkpoint was sealed; `cnnlab.resume("last")` goes on.
+        BadInput: the config is invalid on this machine or with this data; nothing has been written.
+        KeyboardInterrupt: after a checkpoint was sealed; `cnnlab.resume("last")` continues.
     """
     return _to_the_end(Training(config, **options))
 
 
 def resume(run: str, place: Mapping[str, Any] | None = None, tracking_uri: str | None = None) -> Result:
-    """Go on with a run that was stopped, as `cnnlab train --resume` does; of one that has finished, its result.
+    """Resume a run that was stopped, as `cnnlab train --resume` does; if it has finished, return its result.
 
     Args:
-        run: its id, an unambiguous beginning of one, last, or its directory.
-        place: where it goes on, if that is to be another place: `{"place.device": "cpu"}`.
-        tracking_uri: MLflow's; None for the one that the run was made for, whose password is not kept.
+        run: its id, an unambiguous beginning of it, last, or its directory.
+        place: changed settings of the place: `{"place.device": "cpu"}`.
+        tracking_uri: of MLflow; None for the one that the run's journal names, without its password.
 
     Raises:
         BadInput: there is no such run.
@@ -59,17 +59,17 @@ def sweep(config: Given = None, search: Mapping[str, Any] | Sequence[str] = (), 
     """Search hyperparameters, as `cnnlab sweep` does.
 
     Args:
-        config: the experiment, which is trial 0; a `RunConfig`, plain values, or a YAML file.
-        search: what may be tried: `{"lr": {"low": 1e-4, "high": 1, "log": True}, "batch_size": [16, 32]}`.
+        config: the experiment, which is trial 0: a `RunConfig`, plain values, or a YAML file.
+        search: the ranges: `{"lr": {"low": 1e-4, "high": 1, "log": True}, "batch_size": [16, 32]}`.
         options: as of `cnnlab.Sweep`.
 
     Returns:
         What `cnnlab sweep --json` prints; its `best` is None if no trial was trained to its end.
 
     Raises:
-        BadInput: whatever is wrong with the config, the space or the study; nothing has been written.
-        InUse: a live process has the study, and it was not named to be joined.
-        KeyboardInterrupt: after checkpoints were sealed; the same call goes on.
+        BadInput: the config, the space or the study is invalid; nothing has been written.
+        InUse: a live process has the study, and `study` does not name it.
+        KeyboardInterrupt: after checkpoints were sealed; the same call continues.
     """
     return _to_the_end(Sweep(config, search, **options))
 
@@ -78,7 +78,7 @@ def compare(config: Given | Sequence[Given] = None, **options: Any) -> Result:
     """Compare optimizers or the values of a setting, as `cnnlab compare` does.
 
     Args:
-        config: the experiment; a `RunConfig`, plain values, or a YAML file. Several are a workload each.
+        config: the experiment; a `RunConfig`, plain values, or a YAML file. In a list, each is a workload.
         options: as of `cnnlab.Comparison`: `optimizers=["sgd", "adam"]` or `over={"model.activation": [...]}`, and the
             numbers of `trials` and `seeds`.
 
@@ -86,9 +86,9 @@ def compare(config: Given | Sequence[Given] = None, **options: Any) -> Result:
         What `cnnlab compare --json` prints.
 
     Raises:
-        BadInput: whatever is wrong with the config, what is compared, or the study; nothing has been written.
-        InUse: a live process has the comparison, and it was not named to be joined.
-        KeyboardInterrupt: after checkpoints were sealed; the same call goes on.
+        BadInput: the config, the arms or the study is invalid; nothing has been written.
+        InUse: a live process has the comparison, and `study` does not name it.
+        KeyboardInterrupt: after checkpoints were sealed; the same call continues.
     """
     return _to_the_end(Comparison(config, **options))
 
@@ -96,13 +96,14 @@ def compare(config: Given | Sequence[Given] = None, **options: Any) -> Result:
 def load(run: str | Path | Result) -> "nn.Module":
     """The network of a finished run with the weights of its best epoch, in evaluation mode.
 
-    It takes (N, C, H, W) uint8 as images are stored, and gives logits (N, classes).
+    It takes stored images, (N, C, H, W) uint8, and returns (N, classes) or, for masks, (N, classes, H, W).
 
     Args:
-        run: a run's id, an unambiguous beginning of one, last, its directory, or what `train` returned.
+        run: a run's id, an unambiguous beginning of it, last, its directory, or the result of `train`.
 
     Raises:
         BadInput: there is no such run, or it has not finished.
+        RunFailed: the weights are damaged.
     """
     from cnnlab.run import load_trained
     from cnnlab.tracking import find_run
@@ -128,7 +129,7 @@ def _to_the_end(work: Work[object]) -> Result:
 
 @contextmanager
 def _interruptible(stop: Callable[[], None]) -> Iterator[Interrupt]:
-    """Within it the first signal calls `stop`, unless the caller's program has a use for it.
+    """Within the context, the first signal calls `stop`, unless the caller's program handles it itself.
 
     Only the main thread receives signals.
     """

@@ -1,4 +1,4 @@
-"""What a result is measured by: each metric knows which way is better, its worst value, its unit and its format."""
+"""Metrics. Each knows its direction, its worst value, its unit and its format."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,29 +10,29 @@ from pydantic.dataclasses import dataclass
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="ignore"))
 class Metric:
-    """A number that says how good a trained network is.
+    """A measure of a trained network.
 
-    Journals contain it, so a reader can rank and print runs of tasks that it does not know.
+    Journals contain its fields, so that a reader can rank and print runs of tasks that it does not know.
     """
 
     name: str
     higher_is_better: bool = True
     worst: float = 0.0
-    """What a training that diverged counts as; finite, so that means and intervals can be taken."""
+    """The value of a training that diverged; finite, so that means and intervals can be computed."""
     unit: str = ""
-    """Of tables and differences: %, dB, nats."""
+    """In tables and differences: %, dB, nats."""
     scale: float = 1.0
-    """A value times this is in `unit`."""
+    """A value times `scale` is in `unit`."""
     digits: int = 4
-    """Behind the point of a value as it is."""
+    """The number of decimal places of a value."""
     unit_digits: int = 2
-    """Behind the point of a value in `unit`."""
+    """The number of decimal places of a value in `unit`."""
     margin: float = 0.001
-    """A difference that is too small to matter, if nobody says otherwise."""
+    """By default, a smaller difference does not matter."""
 
     @property
     def short(self) -> str:
-        """The name where there is little room: `acc`."""
+        """The name in narrow columns: `acc`."""
         return short_name(self.name)
 
     @property
@@ -42,7 +42,7 @@ class Metric:
 
     @property
     def points(self) -> str:
-        """What a difference is counted in: points (of percent), else the unit."""
+        """The unit of a difference: points for percent."""
         return "points" if self.unit == "%" else self.unit or "points"
 
     @property
@@ -55,7 +55,7 @@ class Metric:
         return value - over if self.higher_is_better else over - value
 
     def rank(self, value: float | None) -> float:
-        """A number to sort by, the best first; None and what is no number come last."""
+        """A sort key: the best value first, None and NaN last."""
         if value is None or math.isnan(value):
             return math.inf
         return -value if self.higher_is_better else value
@@ -70,7 +70,7 @@ class Metric:
         return self.gain(value, target) >= 0
 
     def show(self, value: float) -> str:
-        """A value as it is, as in `0.9833`, or with its unit if it is not a fraction, as in `24.31 dB`."""
+        """A value in a sentence, as in `0.9833`; with its unit if it is not a fraction, as in `24.31 dB`."""
         unit = f" {self.unit}" if self.unit and self.unit != "%" and self.scale == 1 else ""
         return f"{value:.{self.digits}f}{unit}"
 
@@ -89,17 +89,17 @@ class Metric:
 
     @property
     def in_tables(self) -> str:
-        """The heading of a column of values in `unit`, behind the name of the split: `test, %`."""
+        """The end of a column's heading, after the name of the split: `test, %`."""
         return f", {self.unit}" if self.unit else ""
 
     @property
     def near_best(self) -> float:
-        """By how much a value may miss the best and still be as good for most purposes: a point of accuracy."""
+        """A value within this difference of the best is near the best: 1 point of accuracy."""
         return 5 * self.margin
 
     @property
     def in_sight(self) -> float:
-        """By how much a value may miss the best and still be shown on the same axis: 10 points of accuracy."""
+        """A value within this difference of the best is drawn on the same axis: 10 points of accuracy."""
         return 50 * self.margin
 
     def check_target(self, value: float) -> None:
@@ -128,7 +128,7 @@ def words_of(name: str) -> str:
 
 
 def short_name(name: str) -> str:
-    """A metric's name where there is little room."""
+    """A metric's name in narrow columns."""
     return SHORT.get(name, words_of(name))
 
 

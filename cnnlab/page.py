@@ -51,7 +51,7 @@ def page(
     notes: Sequence[str] = (),
     figures: Sequence[tuple[str, Markup]] = (),
 ) -> str:
-    """The page. All text is escaped; a figure is a heading and HTML."""
+    """The page as HTML. All text is escaped; a figure is a heading and HTML."""
     return TEMPLATE.render(title=title, lead=lead, tables=tables, notes=notes, figures=figures) + "\n"
 
 

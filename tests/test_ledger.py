@@ -9,7 +9,8 @@ import pytest
 from cnnlab.config import RunConfig
 from cnnlab.metrics import ACCURACY, LOSS, Metric
 from cnnlab.records import RunStarted
-from cnnlab.training.ledger import Diverged, Ledger, Measured, Position, Taken
+from cnnlab.tasks import Measured
+from cnnlab.training.ledger import Diverged, Ledger, Position, Taken
 from tests.runs import small_config
 
 

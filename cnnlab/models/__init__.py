@@ -1,4 +1,4 @@
-"""A model's config -> a plain `nn.Module`. Adding one: a class in `cnnlab.config.models`, a function, an entry here."""
+"""A model's config -> a plain `nn.Module`. To add one: a class in `cnnlab.config.models`, a function, an entry here."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,12 +32,12 @@ MODELS: dict[type, Callable[[Any, tuple[int, int, int], int], nn.Module]] = {
 
 
 def build(config: ModelConfig, shape: tuple[int, int, int], outputs: int, seed: int) -> nn.Module:
-    """The network for images of `shape` (C, H, W), answering with (N, outputs) or (N, outputs, H, W), by its task.
+    """The network for images of `shape` (C, H, W). Its output is (N, outputs) or (N, outputs, H, W), by its task.
 
     The same config, shape, outputs and seed give the same weights.
 
     Raises:
-        BadInput: where a layer would come out empty, or torchvision has no such model.
+        BadInput: a layer would have an empty output, or torchvision has no such model.
     """
     with drawing(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

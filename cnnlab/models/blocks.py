@@ -1,4 +1,4 @@
-"""Names of the config -> layers of PyTorch."""
+"""Names in the config -> PyTorch's layers and initialisations; blocks that several models use."""
 
 import math
 from collections.abc import Callable
@@ -41,9 +41,9 @@ INITS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def initialise(module: nn.Module, name: str) -> None:
-    """Fill the weights of all convolutions (up-convolutions too) and fully connected layers, their biases with 0.
+    """Fill the weights of all convolutions (transposed ones too) and fully connected layers, and set their biases to 0.
 
-    "default" leaves what PyTorch put there. Draws from torch's global generator.
+    "default" keeps PyTorch's initialisation. Draws from torch's global generator.
     """
     if name == "default":
         return
@@ -59,14 +59,14 @@ def initialise(module: nn.Module, name: str) -> None:
 
 
 def _initialise_up(weight: Tensor, name: str) -> None:
-    """Of windows that do not overlap, (inputs, outputs, k, k): each pixel comes of all inputs by weights of its own."""
+    """weight: (inputs, outputs, k, k). The windows do not overlap, so each output pixel has its own weights."""
     inputs, *others = weight.shape
     matrix = INITS[name](torch.empty(math.prod(others), inputs))
     weight.copy_(matrix.T.view_as(weight))
 
 
 def conv_block(inputs: int, outputs: int, kernel_size: int, norm: str, activation: str) -> list[nn.Module]:
-    """Convolution that keeps the size (of an odd kernel), normalisation, activation."""
+    """Convolution that keeps the size if the kernel is odd, normalisation, activation."""
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)]
     if norm != "none":
         layers.append(NORMS[norm](outputs))
@@ -74,7 +74,7 @@ def conv_block(inputs: int, outputs: int, kernel_size: int, norm: str, activatio
 
 
 class Normalize(nn.Module):
-    """Images as they are stored -> what a network trains on: (x - mean) / std per channel.
+    """Stored images -> a network's input: (x - mean) / std per channel.
 
     It is the first layer of each trained model, so that a saved model takes plain uint8 images.
 
@@ -95,12 +95,12 @@ class Normalize(nn.Module):
 
     @classmethod
     def of(cls, images: Tensor) -> "Normalize":
-        """With the statistics of `images`, (N, C, H, W) uint8; a channel without any contrast is only shifted.
+        """With the statistics of `images`, (N, C, H, W) uint8. A channel without contrast is only shifted.
 
-        From counts of the 256 values, which are exact: the bits do not depend on the number of threads.
+        Computed from exact counts of the 256 values, so that the bits do not depend on the number of threads.
         """
         counts = [torch.zeros(256, dtype=torch.int64) for _ in range(images.shape[1])]
-        for chunk in torch.split(images, 4096):  # bincount makes int64 of what it counts
+        for chunk in torch.split(images, 4096):  # bincount converts its input to int64
             for channel, count in enumerate(counts):
                 count += torch.bincount(chunk[:, channel].flatten(), minlength=256)
         values = torch.arange(256, dtype=torch.float64)

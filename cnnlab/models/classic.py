@@ -1,4 +1,4 @@
-"""The networks of the textbooks: the perceptron, the multilayer perceptron, LeNet-5."""
+"""Networks of the textbooks: the perceptron, the multilayer perceptron, LeNet-5."""
 
 from torch import nn
 
@@ -8,7 +8,7 @@ from cnnlab.models.sizes import window_output
 
 
 def perceptron(config: Perceptron, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """One weight for each pixel and class (Rosenblatt 1958; trained by cross-entropy it is softmax regression)."""
+    """One weight per pixel and class (Rosenblatt 1958; trained by cross-entropy, it is softmax regression)."""
     channels, height, width = shape
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, classes))
 
@@ -31,7 +31,7 @@ def fully_connected(inputs: int, hidden: tuple[int, ...], classes: int, config: 
 
 
 def lenet5(config: LeNet5, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """LeNet-5 (LeCun et al. 1998, section II.B), the first convolution padded by 2 so that 28 pixels serve as 32 do."""
+    """LeNet-5 (LeCun et al. 1998, section II.B), with padding 2 in the first convolution, for 28 pixels."""
     channels, *sides = shape
     for side in sides:
         side = window_output(side, 5, 2, 1, "lenet5's convolution 1") // 2

@@ -9,10 +9,10 @@ from cnnlab.models.sizes import window_output
 
 
 def cnn(config: CNN, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """One block for each channel count, then the hidden layers with dropout, then the classes' logits.
+    """One block per channel count, then the hidden layers with dropout, then the classes' logits.
 
     Raises:
-        BadInput: where a layer would come out empty.
+        BadInput: a layer would have an empty output.
     """
     inputs, height, width = shape
     for side in (height, width):
@@ -28,7 +28,7 @@ def cnn(config: CNN, shape: tuple[int, int, int], classes: int) -> nn.Module:
 def _block(config: CNN, inputs: int, outputs: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
     before, after = _padding(config)
-    if before != after:  # an even kernel; PyTorch's own "same" does this too, with a warning
+    if before != after:  # an even kernel; PyTorch's "same" does this too, with a warning
         layers.append(nn.ZeroPad2d((before, after, before, after)))
     padding = before if before == after else 0
     layers.append(nn.Conv2d(inputs, outputs, config.kernel_size, stride=config.stride, padding=padding))
@@ -38,12 +38,12 @@ def _block(config: CNN, inputs: int, outputs: int) -> list[nn.Module]:
     if config.pool != "none":
         tail.append(POOLS[config.pool]())
     if config.pool == "max" and config.activation in NON_DECREASING:
-        tail.reverse()  # the largest of the activated is the activated largest: same values, a quarter of the work
+        tail.reverse()  # max(activation(x)) = activation(max(x)): the same values, a quarter of the work
     return layers + tail
 
 
 def _padding(config: CNN) -> tuple[int, int]:
-    """Pixels before (above, left of) and behind (below, right of) the image."""
+    """Pixels before (above, left of) and after (below, right of) the image."""
     if config.padding == "same":
         return (config.kernel_size - 1) // 2, config.kernel_size // 2
     pixels = 0 if config.padding == "valid" else config.padding
@@ -53,7 +53,7 @@ def _padding(config: CNN) -> tuple[int, int]:
 def _output_side(config: CNN, side: int) -> int:
     before, after = _padding(config)
     for number in range(1, len(config.channels) + 1):
-        # an uneven pixel (of an even kernel, at stride 1) counts as part of the image
+        # the extra pixel after the image (of an even kernel) counts as part of the image
         layer = f"model.kernel_size: the convolution of block {number}"
         side = window_output(side + after - before, config.kernel_size, before, config.stride, layer)
         if config.pool != "none":

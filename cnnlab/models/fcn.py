@@ -9,14 +9,14 @@ from cnnlab.models.blocks import conv_block
 
 
 def fcn(config: FCN, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Blocks of two convolutions at full, half, quarter .. size, and scores for each pixel."""
+    """Blocks of two convolutions at full, half, quarter ... size, and scores for each pixel."""
     return FullyConvolutional(config, shape[0], classes)
 
 
 class FullyConvolutional(nn.Module):
     """Each block's features become scores by a 1x1 convolution; coarse scores are enlarged and added to finer ones.
 
-    So Long et al. make FCN-8s of FCN-32s, which is `skip=False`: the scores of the last block alone.
+    `skip=True` is as FCN-8s of Long et al.; `skip=False` is as their FCN-32s: only the scores of the last block.
     """
 
     def __init__(self, config: FCN, inputs: int, classes: int) -> None:
@@ -46,9 +46,9 @@ class FullyConvolutional(nn.Module):
 
 
 def enlarge(x: Tensor, height: int, width: int) -> Tensor:
-    """(N, K, h, w) -> (N, K, height, width), bilinear, as F.interpolate has it.
+    """(N, K, h, w) -> (N, K, height, width), bilinear, as F.interpolate.
 
-    By two matrices: the gradient of F.interpolate has other bits each time on a GPU.
+    Computed by two matrix products: on a GPU, the gradient of F.interpolate has other bits each time.
     """
     if x.shape[2:] == (height, width):
         return x
@@ -57,6 +57,6 @@ def enlarge(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def _weights(like: Tensor, before: int, after: int) -> Tensor:
-    """(after, before): how much each pixel of a line has of those before."""
+    """(after, before): the weights of a line's pixels before enlarging in each pixel after it."""
     identity = torch.eye(before, dtype=like.dtype, device=like.device)
     return F.interpolate(identity[None], after, mode="linear")[0].T

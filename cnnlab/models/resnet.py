@@ -27,7 +27,7 @@ def resnet20(config: ResNet20, shape: tuple[int, int, int], classes: int) -> nn.
 
 
 class BasicBlock(nn.Module):
-    """relu(x + bn(conv(relu(bn(conv(x)))))); where shapes change, x is subsampled and padded with zero channels."""
+    """relu(x + bn(conv(relu(bn(conv(x)))))); if the shape changes, x is subsampled and padded with zero channels."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

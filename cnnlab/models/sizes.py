@@ -1,4 +1,4 @@
-"""How large a layer's input and output are, and how much work it is; an empty output is refused with the arithmetic."""
+"""The shapes of a layer's input and output, and its multiply-adds; the formula for the size of a window's output."""
 
 import math
 from collections.abc import Callable
@@ -21,13 +21,15 @@ class SizedLayer(NamedTuple):
     def multiply_adds(self) -> int:
         """Of the forward pass of one sample, without the bias."""
         weight = self.layer.weight
-        if isinstance(self.layer, nn.ConvTranspose2d):  # each input pixel meets its whole slice of the weight
+        if isinstance(
+            self.layer, nn.ConvTranspose2d
+        ):  # each input value is multiplied with its whole slice of the weight
             return math.prod(self.input_shape) * weight[0].numel()
         return math.prod(self.output_shape) * weight[0].numel()
 
     @property
     def has_idle_taps(self) -> bool:
-        """Whether a row or column of a convolution's kernel only ever meets padding, so that its gradient is 0."""
+        """Whether a row or column of a convolution's kernel meets only padding, so that its gradient is 0."""
         if not isinstance(self.layer, nn.Conv2d) or isinstance(self.layer.padding, str):
             return False
         conv = self.layer
@@ -69,7 +71,7 @@ def window_output(size: int, kernel: int, padding: int, stride: int, layer: str)
     relationship 6).
 
     Raises:
-        BadInput: where the output would be empty, with the formula's numbers; `layer` says which layer it is.
+        BadInput: the output would be empty; the message has the formula with its numbers, and names `layer`.
     """
     output = (size - kernel + 2 * padding) // stride + 1
     if output < 1:

@@ -1,4 +1,4 @@
-"""Any classification network of torchvision, by its name there."""
+"""Any classification network of torchvision, by torchvision's name."""
 
 import torch
 from torch import nn
@@ -12,9 +12,9 @@ def torchvision_model(config: TorchvisionModel, shape: tuple[int, int, int], cla
     """torchvision's network with random weights, `classes` outputs, and a first convolution for the data's channels.
 
     Raises:
-        BadInput: for a name that torchvision has not got.
+        BadInput: torchvision has no such network, or the images are too small for it.
     """
-    # Importing torchvision takes seconds, so only those who ask for one of its networks wait for it.
+    # importing torchvision takes seconds
     from torchvision import models as zoo
 
     name = config.name.removeprefix("torchvision/")
@@ -25,7 +25,7 @@ def torchvision_model(config: TorchvisionModel, shape: tuple[int, int, int], cla
             f"it has, for example, {', '.join(known[:3])}, resnet18"
             f"{nearest(config.name, [f'torchvision/{other}' for other in known])}"
         )
-    # the auxiliary heads of these two would answer with a tuple
+    # with auxiliary heads, these two would return a tuple
     extra = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = zoo.get_model(name, weights=None, num_classes=classes, **extra)
     _fit_channels(model, shape[0])
@@ -34,7 +34,7 @@ def torchvision_model(config: TorchvisionModel, shape: tuple[int, int, int], cla
 
 
 def _try_on(model: nn.Module, shape: tuple[int, int, int], name: str) -> None:
-    """Raises BadInput where images of this shape are too small for the network."""
+    """Raises BadInput if images of this shape are too small for the network."""
     model.eval()
     try:
         with torch.no_grad():

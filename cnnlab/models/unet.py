@@ -10,12 +10,12 @@ from cnnlab.models.blocks import conv_block
 
 
 def unet(config: UNet, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """The network of the paper's figure 1, with padded convolutions, so that each pixel of the image has its scores.
+    """The network of the paper's figure 1, with padded convolutions, so that each pixel of the image has scores.
 
-    With depth 4, width 64 and no norm it has the paper's layers.
+    With depth 4, width 64 and no norm, it has the paper's layers.
 
     Raises:
-        BadInput: the images are too small to be halved so often.
+        BadInput: the images are too small to be halved `depth` times.
     """
     side = min(shape[1:])
     if side < 2**config.depth:
@@ -27,7 +27,7 @@ def unet(config: UNet, shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 class UShaped(nn.Module):
-    """Down by halves, up again, and on each size what the way down had found is laid beside what comes from below."""
+    """A contracting path, an expanding path, and at each size the features of both, concatenated."""
 
     def __init__(self, config: UNet, inputs: int, classes: int) -> None:
         super().__init__()
@@ -45,13 +45,13 @@ class UShaped(nn.Module):
         multiple = 2 ** len(self.up)
         # zero is the mean, as for the convolutions' own padding
         x = F.pad(x, (0, -width % multiple, 0, -height % multiple))
-        passed = []
+        skips = []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)
-            passed.append(x)
-        x = self.dropout(passed.pop())
+            skips.append(x)
+        x = self.dropout(skips.pop())
         for up, merge in zip(self.up, self.merge, strict=True):
-            x = merge(torch.cat([passed.pop(), up(x)], 1))
+            x = merge(torch.cat([skips.pop(), up(x)], 1))
         scores: Tensor = self.score(x)
         return scores[:, :, :height, :width]
 

@@ -1,4 +1,4 @@
-"""What is made of runs that have ended: results, figures."""
+"""Results and figures of runs, from their journals."""
 
 from cnnlab.reading.figures import draw
 from cnnlab.reading.results import run_result

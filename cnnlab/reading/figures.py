@@ -1,4 +1,4 @@
-"""A run's figures as PNG, from its journal and the examples that it left."""
+"""A run's figures as PNG, from its journal and its file of examples."""
 
 from collections.abc import Sequence
 from math import nan
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 
 def draw(run_dir: Path, into: Path) -> list[Path]:
-    """Write the run's figures into a folder; returns their paths.
+    """Write the run's figures into a folder; returns their paths. Raises BadInput if the folder cannot be created.
 
-    curves.png; confusion.png, if the test split was measured; examples.png, if the task's figure shows some.
-
-    A run without a single step leaves nothing to draw. Raises BadInput where the folder cannot be made.
+    curves.png, if at least one step was taken; confusion.png, if the test split was measured; examples.png, if the
+    task's figure shows samples.
     """
     run = RunDir(run_dir)
     records = read(run.journal_file)[0]
@@ -45,7 +44,7 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
 
 
 def curves_figure(records: Sequence[Record], title: str) -> "Figure":
-    """Loss, score and learning rate against the step; if the score is the loss, what else is measured."""
+    """Loss, score and learning rate against the step. If the score is the loss, another metric is drawn instead."""
     figure = new_figure(12, 3.6)
     loss, score, rate = figure.subplots(1, 3)
     figure.suptitle(title)
@@ -90,7 +89,7 @@ def _draw_losses(axes: "Axes", records: Sequence[Record], epochs: Sequence[Epoch
 def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> "Figure":
     """Test images, or their pixels, by true class (rows) and predicted class (columns).
 
-    Counts are written in if there is room; if one is of more than four digits, shares.
+    Up to 20 classes, each cell shows its count; if a count has more than four digits, its share of the row.
     """
     size = len(classes)
     side = min(4 + 0.35 * size, 16)
@@ -120,26 +119,26 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Without pyplot: no global state and no window."""
+    """A figure without pyplot, which has global state and windows."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 HATCH = "////"
-"""Over what is void."""
+"""Drawn over void pixels."""
 
 
 def masks_figure(examples: Path, classes: Sequence[str], title: str) -> "Figure":
-    """Two samples a row, each as image, truth and prediction; a legend of the classes that are seen.
+    """Two samples per row, each as image, truth and prediction; a legend of the classes that occur.
 
     Args:
         examples: safetensors with inputs (N, C, H, W) uint8, targets and answers (N, H, W) uint8.
     """
     from safetensors.numpy import load_file
 
-    found = load_file(examples)
-    samples = list(zip(found["inputs"], found["targets"], found["answers"], strict=True))
+    tensors = load_file(examples)
+    samples = list(zip(tensors["inputs"], tensors["targets"], tensors["answers"], strict=True))
     rows = -(-len(samples) // 2)
     figure = new_figure(11, 1.9 * rows + 1)
     figure.suptitle(title)
@@ -161,7 +160,7 @@ def masks_figure(examples: Path, classes: Sequence[str], title: str) -> "Figure"
 
 
 def palette(classes: int) -> "Colormap":
-    """A colour for each class, light grey for the first, which is most often the ground."""
+    """A colour per class; light grey for the first, which is usually the background."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -189,4 +188,4 @@ def _draw_legend(figure: "Figure", seen: set[int], classes: Sequence[str], colou
 
 
 EXAMPLES = {"segmentation": masks_figure}
-"""Task -> what draws the examples that its runs leave: their file, the classes, a title."""
+"""Task -> the function that draws the examples of its runs, from their file, the classes and a title."""

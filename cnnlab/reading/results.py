@@ -1,4 +1,4 @@
-"""A run's result, and the warnings beside it, from its journal."""
+"""A run's result and its warnings, from its journal."""
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
@@ -10,13 +10,12 @@ from cnnlab.tracking import RunDir, last, mlflow_run_id, read
 
 
 def run_result(run: RunDir) -> Result:
-    """The object that `train --json` prints; what is not known yet is None.
+    """The object that `train --json` prints; values that are not known yet are None.
 
     Losses are means per sample, accuracies fractions in [0, 1]. `train_...` and `val_...` are of the last epoch,
-    `best_val_...` and all `metrics` of the epoch whose weights are kept, `test_...` and `score` of these weights on the
-    test split. `reason` is a sentence if the status is not "finished"; `warnings` are about one that has finished.
-    `skipped_images` counts those that could not be read.
-    `config` is the resolved config.
+    `best_val_...` and `metrics` of the best epoch, `test_...` and `score` of its weights on the test split. `reason` is
+    a sentence if the status is not "finished"; `warnings` are about a finished run. `skipped_images` is the number of
+    images that could not be read. `config` is the resolved config.
     """
     records = read(run.journal_file)[0]
     started, epoch, ended = last(records, RunStarted), last(records, Epoch), last(records, RunEnded)
@@ -71,9 +70,9 @@ def _train_metrics(records: Sequence[Record], ended: RunEnded | None) -> dict[st
 
 
 MOST_TOLERANCE = 0.05
-"""Above guessing; two standard errors of a small test split would be more."""
+"""The largest margin above guessing; on a small test split, two standard errors would be more."""
 ONE_ANSWER = 0.999
-"""A network that gives one answer for so large a share of the test split has learned no other."""
+"""If a network gives the same answer for this share of the test split, it has learned no other."""
 
 
 def run_warnings(records: Sequence[Record]) -> list[str]:
@@ -84,27 +83,27 @@ def run_warnings(records: Sequence[Record]) -> list[str]:
     right = sum(row[true] for true, row in enumerate(ended.confusion)) / sum(map(sum, ended.confusion))
     if not _guesses(ended.confusion, right, of_images=bool(started.counts)):
         return []
-    told = f"{right:.2f}" if started.counts else f"{right:.2f} of the pixels"
-    return [f"no better than guessing ({told} for {len(started.classes)} classes): {_reason(records)}"]
+    share = f"{right:.2f}" if started.counts else f"{right:.2f} of the pixels"
+    return [f"no better than guessing ({share} for {len(started.classes)} classes): {_reason(records)}"]
 
 
 def _guesses(confusion: Sequence[Sequence[int]], right: float, *, of_images: bool) -> bool:
-    """Whether one could do as well without looking at the images.
+    """Whether the results are no better than those of guessing without looking at the images.
 
     Args:
         confusion: [true class][predicted class]
         right: the share on its diagonal.
-        of_images: what was counted; of pixels, most of which may be background, the share that is right says little.
+        of_images: whether images were counted. Of pixels, most may be background, so that `right` says little.
     """
     total = sum(map(sum, confusion))
     if max(map(sum, zip(*confusion, strict=True))) >= ONE_ANSWER * total:
         return True
-    guess = max(map(sum, confusion)) / total  # always the largest class
+    guess = max(map(sum, confusion)) / total  # always answering the largest class
     return of_images and right <= guess + min(2 * sqrt(guess * (1 - guess) / total), MOST_TOLERANCE)
 
 
 def _reason(records: Sequence[Record]) -> str:
-    """By the training loss of the steps and of the last epoch."""
+    """The likely reason, from the training losses of the steps and of the last epoch."""
     losses = [loss for record in records if isinstance(record, Steps) for loss in record.losses]
     at_end = [record.train["loss"] for record in records if isinstance(record, Epoch)][-1]
     lr = next(short(record.config["optimizer"]["lr"]) for record in records if isinstance(record, RunCreated))
@@ -117,6 +116,6 @@ def _reason(records: Sequence[Record]) -> str:
             "or training.epochs too few"
         )
     return (
-        f"the training loss fell from {first:.3g} to {at_end:.3g}, but nothing of it helps on the test images; "
-        "compare the labels of both"
+        f"the training loss fell from {first:.3g} to {at_end:.3g}, but the test images do not profit; "
+        "compare the labels of the training and test images"
     )

@@ -1,4 +1,4 @@
-"""What a dataset asks of networks: a task owns them, their forward pass, their loss and their measurement."""
+"""Tasks. A task owns its networks, their forward pass, their loss and the measurement of a split."""
 
 from cnnlab.config import RunConfig
 from cnnlab.tasks.classification import Classification
@@ -11,5 +11,5 @@ TASKS: dict[str, type[Task]] = {"classification": Classification, "segmentation"
 
 
 def make_task(config: RunConfig, classes: tuple[str, ...], image_shape: tuple[int, int, int]) -> Task:
-    """The task that a config names, on images of this shape, (C, H, W)."""
+    """The task that a config names, for images of this shape, (C, H, W)."""
     return TASKS[config.task.name](config, classes, image_shape)

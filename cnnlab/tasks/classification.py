@@ -1,4 +1,4 @@
-"""Which class an image is of."""
+"""Classification: the class of each image."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -33,14 +33,14 @@ class Classification(Task):
         return self.mean_loss(outputs, targets)
 
     def step_sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """() the number of images whose class was predicted."""
+        """() the number of images whose class was predicted correctly."""
         return (outputs.argmax(1) == targets).sum()
 
     def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
         return {"accuracy": sums[0] / samples}
 
     def measure(self, answered: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[float], list[int]]:
-        """The losses of the chunks, summed over samples, and the cells of the confusion matrix."""
+        """The losses of the chunks, each summed over its samples, and the cells of the confusion matrix."""
         losses, cells = [], []
         for outputs, targets in answered:
             losses.append(self.total_loss(outputs, targets))

@@ -1,4 +1,4 @@
-"""Counts by true and predicted class, and the metrics that come of them."""
+"""Counts by true and predicted class, and metrics computed from them."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ Counts = tuple[tuple[int, ...], ...]
 
 
 def count_cells(true: Tensor, predicted: Tensor, classes: int, ignored: int | None = None) -> Tensor:
-    """How often each pair of classes comes, without waiting for the device.
+    """The number of times that each pair of classes occurs. Does not wait for the device.
 
     Args:
         true, predicted: int64 (or uint8) of one shape.
@@ -28,18 +28,18 @@ def count_cells(true: Tensor, predicted: Tensor, classes: int, ignored: int | No
 
 
 def square(sums: Sequence[float], classes: int) -> Counts:
-    """`count_cells`, as rows of true classes."""
+    """The result of `count_cells` as rows, one per true class."""
     return tuple(tuple(int(n) for n in sums[row * classes : (row + 1) * classes]) for row in range(classes))
 
 
 def accuracy(counts: Counts) -> float:
-    """The share of what was counted that was predicted right; NaN if nothing was."""
+    """The share that was predicted correctly; NaN if nothing was counted."""
     total = sum(map(sum, counts))
     return sum(row[true] for true, row in enumerate(counts)) / total if total else float("nan")
 
 
 def intersection_over_union(counts: Counts) -> list[float]:
-    """Of each class: right / (true + predicted - right) (Everingham et al. 2010, section 4.3); NaN if it is neither."""
+    """Of each class: right / (true + predicted - right), NaN if it does not occur (Everingham et al. 2010, 4.3)."""
     columns = [sum(column) for column in zip(*counts, strict=True)]
     unions = [sum(row) + columns[true] - row[true] for true, row in enumerate(counts)]
     return [

@@ -1,8 +1,8 @@
-"""Losses: the mean over the samples that is trained, and the sum that is measured.
+"""Losses: the mean over the samples, for training, and the sum over the samples, for measurement.
 
-Over samples that have a mask each, a loss is the mean over an image's pixels that are not void first, then over the
-images. So an image with much void counts as much as another, and a batch's loss is the mean of its images' losses. An
-image that is all void has the loss 0; `cnnlab.data` gives none, as it would make that mean too small.
+A loss over masks is first the mean over an image's pixels that are not void, then the mean over the images. So an image
+with much void counts as much as another, and a batch's loss is the mean of its images' losses. An image that is all
+void has the loss 0; `cnnlab.data` gives no such images, as they would make that mean too small.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,9 +25,9 @@ class Loss:
     """A loss over the samples of a batch."""
 
     mean: Function
-    """As it is trained."""
+    """For training."""
     total: Function
-    """The sum over the samples, as it is measured: without label smoothing."""
+    """The sum over the samples, for measurement: without label smoothing."""
     additive: bool = True
     """Whether a batch's loss is the mean of its samples' losses."""
 
@@ -44,7 +44,7 @@ def cross_entropy(config: CrossEntropy) -> Loss:
 def hinge(config: Hinge) -> Loss:
     """The multi-class SVM's: the mean over the classes of max(0, margin - s_y + s_j), j other than y, squared or not.
 
-    Weston and Watkins 1999, as torch.nn.MultiMarginLoss has it. outputs: (N, K) scores; targets: (N,) int64.
+    Weston and Watkins 1999, as torch.nn.MultiMarginLoss. outputs: (N, K) scores; targets: (N,) int64.
     """
     power = 2 if config.squared else 1
     return Loss(
@@ -56,7 +56,7 @@ def hinge(config: Hinge) -> Loss:
 
 
 def mask_cross_entropy(config: CrossEntropy) -> Loss:
-    """Softmax cross-entropy, nats a pixel. outputs: (N, K, H, W) logits; targets: (N, H, W) uint8."""
+    """Softmax cross-entropy, nats per pixel. outputs: (N, K, H, W) logits; targets: (N, H, W) uint8."""
     smoothing = config.label_smoothing
     return _over_images(
         lambda outputs, targets: _pixel_cross_entropy(outputs, targets, smoothing), _pixel_cross_entropy
@@ -64,12 +64,12 @@ def mask_cross_entropy(config: CrossEntropy) -> Loss:
 
 
 def dice(config: Dice) -> Loss:
-    """1 - the mean soft Dice coefficient of the classes that an image has. Shapes as above."""
+    """1 - the mean soft Dice coefficient over the classes that an image has. Shapes as of `mask_cross_entropy`."""
     return _over_images(_dice, _dice)
 
 
 def cross_entropy_dice(config: CrossEntropyDice) -> Loss:
-    """Both, weighted. Shapes as above."""
+    """The weighted sum of cross-entropy and Dice loss. Shapes as of `mask_cross_entropy`."""
     share, smoothing = config.dice_weight, config.label_smoothing
 
     def trained(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def cross_entropy_dice(config: CrossEntropyDice) -> Loss:
 
 
 def _over_images(trained: Function, measured: Function) -> Loss:
-    """Of functions that give (N,), a loss for each image."""
+    """The loss from functions that return (N,), a loss per image."""
     return Loss(
         mean=lambda outputs, targets: trained(outputs, targets).mean(),
         total=lambda outputs, targets: measured(outputs, targets).sum(),
@@ -96,12 +96,12 @@ def _pixel_cross_entropy(outputs: Tensor, targets: Tensor, smoothing: float = 0.
 
 
 def _dice(outputs: Tensor, targets: Tensor) -> Tensor:
-    """(N,); of each class 2 |P T| / (|P| + |T|), P being its probabilities and T its pixels.
+    """(N,) from the coefficient of each class, 2 |P T| / (|P| + |T|), with its probabilities P and its pixels T.
 
     Milletari et al. 2016, section 3, with the plain sums of Sudre et al. 2017, section 2, in the denominator.
     """
     classes = torch.arange(outputs.shape[1], device=outputs.device).view(-1, 1, 1)
-    true = targets[:, None] == classes  # nowhere where it is void
+    true = targets[:, None] == classes  # False for void pixels
     shares = outputs.softmax(1) * (targets != VOID)[:, None]
     sizes = true.sum((2, 3))
     coefficients = 2 * (shares * true).sum((2, 3)) / (shares.sum((2, 3)) + sizes).clamp(min=1)
@@ -111,7 +111,7 @@ def _dice(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 Losses = Mapping[type[LossConfig], Callable[[Any], Loss]]
-"""A loss's config -> what makes the loss, for one kind of targets."""
+"""A loss's config -> the function that makes the loss, for one kind of targets."""
 
 CLASS_LOSSES: Losses = {CrossEntropy: cross_entropy, Hinge: hinge}
 MASK_LOSSES: Losses = {CrossEntropy: mask_cross_entropy, Dice: dice, CrossEntropyDice: cross_entropy_dice}

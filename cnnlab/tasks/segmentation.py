@@ -1,4 +1,4 @@
-"""Which class each pixel of an image is of."""
+"""Segmentation: the class of each pixel of an image."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from cnnlab.tasks.losses import MASK_LOSSES, Losses
 class Segmentation(Classification):
     """One of several classes for each pixel: outputs (N, K, H, W) scores, targets (N, H, W) uint8 masks.
 
-    255 is void and counts for nothing.
+    255 is void and is not counted.
     """
 
     losses: ClassVar[Losses] = MASK_LOSSES
@@ -33,7 +33,7 @@ class Segmentation(Classification):
         return self.count(outputs, targets)
 
     def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
-        """Without those of each class, which come with every measured split."""
+        """Mean IoU and pixel accuracy."""
         return _overall(square(sums, len(self.classes)))
 
     def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -54,13 +54,13 @@ def _overall(counts: Counts) -> dict[str, float]:
 
 
 def mean_iou(counts: Counts) -> float:
-    """Over the classes that occur in truth or prediction; 0 if there is nothing but void."""
+    """Over the classes that occur in truth or prediction; 0 if all pixels are void."""
     known = [iou for iou in intersection_over_union(counts) if iou == iou]
     return sum(known) / len(known) if known else 0.0
 
 
 def metric_names(classes: Sequence[str]) -> list[str]:
-    """The classes' names as MLflow takes them in a metric's: letters, digits, and `_-. ` between them; each its own."""
+    """The classes' names with only the characters that MLflow allows in a metric's name; all names differ."""
     names: list[str] = []
     for number, name in enumerate(classes):
         plain = re.sub(r"[^\w\-. ]", "_", name)[:100].strip(". ") or str(number)

@@ -1,4 +1,4 @@
-"""What a task is: the networks that it owns, how they are trained, and how they are measured."""
+"""The base class of tasks: their networks, their training and their measurement."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -11,21 +11,20 @@ from cnnlab.metrics import Measured
 
 
 class Task(ABC):
-    """What a dataset asks of networks.
+    """A task owns its networks, their forward pass, the loss and the measurement of a split.
 
-    *Step sums* are numbers that add up over samples, on the device: of a batch, an epoch, or several processes.
+    *Step sums* are numbers on the device that are added over samples: of a batch, an epoch, or several processes.
 
     Args:
         config: of the run.
-        classes: their names, in the order of the targets; empty if there are none.
+        classes: the classes' names, in the order of the targets; empty if there are none.
         image_shape: (C, H, W)
     """
 
     examples = 0
-    """The number of test samples that its figure shows with their answers; 0 if the journal suffices."""
+    """The number of test samples that the task's figure shows with their answers; 0 if it needs only the journal."""
     additive = True
-    """Whether the loss of a batch is the mean of its samples' losses: micro-batches, ranks and data parallelism need
-    that."""
+    """Whether the loss of a batch is the mean of its samples' losses. Micro-batches and ranks need it."""
     output_shape: tuple[int, ...] = ()
     """Of one sample's output."""
 
@@ -36,44 +35,44 @@ class Task(ABC):
 
     @abstractmethod
     def build(self, seed: int) -> nn.Module:
-        """Everything that is trained and saved: one network or several, and the loss's own weights, as one module."""
+        """One module with everything that is trained and saved: one or several networks, and the loss's parameters."""
 
     def forward(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """What the loss and the measurement take.
+        """The outputs, for the loss and the measurement.
 
         Args:
-            network: as built.
+            network: from `build`.
             images: (N, C, H, W) float32, normalised.
-            targets: the batch's; for a task that has a network for them too.
+            targets: of the batch, for a task that has a network for them too.
         """
         return network(images)  # type: ignore[no-any-return]
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """() what is trained: the mean over the samples."""
+        """() the training loss: the mean over the samples."""
 
     @abstractmethod
     def step_sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The numbers that are added up at each step, (K,) or ()."""
+        """The step sums of a batch, (K,) or ()."""
 
     @abstractmethod
     def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
-        """Of an epoch's training, from its step sums."""
+        """The training metrics of an epoch, from its step sums."""
 
     @abstractmethod
     def measure(self, answered: Iterable[tuple[Tensor, Tensor]]) -> Any:
-        """A part of a split.
+        """Measure a part of a split.
 
         Args:
-            answered: outputs and targets of one chunk after the other; none if there are more ranks than chunks.
+            answered: outputs and targets, chunk by chunk; none if there are more ranks than chunks.
 
         Returns:
-            What `metrics` needs of this part, such as sums or embeddings; on the CPU, since ranks are processes.
+            What `metrics` needs from this part, such as sums or embeddings; on the CPU, since ranks are processes.
         """
 
     @abstractmethod
     def metrics(self, parts: Sequence[Any], samples: int) -> Measured:
-        """Of a split, from what `measure` returned for each of its parts."""
+        """The results on a split, from what `measure` returned for each part."""
 
     def answer(self, outputs: Tensor) -> Tensor:
         """The network's answer for each sample, in the form of the targets."""
