@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cnnlab.config import RunConfig, flat
 from cnnlab.config.run_config import is_place
@@ -17,9 +17,6 @@ from cnnlab.metrics import Measured, words_of
 from cnnlab.records import Epoch, RunEnded, RunStarted, Status, Steps
 from cnnlab.seeds import derive
 from cnnlab.training.schedule import learning_rate
-
-if TYPE_CHECKING:
-    from cnnlab.tasks import Measured
 
 StepMetrics = Callable[[Sequence[float], int], dict[str, float]]
 """As `Task.step_metrics`: an epoch's step sums, its number of samples -> metrics."""
@@ -178,7 +175,7 @@ class Ledger:
         self.count_seconds()
         return Steps(first, tuple(taken.losses), times)
 
-    def end_epoch(self, val: "Measured") -> Epoch:
+    def end_epoch(self, val: Measured) -> Epoch:
         """End the current epoch with the results on the validation split; returns its record.
 
         Raises:
@@ -205,7 +202,7 @@ class Ledger:
         at.batch, at.loss_sum, at.sums, at.epoch_seconds = 0, 0.0, [], 0.0
         return epoch
 
-    def _check_finite(self, measured: "Measured", split: str) -> None:
+    def _check_finite(self, measured: Measured, split: str) -> None:
         for name, value in measured.metrics.items():
             if not math.isfinite(value):
                 raise Diverged(self.position.step, f"the {split} {words_of(name)} was not finite ({value:g})")
@@ -248,7 +245,7 @@ class Ledger:
         )
         return replace(self.ended("failed", reason), diverged=True)
 
-    def finished(self, test: "Measured | None", sha256: str, weights_file: str | None) -> RunEnded:
+    def finished(self, test: Measured | None, sha256: str, weights_file: str | None) -> RunEnded:
         """The last record of a run that is done, with the results of the best epoch's weights on the test split.
 
         Raises:
