@@ -15,8 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-MANY = 16
-SECONDS, REPORTS = 5.0, 10
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -62,7 +60,7 @@ def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None
             tell(study, trial, TrialState.COMPLETE, 0.5)
 
 
-def optuna_alone(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None:
+def optuna_alone(plan: Any, share: int, seconds: float, reports: int, ready: Any, go: Any) -> None:
     """The same trial, a fixed share of them, by Optuna as its documentation has it."""
     import optuna
 
@@ -81,7 +79,7 @@ def optuna_alone(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -
 
     ready.release()
     go.wait()
-    study.optimize(objective, n_trials=plan.trials // MANY)
+    study.optimize(objective, n_trials=share)
 
 
 def _plain_storage(url: str) -> Any:
@@ -143,31 +141,36 @@ def measure(name: str, storage: str, workers: int, trials: int, seconds: float, 
     _say("", workers, trials, seconds, wall, complete, study)
 
 
-def measure_optuna(name: str, storage: str, trials: int) -> None:
+def measure_optuna(name: str, storage: str, workers: int, trials: int, seconds: float, reports: int) -> None:
     """The line of Optuna alone."""
     import optuna
 
     plan = plan_of(name, storage, trials)
     study = optuna.create_study(study_name=name, storage=_plain_storage(plan.storage), direction="maximize")
-    wall = _run(optuna_alone, MANY, plan, SECONDS, REPORTS)
+    wall = _run(optuna_alone, workers, plan, trials // workers, seconds, reports)
     complete = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.get_trials())
-    _say("Optuna alone, ", MANY, trials, SECONDS, wall, complete, study)
+    _say("Optuna alone, ", workers, trials, seconds, wall, complete, study)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storage", help="a database; a file where none is given")
     parser.add_argument("--few", type=int, default=6, help="trials of 2 workers")
-    parser.add_argument("--many", type=int, default=64, help="trials of 16 workers")
+    parser.add_argument("--many", type=int, default=64, help="trials of --workers")
+    parser.add_argument("--workers", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a trial")
+    parser.add_argument("--reports", type=int, default=10, help="of a trial")
     parser.add_argument("--optuna", action="store_true", help="by Optuna alone too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stamp = f"{time.time():.0f}"
         storage = arguments.storage or str(Path(folder, "study.journal"))
-        measure(f"few-{stamp}", storage, 2, arguments.few, SECONDS, REPORTS)
-        measure(f"many-{stamp}", storage, MANY, arguments.many, SECONDS, REPORTS)
+        for name, workers, trials in (("few", 2, arguments.few), ("many", arguments.workers, arguments.many)):
+            if trials:
+                measure(f"{name}-{stamp}", storage, workers, trials, arguments.seconds, arguments.reports)
         if arguments.optuna:
-            measure_optuna(f"optuna-{stamp}", storage, arguments.many)
+            many = (arguments.workers, arguments.many, arguments.seconds, arguments.reports)
+            measure_optuna(f"optuna-{stamp}", storage, *many)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ def _wait_for(port: int) -> None:
 def test_of_64_workers_trials_none_is_lost_or_doubled(server: str) -> None:
     """With MySQL's own isolation, whoever waited for a lock would add what its holder had added."""
     script = Path(__file__).parents[1] / "benchmarks" / "coordination.py"
-    words = ["--few", "0", "--many", "128", "--storage", server]
+    crowd = ["--few", "0", "--workers", "64", "--seconds", "0.1", "--reports", "1"]
+    words = [*crowd, "--many", "128", "--storage", server]
     done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, timeout=240)
     assert "128 complete, 128 in the study" in done.stdout, done.stderr[-2000:]
