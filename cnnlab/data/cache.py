@@ -65,7 +65,7 @@ def cache_damage(path: Path) -> str | None:
     try:
         _read(path)
     except UNREADABLE as error:
-        return f"it is damaged ({' '.join(str(error).split()):.80})"
+        return f"it cannot be used ({' '.join(str(error).split()):.80})"
     return None
 
 
@@ -125,6 +125,7 @@ def _write(path: Path, source: Source) -> None:
         for part, tensor in vars(split).items()
     }
     about = {
+        "format": FORMAT,
         "classes": source.classes,
         "origin": source.origin,
         "skipped": [source.skipped, source.skipped_first],
@@ -144,6 +145,8 @@ def _read(path: Path) -> tuple[Source, str]:
     with safetensors.safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
+    if about.get("format") != FORMAT:
+        raise ValueError("another version of cnnlab wrote it")
     names = sorted({name.split(".")[0] for name in tensors})
     skipped, skipped_first = about["skipped"]
     source = Source(

@@ -149,7 +149,7 @@ def test_doctor_finds_what_is_wrong_and_fix_mends_it(cli: Cli) -> None:
     (runs_root() / "begun/lock").touch()
     whole = cache.read_bytes()
     cache.write_bytes(whole[:-100] + bytes(100))
-    said = ["left by a process that died", "no run began here", "it is damaged", "missing or incomplete in MLflow"]
+    said = ["left by a process that died", "no run began here", "it cannot be used", "missing or incomplete in MLflow"]
     found = cli("doctor")
     wrong = [line for line in found.stdout.splitlines() if line.startswith("WRONG")]
     assert found.exit_code == 1
