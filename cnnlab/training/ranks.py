@@ -4,6 +4,7 @@ Threads that share every operator of a network wait for one another at the end o
 the thread that the others wait for may have no processor (docs/performance.md).
 """
 
+import ctypes
 import mmap
 import os
 import signal
@@ -33,6 +34,8 @@ PATIENCE = 600.0
 """Seconds that rank 0 waits for another rank after its own part."""
 START_PATIENCE = 5.0
 """Seconds that rank 0 waits for a new fork's first matrix product."""
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl(2): the signal for this process if its parent dies."""
 STARTS = 3
 """Attempts to fork, per rank."""
 
@@ -137,9 +140,8 @@ class Ranks:
         """Compute rows until rank 0 closes the pipe or dies."""
         try:
             ignore_signals()
-            for name in os.listdir(
-                "/proc/self/fd"
-            ):  # else this process would hold rank 0's locks and the other ranks' pipes
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # one that waits for a lock reads no pipe
+            for name in os.listdir("/proc/self/fd"):  # else rank 0's locks and the other ranks' pipes stay open here
                 if int(name) > 2 and int(name) != pipe.fileno():
                     with suppress(OSError):
                         os.close(int(name))
