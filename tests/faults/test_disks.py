@@ -299,10 +299,11 @@ def test_a_disk_that_is_full_while_a_sync_delivers(
     assert held, (full.stderr, full.exception, again.stderr)
 
 
-@pytest.mark.slow  # on a busy machine the courier may not have come to the full disk when the wait ends
+@pytest.mark.parametrize("seconds", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_while_train_waits_for_mlflow(
-    disk: Disk, whole: dict[str, Any], cli: Cli, monkeypatch: pytest.MonkeyPatch
+    seconds: float, disk: Disk, whole: dict[str, Any], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("cnnlab.courier.WAIT_SECONDS", seconds)
     real, couriers = Deliveries.wait, []
 
     def wait(courier: Deliveries, *rest: Any) -> str | None:
