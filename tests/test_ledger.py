@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cnnlab.config import RunConfig
-from cnnlab.metrics import ACCURACY, LOSS, Metric
+from cnnlab.metrics import ACCURACY, LOSS, Measured, Metric
 from cnnlab.records import RunStarted
-from cnnlab.tasks import Measured
 from cnnlab.training.ledger import Diverged, Ledger, Position, Taken
 from tests.runs import small_config
 
