@@ -158,7 +158,7 @@ def kill_workers_and_then_the_command(words: list[str], url: str, trials: int, e
     tally("SIGKILL of a sweep's workers", tried=kills, held=kills * (not wrong), note=note)
     tally("SIGKILL of a sweep's command, typed again", tried=1, held=int(not wrong), note=f"at {before} of {trials}")
     assert not wrong, wrong
-    assert kills > 2 or trials < 8
+    assert kills  # a fast machine has done 8 trials after one or two
 
 
 @pytest.mark.parametrize("kind", ["postgresql" if POSTGRESQL else "sqlite"])
