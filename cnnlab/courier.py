@@ -125,7 +125,9 @@ def _no_room(run: RunDir) -> str | None:
     """The error that the courier cannot write down, because the disk has no room for it."""
     with suppress(OSError):
         if shutil.disk_usage(run.path).free < LEAST_ROOM:
-            return f"{run.path}: no space left on its disk; make room there"
+            here = Path.cwd()  # a long line loses its middle
+            path = run.path.relative_to(here) if run.path.is_relative_to(here) else run.path
+            return f"{path}: no space left on its disk; make room there"
     return None
 
 

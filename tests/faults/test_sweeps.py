@@ -158,14 +158,14 @@ def kill_workers_and_then_the_command(words: list[str], url: str, trials: int, e
     tally("SIGKILL of a sweep's workers", tried=kills, held=kills * (not wrong), note=note)
     tally("SIGKILL of a sweep's command, typed again", tried=1, held=int(not wrong), note=f"at {before} of {trials}")
     assert not wrong, wrong
-    assert kills  # a fast machine has done 8 trials after one or two
+    assert kills > 2 or trials < 8
 
 
 @pytest.mark.parametrize("kind", ["postgresql" if POSTGRESQL else "sqlite"])
 def test_the_budget_is_exact_whatever_is_killed(kind: str) -> None:
     words = ["--epochs", "8", "-s", "data.train_size=128", "--trials", "8", "--workers", "3", "--tracking-uri", "none"]
     with storage(kind) as (named, url):
-        kill_workers_and_then_the_command([*words, *named], url, 8, every=1, at=3)
+        kill_workers_and_then_the_command([*words, *named], url, 8, every=0.2, at=3)
 
 
 @pytest.mark.slow
