@@ -167,13 +167,14 @@ def record_run(learner: Learner, run: RunDir, *, tested: bool = True) -> Generat
             check_identity(identity(learner.config, now), identity(config_of(run), before), run.path)
         reached = {type(record): record.last for record in journalled}
         start = load_latest(run.checkpoints, up_to_step=reached.get(Steps, 0))
-        records = fit(learner, run.path, start, tested=tested)
+        records, every = fit(learner, run.path, start, tested=tested), learner.config.training.checkpoint_every
         try:
             with Journal(run.journal_file) as journal:
                 for record in records:
                     if fresh := record.after(reached.get(type(record), 0)):
                         journal.write(fresh)
-                    if _precedes_checkpoint(record, learner.config) or isinstance(record, RunEnded):
+                    # the records before a checkpoint must be on disk before it, for a power failure
+                    if isinstance(record, Epoch | RunEnded) or (every and record.last % every == 0):
                         journal.sync()
                     yield record
         except (GeneratorExit, KeyboardInterrupt):
@@ -188,12 +189,6 @@ def record_run(learner: Learner, run: RunDir, *, tested: bool = True) -> Generat
         except BaseException as error:
             run.end("failed", reason=one_line(f"{type(error).__name__}: {error}"))
             raise
-
-
-def _precedes_checkpoint(record: Record, config: RunConfig) -> bool:
-    """Whether a checkpoint is sealed next. The records before it must be on disk first, for a power failure."""
-    every = config.training.checkpoint_every
-    return isinstance(record, Epoch) or bool(isinstance(record, Steps) and every and record.last % every == 0)
 
 
 def load_trained(path: Path) -> nn.Module:

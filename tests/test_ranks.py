@@ -22,7 +22,6 @@ from cnnlab.records import Record, RunEnded, Steps
 from cnnlab.tasks.losses import CLASS_LOSSES, cross_entropy
 from cnnlab.training import Learner, fit
 from cnnlab.training.checkpoint import load_latest
-from cnnlab.training.ledger import StepSettings
 from cnnlab.training.place import set_for_training, usable_threads
 from cnnlab.training.ranks import SMALL_STEP, Ranks, ranks_for_step, shared_zeros, threads_for_step
 from tests.runs import losses_of, small_config, small_dataset
@@ -92,10 +91,10 @@ def test_the_bits_do_not_depend_on_who_computes_a_part() -> None:
         with forks.at_work():
             assert len(forks.ranks._forks) == 1
             for lr, noise in order:
-                forks.update(data.inputs[:64], data.targets[:64], StepSettings(lr, noise))
+                forks.update(data.inputs[:64], data.targets[:64], lr, noise)
         alone.model.train()
         for lr, noise in order:
-            alone.update(data.inputs[:64], data.targets[:64], StepSettings(lr, noise))
+            alone.update(data.inputs[:64], data.targets[:64], lr, noise)
     assert all(torch.equal(*pair) for pair in zip(forks.weights, alone.weights, strict=True))
 
 

@@ -112,16 +112,18 @@ def read(path: Path, offset: int = 0) -> tuple[list[Record], int]:
     Raises:
         RunFailed: it cannot be read, its first line is lost, or a line is of another version.
     """
-    lines = _load(path, offset)
+    lines = _load(path)
     if lines.damage:
         _warn_once(f"{lines.damage}; all others are used")
-    return [_record(line, path) for line in lines.records], lines.end
+    begins = offset in (lines.end, *(start for start, _ in lines.records))  # else it is of another journal
+    new = [record for start, record in lines.records if start >= offset or not begins]
+    return [_record(record, path) for record in new], lines.end
 
 
 def first(path: Path) -> Record | None:
     """The first record; None if there is none yet. Raises RunFailed as `read`."""
     lines = _load(path, only_first=True)
-    return _record(lines.records[0], path) if lines.records else None
+    return _record(lines.records[0][1], path) if lines.records else None
 
 
 def mend(path: Path) -> str | None:
@@ -139,7 +141,7 @@ def mend(path: Path) -> str | None:
     if not lines.damage:
         return None
     aside = path.with_name(f"journal.damaged-{1 + len(list(path.parent.glob('journal.damaged-*.jsonl')))}.jsonl")
-    whole = b"".join(numbered(record, number) for number, record in enumerate(lines.records, start=1))
+    whole = b"".join(numbered(record, number) for number, (_, record) in enumerate(lines.records, start=1))
     for file, content in ((aside, path.read_bytes()), (path, whole)):
         with written_whole(file, synced=True) as temporary:
             temporary.write_bytes(content)
@@ -153,80 +155,62 @@ def last(records: Sequence[Record], kind: type[R]) -> R | None:
 
 
 class _Lines(NamedTuple):
-    records: list[bytes]
-    """The whole lines, without number and CRC."""
-    lost: int
-    """The number of damaged or missing lines."""
-    first_lost: int
-    """The number of the first of them, counted from 1."""
+    records: list[tuple[int, bytes]]
+    """The offset of each whole line, and its record without number and CRC."""
     end: int
-    """The offset after them, without a torn last line."""
-    damage: str = ""
-    """Names the file and the lost lines of all of it; empty if none is lost."""
+    """The offset after all lines, without a torn last line."""
+    damage: str
+    """Names the file and the damaged or missing lines; empty if there are none."""
 
 
-def _load(path: Path, offset: int = 0, *, only_first: bool = False) -> _Lines:
-    """The lines after `offset`, or all if no line ends there. Raises RunFailed if the first line is lost."""
-    offset, content = _read_bytes(path, offset, only_first)
-    lines = _split(content, offset)
-    if not lines.lost:
-        return lines
-    whole = _split(_read_bytes(path)[1]) if offset else lines
-    if whole.first_lost == 1:
+def _load(path: Path, *, only_first: bool = False) -> _Lines:
+    """All lines, or the first. Raises RunFailed if the first line is lost."""
+    content = _content(path, only_first)
+    *lines, tail = content.split(b"\n")
+    if _checked(tail[:-1])[0]:  # a whole line, but its end is another byte: damaged, not torn
+        lines, tail = [*lines, tail], b""
+    records: list[tuple[int, bytes]] = []
+    start = last = damaged = since = first_lost = 0  # `since`: damaged lines after the last whole one
+    for line in lines:
+        number, record = _checked(line)
+        if number != last + 1:
+            first_lost = first_lost or last + 1
+        if number > last:
+            last, since = number, 0
+            records.append((start, record))
+        else:  # damaged, or there twice
+            damaged, since = damaged + 1, since + 1
+        start += len(line) + 1
+    lost = last - len(records) + since or damaged
+    if first_lost == 1:
         raise RunFailed(
             f"{path}: its first line, which says what the run is, is damaged, missing or of another version of cnnlab; "
             f"make a new run: cnnlab train {path.with_name('config.yaml')}"
         )
-    if whole.lost == 1:
-        return lines._replace(damage=f"{path}: line {whole.first_lost} is damaged or missing")
-    damage = f"{path}: {whole.lost} lines are damaged or missing, the first is line {whole.first_lost}"
-    return lines._replace(damage=damage)
+    where = f"line {first_lost} is" if lost == 1 else f"{lost} lines are"
+    others = f", the first is line {first_lost}" if lost > 1 else ""
+    damage = f"{path}: {where} damaged or missing{others}" if lost else ""
+    return _Lines(records, len(content) - len(tail), damage)
 
 
-def _read_bytes(path: Path, offset: int = 0, only_first: bool = False) -> tuple[int, bytes]:
-    """The offset and what follows it, from 0 if no line ends at `offset`; empty if there is no file."""
+def _content(path: Path, only_first: bool) -> bytes:
+    """The bytes of the file, or of its first line; none if there is no file."""
     try:
-        if not path.is_file():  # a pipe would be waited for
-            if path.exists():
-                raise RunFailed(f"{path}: the journal is no file")
-            return offset, b""
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise RunFailed(f"{path}: the journal is no file")
         with open(path, "rb") as file:
-            if only_first:
-                return 0, file.readline()
-            file.seek(max(0, offset - 1))
-            if offset and file.read(1) != b"\n":
-                offset = file.seek(0)
-            return offset, file.read()
+            return file.readline() if only_first else file.read()
+    except FileNotFoundError:
+        return b""
     except OSError as error:
         raise RunFailed(f"{path}: the journal cannot be read ({error.strerror})") from None
 
 
-def _split(content: bytes, offset: int = 0) -> _Lines:
-    """The whole and the lost lines of a journal's bytes, which begin at `offset`."""
-    *lines, tail = content.split(b"\n")
-    if _checked(tail[:-1]):  # a whole line, but its end is another byte: damaged, not torn
-        lines, tail = [*lines, tail], b""
-    checked = [_checked(line) for line in lines]
-    start = last = next((number for number, _ in filter(None, checked)), 1) - 1 if offset else 0
-    records: list[bytes] = []
-    damaged = since = first_lost = 0  # `since`: damaged lines after the last whole one
-    for number, record in ((0, b"") if one is None else one for one in checked):
-        if number != last + 1:
-            first_lost = first_lost or last + 1
-        if number <= last:  # damaged, or there twice
-            damaged, since = damaged + 1, since + 1
-            continue
-        last, since = number, 0
-        records.append(record)
-    lost = last - start - len(records) + since
-    return _Lines(records, lost or damaged, first_lost, offset + len(content) - len(tail))
-
-
-def _checked(line: bytes) -> tuple[int, bytes] | None:
-    """The number and the record of a whole line; None if it is damaged."""
+def _checked(line: bytes) -> tuple[int, bytes]:
+    """The number and the record of a whole line; 0 and nothing if it is damaged."""
     content = line[:-END]
     if line[-END:] != SUM % zlib.crc32(content):
-        return None
+        return 0, b""
     record, _, number = content.rpartition(b', "line": ')
     return int(number), record + b"}"
 

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cnnlab.errors import RunFailed
 from cnnlab.files import written_whole
@@ -122,11 +122,6 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def copy_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the weights and buffers."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

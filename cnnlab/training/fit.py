@@ -124,7 +124,7 @@ class _Loop:
         self.learner.begin_epoch(self.ledger.position.epoch, self.ledger.position.batch)
         looked = time.perf_counter()
         while self.ledger.steps_left:
-            self.learner.step(self.ledger.next_step())
+            self.learner.step(*self.ledger.next_step())
             due = self.ledger.checkpoint_is_due()
             if not (due or not self.ledger.steps_left or time.perf_counter() - looked > LOOK_SECONDS):
                 continue

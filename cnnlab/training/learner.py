@@ -16,15 +16,13 @@ from cnnlab.metrics import Measured
 from cnnlab.models import Normalize, sized_layers
 from cnnlab.seeds import derive
 from cnnlab.tasks import make_task
-from cnnlab.training.checkpoint import below, copy_weights
+from cnnlab.training.checkpoint import below
 from cnnlab.training.gradients import InMicroBatches, OverRanks, has_batch_norm
-from cnnlab.training.guard import FiniteGuard
-from cnnlab.training.ledger import StepSettings, Taken
+from cnnlab.training.ledger import Taken, check_warmup
 from cnnlab.training.network import Network, answers, keep_in_fp32, measure_part, trained_form
-from cnnlab.training.optimizer import make_optimizer
+from cnnlab.training.optimizer import FiniteGuard, make_optimizer
 from cnnlab.training.place import default_generator, resolve_device, resolve_precision
 from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
-from cnnlab.training.schedule import check_warmup
 
 
 class StepResult(NamedTuple):
@@ -165,26 +163,27 @@ class Learner:
         self.model.train()
         self._epoch = self.batches.epoch(epoch, first=first)
 
-    def step(self, step: StepSettings) -> None:
+    def step(self, lr: float, noise: int) -> None:
         """Update the weights with the next batch. Does not wait for the device."""
-        inputs, targets = next(self._epoch)
-        self._pending.append(self.update(inputs, targets, step))
+        self._pending.append(self.update(*next(self._epoch), lr, noise))
 
-    def update(self, inputs: Tensor, targets: Tensor, step: StepSettings) -> StepResult:
+    def update(self, inputs: Tensor, targets: Tensor, lr: float, noise: int) -> StepResult:
         """Update the weights with this batch; the model is in training mode.
 
         Args:
             inputs: (B, C, H, W) uint8 on the device.
             targets: the batch's, on the device.
+            lr: the learning rate.
+            noise: the seed of the network's own randomness (dropout).
         """
-        batch = self.gradients(inputs, targets, step.noise)
+        loss, sums = self.gradients(inputs, targets, noise)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         if self.config.training.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.training.clip_norm, norm, foreach=True)
         for group in self.optimizer.param_groups:
-            group["lr"] = step.lr
-        return StepResult(batch.loss, batch.sums, self.guard.step(batch.loss, norm), len(inputs))
+            group["lr"] = lr
+        return StepResult(loss, sums, self.guard.step(loss, norm), len(inputs))
 
     def collect(self) -> Taken:
         """The results of the steps since the last call. Waits for the device."""
@@ -213,7 +212,8 @@ class Learner:
         return {"inputs": test.inputs, "targets": test.targets, "answers": answers(self.network, test)}
 
     def keep_best(self) -> None:
-        self.best_weights = copy_weights(self.model)
+        """Copy the weights and buffers."""
+        self.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Replace the weights and buffers."""

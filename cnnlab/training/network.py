@@ -1,5 +1,6 @@
 """A network in the form in which it is trained, saved and measured, on its device and in its precision."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -14,10 +15,7 @@ from cnnlab.tasks import Task
 
 def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:
     """The module that is trained and saved: normalisation, then the network. It takes (N, C, H, W) uint8."""
-    model = nn.Sequential()
-    model.add_module("normalize", normalize)
-    model.add_module("network", network)
-    return model
+    return nn.Sequential(OrderedDict(normalize=normalize, network=network))
 
 
 class Network:
