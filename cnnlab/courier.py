@@ -38,10 +38,8 @@ SHARE = 0.03
 class Deliveries:
     """The runs that a command works on. Another process, the courier, delivers them, unless the store is "none".
 
-    The courier is started before PyTorch is imported, so that the seconds of its own imports pass meanwhile, and in a
-    session of its own, so that Ctrl-C ends the training and not the delivery.
-
-    A context manager: at its end a courier without runs is ended; any other goes on by itself.
+    The courier imports MLflow while the command imports PyTorch. It has its own session, so that Ctrl-C ends the
+    training and not the delivery. When the context ends, a courier without runs is killed; any other goes on by itself.
     """
 
     def __init__(self, tracking_uri: str) -> None:
@@ -152,7 +150,7 @@ def main() -> None:
 
 
 def _read_runs(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
-    """Put what stdin names into the queue, and print from now on into the folder of the first run."""
+    """Put the runs that stdin names into the queue. Output goes into the folder of the first one."""
     run = None
     for line in sys.stdin:
         values = json.loads(line)
@@ -168,12 +166,12 @@ def _read_runs(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
 
 
 def follow_all(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
-    """Deliver each run of the queue to its store, until all have ended and None has said that no more come.
+    """Deliver each run of the queue to its store, until None, after which no more come, and until all have ended.
 
-    Until None comes a training goes on, and the courier rests between deliveries. A process of low priority would
-    get no turn on a busy machine, and could not raise its priority again when somebody waits for it.
+    Before None a training goes on, and the courier rests between deliveries. Resting is better than a low priority,
+    with which it would get no turn on a busy machine, and which it could not raise when a command waits for it.
     """
-    following: list[Follower] = []
+    following: dict[tuple[RunDir, str], Follower] = {}
     more, rest_ends = True, 0.0
     while more or following:
         rest = max(0.0, rest_ends - time.monotonic())
@@ -183,12 +181,11 @@ def follow_all(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
                 continue
             if not rest_ends and more:
                 rest_ends = time.monotonic() + FIRST_SECONDS
-            if item not in [(follower.run, follower.uri) for follower in following]:
-                following.append(Follower(deliverer_of(*item)))
+            following.setdefault(item, Follower(deliverer_of(*item)))
         if time.monotonic() < rest_ends:
             continue
         used = time.process_time()
-        following = [follower for follower in following if follower.poll(PATIENCE_SECONDS) is None]
+        following = {item: one for item, one in following.items() if one.poll(PATIENCE_SECONDS) is None}
         used = time.process_time() - used
         # each delivery takes all there is, and no rest is longer than LONGEST_PAUSE: MLflow is never far behind
         rest = min(max(POLL_SECONDS, used / SHARE), LONGEST_PAUSE) if more else POLL_SECONDS
@@ -207,8 +204,6 @@ class Follower:
     """Delivers a run while it goes."""
 
     def __init__(self, deliverer: Deliverer) -> None:
-        self.run = deliverer.run
-        self.uri = deliverer.uri
         self._deliverer = deliverer
         self._pause, self._due, self._failed = DELIVERY_SECONDS, 0.0, False
         self._ended_at: float | None = None
@@ -221,20 +216,20 @@ class Follower:
             after the run's end, or the run's folder was removed. Else None: while the run lives, a store that does not
             answer is tried again for ever, with growing pauses.
         """
-        alive = False
+        run, alive = self._deliverer.run, False
         try:
-            alive = self.run.is_held()  # before the journal is read, so that nothing written before the end is missed
+            alive = run.is_held()  # before the journal is read, so that nothing written before the end is missed
             if time.monotonic() < self._due and (alive or self._failed):
                 return None
             if not alive:
-                if not self.run.is_created():  # its folder was removed
+                if not run.is_created():  # its folder was removed
                     return False
-                mark_dead(self.run)
+                mark_dead(run)
             if self._deliverer.deliver():
                 return True
             self._failed, self._pause = False, DELIVERY_SECONDS
         except Exception as error:  # whatever MLflow, its database, the network, the disk or the journal raises
-            note_error(self.run, self.uri, error)
+            note_error(run, self._deliverer.uri, error)
             self._ended_at = None if alive else self._ended_at or time.monotonic()
             self._pause = min(2 * self._pause, LONGEST_PAUSE) if self._failed else 1.0
             self._failed = True
@@ -245,12 +240,11 @@ class Follower:
 
 
 def deliverer_of(run: RunDir, uri: str) -> Deliverer:
-    """The deliverer of a run to a store, with the networks and figures that tracking does not import."""
+    """The deliverer of a run to a store, with the functions that load networks and draw figures."""
+
+    def load_model(path: Path) -> Any:
+        from cnnlab.run import load_trained  # which imports PyTorch
+
+        return load_trained(path)
+
     return Deliverer(run, uri, load_model, draw)
-
-
-def load_model(path: Path) -> Any:
-    """The trained network of a finished run."""
-    from cnnlab.run import load_trained
-
-    return load_trained(path)

@@ -1,21 +1,29 @@
 """One recorded run: check everything, train, and write each record to the journal before it is yielded."""
 
+import getpass
 import logging
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
 from collections.abc import Generator
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from cnnlab import __version__
 from cnnlab.config import RunConfig, as_config, flat, read_config, to_yaml
 from cnnlab.config.run_config import is_place
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwords
 from cnnlab.files import naming
 from cnnlab.models import Normalize
-from cnnlab.provenance import provenance
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
 from cnnlab.tasks import make_task
 from cnnlab.tracking import Journal, RunDir, last, make_mlruns, new_run_id, read, runs_root
@@ -121,6 +129,56 @@ def create_run(
             )
         )
     return run
+
+
+def provenance() -> dict[str, str]:
+    """The commit, versions, hardware and command of a run, by tag, without unknown values. MLflow's own tags if any."""
+    tags = {
+        "mlflow.user": _user(),
+        "mlflow.source.name": "cnnlab",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": _git_commit(),
+        "command": shlex.join(map(without_passwords, [_program(), *sys.argv[1:]])),
+        "host": socket.gethostname(),
+        "cpu": _cpu(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
+        "version.cnnlab": __version__,
+        "version.python": platform.python_version(),
+        "version.torch": torch.__version__,
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _program() -> str:
+    """`cnnlab`, or the name of the Python script that uses it."""
+    name = Path(*sys.argv[:1]).name  # a program that embeds Python may have no arguments
+    return name if name.endswith(".py") and name != "__main__.py" else "cnnlab"
+
+
+@cache
+def _git_commit() -> str:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in containers
+        return str(os.getuid())
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.machine()
 
 
 def config_of(run: RunDir) -> RunConfig:

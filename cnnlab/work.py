@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cnnlab.training import Learner
 
 
+log = logging.getLogger("cnnlab")
+
 State = TypeVar("State", covariant=True)
 Itself = TypeVar("Itself", bound="Work[object]")
 
@@ -101,9 +103,6 @@ class Work(ABC, Generic[State]):
         """A context for the iteration: `self` if the caller does not use `with`. Also marks dead runs as ended."""
         end_dead()
         return nullcontext() if self._deliveries else self
-
-
-log = logging.getLogger("cnnlab")
 
 
 class Training(Work[Record]):

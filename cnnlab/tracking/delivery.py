@@ -79,13 +79,7 @@ def is_for_good(error: Exception) -> bool:
 
 
 class Deliverer:
-    """Delivers one run to one store.
-
-    Args:
-        run: the run.
-        uri: the store's URI.
-        load_model, draw: given, because tracking does not import networks and figures.
-    """
+    """Delivers one run to the store `uri`. It is given `load_model` and `draw`: tracking imports no networks."""
 
     def __init__(self, run: RunDir, uri: str, load_model: LoadModel, draw: Draw) -> None:
         self.run = run
@@ -99,10 +93,9 @@ class Deliverer:
     @property
     def client(self) -> "MlflowClient":
         if self._client is None:
-            mlflow = import_mlflow()
             check_answers(self.uri)
             correct_locations(self.uri)
-            self._client = mlflow.MlflowClient(whole(self.uri))
+            self._client = import_mlflow().MlflowClient(whole(self.uri))
         return self._client
 
     def deliver(self) -> bool:
@@ -127,8 +120,8 @@ class Deliverer:
     def deliver_when_free(self) -> bool:
         """`deliver`, tried again while other processes are faster.
 
-        MLflow reads before it writes in one transaction, which SQLite ends at once if another process is about to
-        write. Of two processes that add the same row, for example of a dataset, one fails.
+        SQLite ends a transaction that has read if another process is about to write; and of two processes that add
+        the same row, for example of a dataset, one fails.
         """
         for pause in BUSY_PAUSES:
             try:

@@ -114,8 +114,7 @@ def load_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the names, types, shapes and bytes, in the order of the names. It does not depend on the
-    memory format."""
+    """SHA-256 of names, types, shapes and bytes, in the order of the names, whatever the memory format."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()

@@ -58,9 +58,7 @@ class InMicroBatches:
 
 class OverRanks:
     """Each rank computes the gradient of a part of the batch. They are summed in the order of the parts, so that the
-    bits depend only on the number of parts.
-
-    The weights and the samples of each batch are moved into memory that the ranks share.
+    bits depend only on the number of parts. Weights and batches lie in memory that the ranks share.
 
     Args:
         samples: a split, for the shapes and types of a batch.
@@ -105,13 +103,9 @@ class OverRanks:
         return torch.tensor(losses).sum(), torch.tensor(sums).sum(0)
 
     def part(self, part: int, count: int, size: int, noise: int) -> tuple[float, list[float]]:
-        """The share of one part in the mean loss, and its step sums. Writes its gradient into `part_gradients`.
+        """The share of part number `part` of `count` in the mean loss of a batch of `size` samples, and its step sums.
 
-        Args:
-            part: its index.
-            count: the number of parts of the batch.
-            size: the number of samples of the batch.
-            noise: the seed of the network's own randomness.
+        Writes the part's gradient into `part_gradients`.
         """
         if not self.network.model.training:
             self.network.model.train()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cnnlab.config import RunConfig
 from cnnlab.config.models import TorchvisionModel
-from cnnlab.data import Batches, Dataset, Split, placement
+from cnnlab.data import Batches, Dataset, placement
 from cnnlab.errors import BadInput
 from cnnlab.metrics import Measured
 from cnnlab.models import Normalize, sized_layers
@@ -58,7 +58,7 @@ class Learner:
         self.batch_size = config.data.images_per_step(len(dataset.train))
         self.task = make_task(config, dataset.classes, dataset.image_shape)
         self.network = self._make_network()
-        self.model = self.network.model
+        self.model, self.precision = self.network.model, self.network.precision
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.ranks = Ranks(self._count_ranks())
         self.optimizer = make_optimizer(config.optimizer, self.weights)
@@ -71,10 +71,6 @@ class Learner:
         self._pending: list[StepResult] = []
         self.best_weights: dict[str, Tensor] = {}
         """Of the best epoch so far."""
-
-    @property
-    def precision(self) -> str:
-        return self.network.precision
 
     @property
     def operator_threads(self) -> int:
@@ -107,16 +103,15 @@ class Learner:
         return ranks_for_step(self.multiply_adds, self.batch_size, self.threads)
 
     def _make_gradients(self) -> InMicroBatches | OverRanks:
+        common, count = (self.network, self.weights, self.generator), self.config.training.accumulate
         if self.ranks.count > 1:
-            samples, size = self.dataset.train, self.batch_size
-            return OverRanks(self.network, self.weights, self.generator, self.ranks, samples, size)
-        count = self.config.training.accumulate
+            return OverRanks(*common, self.ranks, self.dataset.train, self.batch_size)
         if count > 1 and not self.task.additive:
             raise BadInput(
                 f"training.accumulate: {count} is not allowed with the loss {self.config.loss.name}: the loss of a "
                 "batch is not the mean of its samples' losses; it must be 1"
             )
-        return InMicroBatches(self.network, self.weights, self.generator, count)
+        return InMicroBatches(*common, count)
 
     def _make_batches(self) -> Batches:
         data, place, train = self.config.data, self.config.place, self.dataset.train
@@ -135,12 +130,10 @@ class Learner:
         """Raises BadInput for batches of one sample if the network uses batch statistics, undefined for one sample."""
         if self.batch_size > 1 or not has_batch_norm(self.model):
             return
+        network = Network(self.task, copy.deepcopy(self.model).train(), self.device, "fp32")
+        sample = self.dataset.train.take(torch.tensor([0]))
         try:
-            sample = self.dataset.train.take(torch.tensor([0]))
-            model = copy.deepcopy(self.model).train()
-            Network(self.task, model, self.device, "fp32")(
-                sample.inputs.to(self.device), sample.targets.to(self.device)
-            )
+            network(sample.inputs.to(self.device), sample.targets.to(self.device))
         except ValueError as error:
             raise BadInput(
                 f"data.batch_size: 1 is not allowed for this network: its batch normalisation sees a single value per "
@@ -196,13 +189,10 @@ class Learner:
     def measure(self, split: str) -> Measured:
         """Results on the split `val` or `test`."""
         parts = self.ranks.map(self._measure_part, [(split, rank) for rank in range(self.ranks.count)])
-        return self.task.metrics(parts, len(self._split(split)))
+        return self.task.metrics(parts, len(getattr(self.dataset, split)))
 
     def _measure_part(self, split: str, rank: int) -> Any:
-        return measure_part(self.network, self._split(split), rank, self.ranks.count)
-
-    def _split(self, name: str) -> Split:
-        return {"val": self.dataset.val, "test": self.dataset.test}[name]
+        return measure_part(self.network, getattr(self.dataset, split), rank, self.ranks.count)
 
     def examples(self) -> dict[str, Tensor]:
         """Test samples with the network's answers, for the task's figure; empty if the figure shows no samples."""
@@ -220,8 +210,9 @@ class Learner:
         self.model.load_state_dict(weights)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next step depends on, except the position: tensors by name, and plain values."""
+        """The weights, the best weights and the optimizer's state: tensors by name, and plain values."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
         optimizer = self.optimizer.state_dict()
         numbers: dict[int, dict[str, Any]] = {}
         for index, state in optimizer["state"].items():
@@ -233,7 +224,7 @@ class Learner:
         return tensors, {"optimizer": {"param_groups": optimizer["param_groups"], "state": numbers}}
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """The inverse of `state`; it also loads the best weights (`best.NAME`)."""
+        """The inverse of `state`."""
         self.load_weights(below("model.", tensors))
         self.best_weights = below("best.", tensors)
         state: dict[int, dict[str, Any]] = {int(index): dict(v) for index, v in values["optimizer"]["state"].items()}
