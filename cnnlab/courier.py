@@ -20,19 +20,19 @@ from cnnlab.tracking import Deliverer, RunDir, import_mlflow, load_progress, mar
 T = TypeVar("T")
 
 WAIT_SECONDS = 10.0
-"""How long a command waits at its end until MLflow has everything."""
+"""How long a command waits at its end for MLflow to have everything."""
 LEAST_ROOM = 2**16
-"""Bytes on the disk of a run, for `delivery.json`."""
+"""Bytes that must be free on the disk of a run, for `delivery.json`."""
 POLL_SECONDS = 0.5
 DELIVERY_SECONDS = 3.0
-"""The pause between two deliveries of a live run: each costs MLflow something, however little it brings."""
+"""The pause between two deliveries of a live run: each costs MLflow some time, even with few values."""
 PATIENCE_SECONDS = 60.0
-"""How long an ended run is tried again if the store does not answer."""
+"""How long the courier tries to deliver an ended run to a store that does not answer."""
 LONGEST_PAUSE = 30.0
 FIRST_SECONDS = 5.0
-"""How long the first delivery waits, which may have to create the store: a training of a second is over by then."""
+"""The wait before the first delivery, which may create the store: a training of one second has ended by then."""
 SHARE = 0.03
-"""Of one core: what delivery may take while a training goes on."""
+"""The share of one core that delivery may take while a training goes on."""
 
 
 class Deliveries:
@@ -120,7 +120,7 @@ class Deliveries:
 
 
 def _no_room(run: RunDir) -> str | None:
-    """The error that the courier cannot write down, because the disk has no room for it."""
+    """The error of a full disk, which the courier cannot write down."""
     with suppress(OSError):
         if shutil.disk_usage(run.path).free < LEAST_ROOM:
             here = Path.cwd()  # a long line loses its middle
@@ -142,7 +142,7 @@ def _missing(runs: Sequence[RunDir], uri: str) -> str:
 
 def main() -> None:
     """Import MLflow, read from stdin which runs to follow, one per line, and follow them until they have ended."""
-    ignore_signals()  # Slurm sends them to all processes of a job, and the last checkpoint is still to be delivered
+    ignore_signals()  # Slurm sends them to all processes of a job; the last records are still to be delivered
     runs: SimpleQueue[tuple[RunDir, str] | None] = SimpleQueue()
     threading.Thread(target=_read_runs, args=(runs,), daemon=True).start()
     import_mlflow()
@@ -193,7 +193,7 @@ def follow_all(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
 
 
 def _taken(queue: "SimpleQueue[T]", seconds: float | None) -> Iterator[T]:
-    """The items that are there, or the first that comes within so many seconds; None waits as long as it takes."""
+    """The items that are there, or else the first one within so many seconds; None is without a limit."""
     with suppress(Empty):
         yield queue.get(timeout=seconds)
         while True:

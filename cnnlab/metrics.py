@@ -27,6 +27,11 @@ class Metric:
     """By default, a smaller difference does not matter."""
 
     @property
+    def scale(self) -> float:
+        """A value times `scale` is in `unit`."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    @property
     def short(self) -> str:
         """The name in narrow columns: `acc`."""
         return short_name(self.name)
@@ -71,7 +76,7 @@ class Metric:
 
     def in_unit(self, value: float) -> float:
         """A value, or a difference, in `unit`: percent of a fraction."""
-        return value * 100 if self.unit == "%" else value
+        return value * self.scale
 
     def table(self, value: float, *, sign: str = "") -> str:
         """A value, or a difference, in `unit` for a table, as in `98.33`; with "+" as sign, as in `+0.73`."""

@@ -16,7 +16,7 @@ from typing import Any
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """The folder that holds the package."""
 FOLDER_WITHOUT_MODULES = os.path.dirname(os.path.abspath(sys.executable))
-"""For programs that search the current folder for modules; the command `cnnlab` itself searches this folder first."""
+"""For a program that searches the current folder for modules. The command `cnnlab` also searches this folder first."""
 SHOW_CURSOR = "\x1b[?25h"
 """For a terminal on which a progress display has hidden the cursor."""
 
@@ -99,7 +99,7 @@ def ignore_signals(*_: object) -> None:
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """A process that is started within it gets no signal of ENDING before it has set its handlers."""
+    """A process that is started within it receives no signal of ENDING before it has set its handlers."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield

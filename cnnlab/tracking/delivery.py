@@ -37,16 +37,16 @@ Draw = Callable[[Path, Path], list[Path]]
 """A run's directory, a folder to draw into -> the figures' files."""
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "KILLED", "interrupted": "KILLED", "pruned": "KILLED"}
-"""MLflow's word for how a run ended; the tag cnnlab.status says it exactly."""
+"""A run's status -> MLflow's; the tag cnnlab.status has ours."""
 
 BATCHES = {"metrics": 1000, "params": 100, "tags": 100}
-"""The number of each that MLflow takes in one call."""
+"""The number of items that MLflow takes in one call."""
 LONGEST_KEY, LONGEST_VALUE = 250, 5000
 """Characters that every MLflow from 3.13 on takes."""
 BUSY_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts if another process was faster."""
 BUSY = ("database is locked", "IntegrityError")
-"""Words in MLflow's message then."""
+"""Words in the message of such an error."""
 TURN_SECONDS = 20.0
 """How long a process waits for another one that delivers the same run."""
 TAG = "cnnlab.run_id"
@@ -65,13 +65,13 @@ def accepted_key(key: str) -> str:
 
 
 def accepted(value: str) -> str:
-    """A value that MLflow takes: the same or its beginning; the artifact `journal.jsonl` has all of it."""
+    """The value, cut to MLflow's limit; the artifact `journal.jsonl` has all of it."""
     note = " ... (whole in journal.jsonl)"
     return value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - len(note)] + note
 
 
 def is_for_good(error: Exception) -> bool:
-    """Whether MLflow refuses this content, so that another attempt at it would fail too."""
+    """Whether MLflow refuses this content, so that another attempt would fail too."""
     response = getattr(error, "response", None)  # of an upload
     code = str(getattr(error, "error_code", ""))
     too_large = getattr(response, "status_code", 0) == 413 or "error code 413" in str(error)
@@ -101,8 +101,7 @@ class Deliverer:
     def deliver(self) -> bool:
         """Deliver what the journal has and the store lacks; True if the run has ended and the store has all of it.
 
-        Raises whatever MLflow raises, and InUse if another process delivers the run. Nothing is lost then, and the
-        next call continues.
+        Raises the errors of MLflow, and InUse if another process delivers the run. The next call continues.
         """
         try:
             stamp = open_store(self.uri)
@@ -214,7 +213,7 @@ class Deliverer:
         return str(self.client.create_run(experiment, start, tags, run_name=created.run_id).info.run_id)
 
     def _existing_experiment(self) -> str | None:
-        """The experiment's id. Raises RunFailed if it was deleted: MLflow keeps its name, and takes nothing for it."""
+        """The experiment's id. Raises RunFailed if it was deleted: MLflow keeps its name, and accepts no runs."""
         experiment = self.client.get_experiment_by_name(self.run.created.experiment)
         if experiment is not None and experiment.lifecycle_stage == "deleted":
             raise RunFailed(
@@ -315,7 +314,7 @@ class Deliverer:
 
     @contextmanager
     def _offered(self, what: str, *faults: type[Exception]) -> Iterator[None]:
-        """Within it `what` is delivered; if MLflow refuses it for good, or it has one of these faults, it is noted."""
+        """Within it `what` is delivered. A refusal for good, or one of these faults, is noted with its reason."""
         try:
             yield
         except Exception as error:  # whatever MLflow, its database or the network raises

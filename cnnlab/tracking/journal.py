@@ -23,9 +23,9 @@ log = logging.getLogger("cnnlab")
 R = TypeVar("R")
 
 SYNC_SECONDS = 1.0
-"""How long a line may be in the memory of the system before it is synced to the disk."""
+"""How long a line may wait before it is synced to the disk."""
 SUM = b', "sum": "%08x"}'
-"""The end of a line: the CRC-32 of all before it."""
+"""The end of a line: the CRC-32 of the bytes before it."""
 END = len(SUM % 0)
 
 

@@ -148,7 +148,7 @@ class RunDir:
             InUse: another process holds the run.
             RunFailed: the file system has no locks that work.
         """
-        lock = FileLock(self._lock_file, timeout=1)  # `is_held` of another process has it for a moment
+        lock = FileLock(self._lock_file, timeout=1)  # for a moment, `is_held` of another process may have it
         try:
             lock.acquire()
         except Timeout:

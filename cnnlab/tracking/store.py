@@ -38,7 +38,7 @@ QUIET = {
 ANSWER_SECONDS = 5.0
 """How long a server may take to answer; MLflow itself would try for minutes."""
 LOCK_SECONDS = 600.0
-"""How long a process waits for the one that creates or upgrades the store: minutes, if the store is large."""
+"""How long a process waits for another that creates or upgrades the store: minutes, if the store is large."""
 BUSY_SECONDS = 20.0
 """How long SQLite waits for the transaction of another process."""
 ATTEMPTS = 10
@@ -60,12 +60,12 @@ def import_mlflow() -> Any:
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # their exceptions are printed in one line of ours
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # we print their exceptions in one line
     return mlflow
 
 
 def open_store(uri: str) -> int:
-    """Make a SQLite store usable for MLflow; to be called before MLflow gets its URI. Returns its `stamp`.
+    """Make a SQLite store usable for MLflow, before MLflow gets its URI. Returns its `stamp`.
 
     A missing file is created, one of an older MLflow is upgraded, and one that was left unfinished and is empty is set
     aside and created again. Servers are left alone.

@@ -58,7 +58,7 @@ ABOUT_DATA = ("classes", "image_shape", "train_size", "val_size", "test_size", "
 
 
 def identity(config: RunConfig, about: RunStarted) -> dict[str, Any]:
-    """What must stay the same when a run is resumed: all settings except the place, the data, and the network's size.
+    """What a resume must not change: the settings except the place, the data, and the size of the network.
 
     The values are plain, as JSON returns them.
     """
@@ -76,10 +76,7 @@ def check_identity(now: Mapping[str, Any], before: Mapping[str, Any], source: Pa
         if isinstance(old, list) and isinstance(new, list):
             index, old, new = next((i, a, b) for i, (a, b) in enumerate(zip_longest(old, new)) if a != b)
             name = f"{name}[{index}]"
-        raise BadInput(
-            f"{name}: {source} was made with {old!r}, but now it is {new!r}; a run goes on with the data and the "
-            "network that it began with: put them back, or make a new run"
-        )
+        raise BadInput(f"{name}: {source} was made with {old!r}, but now it is {new!r}; put it back, or make a new run")
 
 
 class Diverged(Exception):
