@@ -24,6 +24,8 @@ from cnnlab.tracking.journal import Journal, first, mend, read
 
 MLRUNS = Path("mlruns")
 """The folder of all runs and sweeps, below the current folder."""
+LISTED = (("data", "dataset", str), ("model", "name", str), ("optimizer", "name", str), ("training", "seed", int))
+"""The settings without which no run can be listed: section, key, type."""
 BEAT_SECONDS = 15.0
 """How often the holder of a run touches its lease, for machines that do not see its lock."""
 SILENCE_SECONDS = 60.0
@@ -126,6 +128,10 @@ class RunDir:
         created = first(self.journal_file)
         if not isinstance(created, RunCreated):
             raise RunFailed(f"{self.journal_file}: the journal does not begin with a run")
+        for section, key, kind in LISTED:
+            values = created.config.get(section)
+            if not (isinstance(values, dict) and isinstance(values.get(key), kind)):
+                raise RunFailed(f"{self.journal_file}: the config in the journal's first line has no {section}.{key}")
         return created
 
     @property
