@@ -26,8 +26,6 @@ SPINS = 200_000
 LONGEST_TMPDIR = 70
 """Bytes. multiprocessing appends /pymp-XXXXXXXX/listener-XXXXXXXX; macOS takes 103 for a socket's path, Linux 107."""
 
-Handler = Callable[[int, FrameType | None], None]
-
 ENDING = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
@@ -107,7 +105,7 @@ def signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_at_once(message: str) -> Handler:
+def end_at_once(message: str) -> Callable[[int, FrameType | None], None]:
     """A handler that calls `last_words`, prints one line and ends the process without an exception.
 
     A library may catch an exception in the middle of an import. The courier and the server of worker processes
