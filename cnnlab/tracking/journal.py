@@ -112,18 +112,17 @@ def read(path: Path, offset: int = 0) -> tuple[list[Record], int]:
     Raises:
         RunFailed: it cannot be read, its first line is lost, or a line is of another version.
     """
-    lines = _load(path)
+    lines = _load(path, offset)
     if lines.damage:
-        _warn_once(f"{lines.damage}; all others are used")
-    begins = offset in (lines.end, *(start for start, _ in lines.records))  # else it is of another journal
-    new = [record for start, record in lines.records if start >= offset or not begins]
-    return [_record(record, path) for record in new], lines.end
+        damage = _load(path).damage if offset else lines.damage  # of all of it
+        _warn_once(f"{damage}; all others are used")
+    return [_record(line, path) for line in lines.records], lines.end
 
 
 def first(path: Path) -> Record | None:
     """The first record; None if there is none yet. Raises RunFailed as `read`."""
     lines = _load(path, only_first=True)
-    return _record(lines.records[0][1], path) if lines.records else None
+    return _record(lines.records[0], path) if lines.records else None
 
 
 def mend(path: Path) -> str | None:
@@ -141,7 +140,7 @@ def mend(path: Path) -> str | None:
     if not lines.damage:
         return None
     aside = path.with_name(f"journal.damaged-{1 + len(list(path.parent.glob('journal.damaged-*.jsonl')))}.jsonl")
-    whole = b"".join(numbered(record, number) for number, (_, record) in enumerate(lines.records, start=1))
+    whole = b"".join(numbered(record, number) for number, record in enumerate(lines.records, start=1))
     for file, content in ((aside, path.read_bytes()), (path, whole)):
         with written_whole(file, synced=True) as temporary:
             temporary.write_bytes(content)
@@ -155,34 +154,34 @@ def last(records: Sequence[Record], kind: type[R]) -> R | None:
 
 
 class _Lines(NamedTuple):
-    records: list[tuple[int, bytes]]
-    """The offset of each whole line, and its record without number and CRC."""
+    records: list[bytes]
+    """The whole lines, without number and CRC."""
     end: int
-    """The offset after all lines, without a torn last line."""
+    """The offset after them, without a torn last line."""
     damage: str
     """Names the file and the damaged or missing lines; empty if there are none."""
 
 
-def _load(path: Path, *, only_first: bool = False) -> _Lines:
-    """All lines, or the first. Raises RunFailed if the first line is lost."""
-    content = _content(path, only_first)
+def _load(path: Path, offset: int = 0, *, only_first: bool = False) -> _Lines:
+    """The lines after `offset`, or all if no line ends there. Raises RunFailed if the first line is lost."""
+    offset, content = _content(path, offset, only_first)
     *lines, tail = content.split(b"\n")
     if _checked(tail[:-1])[0]:  # a whole line, but its end is another byte: damaged, not torn
         lines, tail = [*lines, tail], b""
-    records: list[tuple[int, bytes]] = []
-    start = last = damaged = since = first_lost = 0  # `since`: damaged lines after the last whole one
-    for line in lines:
-        number, record = _checked(line)
+    checked = [_checked(line) for line in lines]
+    before = last = max(checked[0][0] - 1, 0) if offset and checked else 0
+    records: list[bytes] = []
+    damaged = since = first_lost = 0  # `since`: damaged lines after the last whole one
+    for number, record in checked:
         if number != last + 1:
             first_lost = first_lost or last + 1
         if number > last:
             last, since = number, 0
-            records.append((start, record))
+            records.append(record)
         else:  # damaged, or there twice
             damaged, since = damaged + 1, since + 1
-        start += len(line) + 1
-    lost = last - len(records) + since or damaged
-    if first_lost == 1:
+    lost = last - before - len(records) + since or damaged
+    if first_lost == 1 and not offset:
         raise RunFailed(
             f"{path}: its first line, which says what the run is, is damaged, missing or of another version of cnnlab; "
             f"make a new run: cnnlab train {path.with_name('config.yaml')}"
@@ -190,18 +189,21 @@ def _load(path: Path, *, only_first: bool = False) -> _Lines:
     where = f"line {first_lost} is" if lost == 1 else f"{lost} lines are"
     others = f", the first is line {first_lost}" if lost > 1 else ""
     damage = f"{path}: {where} damaged or missing{others}" if lost else ""
-    return _Lines(records, len(content) - len(tail), damage)
+    return _Lines(records, offset + len(content) - len(tail), damage)
 
 
-def _content(path: Path, only_first: bool) -> bytes:
-    """The bytes of the file, or of its first line; none if there is no file."""
+def _content(path: Path, offset: int, only_first: bool) -> tuple[int, bytes]:
+    """The offset and what follows it, from 0 if no line ends at `offset`; nothing if there is no file."""
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise RunFailed(f"{path}: the journal is no file")
         with open(path, "rb") as file:
-            return file.readline() if only_first else file.read()
+            file.seek(max(0, offset - 1))
+            if offset and file.read(1) != b"\n":
+                offset = file.seek(0)
+            return offset, file.readline() if only_first else file.read()
     except FileNotFoundError:
-        return b""
+        return offset, b""
     except OSError as error:
         raise RunFailed(f"{path}: the journal cannot be read ({error.strerror})") from None
 
