@@ -31,8 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": FLOOR_0 | {"models"},
     "tracking": FLOOR_0,
     "training": FLOOR_0 | {"data", "models", "tasks"},
-    "provenance": FLOOR_0,
-    "run": FLOOR_2 | {"provenance"},
+    "run": FLOOR_2,
     "reading": FLOOR_2 | {"run"},
     "courier": FLOOR_0 | {"tracking", "run", "reading"},
     "work": FLOOR_2 | {"courier", "run", "reading"},
@@ -46,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 AT_HOME = {
     "mlflow": {"tracking"},
     "optuna": {"search"},
-    "torch": {"data", "models", "tasks", "training", "run", "provenance", "search", "api"},
+    "torch": {"data", "models", "tasks", "training", "run", "search", "api"},
 }
 """A library -> the only rooms that may import it."""
 

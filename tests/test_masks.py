@@ -21,7 +21,6 @@ from cnnlab.data.builtin import TEST, TRAIN, shapes_masks, shapes_with_masks
 from cnnlab.data.published import VOC_CLASSES as CLASSES
 from cnnlab.errors import BadInput
 from cnnlab.training import Learner
-from cnnlab.training.ledger import StepSettings
 
 SIDE = 12
 
@@ -454,7 +453,7 @@ def test_an_image_whose_mask_is_all_void_has_no_part_in_any_mean(loss: str) -> N
         expected = {split: plain(split) for split in ("train", "val")}
     val_loss = learner.measure("val").metrics["loss"]
     assert val_loss == pytest.approx(expected["val"], rel=1e-5)
-    trained = learner.update(dataset.train.inputs, dataset.train.targets, StepSettings(lr=0, noise=0)).loss.item()
+    trained = learner.update(dataset.train.inputs, dataset.train.targets, lr=0, noise=0).loss.item()
     assert trained == pytest.approx(expected["train"], rel=1e-5)
 
 

@@ -107,7 +107,7 @@ def test_a_network_is_measured_without_an_optimizer(ranks: int) -> None:
     assert np.array_equal(found.confusion, confusion_matrix(split.targets, logits.argmax(1)))
 
 
-RECALL = Metric("recall", unit="%", scale=100.0)
+RECALL = Metric("recall", unit="%")
 
 
 class Matching(Task):

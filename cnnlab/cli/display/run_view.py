@@ -51,7 +51,7 @@ class PlainView:
 
     def _values(self, values: Mapping[str, float]) -> str:
         known = [metric for metric in self.measured if metric.name in values]
-        return " ".join(f"{metric.short} {values[metric.name]:.{metric.digits}f}" for metric in known)
+        return " ".join(f"{metric.short} {values[metric.name]:.4f}" for metric in known)
 
 
 def open_status(quiet: bool, what: str) -> AbstractContextManager[object]:

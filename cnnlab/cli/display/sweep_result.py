@@ -86,7 +86,7 @@ def _against_the_baseline(findings: Findings) -> str:
     if baseline is None:
         return shown
     lead = findings.best.value - baseline
-    return f"{shown}, trial 0 (as written) {score.show(baseline)}: {lead:+.{score.digits}f}"
+    return f"{shown}, trial 0 (as written) {score.show(baseline)}: {lead:+.4f}"
 
 
 def _confirmation(findings: Findings) -> Table:

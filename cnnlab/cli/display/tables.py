@@ -101,7 +101,7 @@ def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
 
 
 def _value(metric: Metric, values: Mapping[str, float]) -> str:
-    return f"{values[metric.name]:.{metric.digits}f}" if metric.name in values else ""
+    return f"{values[metric.name]:.4f}" if metric.name in values else ""
 
 
 def _finite(points: list[Point]) -> list[Point]:
