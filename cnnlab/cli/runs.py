@@ -41,7 +41,7 @@ def _readable() -> Iterator[dict[str, Any]]:
 
 
 def _print_table(results: list[dict[str, Any]]) -> None:
-    from cnnlab.cli.display.tables import WHOLE, plain_table, result_console
+    from cnnlab.cli.display.terminal import WHOLE, plain_table, result_console
 
     scores = {result["score"]["name"] for result in results}
     # a single score is named in the heading, several beside each value

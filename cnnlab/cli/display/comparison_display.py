@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cnnlab.cli.display.tables import plain_table
+from cnnlab.cli.display.terminal import plain_table
 from cnnlab.comparison import Comparison
 from cnnlab.comparison.report import PAIR_COLUMNS, note_on_pairs, pair_rows, ranked, scores_over
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
