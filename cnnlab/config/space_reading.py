@@ -111,24 +111,17 @@ def _by_path(asked: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 def _read_word(word: str) -> tuple[str, Any]:
     """A word of --search as a name and what YAML would have for it."""
     name, equals, text = word.partition("=")
-    if not (name and equals and text):
-        raise BadInput(f"--search {shortened(word)}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE")
-    return name, _domain_of_word(word, text)
-
-
-def _domain_of_word(word: str, text: str) -> Any:
     parts = text.split(":")
-    if len(parts) > 3 or (len(parts) == 3 and parts[2] != "log"):
-        raise BadInput(f"--search {shortened(word)}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log")
+    how = f"--search {shortened(word)}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE"
+    if not (name and equals and text) or len(parts) > 3 or parts[2:] not in ([], ["log"]):
+        raise BadInput(how)
     if span := fullmatch(f"({NUMBER})-({NUMBER})", text):
         low, high = span.groups()
-        log = ":log" if 0 < 10 * float(low) <= float(high) else ""
-        hint = f"; did you mean {word.partition('=')[0]}={low}:{high}{log}?"
-        raise BadInput(f"--search {shortened(word)}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log{hint}")
+        raise BadInput(f"{how}; did you mean {name}={low}:{high}{':log' * (0 < 10 * float(low) <= float(high))}?")
     try:
         if len(parts) == 1:
-            return parse_yaml(f"[{text}]")
-        return {"low": parse_yaml(parts[0]), "high": parse_yaml(parts[1]), "log": len(parts) == 3}
+            return name, parse_yaml(f"[{text}]")
+        return name, {"low": parse_yaml(parts[0]), "high": parse_yaml(parts[1]), "log": len(parts) == 3}
     except BadInput as error:
         raise BadInput(f"--search {shortened(word)}: {error}") from None
 
