@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
@@ -38,24 +38,20 @@ class _Forgiving:
         self._name = str(getattr(stream, "name", "output")).strip("<>")
 
     def write(self, text: str) -> int:
-        try:
-            with naming(self._name):
-                return self._stream.write(text)
-        except self._forgiven as error:
-            self._let_go(error)
-            return len(text)
+        self._forgive(self._stream.write, text)
+        return len(text)
 
     def flush(self) -> None:
+        self._forgive(self._stream.flush)
+
+    def _forgive(self, act: Callable[..., object], *words: str) -> None:
         try:
             with naming(self._name):
-                self._stream.flush()
+                act(*words)
         except self._forgiven as error:
-            self._let_go(error)
-
-    def _let_go(self, error: Exception) -> None:
-        if isinstance(error, BrokenPipeError):  # flushing the buffer would fail again when the process ends
-            with suppress(OSError), open(os.devnull, "w") as null:
-                os.dup2(null.fileno(), self._stream.fileno())
+            if isinstance(error, BrokenPipeError):  # flushing the buffer would fail again when the process ends
+                with suppress(OSError), open(os.devnull, "w") as null:
+                    os.dup2(null.fileno(), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

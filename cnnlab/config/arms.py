@@ -191,7 +191,7 @@ def _arm_over(config: RunConfig, path: str, value: Any) -> Arm:
     if not key or (section not in REGISTRIES and path not in flat(config)):
         raise BadInput(f"--over {path}: {no_such_setting(path)}")
     arm = changed(config, {path: value})
-    lr = Shipped(arm.optimizer.name).tuned(trials=0)["lr"]
+    lr = OPTIMIZERS[tag_of(OPTIMIZERS, arm.optimizer.name)].lr
     label = re.sub(r"[^a-zA-Z0-9_.-]", "-", str(value)).strip("-.") or "empty"
     return Arm(label, arm, read_space(arm.model_copy(update={"search": {"optimizer.lr": lr}})))
 

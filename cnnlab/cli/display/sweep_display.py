@@ -17,7 +17,7 @@ from cnnlab.cli.streams import typed
 from cnnlab.config.run_config import FLAGS, path_of
 from cnnlab.result import settings_text, strict_json
 from cnnlab.search import Plan
-from cnnlab.search.findings import Confirmed, Findings, sweep_result
+from cnnlab.search.findings import Findings, sweep_result
 from cnnlab.search.preview import Preview
 from cnnlab.search.slots import Slot, best_first, counted
 from cnnlab.search.workers import SweepState, Workers
@@ -91,23 +91,19 @@ class LiveSweep:
         total, done = len(state.slots), state.finished
         before = self.done_before.setdefault(state.stage.name, done)
         bar = progress_row("", done, total, (total - done) * state.seconds / (done - before) if done > before else None)
-        if state.stage.name == "search":
-            tables = [table for table in (self._running(state), self._best(state)) if table.rows]
-            self.draw(bar, Text(self._counts(state)), *tables)
-        else:
+        if state.stage.name != "search":
             self.draw(Text("the best again, on fresh seeds"), bar)
-
-    def _counts(self, state: SweepState) -> str:
+            return
         states: list[str] = [slot.state for slot in state.slots]
-        names = ("running", "complete", "pruned", "infeasible", "failed")
-        return ", ".join(f"{states.count(name)} {name}" for name in names if states.count(name))
-
-    def _running(self, state: SweepState) -> Table:
-        rows = [slot for slot in state.slots if slot.state == "running"]
-        return _table("running", self.plan, rows, lambda slot: f"epoch {(slot.trial and slot.trial.last_step) or 0}")
-
-    def _best(self, state: SweepState) -> Table:
-        return _table("best", self.plan, best_first(state.slots, self.plan.score)[:5], self._value)
+        names = [n for n in ("running", "complete", "pruned", "infeasible", "failed") if n in states]
+        running = [slot for slot in state.slots if slot.state == "running"]
+        best = best_first(state.slots, self.plan.score)[:5]
+        tables = (
+            _table("running", self.plan, running, lambda slot: f"epoch {(slot.trial and slot.trial.last_step) or 0}"),
+            _table("best", self.plan, best, self._value),
+        )
+        counts = Text(", ".join(f"{states.count(name)} {name}" for name in names))
+        self.draw(bar, counts, *(table for table in tables if table.rows))
 
     def _value(self, slot: Slot) -> str:
         return "" if slot.value is None else self.plan.score.show(slot.value)
@@ -194,12 +190,10 @@ def _confirmation(findings: Findings) -> Table:
     table = plain_table("trained again", *numbers, right=numbers)
     for confirmed in findings.confirmed:
         name = "trial 0, as written" if confirmed.trial == 0 else f"trial {confirmed.trial}"
-        table.add_row(name, f"{confirmed.selected:.4f}", _spread(confirmed), str(len(confirmed.scores)))
+        spread = "" if confirmed.std is None else f" ± {confirmed.std:.4f}"
+        seeds = str(len(confirmed.scores))
+        table.add_row(name, f"{confirmed.selected:.4f}", f"{confirmed.mean:.4f}{spread}", seeds)
     return table
-
-
-def _spread(confirmed: Confirmed) -> str:
-    return f"{confirmed.mean:.4f}" + (f" ± {confirmed.std:.4f}" if confirmed.std is not None else "")
 
 
 def _importances(importances: dict[str, float]) -> Table:
