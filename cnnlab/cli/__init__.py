@@ -41,7 +41,7 @@ REMEDIES = {
     errno.EACCES: "you may not write or read it; change its mode or owner, or work in another folder",
     errno.EIO: "its disk does not answer; look at the disk before anything else",
 }
-"""Error of the system -> what to do."""
+"""System error -> remedy."""
 NO_MEMORY = ("failed to map segment", "annot allocate memory", "an't allocate memory", "an't start new thread")
 """Parts of the messages of the library loader, the system and PyTorch if memory is short or limited."""
 

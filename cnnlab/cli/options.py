@@ -164,7 +164,7 @@ store_option = click.option(
 
 
 def _value(path: str, text: str) -> Any:
-    if path in ("name", "data.root"):  # they are text, whatever they look like
+    if path in ("name", "data.root"):  # always text, even if it looks like a number
         return text
     try:
         return parse_yaml(text)

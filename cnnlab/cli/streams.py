@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr, which may be closed, full, or read by nobody; and single lines on stderr."""
+"""stdin, stdout and stderr, which may be closed, full, or without a reader; and single lines on stderr."""
 
 import os
 import shlex
@@ -17,8 +17,8 @@ from cnnlab.files import naming
 def open_streams() -> None:
     """Replace them by streams that any code can write to without a check.
 
-    A stream that is closed becomes /dev/null. A stdout whose reader has gone accepts whatever is written.
-    On stderr every error is passed over, because progress may never end a run.
+    A stream that is closed becomes /dev/null. A stdout whose reader has gone accepts all text.
+    stderr ignores each error, because progress may never end a run.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # in this order each gets its number, which a journal could get otherwise

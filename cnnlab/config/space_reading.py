@@ -12,7 +12,7 @@ from cnnlab.config.messages import no_such_setting, unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.reading import changed, flat, parse_yaml
-from cnnlab.config.run_config import REGISTRIES, RunConfig, fields_of, is_place, name_in, path_of, types_of
+from cnnlab.config.run_config import PLACE, REGISTRIES, PlaceConfig, RunConfig, fields_of, name_in, path_of, types_of
 from cnnlab.config.section import Ranges, Section, tag_of
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
 from cnnlab.errors import BadInput, quoted, shortened
@@ -23,8 +23,9 @@ INCOMPARABLE = {
     "task.score": "different scores cannot be compared",
     **dict.fromkeys(IMAGES, "scores on different images cannot be compared"),
     "data.val_fraction": "scores on different validation splits cannot be compared",
+    **{f"{PLACE}.{key}": "it says where a run happens, not what it is" for key in PlaceConfig.model_fields},
 }
-"""Setting -> why runs with different values of it have no scores that can be compared."""
+"""Setting -> why scores of runs with different values of it cannot be compared."""
 NOT_SEARCHED = {
     **INCOMPARABLE,
     "name": "it is a name for people",
@@ -109,7 +110,7 @@ def _by_path(asked: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_word(word: str) -> tuple[str, Any]:
-    """A word of --search as a name and what YAML would have for it."""
+    """The name and the domain in a word of --search; the domain is as YAML would have it."""
     name, equals, text = word.partition("=")
     parts = text.split(":")
     how = f"--search {shortened(word)}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE"
@@ -129,8 +130,6 @@ def _read_word(word: str) -> tuple[str, Any]:
 def _path(name: str) -> str:
     """The dotted path of a setting or of a flag's name. Raises BadInput if it cannot be searched."""
     path = path_of(name)
-    if is_place(path):
-        raise BadInput(f"search.{name}: {path} cannot be searched: it says where a trial runs, not what it is")
     if path in NOT_SEARCHED:
         raise BadInput(f"search.{name}: {path} cannot be searched: {NOT_SEARCHED[path]}")
     section, _, key = path.partition(".")

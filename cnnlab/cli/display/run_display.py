@@ -161,7 +161,7 @@ def _finite(points: list[Point]) -> list[Point]:
 
 
 def _thinned(points: list[Point], most: int) -> list[Point]:
-    """About `most` points at most, each the mean of its neighbours: what a terminal can show."""
+    """About `most` points at most, each the mean of its neighbours; a terminal shows no more."""
     size = max(1, len(points) // most)
     groups = [points[start : start + size] for start in range(0, len(points), size)]
     return [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
@@ -184,7 +184,7 @@ def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") 
 
 
 def print_page(run: RunDir) -> None:
-    """If a server has all of the run, its page there: a line of its own, so that it can be copied."""
+    """Print the address of the run's page, if a server has all of the run. It has its own line, so that it can be copied."""
     if page := run_page(run):
         click.echo(without_passwords(page))
 

@@ -42,7 +42,7 @@ def open_sweep_view(quiet: bool, plan: Plan, workers: Workers) -> Iterator[Calla
 
 
 def heading(plan: Plan, workers: Workers) -> str:
-    """A line that says what is searched how, then the lines that people should know before."""
+    """One line about the search, and below it the plan's remarks."""
     names = ", ".join(dict.fromkeys(dimension.path for dimension in plan.space.dimensions))
     seeds = f", {plan.seeds} seeds each" if plan.seeds > 1 else ""
     what = f"study {plan.study}: {plan.trials} trials{seeds} over {names}; {plan.sampler}, {plan.pruner}; {workers}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cnnlab.work import Work
 
 WHOLE = 200
-"""Characters of a line in a pipe, where nothing is cut off."""
+"""Characters of a line in a pipe: enough for all columns."""
 
 
 def result_console(in_pipe: int | None = None) -> Console:
