@@ -25,7 +25,7 @@ INCOMPARABLE = {
     "data.val_fraction": "scores on different validation splits cannot be compared",
     **{f"{PLACE}.{key}": "it says where a run happens, not what it is" for key in PlaceConfig.model_fields},
 }
-"""Setting -> why scores of runs with different values of it cannot be compared."""
+"""Setting -> why runs with different values of it are not compared."""
 NOT_SEARCHED = {
     **INCOMPARABLE,
     "name": "it is a name for people",

@@ -184,7 +184,7 @@ def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") 
 
 
 def print_page(run: RunDir) -> None:
-    """Print the address of the run's page, if a server has all of the run. It has its own line, so that it can be copied."""
+    """Print the address of the run's page if a server has all of the run, on its own line, so that it can be copied."""
     if page := run_page(run):
         click.echo(without_passwords(page))
 
