@@ -4,7 +4,7 @@ import os
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -95,13 +95,9 @@ def _print_history(run: "RunDir") -> None:
 
     console = result_console()
     records = read(run.journal_file)[0]
-    console.print(_changed_settings(run.created.config))
+    default = flat(RunConfig())
+    values = flatten(run.created.config)  # plain values: another version's run can be shown too
+    changed = [f"{path}={value}" for path, value in values.items() if value != default.get(path)]
+    console.print("settings: " + (", ".join(changed) or "all defaults"))
     console.print(loss_curve(records, min(console.width, 100)))
     console.print(epoch_table(records))
-
-
-def _changed_settings(config: dict[str, Any]) -> str:
-    """The settings that differ from the defaults, in one line."""
-    chosen, default = flatten(config), flat(RunConfig())  # plain values: another version's run can be shown too
-    changed = [f"{path}={value}" for path, value in chosen.items() if value != default.get(path)]
-    return "settings: " + (", ".join(changed) or "all defaults")
