@@ -53,7 +53,7 @@ OPTUNAS_INTERNALS = "search/optuna_internals.py"
 
 HEAVY = {"torch", "torchvision", "mlflow", "optuna", "PIL", "matplotlib", "sklearn", "plotext", "rich"}
 
-HEAVY_DISPLAYS = {"comparison_result", "live", "sweep_result", "sweep_view", "tables"}
+HEAVY_DISPLAYS = {"comparison_display", "run_display", "sweep_display", "terminal"}
 """The modules of cli/display that import Rich; commands import them in their bodies."""
 
 PATHS = sorted(ROOT.rglob("*.py"))

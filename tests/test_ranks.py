@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 
 from cnnlab.config import RunConfig
-from cnnlab.config.losses import CrossEntropy
 from cnnlab.data import Dataset, Split
 from cnnlab.errors import BadInput
 from cnnlab.records import Record, RunEnded, Steps
-from cnnlab.tasks.losses import CLASS_LOSSES, cross_entropy
+from cnnlab.tasks.classification import Classification
 from cnnlab.training import Learner, fit
 from cnnlab.training.checkpoint import load_latest
 from cnnlab.training.place import set_for_training, usable_threads
@@ -245,7 +244,7 @@ def test_where_a_part_would_see_something_else_the_batch_stays_whole(settings: d
 
 def test_a_loss_that_is_not_its_samples_mean_sees_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert learner(2).ranks.count == 2
-    monkeypatch.setitem(CLASS_LOSSES, CrossEntropy, lambda config: replace(cross_entropy(config), additive=False))
+    monkeypatch.setattr(Classification, "additive", False)
     assert learner(2).ranks.count == 1
     with pytest.raises(BadInput, match=r"^training\.accumulate: 2 is not allowed with the loss cross_entropy"):
         learner(2, training__accumulate=2)

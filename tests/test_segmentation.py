@@ -27,8 +27,7 @@ from cnnlab.reading import draw
 from cnnlab.records import Epoch, RunEnded, RunStarted
 from cnnlab.run import create_run, load_trained, record_run
 from cnnlab.tasks import TASKS, make_task
-from cnnlab.tasks.classification import Classification
-from cnnlab.tasks.confusion import square
+from cnnlab.tasks.classification import Classification, square
 from cnnlab.tasks.segmentation import Segmentation, metric_names
 from cnnlab.training import Learner, fit, load_latest
 
