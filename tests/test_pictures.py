@@ -172,7 +172,7 @@ def test_masks_keep_their_values() -> None:
     assert np.array_equal(masks[0], masks[1])
     assert set(np.unique(masks).tolist()) == {0, 7, 255}
     assert masks[0, 15, 15] == 7
-    assert np.array_equal(decode_masks([on_disk(Path("grey.png"))], 60).values[0], values[:, 15:75])
+    assert np.array_equal(decode_masks([on_disk(Path("grey.png"))], 60)[0][0], values[:, 15:75])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.kinds import Unpacked, bad_files, check_unpacked, is_gzip, odd_kind
 from cnnlab.data.rendering import Array, scale, to_bytes
-from cnnlab.data.tree import SPLITS, nfc, shown, split_named
+from cnnlab.data.tree import SPLITS, nfc, split_named
 from cnnlab.errors import LONGEST_REASON, BadInput, one_line, shortened
 
 Role = tuple[str, str]
@@ -97,7 +97,7 @@ def _source(arrays: Mapping[str, Array], where: Path, names: list[str]) -> Sourc
     return Source(
         classes=classes,
         splits={split: Split(torch.from_numpy(pixels[split]), targets[split]) for split in splits},
-        origin=shown(str(where.resolve())),
+        origin=str(where.resolve()),
         notes=notes,
     )
 
@@ -158,7 +158,7 @@ def _as_bytes(images: Mapping[str, Array], where: Path) -> tuple[dict[str, Array
     finite = [some[np.isfinite(some)] if some.dtype.kind == "f" else some for some in images.values()]
     low = min((float(some.min()) for some in finite if some.size), default=0.0)
     high = max((float(some.max()) for some in finite if some.size), default=0.0)
-    bottom, top = scale("real" if "f" in kinds else "whole", low, high)
+    bottom, top = scale(low, high)
     note = f"values from {low:g} to {high:g}: {bottom:g} is shown as 0 and {top:g} as 255"
     return {split: np.ascontiguousarray(to_bytes(some, bottom, top)) for split, some in images.items()}, (note,)
 
@@ -192,7 +192,7 @@ def read_idx_files(name: str, files: IdxSet, mapping: Path | None = None) -> Sou
     return Source(
         classes=classes,
         splits={split: Split(images[split].contiguous(), targets[split]) for split in parts},
-        origin=shown(str(files["train", "images"].parent.resolve())),
+        origin=str(files["train", "images"].parent.resolve()),
         notes=("EMNIST's images are stored with rows and columns exchanged; they were turned upright",) * turned,
     )
 

@@ -17,13 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cnnlab.data.dataset import Source, Split, has_classes
-from cnnlab.data.kinds import bad_files
-from cnnlab.errors import one_line, printable
+from cnnlab.data.kinds import bad_files, shown
+from cnnlab.errors import one_line
 from cnnlab.files import written_whole
 
 log = logging.getLogger("cnnlab")
 
-FORMAT = 4
+FORMAT = 5
 """Part of each key, so that files of another format are not read."""
 NAMED = 3
 """The most images with several labels that are named."""
@@ -50,8 +50,9 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
     if fault := source.fault():
         raise bad_files(f"{source.origin} has {fault}")
     splits = {name: replace(split, marks=_marks(split.inputs)) for name, split in source.splits.items()}
-    source = replace(source, classes=tuple(map(printable, source.classes)), splits=splits)
-    source = replace(source, conflicts=_conflicts(source))
+    classes, notes = (tuple(map(shown, texts)) for texts in (source.classes, source.notes))
+    source = replace(source, classes=classes, origin=shown(source.origin), notes=notes, splits=splits)
+    source = replace(source, conflicts=shown(_conflicts(source)))
     try:
         _write(path, source)
         return _read(path)
@@ -128,7 +129,7 @@ def _write(path: Path, source: Source) -> None:
         "format": FORMAT,
         "classes": source.classes,
         "origin": source.origin,
-        "skipped": [source.skipped, source.skipped_first],
+        "skipped": source.skipped,
         "notes": source.notes,
         "conflicts": source.conflicts,
         "digest": _digest(source),
@@ -148,13 +149,11 @@ def _read(path: Path) -> tuple[Source, str]:
     if about.get("format") != FORMAT:
         raise ValueError("another version of cnnlab wrote it")
     names = sorted({name.split(".")[0] for name in tensors})
-    skipped, skipped_first = about["skipped"]
     source = Source(
         classes=tuple(about["classes"]),
         splits={name: Split(*(tensors[f"{name}.{part}"] for part in ("inputs", "targets", "marks"))) for name in names},
         origin=about["origin"],
-        skipped=skipped,
-        skipped_first=tuple(skipped_first),
+        skipped=about["skipped"],
         notes=tuple(about["notes"]),
         conflicts=about["conflicts"],
     )

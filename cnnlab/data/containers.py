@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 from cnnlab.config import DataConfig
 from cnnlab.data.dataset import Source
 from cnnlab.data.kinds import Unpacked, bad_files, check_unpacked, is_gzip, odd_kind
-from cnnlab.data.listing import listing, name_classes, read_pictures
+from cnnlab.data.listing import Listing, read_pictures
 from cnnlab.data.pictures import SUFFIXES, Picture
 from cnnlab.data.tree import SPLITS, is_junk, split_named
 
@@ -67,7 +67,7 @@ def read_parquet(paths: Sequence[Path], top: Path, config: DataConfig) -> Source
     notes = [f"images are in the column {columns.image}, classes in {columns.label}"]
     hidden = [s for s, some in samples.items() if s != "train" and {label for _, label in some} == {"-1"}]
     notes += [f"passed over: {split}, whose {len(samples.pop(split)):,} labels are all -1" for split in hidden]
-    source = read_pictures(name_classes(listing(samples), columns.classes), top, config)
+    source = read_pictures(Listing(samples), top, config, columns.classes)
     return replace(source, notes=(*notes, *source.notes))
 
 
@@ -172,8 +172,8 @@ def read_tars(paths: Sequence[Path], top: Path, config: DataConfig, names: Path 
     samples = {split: [s for path in some for s in _samples(path)] for split, some in _by_split(paths).items()}
     if not samples.get("train"):
         raise bad_files(f"{top} has no archive of training pictures with classes; unpack plain ones first")
-    classes = names.read_text(encoding="utf-8").splitlines() if names else []
-    return read_pictures(name_classes(listing(samples), classes), top, config)
+    titles = names.read_text(encoding="utf-8").splitlines() if names else []
+    return read_pictures(Listing(samples), top, config, titles)
 
 
 def _samples(path: Path) -> list[tuple[Picture, str]]:

@@ -4,7 +4,7 @@ import gzip
 import re
 from pathlib import Path
 
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, printable
 
 _BEGINNINGS = (
     (b"<!doctype", "a web page"),
@@ -23,7 +23,12 @@ MOST_TIMES = 100
 
 def bad_files(message: str) -> BadInput:
     """The error that what lies at data.root is wrong."""
-    return BadInput(f"data.root: {message}")
+    return BadInput(f"data.root: {shown(message)}")
+
+
+def shown(text: str) -> str:
+    """Names of files as text: bytes that are no UTF-8 and control characters become their codes."""
+    return printable(re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text))
 
 
 def odd_kind(path: Path) -> str | None:

@@ -41,19 +41,16 @@ class MaskFile(NamedTuple):
     palette: bool
 
 
-class Masks(NamedTuple):
-    """Decoded masks, (N, side, side) uint8, and the values in each of the N files."""
-
-    values: Images
-    files: list[MaskFile]
-
-
-def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
+def decode_masks(pictures: Sequence[Picture], side: int) -> tuple[Images, list[MaskFile]]:
     """Palette, grey or RGB images with their values unchanged, cropped and scaled as images are.
 
     Each pixel takes the value of the nearest in the file, since the mean of two classes is no class.
 
-    Raises BadInput if some files are no images, are JPEGs, are transparent in parts or have more than 256 colours.
+    Returns:
+        (N, side, side) what stands for the values, and the values in each of the N files.
+
+    Raises:
+        BadInput: some files are no images, are JPEGs, are transparent in parts or have more than 256 colours.
     """
     values = np.zeros((len(pictures), side, side), np.uint8)
 
@@ -65,7 +62,7 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> Masks:
     if broken:
         faults = {index: why or "a text file" for index, why in broken.items()}
         raise bad_files(f"{unreadable(pictures, faults, 'a mask')}")
-    return Masks(values, [files[index] for index in sorted(files)])
+    return values, [files[index] for index in sorted(files)]
 
 
 def _decode(picture: Picture, side: int) -> tuple[Images, MaskFile]:
@@ -123,57 +120,57 @@ def _packed(rgb: Array) -> Array:
     return packed
 
 
-class ClassMasks(NamedTuple):
-    """Masks with the numbers of classes and VOID, (N, side, side)."""
-
-    values: Images
-    classes: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
-class _Meaning(NamedTuple):
-    classes: tuple[str, ...]
-    number: Mapping[int, int]
-    """A file's number or colour -> its class."""
-    notes: tuple[str, ...] = ()
+Meaning = tuple[tuple[str, ...], Mapping[int, int], list[str]]
+"""The classes' names, a file's number or colour -> its class, and notes."""
 
 
 def as_classes(
-    masks: Masks, paths: Sequence[Path], names: tuple[str, ...] | None, colours: Mapping[str, str] | None, top: Path
-) -> ClassMasks:
-    """The masks with the number of a class for each pixel.
+    masks: Images,
+    files: Sequence[MaskFile],
+    paths: Sequence[Path],
+    names: tuple[str, ...] | None,
+    colours: Mapping[str, str] | None,
+    top: Path,
+) -> tuple[Images, tuple[str, ...], list[str]]:
+    """The number of a class or VOID for each pixel, the classes' names, and notes.
 
     Values are numbers of classes in grey and palette images, and in RGB images if all their colours are grey. If they
     are evenly spread from 0 to 255 (0 and 255; 0, 128 and 255), they are grey levels, and the classes are their ranks.
     If a file has another colour, or the palettes contradict each other, all files are read by their colours.
 
     Args:
-        masks: as decoded.
+        masks, files: as `decode_masks` returns them.
         paths: of the files.
         names: of the classes by number; None to name them by their numbers.
-        colours: name -> "#rrggbb" in the order of the numbers; "void" names the colour of what is of no class.
+        colours: name -> "#rrggbb" in the order of the numbers; "void" names the colour of pixels of no class.
         top: of all files, for messages.
 
     Raises:
         BadInput: the edges of the masks were smoothed, a value is of no class, or there are fewer than two classes.
     """
-    by_colour = colours is not None or _have_colours(masks.files)
-    values = [file.colour if by_colour else file.number for file in masks.files]
-    _check_edges(masks.files, values, paths)
+    by_colour = colours is not None or _have_colours(files)
+    values = [file.colour if by_colour else file.number for file in files]
+    _check_edges(files, values, paths)
     every = sorted({value for some in values for value in some.tolist()})
-    meaning = _by_colour(every, names, colours, top) if by_colour else _by_number(every, names, top)
-    decoded = np.empty_like(masks.values)
-    for index, (file, some) in enumerate(zip(masks.files, values, strict=True)):
-        if strange := [value for value in some.tolist() if value not in meaning.number]:
-            raise bad_files(f"{paths[index]} has {_strange(strange[0], by_colour, meaning.classes)}")
+    classes, number, notes = _by_colour(every, names, colours, top) if by_colour else _by_number(every, names, top)
+    decoded = np.empty_like(masks)
+    for path, file, some, mask, target in zip(paths, files, values, masks, decoded, strict=True):
+        if strange := [value for value in some.tolist() if value not in number]:
+            raise bad_files(
+                f"{path} has the colour {_code(strange[0])}, which data.colours does not name; add it, as {VOID_NAME} "
+                "if it is no class"
+                if by_colour
+                else f"{path} has the number {strange[0]}, but the {len(classes)} classes are numbered from 0; only "
+                f"{VOID} is void"
+            )
         table = np.zeros(256, np.uint8)
-        table[file.stored] = [meaning.number[value] for value in some.tolist()]
-        decoded[index] = table[masks.values[index]]
-    used, notes = {meaning.number[value] for value in every}, meaning.notes
-    if unused := [name for number, name in enumerate(meaning.classes) if number not in used]:
+        table[file.stored] = [number[value] for value in some.tolist()]
+        target[:] = table[mask]
+    used = {number[value] for value in every}
+    if unused := [name for index, name in enumerate(classes) if index not in used]:
         more = ", ..." if len(unused) > 5 else ""
-        notes += (f"classes that no pixel is of ({len(unused)}): {', '.join(unused[:5])}{more}",)
-    return ClassMasks(decoded, meaning.classes, notes)
+        notes = [*notes, f"classes that no pixel is of ({len(unused)}): {', '.join(unused[:5])}{more}"]
+    return decoded, classes, notes
 
 
 def _have_colours(files: Sequence[MaskFile]) -> bool:
@@ -183,13 +180,13 @@ def _have_colours(files: Sequence[MaskFile]) -> bool:
     return len(entries) > len({number for number, _ in entries})
 
 
-def _by_number(every: list[int], names: tuple[str, ...] | None, top: Path) -> _Meaning:
+def _by_number(every: list[int], names: tuple[str, ...] | None, top: Path) -> Meaning:
     count = len(every)
     spread = 2 <= count <= MOST_LEVELS and np.abs(np.array(every) - np.linspace(0, VOID, count)).max() <= 1
     if spread and (names is None or len(names) == count):
         levels, ranks = ", ".join(map(str, every)), ", ".join(map(str, range(count)))
         note = f"the grey levels {levels} in the masks are the classes {ranks}; none is void"
-        return _Meaning(names or tuple(map(str, range(count))), {v: i for i, v in enumerate(every)}, (note,))
+        return names or tuple(map(str, range(count))), {value: rank for rank, value in enumerate(every)}, [note]
     known = [value for value in every if value != VOID]
     if len(known) < 2:
         void = f" and {VOID}, which is void" * (VOID in every)
@@ -198,16 +195,16 @@ def _by_number(every: list[int], names: tuple[str, ...] | None, top: Path) -> _M
             "at least 2 classes are needed"
         )
     classes = names or tuple(map(str, range(known[-1] + 1)))
-    return _Meaning(classes, {**{number: number for number in range(len(classes))}, VOID: VOID})
+    return classes, {**{number: number for number in range(len(classes))}, VOID: VOID}, []
 
 
 def _by_colour(
     every: list[int], names: tuple[str, ...] | None, colours: Mapping[str, str] | None, top: Path
-) -> _Meaning:
+) -> Meaning:
     if colours is not None:
         classes = tuple(name for name in colours if name != VOID_NAME)
         numbers = {name: number for number, name in enumerate(classes)}
-        return _Meaning(classes, {int(code[1:], 16): numbers.get(name, VOID) for name, code in colours.items()})
+        return classes, {int(code[1:], 16): numbers.get(name, VOID) for name, code in colours.items()}, []
     listed = ", ".join(map(_code, every[:8])) + (", ..." if len(every) > 8 else "")
     if names is not None:
         raise bad_files(
@@ -217,17 +214,11 @@ def _by_colour(
     if not 2 <= len(every) <= VOID:
         raise bad_files(f"the masks in {top} have {len(every)} colours ({listed}); allowed are 2 to {VOID}")
     note = f"masks in {len(every)} colours, numbered from 0: {listed}; data.colours names them and says which is void"
-    return _Meaning(tuple(map(_code, every)), {value: number for number, value in enumerate(every)}, (note,))
+    return tuple(map(_code, every)), {value: number for number, value in enumerate(every)}, [note]
 
 
 def _code(colour: int) -> str:
     return f"#{colour:06x}"
-
-
-def _strange(value: int, by_colour: bool, classes: tuple[str, ...]) -> str:
-    if by_colour:
-        return f"the colour {_code(value)}, which data.colours does not name; add it, as {VOID_NAME} if it is no class"
-    return f"the number {value}, but the {len(classes)} classes are numbered from 0; only {VOID} is void"
 
 
 def _check_edges(files: Sequence[MaskFile], values: Sequence[Array], paths: Sequence[Path]) -> None:
@@ -236,14 +227,12 @@ def _check_edges(files: Sequence[MaskFile], values: Sequence[Array], paths: Sequ
     In a single file 8 such values are many, since a small file may have a few regions that are one pixel wide; in all
     files together 3 are.
     """
-    smoothed = any(
-        len(some) > 8 and _count_mixed(some, file.pixels, file.blocks) >= 8
-        for file, some in zip(files, values, strict=True)
-    )
     every, inverse = np.unique(np.concatenate(values), return_inverse=True)
-    pixels = np.bincount(inverse, np.concatenate([file.pixels for file in files]))
-    blocks = np.bincount(inverse, np.concatenate([file.blocks for file in files]))
-    if smoothed or _count_mixed(every, pixels, blocks) >= 3:
+    counts = [
+        np.bincount(inverse, np.concatenate([getattr(file, part) for file in files])) for part in ("pixels", "blocks")
+    ]
+    smoothed = (_count_mixed(some, file.pixels, file.blocks) >= 8 for file, some in zip(files, values, strict=True))
+    if _count_mixed(every, *counts) >= 3 or any(smoothed):
         count, path = max((len(some), path) for path, some in zip(paths, values, strict=True))
         raise bad_files(f"{path} has {count} values, most of them only at the edges of regions: {SMOOTHED}")
 

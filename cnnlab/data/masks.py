@@ -7,18 +7,16 @@ from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from cnnlab.config import DataConfig
 from cnnlab.config.data import VOID
 from cnnlab.config.messages import nearest_path
-from cnnlab.data.dataset import Source, Split
+from cnnlab.data.dataset import Source
 from cnnlab.data.folders import find_splits, side_named, split_folders
 from cnnlab.data.kinds import bad_files
-from cnnlab.data.listing import DEFAULT_SIDE, Unread
+from cnnlab.data.listing import DEFAULT_SIDE, Unread, as_source
 from cnnlab.data.mask_values import as_classes, decode_masks
-from cnnlab.data.pictures import NAMED, decode_all, on_disk, upright_size
-from cnnlab.data.tree import Tree, data_root, nfc, shown, split_named
+from cnnlab.data.pictures import decode_all, on_disk, upright_size
+from cnnlab.data.tree import Tree, data_root, nfc, split_named
 from cnnlab.errors import BadInput
 
 CLASSES_FILE = "classes.txt"
@@ -151,7 +149,8 @@ def read_pairs(
     every = [pair for some in pairs.values() for pair in some]
     decoded = decode_all([on_disk(pair.image) for pair in every], side, config.skip_broken)
     paths = [pair.mask for pair in every]
-    masks = as_classes(decode_masks([on_disk(path) for path in paths], side), paths, classes, config.colours, top)
+    values, files = decode_masks([on_disk(path) for path in paths], side)
+    targets, classes, notes = as_classes(values, files, paths, classes, config.colours, top)
     for pair in compress(every, decoded.good):
         image, mask = (upright_size(on_disk(path)) for path in pair)
         if image != mask:
@@ -159,21 +158,9 @@ def read_pairs(
                 f"{pair.mask} has {mask[0]}x{mask[1]} pixels, but its image {pair.image} has "
                 f"{image[0]}x{image[1]}; a mask has the size of its image"
             )
-    void = decoded.good & (masks.values == VOID).all((1, 2))
-    splits, start = {}, 0
-    for split, some in pairs.items():
-        part = slice(start, start := start + len(some))
-        kept = decoded.good[part] & ~void[part]
-        splits[split] = Split(torch.from_numpy(decoded.images[part][kept]), torch.from_numpy(masks.values[part][kept]))
-    notes = [*decoded.notes, *masks.notes]
+    void = decoded.good & (targets == VOID).all((1, 2))
     if void.any():
         first = paths[int(void.argmax())]
         notes.append(f"left out, as their masks are all void: {void.sum():,} of {len(every):,} images, {first} first")
-    return Source(
-        classes=masks.classes,
-        splits=splits,
-        origin=shown(str(top.resolve())),
-        skipped=len(decoded.skipped),
-        skipped_first=tuple(map(shown, decoded.skipped[:NAMED])),
-        notes=tuple(map(shown, notes)),
-    )
+    images = {split: [on_disk(pair.image) for pair in some] for split, some in pairs.items()}
+    return as_source(images, decoded, targets, decoded.good & ~void, classes, top, notes)

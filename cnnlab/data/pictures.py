@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
 from cnnlab.data.kinds import BEGINNING, bad_files, is_text, kind_of
-from cnnlab.data.rendering import Images, Rendering, Use, check_wide, rendered, rendering, use_of
+from cnnlab.data.rendering import Images, Rendering, Use, rendered, rendering, use_of
 from cnnlab.errors import LONGEST_REASON, RunFailed, one_line, shortened
 
 if TYPE_CHECKING:
@@ -70,14 +70,13 @@ def _open(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """images: (N, 3, side, side); good: (N,) bool, which could be decoded; notes; the names of those skipped."""
+class Decoded(NamedTuple):
+    """images: (N, 3, side, side); good: (N,) bool, which could be decoded; skipped: the number of broken ones."""
 
     images: Images
     good: np.ndarray[Any, np.dtype[np.bool_]]
     notes: tuple[str, ...]
-    skipped: tuple[str, ...]
+    skipped: int
 
 
 def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Decoded:
@@ -96,8 +95,7 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
 
     first, broken = decode_each(pictures, range(len(pictures)), decode)
     uses = {index: use for index, use in sorted(first.items()) if use}
-    check_wide({pictures[index].name: use for index, use in uses.items()})
-    how = rendering(uses.values())
+    how, notes = rendering({pictures[index].name: use for index, use in uses.items()})
     broken |= decode_each(pictures, uses, partial(decode, how=how))[1]
     texts = [pictures[index].name for index in sorted(broken) if broken[index] is None]
     faults = {index: why for index, why in sorted(broken.items()) if why is not None}
@@ -106,14 +104,13 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
             f"{unreadable(pictures, faults, 'an image')}; "
             f"remove {'them' if len(faults) > 1 else 'it'}, or skip such files with --set data.skip_broken=true"
         )
-    notes = list(how.notes)
     if faults:
         notes.append(f"skipped: {unreadable(pictures, faults, 'an image')}")
     if texts:
         notes.append(f"passed over, text files ({len(texts):,}): {_first(texts)}")
     good = np.ones(len(pictures), bool)
     good[list(broken)] = False
-    return Decoded(images, good, tuple(notes), tuple(pictures[index].name for index in faults))
+    return Decoded(images, good, tuple(notes), len(faults))
 
 
 def decode_each(

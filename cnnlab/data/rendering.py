@@ -3,10 +3,9 @@
 The rule depends on what the whole set uses, so that any two of its images can be compared, and it is reported.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,83 +18,67 @@ Images: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Array: TypeAlias = np.ndarray[Any, Any]
 
 RANGES = (1, 255, 1023, 4095, 16383, 65535)
-"""The greatest values of floats in 0 .. 1 and of 8, 10, 12, 14 and 16 bits."""
+"""The greatest values of numbers in 0 .. 1 and of 8, 10, 12, 14 and 16 bits."""
 OPAQUE = 128
 """Pixels with at least this alpha are the visible part of a drawing."""
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """The least and the greatest value of an image that a rule for the whole set is needed for."""
 
-    kind: str
-    """"whole" numbers of more than 8 bits, "real" numbers, "wide": colour with 16 bits per channel, or "alpha"."""
+    kind: Literal["deep", "wide", "alpha"]
+    """Grey of more than 8 bits, colour of 16 bits per channel, or transparent in parts."""
     low: float
     high: float
 
 
-@dataclass(frozen=True)
-class Rendering:
+class Rendering(NamedTuple):
     """The values that become 0 and 255, and the grey level below transparent parts."""
 
-    whole: tuple[float, float] = (0, 65535)
-    real: tuple[float, float] = (0, 1)
+    low: float = 0
+    high: float = 65535
     ground: int = 255
-    notes: tuple[str, ...] = ()
 
 
-def rendering(uses: Iterable[Use]) -> Rendering:
-    """The rule for a set with these images."""
-    by_kind: dict[str, list[Use]] = {}
-    for use in uses:
-        by_kind.setdefault(use.kind, []).append(use)
-    scales, notes, ground = {}, [], 255
-    for kind in ("whole", "real"):
-        if some := by_kind.get(kind):
-            low, high = min(use.low for use in some), max(use.high for use in some)
-            scales[kind] = bottom, top = scale(kind, low, high)
-            notes.append(
-                f"values from {low:g} to {high:g} in {_count(some)} of more than 8 bits: "
-                f"{bottom:g} is shown as 0 and {top:g} as 255 in all of them"
-            )
-    if some := by_kind.get("alpha"):
-        ground = _ground(some)
-        name = {255: "white", 128: "grey", 0: "black"}[ground]
-        notes.append(f"{_count(some)} with transparent parts: laid on {name}")
-    return Rendering(**scales, ground=ground, notes=tuple(notes))
+def rendering(uses: Mapping[str, Use]) -> tuple[Rendering, list[str]]:
+    """The rule for a set in which the images of these names have these uses, and notes on it.
+
+    Raises BadInput if colours of 16 bits per channel would be dark: Pillow reads the upper 8 bits only.
+    """
+    how, notes = Rendering(), []
+    deep, wide, alpha = ([use for use in uses.values() if use.kind == kind] for kind in ("deep", "wide", "alpha"))
+    if wide and max(use.high for use in wide) < 64:
+        raise bad_files(
+            f"{next(name for name, use in uses.items() if use in wide)} has 16 bits per channel but uses at most the "
+            "lowest 14 of them and would look black; save such images with 8 bits per channel"
+        )
+    if deep:
+        least, greatest = min(use.low for use in deep), max(use.high for use in deep)
+        low, high = scale(least, greatest)
+        how = Rendering(low, high)
+        notes.append(
+            f"values from {least:g} to {greatest:g} in {_count(deep)} of more than 8 bits: "
+            f"{low:g} is shown as 0 and {high:g} as 255 in all of them"
+        )
+    if alpha:
+        # white; black if a drawing is near white; grey if another is near black too
+        white, black = all(use.low < 192 for use in alpha), all(use.high > 63 for use in alpha)
+        ground, name = (255, "white") if white else (0, "black") if black else (128, "grey")
+        how = how._replace(ground=ground)
+        notes.append(f"{_count(alpha)} with transparent parts: laid on {name}")
+    return how, notes
 
 
 def _count(some: Sequence[Use]) -> str:
     return f"{len(some):,} image{'s' * (len(some) > 1)}"
 
 
-def scale(kind: str, low: float, high: float) -> tuple[float, float]:
-    """The values that become 0 and 255: a usual range if a set from low to high uses at least half of it, else these.
-
-    kind: "whole" or "real" numbers.
-    """
-    usual = RANGES if kind == "real" else RANGES[1:]
-    top = next((top for top in usual if low >= 0 and high <= top), None)
+def scale(low: float, high: float) -> tuple[float, float]:
+    """The values that become 0 and 255: a usual range if the set's values use half of it or more, else low and high."""
+    top = next((top for top in RANGES if low >= 0 and high <= top), None)
     if top is not None and (high - low >= top / 2 or low >= high):
         return 0, top
     return (low, high) if high > low else (low - 1, high + 1)
-
-
-def _ground(some: Sequence[Use]) -> int:
-    """White; black if a drawing is near white; grey if another is near black too."""
-    if all(use.low < 192 for use in some):
-        return 255
-    return 0 if all(use.high > 63 for use in some) else 128
-
-
-def check_wide(uses: Mapping[str, Use]) -> None:
-    """Raises BadInput if colour images of 16 bits per channel would be dark: Pillow reads the upper 8 bits only."""
-    wide = {name: use.high for name, use in uses.items() if use.kind == "wide"}
-    if wide and max(wide.values()) < 64:
-        raise bad_files(
-            f"{next(iter(wide))} has 16 bits per channel but uses at most the lowest 14 of them and would look black; "
-            "save such images with 8 bits per channel"
-        )
 
 
 def use_of(image: "PillowImage", wide: bool) -> Use | None:
@@ -103,8 +86,7 @@ def use_of(image: "PillowImage", wide: bool) -> Use | None:
     if _is_deep(image):
         values = np.asarray(image)
         finite = values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (math.inf, -math.inf)
-        return Use("real" if image.mode == "F" else "whole", low, high)
+        return Use("deep", float(finite.min()), float(finite.max())) if finite.size else Use("deep", inf, -inf)
     if wide:
         return Use("wide", 0, float(np.asarray(image.convert("RGB")).max()))
     if not image.has_transparency_data:
@@ -122,14 +104,12 @@ def rendered(image: "PillowImage", how: Rendering) -> "PillowImage":
     from PIL import Image
 
     if _is_deep(image):
-        low, high = how.real if image.mode == "F" else how.whole
-        return Image.fromarray(to_bytes(np.asarray(image), low, high)).convert("RGB")
-    if image.has_transparency_data:
-        drawing = image.convert("RGBA")
-        if drawing.getchannel("A").getextrema() != (255, 255):
-            ground = Image.new("RGBA", drawing.size, (how.ground,) * 3 + (255,))
-            return Image.alpha_composite(ground, drawing).convert("RGB")
-    return image.convert("RGB")
+        return Image.fromarray(to_bytes(np.asarray(image), how.low, how.high)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    drawing = image.convert("RGBA")
+    ground = Image.new("RGBA", drawing.size, (how.ground,) * 3 + (255,))
+    return Image.alpha_composite(ground, drawing).convert("RGB")
 
 
 def _is_deep(image: "PillowImage") -> bool:
