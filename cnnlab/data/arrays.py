@@ -43,34 +43,29 @@ def npy_files(paths: list[Path]) -> list[Path]:
     return [*arrays] if {("train", "images"), ("train", "labels")} <= set(arrays.values()) else []
 
 
-def read_npz(path: Path) -> Source:
-    """One file with all arrays. Raises BadInput, which names it, for any other content."""
-    try:
-        # opened here, since NumPy leaves the file open if it is no archive
-        with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
-            check_unpacked(path, sum(member.file_size for member in archive.infolist()))
-            names = sorted(archive.namelist())
-            arrays = {}
-            for name in names:
-                if role(stem := name.removesuffix(".npy")):
-                    with archive.open(name) as member:
-                        arrays[stem] = np.lib.format.read_array(member, allow_pickle=False)
-    except BadInput:
-        raise
-    except Exception as error:  # zipfile and NumPy raise 12 kinds of exceptions for broken files
-        raise bad_files(f"{path} cannot be read as an .npz file ({_why(path, error)})") from None
-    return _source(arrays, path, [name.removesuffix(".npy") for name in names])
-
-
-def read_npy(paths: list[Path]) -> Source:
-    """A file for each array. Raises BadInput, which names one, for any other content."""
-    arrays = {}
+def read_arrays(paths: list[Path]) -> Source:
+    """One .npz file with all arrays, or a .npy file for each. Raises BadInput, which names one, for other content."""
+    arrays: dict[str, Array] = {}
+    names: list[str] = []
     for path in paths:
         try:
-            arrays[path.stem] = np.load(path, allow_pickle=False)
-        except Exception as error:
-            raise bad_files(f"{path} cannot be read as an .npy file ({_why(path, error)})") from None
-    return _source(arrays, paths[0].parent, sorted(arrays))
+            if path.suffix.lower() == ".npy":
+                arrays[path.stem] = np.load(path, allow_pickle=False)
+                continue
+            # opened here, since NumPy leaves the file open if it is no archive
+            with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
+                check_unpacked(path, sum(member.file_size for member in archive.infolist()))
+                for name in sorted(archive.namelist()):
+                    names.append(name.removesuffix(".npy"))
+                    if role(names[-1]):
+                        with archive.open(name) as member:
+                            arrays[names[-1]] = np.lib.format.read_array(member, allow_pickle=False)
+        except BadInput:
+            raise
+        except Exception as error:  # zipfile and NumPy raise 12 kinds of exceptions for broken files
+            kind = path.suffix.lower()
+            raise bad_files(f"{path} cannot be read as an {kind} file ({_why(path, error)})") from None
+    return _source(arrays, paths[0] if names else paths[0].parent, names or [*arrays])
 
 
 def _why(path: Path, error: Exception) -> str:

@@ -125,15 +125,8 @@ def _write(path: Path, source: Source) -> None:
         for name, split in source.splits.items()
         for part, tensor in vars(split).items()
     }
-    about = {
-        "format": FORMAT,
-        "classes": source.classes,
-        "origin": source.origin,
-        "skipped": source.skipped,
-        "notes": source.notes,
-        "conflicts": source.conflicts,
-        "digest": _digest(source),
-    }
+    kept = {name: value for name, value in vars(source).items() if name not in ("splits", "names")}
+    about = kept | {"format": FORMAT, "digest": _digest(source)}
     with written_whole(path) as file:
         save_file(tensors, file, metadata={"about": json.dumps(about)})
         file.chmod(0o644)  # whatever the umask is: see _check_owner
@@ -146,22 +139,19 @@ def _read(path: Path) -> tuple[Source, str]:
     with safetensors.safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
-    if about.get("format") != FORMAT:
+    if about.pop("format") != FORMAT:
         raise ValueError("another version of cnnlab wrote it")
-    names = sorted({name.split(".")[0] for name in tensors})
-    source = Source(
-        classes=tuple(about["classes"]),
-        splits={name: Split(*(tensors[f"{name}.{part}"] for part in ("inputs", "targets", "marks"))) for name in names},
-        origin=about["origin"],
-        skipped=about["skipped"],
-        notes=tuple(about["notes"]),
-        conflicts=about["conflicts"],
-    )
-    if _digest(source) != about["digest"]:
+    digest = about.pop("digest")
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        parts.setdefault(name.split(".")[0], {})[name.split(".")[1]] = tensor
+    about |= {name: tuple(about[name]) for name in ("classes", "notes")}
+    source = Source(splits={name: Split(**parts[name]) for name in sorted(parts)}, **about)
+    if _digest(source) != digest:
         raise ValueError("its digest is not that of its content")
     if fault := source.fault():  # another program wrote it
         raise ValueError(f"it has {fault}")
-    return source, about["digest"]
+    return source, digest
 
 
 def _check_owner(path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from cnnlab.config import DataConfig
 from cnnlab.config.messages import nearest_path
-from cnnlab.data.arrays import idx_sets, npy_files, read_idx_files, read_npy, read_npz
+from cnnlab.data.arrays import idx_sets, npy_files, read_arrays, read_idx_files
 from cnnlab.data.containers import CLASS_NAMES, is_tar, read_parquet, read_tars
 from cnnlab.data.dataset import Source
 from cnnlab.data.folders import find_splits, list_by_pattern, list_classes, list_splits, list_splits_inside, search
@@ -62,15 +62,11 @@ def _unknown(tree: Tree, top: Path) -> BadInput:
     return bad_files(f"{top} has {listed} at the top; arrange it as one of these: {known}")
 
 
-def _npz(tree: Tree, top: Path, config: DataConfig) -> Files | None:
-    paths = {path.stem: path for path in tree.look(top).files if path.suffix.lower() == ".npz"}
-    path = _chosen(paths, top, config)
-    return ([path], partial(read_npz, path)) if path else None
-
-
-def _npy(tree: Tree, top: Path, config: DataConfig) -> Files | None:
-    paths = npy_files(tree.look(top).files)
-    return (paths, partial(read_npy, paths)) if paths else None
+def _arrays(tree: Tree, top: Path, config: DataConfig) -> Files | None:
+    files = tree.look(top).files
+    archive = _chosen({path.stem: path for path in files if path.suffix.lower() == ".npz"}, top, config)
+    paths = [archive] if archive else npy_files(files)
+    return (paths, partial(read_arrays, paths)) if paths else None
 
 
 def _idx(tree: Tree, top: Path, config: DataConfig) -> Files | None:
@@ -120,8 +116,7 @@ def _pictures(list_pictures: Callable[[Tree, Path, DataConfig], Listing | None])
 
 
 LAYOUTS: dict[str, tuple[str, Find]] = {
-    "npz": ("an .npz file with train_images and train_labels", _npz),
-    "npy": (".npy files train_images and train_labels", _npy),
+    "arrays": ("an .npz file with train_images and train_labels, or .npy files of these names", _arrays),
     "idx": ("idx files train-images-idx3-ubyte and train-labels-idx1-ubyte", _idx),
     "parquet": ("Parquet files with columns image and label", _parquet),
     "webdataset": ("WebDataset's tar archives", _tars),
