@@ -10,7 +10,7 @@ from files import load_folder
 from PIL import Image
 
 from cnnlab.data import pictures
-from cnnlab.data.mask_values import decode_masks
+from cnnlab.data.masks import decode_masks
 from cnnlab.data.pictures import decode_all, on_disk
 from cnnlab.errors import BadInput
 

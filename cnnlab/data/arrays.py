@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.kinds import Unpacked, bad_files, check_unpacked, is_gzip, odd_kind
-from cnnlab.data.rendering import Array, scale, to_bytes
+from cnnlab.data.pictures import Array, scale, to_bytes
 from cnnlab.data.tree import SPLITS, nfc, split_named
 from cnnlab.errors import LONGEST_REASON, BadInput, one_line, shortened
 
