@@ -334,7 +334,7 @@ def test_an_archive_unpacked_inside_a_folder_of_its_own_name() -> None:
     noise(Path("mine/PlantVillage/PlantVillage"), ("cat", "dog"), 5)
     dataset = load_folder()
     assert dataset.classes == ("cat", "dog")
-    assert "PlantVillage/PlantVillage is what was read, all that lies in mine" in dataset.notes
+    assert "PlantVillage/PlantVillage was read, the only folder in mine" in dataset.notes
 
 
 def test_two_folders_of_the_same_classes_and_files_are_refused() -> None:
@@ -505,7 +505,7 @@ def test_a_class_with_a_single_image_and_a_small_validation_split_are_said() -> 
     dataset = load_folder()
     assert dataset.counts == {"train": (108, 108, 1), "val": (12, 12, 0), "test": (30, 30, 0)}
     assert "1 class with a single image, which is in the training split alone: emu" in dataset.notes
-    assert "few validation images (24): one of them is 4.2 % of them" in dataset.notes
+    assert "few validation images (24): each is 4.2 % of them" in dataset.notes
     assert describe(dataset)[:2] == [
         "folder: 3 classes, 3 x 64 x 64 pixels; train 217, val 24 (held out of train), test 60 (held out of train)",
         "images per class (train/val/test): cat 108/12/30, dog 108/12/30, emu 1/0/0",

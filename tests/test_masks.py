@@ -89,7 +89,7 @@ def test_splits_and_names_that_were_given_and_what_is_passed_over() -> None:
     assert [note for note in dataset.notes if "few" not in note] == [
         "passed over, images without a mask: lonely.jpg",
         "passed over, no images, in images: readme.txt",
-        "classes that no pixel is of (1): bird",
+        "classes without a pixel (1): bird",
     ]
 
 

@@ -30,7 +30,7 @@ AGAIN = "remove it, and get it again"
 
 
 def role(name: str) -> Role | None:
-    """What an array of this name is: `x_train` is the images of train, `labels` those of the only split."""
+    """The meaning of an array's name: `x_train` are the images of train, `labels` those of the only split."""
     words = re.split(r"[\W_]+", name.lower())
     what = [kind for kind, meant in _WORDS.items() if any(word in meant for word in words)]
     splits = [split for word in words if (split := split_named(word))]

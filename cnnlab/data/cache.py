@@ -1,4 +1,4 @@
-"""Datasets as tensor files: decoded once, memory-mapped afterwards, made anew if damaged."""
+"""Datasets as tensor files: decoded once, memory-mapped afterwards, made again if damaged."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
     except FileNotFoundError:
         pass
     except UNREADABLE as error:
-        log.warning("the cache %s is damaged or not yours (%s) and made anew", path, one_line(str(error)))
+        log.warning("the cache %s is damaged or not yours (%s); it is made again", path, one_line(str(error)))
     source = build()
     if fault := source.fault():
         raise bad_files(f"{source.origin} has {fault}")

@@ -27,7 +27,7 @@ LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "cls", "cat
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 MOST_LABEL = 2**16
-"""The most bytes of a member that says a class."""
+"""The most bytes of a member that holds a class."""
 CLASS_NAMES = "classnames.txt"
 """Beside the archives: the name of class 0, 1 .., one per line."""
 
@@ -234,11 +234,11 @@ def _part(path: Path, member: tarfile.TarInfo) -> BinaryIO:
 
 
 def _class_text(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """The content of a member that says a class. Raises BadInput if it is too large for that."""
+    """The content of a member that holds a class. Raises BadInput if it is too large for that."""
     if member.size > MOST_LABEL:
         raise bad_files(
-            f"{path}, {member.name} has {member.size:,} bytes, but what says a class has at most "
-            f"{MOST_LABEL:,}; call it otherwise, or leave it out"
+            f"{path}, {member.name} has {member.size:,} bytes, but a file with a class has at most "
+            f"{MOST_LABEL:,}; rename or remove it"
         )
     return _content(archive, member)
 

@@ -1,4 +1,4 @@
-"""What a file is that was taken for another kind (a web page in place of a download), and what it unpacks to."""
+"""The kind of a file by its first bytes (a web page in place of a download), and limits on what it unpacks to."""
 
 import gzip
 import re
@@ -32,7 +32,7 @@ def shown(text: str) -> str:
 
 
 def odd_kind(path: Path) -> str | None:
-    """What the file is by its first bytes, if no dataset is that. An .npz file is a zip archive."""
+    """The kind of a file that no dataset has, by its first bytes; None for others. An .npz file is a zip archive."""
     with path.open("rb") as file:
         beginning = file.read(BEGINNING)
     return None if path.suffix.lower() == ".npz" and beginning.startswith(b"PK") else kind_of(beginning)
@@ -64,7 +64,7 @@ def check_unpacked(path: Path, size: int) -> None:
     if size > max(SMALL, MOST_TIMES * packed):
         raise bad_files(
             f"{path} has {packed:,} bytes and unpacks to more than {max(SMALL, MOST_TIMES * packed):,}; "
-            "if it is what it should be, unpack it first"
+            "if you trust it, unpack it first"
         )
 
 

@@ -40,7 +40,7 @@ def find_layout(config: DataConfig) -> Unread:
     try:
         top = root if find_splits(tree, root) else tree.enter(root)
         if top != root:
-            tree.notes.append(f"{top.relative_to(root)} is what was read, all that lies in {root}")
+            tree.notes.append(f"{top.relative_to(root)} was read, the only folder in {root}")
         for name, (_, find) in LAYOUTS.items():
             if located := find(tree, top, config):
                 return Unread(*located, name, tree.all_notes(located[0], root))

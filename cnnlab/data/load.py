@@ -98,7 +98,7 @@ def _doubts(source: Source, splits: dict[str, Split]) -> Iterator[str]:
         yield source.conflicts
     with_classes = has_classes(splits["train"].targets)
     if (few := len(splits["val"])) <= FEW:
-        weight = f"one of them is {100 / few:.1f} % of them" if with_classes else "each counts"
+        weight = f"each is {100 / few:.1f} % of them" if with_classes else "each counts"
         yield f"few validation images ({few}): {weight}"
     if with_classes and len(source.splits) < 3:
         counts = torch.bincount(source.splits["train"].targets, minlength=len(source.classes)).tolist()

@@ -335,7 +335,7 @@ def as_classes(
     used = {number[value] for value in every}
     if unused := [name for index, name in enumerate(classes) if index not in used]:
         more = ", ..." if len(unused) > 5 else ""
-        notes = [*notes, f"classes that no pixel is of ({len(unused)}): {', '.join(unused[:5])}{more}"]
+        notes = [*notes, f"classes without a pixel ({len(unused)}): {', '.join(unused[:5])}{more}"]
     return decoded, classes, notes
 
 

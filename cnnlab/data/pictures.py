@@ -82,7 +82,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 class Use(NamedTuple):
-    """The least and the greatest value of an image that a rule for the whole set is needed for."""
+    """The least and the greatest value of an image that needs the rule of the whole set."""
 
     kind: Literal["deep", "wide", "alpha"]
     """Grey of more than 8 bits, colour of 16 bits per channel, or transparent in parts."""
@@ -168,7 +168,7 @@ def decode_each(
 
 
 def _decode(picture: Picture, side: int, how: Rendering | None) -> Images | Use:
-    """The picture as (3, side, side); without a rendering perhaps what the rendering has to be made from."""
+    """The picture as (3, side, side); its use, if it needs the rule of the set and `how` is None."""
     from PIL import Image, ImageOps
 
     with opened(picture) as image:
@@ -212,7 +212,7 @@ def any_size() -> Iterator[None]:
 
 
 def room_for(image: "PillowImage") -> AbstractContextManager[object]:
-    """Hold this while the image is decoded: only one large image is at a time. Raises ValueError if it is too large."""
+    """Hold this while the image is decoded: one large image at a time. Raises ValueError if it is too large."""
     pixels = image.width * image.height
     if pixels > LARGEST:
         raise ValueError(f"{image.width:,} x {image.height:,} pixels are too many; make it smaller first")

@@ -1,4 +1,4 @@
-"""Folders and the names in them: where data are, which folder is which split, and what is never data."""
+"""Folders and their names: where the data are, which folder is which split, and what is never data."""
 
 import os
 import re
