@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from cnnlab.config import DataConfig
 from cnnlab.data.dataset import Source
@@ -60,23 +60,17 @@ def read_parquet(paths: Sequence[Path], top: Path, config: DataConfig) -> Source
             f"{top} holds several data sets of Parquet files: {', '.join(folders[:5])}"
             f"{', ...' if len(folders) > 5 else ''}; name one of these folders"
         )
-    columns = _columns(paths[0])
-    samples = {split: [s for path in some for s in _rows(path, columns)] for split, some in by_split.items()}
-    notes = [f"images are in the column {columns.image}, classes in {columns.label}"]
-    hidden = [s for s, some in samples.items() if s != "train" and {label for _, label in some} == {"-1"}]
+    image, label, titles = _columns(paths[0])
+    samples = {split: [s for path in some for s in _rows(path, image, label)] for split, some in by_split.items()}
+    notes = [f"images are in the column {image}, classes in {label}"]
+    hidden = [s for s, some in samples.items() if s != "train" and {number for _, number in some} == {"-1"}]
     notes += [f"passed over: {split}, whose {len(samples.pop(split)):,} labels are all -1" for split in hidden]
-    source = read_pictures(Listing(samples), top, config, columns.classes)
+    source = read_pictures(Listing(samples), top, config, titles)
     return replace(source, notes=(*notes, *source.notes))
 
 
-class _Columns(NamedTuple):
-    image: str
-    label: str
-    classes: tuple[str, ...]
-    """The names of the classes 0, 1 .., if the file has them."""
-
-
-def _columns(path: Path) -> _Columns:
+def _columns(path: Path) -> tuple[str, str, tuple[str, ...]]:
+    """The columns of images and of labels, and the names of the classes 0, 1 .., if the file has them."""
     from pyarrow import types
 
     schema = _open_parquet(path).schema_arrow
@@ -98,7 +92,7 @@ def _columns(path: Path) -> _Columns:
             f"{path} has the columns {', '.join(f'{field.name} ({field.type})' for field in schema)}; "
             "needed are one of images' bytes (image) and one of classes (label: whole numbers, words or true and false)"
         )
-    return _Columns(image, label, tuple(features.get(label, {}).get("names", ())))
+    return image, label, tuple(features.get(label, {}).get("names", ()))
 
 
 def _best(names: list[str], wanted: tuple[str, ...]) -> str | None:
@@ -130,22 +124,21 @@ def _open_parquet(path: Path) -> Any:
     return file
 
 
-def _rows(path: Path, columns: _Columns) -> list[tuple[Picture, str]]:
+def _rows(path: Path, image: str, label: str) -> list[tuple[Picture, str]]:
     import pyarrow as pa
 
     try:
-        table = _open_parquet(path).read([columns.image, columns.label])
-        images, labels = table.column(columns.image), table.column(columns.label)
+        table = _open_parquet(path).read([image, label])
+        images, labels = table.column(image), table.column(label)
     except (OSError, KeyError, pa.ArrowException) as error:
         raise bad_files(
-            f"{path} cannot be read with the columns {columns.image} and {columns.label} "
-            f"({' '.join(str(error).split())[:120]})"
+            f"{path} cannot be read with the columns {image} and {label} ({' '.join(str(error).split())[:120]})"
         ) from None
     if labels.null_count:
         raise bad_files(f"{path} has {labels.null_count} rows without a label")
     return [
-        (Picture(f"{path}, row {row}", partial(_cell, images, row)), str(label))
-        for row, label in enumerate(labels.to_pylist())
+        (Picture(f"{path}, row {row}", partial(_cell, images, row)), str(value))
+        for row, value in enumerate(labels.to_pylist())
     ]
 
 
@@ -155,11 +148,6 @@ def _cell(images: Any, row: int) -> BinaryIO:
     if content is None:
         raise OSError("it has no bytes")
     return io.BytesIO(content)
-
-
-def is_tar(path: Path) -> bool:
-    """By its name."""
-    return path.name.lower().endswith(TAR_ENDINGS)
 
 
 def read_tars(paths: Sequence[Path], top: Path, config: DataConfig, names: Path | None = None) -> Source:

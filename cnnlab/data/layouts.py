@@ -8,7 +8,7 @@ from typing import TypeVar
 from cnnlab.config import DataConfig
 from cnnlab.config.messages import nearest_path
 from cnnlab.data.arrays import idx_sets, npy_files, read_arrays, read_idx_files
-from cnnlab.data.containers import CLASS_NAMES, is_tar, read_parquet, read_tars
+from cnnlab.data.containers import CLASS_NAMES, TAR_ENDINGS, read_parquet, read_tars
 from cnnlab.data.dataset import Source
 from cnnlab.data.folders import find_splits, list_by_pattern, list_classes, list_splits, list_splits_inside, search
 from cnnlab.data.kinds import bad_files
@@ -100,7 +100,8 @@ def _parquet(tree: Tree, top: Path, config: DataConfig) -> Files | None:
 
 
 def _tars(tree: Tree, top: Path, config: DataConfig) -> Files | None:
-    paths = [path for folder in (top, *tree.look(top).folders) for path in tree.look(folder).files if is_tar(path)]
+    files = [path for folder in (top, *tree.look(top).folders) for path in tree.look(folder).files]
+    paths = [path for path in files if path.name.lower().endswith(TAR_ENDINGS)]
     names = [path for path in tree.look(top).files if path.name == CLASS_NAMES]
     return ([*paths, *names], partial(read_tars, paths, top, config, *names)) if paths else None
 
