@@ -209,7 +209,7 @@ def test_a_comparison_from_end_to_end(cli: Cli) -> None:
     done = cli("compare", "--optimizers", "sgd,Adam", "--trials", "3", "--seeds", "5", *HERE, *small)
     found = compared(done)
     assert done.exit_code == 0
-    few = "few validation images (30): one of them is 3.3 % of them"
+    few = "few validation images (30): each is 3.3 % of them"
     assert done.stderr.splitlines().count(few) == found["warnings"].count(few) == 1
     assert set(found) >= {"optimizers", "pairs", "ranking", "warnings"}
     for key, wanted in KEYS.items():

@@ -251,7 +251,7 @@ def test_a_space_of_a_few_points_is_tried_point_by_point(cli: Cli) -> None:
 
 
 def test_doubts_about_the_data_are_said_before_and_after(cli: Cli) -> None:
-    few = "few validation images (30): one of them is 3.3 % of them"
+    few = "few validation images (30): each is 3.3 % of them"
     words = ("sweep", "--trials", "2", *HERE, "-s", "data.val_fraction=0.02")
     done = cli(*words)
     assert few in done.stderr.splitlines()
