@@ -35,24 +35,26 @@ def plan_of(study: str, storage: str, trials: int) -> Any:
 
 def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None:
     """Claim and sleep until nothing is waiting."""
+    import copy
+
     from optuna.trial import Trial, TrialState
 
     from cnnlab.search.claims import beating, claim, tell
     from cnnlab.search.sampling import suggest
     from cnnlab.search.stages import Search
     from cnnlab.search.storage import open_storage
-    from cnnlab.search.study import open_study
+    from cnnlab.search.study import find_study
 
-    open_storage.cache_clear()  # a lock and a connection of its own, not those from before the fork
-    search, base = Search(plan), open_study(plan.study, open_storage(plan.storage))
-    storage = base._storage  # as a sweep's worker has it
+    open_storage.cache_clear()  # a connection of its own, not the one from before the fork
+    search, base = Search(plan), find_study(plan.study, plan.storage)
     base.get_trials()
     ready.release()
     go.wait()
     while slot := claim(base, plan.trials, search.first_params):
-        study = open_study(plan.study, storage, search.sampler(slot.number))
+        study = copy.copy(base)  # as `run_trial` does
+        study.sampler = search.sampler(slot.number)
         trial = Trial(study, slot.trial._trial_id)
-        with beating(storage, trial):
+        with beating(study, trial):
             suggest(trial, plan.space)
             for report in range(reports):
                 time.sleep(seconds / reports)
@@ -83,10 +85,9 @@ def optuna_alone(plan: Any, share: int, seconds: float, reports: int, ready: Any
 
 
 def _plain_storage(url: str) -> Any:
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages import RDBStorage
 
-    return RDBStorage(url) if "://" in url else JournalStorage(JournalFileBackend(url))
+    return RDBStorage(url if "://" in url else f"sqlite:///{url}")
 
 
 def _run(work: Any, workers: int, *words: Any, then: Any = lambda: None) -> float:
@@ -164,7 +165,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stamp = f"{time.time():.0f}"
-        storage = arguments.storage or str(Path(folder, "study.journal"))
+        storage = arguments.storage or str(Path(folder, "study.db"))
         for name, workers, trials in (("few", 2, arguments.few), ("many", arguments.workers, arguments.many)):
             if trials:
                 measure(f"{name}-{stamp}", storage, workers, trials, arguments.seconds, arguments.reports)

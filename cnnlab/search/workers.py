@@ -12,7 +12,6 @@ from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 
 import torch
-from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 
 from cnnlab.errors import BadInput, RunFailed
@@ -23,8 +22,7 @@ from cnnlab.search.database import patient
 from cnnlab.search.plan import Plan
 from cnnlab.search.slots import Slot
 from cnnlab.search.stages import Search, Stage, confirmation_of
-from cnnlab.search.storage import open_storage
-from cnnlab.search.study import open_or_make, open_study
+from cnnlab.search.study import open_or_make
 from cnnlab.search.trial import Interrupted, run_trial
 
 POLL_SECONDS = 0.25
@@ -132,13 +130,9 @@ def run_trials(
     def stop() -> bool:
         return interrupted() or (deadline is not None and time.monotonic() > deadline)
 
-    try:
-        yield from _run(Search(plan), workers, stop)
-        if not stop() and (confirmation := confirmation_of(plan)):
-            yield from _run(confirmation, workers, stop)
-    except StorageInternalError as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
-        raise RunFailed(f"the study's storage does not answer: {reason}; the same command goes on") from None
+    yield from _run(Search(plan), workers, stop)
+    if not stop() and (confirmation := confirmation_of(plan)):
+        yield from _run(confirmation, workers, stop)
 
 
 def _run(stage: Stage, workers: Workers, stop: Interrupted) -> Iterator[SweepState]:
@@ -254,8 +248,8 @@ def _worker(stage: Stage, workers: Workers, index: int) -> None:
         os.dup2(log, stream)
     sys.stdout.flush()
     _use_share(workers, index)
-    storage = patient(open_storage)(stage.plan.storage)
-    for _ in _work(stage, open_study(stage.study, storage), interrupted):
+    base = patient(open_or_make)(stage.study, stage.plan.storage, stage.plan.score)
+    for _ in _work(stage, base, interrupted):
         pass
 
 
