@@ -130,7 +130,7 @@ def measure(name: str, storage: str, workers: int, trials: int, seconds: float, 
     def look_after() -> None:  # as a sweep's command does
         watch = Watch()
         while not over.wait(POLL_SECONDS):
-            fill(study, trials, Search(plan).first_params, ahead=2 * workers, least=workers)
+            fill(study, trials, Search(plan).first_params, ahead=2 * workers)
             watch.reap(study, study_slots(study, trials))
 
     looking = threading.Thread(target=look_after)

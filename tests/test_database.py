@@ -14,6 +14,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from cnnlab.search import database
 from cnnlab.search.claims import beating, claim, fill, give_back, study_slots, tell
 from cnnlab.search.database import Database, StorageGone
 from cnnlab.search.slots import ATTEMPT, OWNER, SLOT
@@ -192,37 +193,32 @@ def test_what_could_not_be_written_is_written_later() -> None:
     assert (seen.params, seen.intermediate_values, seen.value) == (trial.params, {1: 0.5}, 0.5)
 
 
-class Unanswered(Exception):
-    """Stands for a driver's error."""
-
-
-def test_what_was_written_without_an_answer_is_written_once() -> None:
-    """The connection breaks between each commit and its answer, also if the thread that beats has an answer then."""
+def test_what_was_written_without_an_answer_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection breaks between a commit and its answer, and the thread that beats gets through before it is asked
+    again."""
     storage = Database(url("study.db"), {})
     study = study_in(storage)
     fill(study, 2, no_params, ahead=2)
     broken: list[str] = []
+    commit = storage.engine.dialect.do_commit
 
-    def break_once(connection: Any) -> None:
+    def commit_without_an_answer(connection: Any) -> None:
+        commit(connection)
         if broken:
-            raise sa.exc.OperationalError(broken.pop(), (), Unanswered("server closed the connection"))
+            raise sa.exc.OperationalError(broken.pop(), (), RuntimeError("server closed the connection"))
 
-    original = storage.engine.dialect.do_commit
-
-    def commit(connection: Any) -> None:
-        original(connection)
-        break_once(connection)
-
-    storage.engine.dialect.do_commit = commit  # type: ignore[method-assign]
+    monkeypatch.setattr(storage.engine.dialect, "do_commit", commit_without_an_answer)
     broken.append("claim")
     trial = claimed(study, 2)
     trial.suggest_float("x", 0, 1)
-    broken.append("report")
-    trial.report(0.5, 1)
-    broken.append("beat")
-    study._storage.set_trial_user_attr(trial._trial_id, OWNER, {"beat": 1})
-    broken.append("tell")
-    tell(study, trial, TrialState.COMPLETE, 0.5)
+    beats = iter(range(9))
+    with monkeypatch.context() as waiting:
+        beat = storage.set_trial_user_attr
+        waiting.setattr(database.time, "sleep", lambda _: beat(trial._trial_id, OWNER, {"beat": next(beats)}))
+        broken.append("report")
+        trial.report(0.5, 1)
+        broken.append("tell")
+        tell(study, trial, TrialState.COMPLETE, 0.5)
     assert not broken
     seen = study_in(RDBStorage(url("study.db"))).get_trials()
     assert [t.state for t in seen] == [TrialState.COMPLETE, TrialState.WAITING], "the claim without an answer is let go"

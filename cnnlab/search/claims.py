@@ -43,8 +43,8 @@ def study_slots(study: Study, wanted: int) -> list[Slot]:
     return slots(study.get_trials(deepcopy=False), wanted)
 
 
-def fill(study: Study, wanted: int, first_params: FirstParams, *, ahead: int, least: int | None = None) -> bool:
-    """Add missing attempts until `ahead` are ready to be claimed; none if `least` are ready (default: `ahead`).
+def fill(study: Study, wanted: int, first_params: FirstParams, *, ahead: int) -> bool:
+    """Add missing attempts until `ahead` are ready to be claimed; none if half of these are.
 
     They are not added all at once, because samplers read them for each trial.
 
@@ -56,8 +56,7 @@ def fill(study: Study, wanted: int, first_params: FirstParams, *, ahead: int, le
         lacking = [slot for slot in study_slots(study, wanted) if slot.needs_attempt]
         return [_next_attempt(slot, first_params) for slot in lacking[: ahead - ready]]
 
-    least = ahead if least is None else least
-    return database_of(study).add_waiting(study_id_of(study), wanted, least, missing)
+    return database_of(study).add_waiting(study_id_of(study), wanted, -(-ahead // 2), missing)
 
 
 def claim(study: Study, wanted: int, first_params: FirstParams) -> Slot | None:
@@ -66,7 +65,7 @@ def claim(study: Study, wanted: int, first_params: FirstParams) -> Slot | None:
     The slot has only the attempt that was claimed.
     """
     while (trial := database_of(study).claim(study_id_of(study), wanted, this_process())) is None:
-        if not fill(study, wanted, first_params, ahead=BATCH, least=1):
+        if not fill(study, wanted, first_params, ahead=BATCH):
             return None
     return Slot(trial.user_attrs[SLOT], (trial,))
 

@@ -9,14 +9,14 @@ import optuna
 from filelock import FileLock
 from optuna.study import Study
 
-from cnnlab.config import RunConfig, as_config, flat
+from cnnlab.config import RunConfig, flat
 from cnnlab.config.space import Space
 from cnnlab.errors import BadInput, InUse, without_passwords
 from cnnlab.metrics import Metric
 from cnnlab.records import Record, Status, SweepEnded, SweepStarted, TrialEnded
 from cnnlab.run import create_run
 from cnnlab.search.claims import study_slots
-from cnnlab.search.plan import Plan, differences, what_it_is
+from cnnlab.search.plan import Plan, differences
 from cnnlab.search.sampling import check_sampler, distribution, from_optuna, nearest_inside, optuna_name, to_optuna
 from cnnlab.search.slots import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT, Slot, best_first
 from cnnlab.search.storage import STUDY_FILE, open_storage, shown, storage_url
@@ -78,7 +78,7 @@ def check_same(plan: Plan) -> None:
     known = study.user_attrs.get(IDENTITY) if study else None
     if known is None:
         return
-    known = {**known, "config": what_it_is(as_config(known["config"]))}  # as this version writes it
+
     if differing := differences(known, plan.identity()):
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         without_defaults = known["space"].keys() < plan.space.to_json().keys()
@@ -95,7 +95,7 @@ def extend(plan: Plan, old: str, storage: str | None) -> None:
     Args:
         plan: if its study has trials already, nothing is copied.
         old: the other study's name.
-        storage: --storage, which holds both studies; None if each has a file.
+        storage: --storage, which holds both studies; None if each has its own file.
 
     Raises:
         BadInput: there is no such study, or it is of another experiment.

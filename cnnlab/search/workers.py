@@ -140,7 +140,7 @@ def _run(stage: Stage, workers: Workers, stop: Interrupted) -> Iterator[SweepSta
     watch, began = Watch(), time.monotonic()
 
     def look() -> SweepState:
-        fill(base, stage.wanted, stage.first_params, ahead=2 * workers.number, least=workers.number)
+        fill(base, stage.wanted, stage.first_params, ahead=2 * workers.number)
         slots = study_slots(base, stage.wanted)
         if watch.reap(base, slots):
             slots = study_slots(base, stage.wanted)
@@ -151,7 +151,7 @@ def _run(stage: Stage, workers: Workers, stop: Interrupted) -> Iterator[SweepSta
         return
     with WorkerProcesses(stage, workers) as processes:
         while not (state := look()).done and not stop():
-            processes.start(waiting=state.waiting, progress=state.progress)
+            processes.start(state)
             yield state
             time.sleep(POLL_SECONDS)
     yield look()
@@ -187,18 +187,14 @@ class WorkerProcesses:
         self._processes: list[ForkServerProcess | None] = [None] * workers.number
         self._progress = self._deaths = 0
 
-    def start(self, *, waiting: int, progress: int) -> None:
+    def start(self, state: SweepState) -> None:
         """Start a worker for each waiting trial, up to the number of workers.
-
-        Args:
-            waiting: the number of trials that no process works on.
-            progress: a number that grows as trials get further; as long as it grows, workers may die.
 
         Raises:
             RunFailed: workers die one after the other, and no trial makes progress.
         """
-        if progress > self._progress:
-            self._progress, self._deaths = progress, 0
+        if state.progress > self._progress:
+            self._progress, self._deaths = state.progress, 0
         for index, process in enumerate(self._processes):
             if process is not None and not process.is_alive():
                 self._deaths += process.exitcode != 0
@@ -209,7 +205,7 @@ class WorkerProcesses:
                     )
                 self._processes[index] = None
         free = [index for index, process in enumerate(self._processes) if process is None]
-        for index in free[:waiting]:
+        for index in free[: state.waiting]:
             process = self._context.Process(target=_worker, args=(self.stage, self.workers, index))
             with _without_main():
                 process.start()
