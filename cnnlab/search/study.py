@@ -78,7 +78,6 @@ def check_same(plan: Plan) -> None:
     known = study.user_attrs.get(IDENTITY) if study else None
     if known is None:
         return
-
     if differing := differences(known, plan.identity()):
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         without_defaults = known["space"].keys() < plan.space.to_json().keys()
