@@ -45,7 +45,7 @@ def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None
     from cnnlab.search.storage import open_storage
     from cnnlab.search.study import find_study
 
-    open_storage.cache_clear()  # a connection of its own, not the one from before the fork
+    open_storage.cache_clear()  # a lock and a connection of its own, not those from before the fork
     search, base = Search(plan), find_study(plan.study, plan.storage)
     base.get_trials()
     ready.release()
@@ -85,9 +85,10 @@ def optuna_alone(plan: Any, share: int, seconds: float, reports: int, ready: Any
 
 
 def _plain_storage(url: str) -> Any:
-    from optuna.storages import RDBStorage
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
 
-    return RDBStorage(url if "://" in url else f"sqlite:///{url}")
+    return RDBStorage(url) if "://" in url else JournalStorage(JournalFileBackend(url))
 
 
 def _run(work: Any, workers: int, *words: Any, then: Any = lambda: None) -> float:
@@ -165,7 +166,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stamp = f"{time.time():.0f}"
-        storage = arguments.storage or str(Path(folder, "study.db"))
+        storage = arguments.storage or str(Path(folder, "study.journal"))
         for name, workers, trials in (("few", 2, arguments.few), ("many", arguments.workers, arguments.many)):
             if trials:
                 measure(f"{name}-{stamp}", storage, workers, trials, arguments.seconds, arguments.reports)

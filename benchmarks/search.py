@@ -85,22 +85,19 @@ Progress = list[tuple[int, float]]
 def pair(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> Progress:
     """Trials one after the other, as `cnnlab sweep --workers 1` has them, until it is enough."""
     import optuna
-    from optuna.trial import TrialState
+    from optuna.trial import Trial, TrialState
 
-    from cnnlab.search.claims import tell
+    from cnnlab.search.claims import claim, tell
     from cnnlab.search.slots import INFEASIBLE
     from cnnlab.search.stages import Search
 
     search, study = Search(plan), optuna.create_study(direction="maximize")
     progress: Progress = []
     images, best = 0, 0.0
-    for number in range(plan.trials):
-        if enough(progress):
-            break
-        study.enqueue_trial(search.first_params(number))
-        study.sampler, study.pruner = search.sampler(number), search.pruner(number)
-        trial = study.ask()
-        config = search.configs(number, trial)[0]
+    while not enough(progress) and (slot := claim(study, plan.trials, search.first_params)):
+        study.sampler, study.pruner = search.sampler(slot.number), search.pruner(slot.number)
+        trial = Trial(study, slot.trial._trial_id)
+        config = search.configs(slot.number, trial)[0]
         values, pruned = [], False
         for epoch in range(1, config.training.epochs + 1):
             value = curves.after(config, epoch)
@@ -125,23 +122,23 @@ def pair(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> Progr
 def baseline(plan: Any, curves: Curves, enough: Callable[[Progress], bool]) -> Progress:
     """All of a round for one epoch, the best few of it to their end; then the next round."""
     import optuna
+    from optuna.trial import Trial
 
+    from cnnlab.search.claims import claim
     from cnnlab.search.stages import Search
 
     search, study = Search(plan), optuna.create_study(direction="maximize")
     progress: Progress = []
     images, best, epochs = 0, 0.0, plan.config.training.epochs
-    numbers = iter(range(plan.trials))
     while not enough(progress):
         begun = []
         for _ in range(ROUND):
-            number = next(numbers, None)
-            if number is None:
+            slot = claim(study, plan.trials, search.first_params)
+            if slot is None:
                 return progress
-            study.enqueue_trial(search.first_params(number))
-            study.sampler = search.sampler(number)
-            config = search.configs(number, study.ask())[0]
-            begun.append((curves.after(config, 1) or 0.0, number, config))
+            study.sampler = search.sampler(slot.number)
+            config = search.configs(slot.number, Trial(study, slot.trial._trial_id))[0]
+            begun.append((curves.after(config, 1) or 0.0, slot.number, config))
             images += curves.images(config)
         for _, _, config in sorted(begun, key=lambda item: -item[0])[:FINISHED]:
             values = [curves.after(config, epoch) or 0.0 for epoch in range(1, epochs + 1)]

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from cnnlab.search.study import open_or_make
 
 
 def new_study(name: str = "one") -> Study:
-    return open_or_make(name, str(Path("study.db").absolute()), ACCURACY)
+    return open_or_make(name, str(Path("study.journal").absolute()), ACCURACY)
 
 
 def running(study: Study) -> Trial:
@@ -31,6 +32,40 @@ def running(study: Study) -> Trial:
     assert slot is not None
     assert slot.trial is not None
     return Trial(study, slot.trial._trial_id)
+
+
+def test_a_line_torn_by_a_kill_is_cut_off_by_the_next_writer() -> None:
+    study = new_study()
+    study.set_user_attr("before", 1)
+    with Path("study.journal").open("ab") as file:
+        file.write(b'{"op_code":2,"worker_')
+    study.set_user_attr("after", 2)
+    open_storage.cache_clear()
+    assert new_study().user_attrs == {"before": 1, "after": 2}
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once() -> None:
+    new_study()
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, time\n"
+            "from pathlib import Path\n"
+            "from cnnlab.search.storage import _Lock\n"
+            "_Lock(Path('study.journal').absolute()).acquire()\n"
+            "print('held', flush=True)\n"
+            "time.sleep(60)",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    holder.kill()
+    holder.communicate()
+    start = time.monotonic()
+    new_study().set_user_attr("mine", 1)
+    assert time.monotonic() - start < 5
 
 
 def test_a_process_that_is_gone_is_noticed_at_once_on_its_own_machine() -> None:
@@ -76,10 +111,10 @@ def test_another_machines_trial_is_dead_when_its_beat_has_stopped(monkeypatch: p
 
 
 def test_a_storage_is_named_by_a_file_or_a_url() -> None:
-    assert storage_url(None, "mine").endswith("mlruns/studies/mine/study.db")
+    assert storage_url(None, "mine").endswith("mlruns/studies/mine/optuna.journal")
     with pytest.raises(BadInput, match=r"^--storage postgresql:/h/x: not a storage; it is written postgresql://"):
         storage_url("postgresql:/h/x", "mine")
-    assert storage_url("here.db", "mine") == str(Path("here.db").absolute())
+    assert storage_url("here.journal", "mine") == str(Path("here.journal").absolute())
     assert storage_url("sqlite:///here.db", "mine") == "sqlite:///here.db"
     assert storage_url("postgresql://me@host/db", "mine") == "postgresql+psycopg://me@host/db"
     assert shown("postgresql://me:hush@host/db") == "postgresql://me:***@host/db"

@@ -43,7 +43,7 @@ def swept(done: Any) -> dict[str, Any]:
 
 def study() -> optuna.Study:
     (run,) = list_studies()
-    plan = stored_plan(run.path.name, str(run.path / "study.db"))
+    plan = stored_plan(run.path.name, str(run.path / "optuna.journal"))
     assert plan is not None
     from cnnlab.search.study import open_or_make
 
@@ -532,7 +532,7 @@ def test_a_sweep_in_mlflow_is_a_parent_with_its_trials_below_it(process: Process
 def test_studies_and_show_name_what_a_sweep_found(cli: Cli) -> None:
     assert "cnnlab sweep makes one" in cli("studies").stdout
     found = swept(cli("sweep", "--trials", "3", *HERE))
-    journal = Path("mlruns/studies", found["study"], "study.db")
+    journal = Path("mlruns/studies", found["study"], "optuna.journal")
     written = journal.read_bytes()
     (row,) = json.loads(cli("studies", "--json").stdout)
     assert row["study"] == found["study"]

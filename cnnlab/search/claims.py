@@ -4,11 +4,12 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -16,6 +17,7 @@ from cnnlab.process import lives, this_process
 from cnnlab.search.database import Attempt, Database, StorageGone
 from cnnlab.search.optuna_internals import id_of, storage_of, study_id_of
 from cnnlab.search.slots import ATTEMPT, CAUSE, OWNER, REASON, RETRY, RUN_DIR, SLOT, Slot, slots
+from cnnlab.search.storage import JournalFile
 from cnnlab.tracking import RunDir
 
 BATCH = 32
@@ -29,13 +31,6 @@ SILENCE_SECONDS = 60.0
 
 FirstParams = Callable[[int], dict[str, Any]]
 """A slot's number -> the parameters that are fixed before anything is sampled."""
-
-
-def database_of(study: Study) -> Database:
-    """The database of a study, as this process has it open."""
-    database = storage_of(study)
-    assert isinstance(database, Database)
-    return database
 
 
 def study_slots(study: Study, wanted: int) -> list[Slot]:
@@ -56,18 +51,26 @@ def fill(study: Study, wanted: int, first_params: FirstParams, *, ahead: int) ->
         lacking = [slot for slot in study_slots(study, wanted) if slot.needs_attempt]
         return [_next_attempt(slot, first_params) for slot in lacking[: ahead - ready]]
 
-    return database_of(study).add_waiting(study_id_of(study), wanted, -(-ahead // 2), missing)
+    storage, least = storage_of(study), -(-ahead // 2)
+    if isinstance(storage, Database):
+        return storage.add_waiting(study_id_of(study), wanted, least, missing)
+    with _alone(storage):
+        ready = sum(_is_ready(slot) for slot in study_slots(study, wanted))
+        attempts = missing(ready) if ready < least else []
+        for params, attributes in attempts:
+            study.enqueue_trial(params, user_attrs=attributes)
+        return bool(ready or attempts)
 
 
 def claim(study: Study, wanted: int, first_params: FirstParams) -> Slot | None:
     """Take the first waiting slot: it runs now, and no other process has it. None if no slot waits.
 
-    The slot has only the attempt that was claimed.
+    In a database, the slot has only the attempt that was claimed.
     """
-    while (trial := database_of(study).claim(study_id_of(study), wanted, this_process())) is None:
+    while (slot := _take_first(study, wanted)) is None:
         if not fill(study, wanted, first_params, ahead=BATCH):
             return None
-    return Slot(trial.user_attrs[SLOT], (trial,))
+    return slot
 
 
 def tell(
@@ -95,6 +98,28 @@ def _next_attempt(slot: Slot, first_params: FirstParams) -> Attempt:
     return dict(params), {SLOT: slot.number, ATTEMPT: len(slot.attempts)}
 
 
+def _is_ready(slot: Slot) -> bool:
+    return slot.trial is not None and slot.trial.state == TrialState.WAITING
+
+
+def _take_first(study: Study, wanted: int) -> Slot | None:
+    storage = storage_of(study)
+    if isinstance(storage, Database):
+        trial = storage.claim(study_id_of(study), wanted, this_process())
+        return Slot(trial.user_attrs[SLOT], (trial,)) if trial else None
+    with _alone(storage):  # otherwise many processes would try to take the same one
+        slot = next((slot for slot in study_slots(study, wanted) if _is_ready(slot)), None)
+        if slot and slot.trial:
+            # the owner first: a process that dies in between leaves the trial waiting, not running without an owner
+            storage.set_trial_user_attr(id_of(slot.trial), OWNER, this_process())
+            storage.set_trial_state_values(id_of(slot.trial), TrialState.RUNNING)
+        return slot
+
+
+def _alone(storage: BaseStorage) -> AbstractContextManager[None]:
+    return storage.alone() if isinstance(storage, JournalFile) else nullcontext()
+
+
 @contextmanager
 def beating(study: Study, trial: Trial) -> Iterator[None]:
     """Within it, other processes see that the trial's process lives."""
@@ -105,7 +130,7 @@ def beating(study: Study, trial: Trial) -> Iterator[None]:
             if stop.wait(FIRST_BEAT_SECONDS if count == 1 else BEAT_SECONDS):
                 return
             with suppress(UpdateFinishedTrialError, StorageGone):  # the next beat may arrive
-                database_of(study).set_trial_user_attr(id_of(trial), OWNER, {**this_process(), "beat": count})
+                storage_of(study).set_trial_user_attr(id_of(trial), OWNER, {**this_process(), "beat": count})
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -136,7 +161,7 @@ class Watch:
         self._looked = time.monotonic()
         running = [slot.trial for slot in slots if slot.trial and slot.trial.state == TrialState.RUNNING]
         dead = [trial for trial in running if self._is_dead(trial)]
-        storage = database_of(study)
+        storage = storage_of(study)
         for trial in dead:
             with suppress(UpdateFinishedTrialError):
                 for key, value in ((CAUSE, "lost"), (RETRY, True)):

@@ -1,12 +1,14 @@
 """All that cnnlab uses of Optuna beyond its public interface; to be checked for each new major version."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
+from optuna.storages.journal._file import BaseJournalFileLock as BaseJournalFileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
@@ -35,6 +37,23 @@ def report_columns(value: float) -> Mapping[str, Any]:
     """A value after an epoch as REPORTS has it."""
     stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
     return {"intermediate_value": stored, "intermediate_value_type": kind}
+
+
+class CheckedJournal(JournalStorage):
+    """Optuna's storage in a journal; `checked` surrounds each reading."""
+
+    @property
+    def lines(self) -> int:
+        """The number of lines that were read."""
+        return self._replay_result.log_number_read
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        yield
+
+    def _sync_with_backend(self) -> None:
+        with self.checked():
+            super()._sync_with_backend()
 
 
 class CachedDatabase(_CachedStorage):

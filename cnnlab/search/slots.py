@@ -1,9 +1,10 @@
 """The budget of a study: a number of slots, each with attempts of which the last one counts.
 
 `--trials 50` is 50 slots. An attempt is a trial of Optuna's with the number of its slot and its own number there.
-The next attempt is added only if the one before failed (its process died, it was interrupted, it crashed). So the state
-of a study follows from its trials alone. It needs three operations that databases make atomic: adding the attempts that
-are missing, waiting -> running, running -> finished.
+The next attempt is added only if the one before failed (its process died, it was interrupted, it crashed). If two
+processes add the same attempt, the one with the lower trial number counts. So the state of a study follows from its
+trials alone. It needs three operations that storages make atomic: adding a trial, waiting -> running, running ->
+finished.
 """
 
 from collections import defaultdict

@@ -126,7 +126,7 @@ def test_no_file_of_a_run_or_a_study_has_the_password() -> None:
         options = SweepOptions(study=f"study-{number}")
         plan = Plan.of(config, read_space(config, ["lr=0.01:1"]), options, tracking_uri=form)
         enter(Plan(**{**vars(plan), "storage": "sqlite:///studies.db"}))
-        enter(Plan(**{**vars(plan), "storage": str(Path(f"study-{number}/study.db").absolute())}))
+        enter(Plan(**{**vars(plan), "storage": str(Path(f"study-{number}/optuna.journal").absolute())}))
     with closing(sqlite3.connect("studies.db")) as database:
         assert database.execute("SELECT count(*) FROM study_user_attributes").fetchone()[0] >= 2 * len(FORMS)
     found = files_with(SECRET)

@@ -16,7 +16,8 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from cnnlab.config import RunConfig
@@ -39,8 +40,10 @@ STUDY = Path("mlruns/studies/s")
 @contextmanager
 def storage(kind: str) -> Iterator[tuple[list[str], str]]:
     """The words that name a storage to a sweep, and its URL to Optuna."""
-    if kind == "default":
-        yield [], f"sqlite:///{STUDY}/study.db"
+    if kind == "journal":
+        yield [], f"{STUDY}/optuna.journal"
+    elif kind == "sqlite":
+        yield ["--storage", f"sqlite:///{Path.cwd()}/study.db"], f"sqlite:///{Path.cwd()}/study.db"
     elif not POSTGRESQL:
         pytest.skip("needs PostgreSQL: apt-get install postgresql")
     else:
@@ -51,9 +54,10 @@ def storage(kind: str) -> Iterator[tuple[list[str], str]]:
 
 def trials_in(url: str) -> list[FrozenTrial]:
     """As Optuna itself reads them."""
-    opened = RDBStorage(url)
+    opened: BaseStorage = RDBStorage(url) if "://" in url else JournalStorage(JournalFileBackend(url))
     trials = optuna.load_study(study_name="s", storage=opened).get_trials()
-    opened.engine.dispose()
+    if isinstance(opened, RDBStorage):
+        opened.engine.dispose()
     return trials
 
 
@@ -157,7 +161,7 @@ def kill_workers_and_then_the_command(words: list[str], url: str, trials: int, e
     assert kills > 2 or trials < 8
 
 
-@pytest.mark.parametrize("kind", ["postgresql" if POSTGRESQL else "default"])
+@pytest.mark.parametrize("kind", ["postgresql" if POSTGRESQL else "sqlite"])
 def test_the_budget_is_exact_whatever_is_killed(kind: str) -> None:
     words = ["--epochs", "8", "-s", "data.train_size=128", "--trials", "8", "--workers", "3", "--tracking-uri", "none"]
     with storage(kind) as (named, url):
@@ -165,14 +169,14 @@ def test_the_budget_is_exact_whatever_is_killed(kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["default", "postgresql"])
+@pytest.mark.parametrize("kind", ["journal", "sqlite", "postgresql"])
 def test_a_hundred_trials_are_a_hundred_whatever_is_killed(kind: str) -> None:
     trials, store = repeats(100), f"sqlite:///{Path.cwd()}/mlflow.db"
     words = ["--epochs", "10", "--trials", str(trials), "--workers", "8", "--tracking-uri"]
     with storage(kind) as (named, url):
-        words += [store if kind == "default" else "none", *named]
+        words += [store if kind == "journal" else "none", *named]
         kill_workers_and_then_the_command(words, url, trials, every=5, at=37 * trials // 100)
-    if kind == "default":
+    if kind == "journal":
         subprocess.run([sys.executable, "-m", "cnnlab", "sync"], check=True)
         with closing(sqlite3.connect("mlflow.db")) as database:
             runs = database.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall()
@@ -256,8 +260,8 @@ def test_nobody_who_lives_is_declared_dead_while_clocks_jump(monkeypatch: pytest
                 moved.setattr(time, "time", lambda hours=hours: right() + 3600 * hours)
                 declared += len(end_dead())  # as `cnnlab doctor` and each start do
         time.sleep(0.5)
-    found, wrong = ended(running), what_is_wrong(f"sqlite:///{STUDY}/study.db", 8)
-    attempts = len(trials_in(f"sqlite:///{STUDY}/study.db"))
+    found, wrong = ended(running), what_is_wrong(f"{STUDY}/optuna.journal", 8)
+    attempts = len(trials_in(f"{STUDY}/optuna.journal"))
     held = not wrong and (found["complete"], attempts, declared) == (8, 8, 0)
     tally("a sweep whose processes' clocks jump by hours", tried=1, held=int(held))
     assert held, (wrong, found, attempts, declared)
