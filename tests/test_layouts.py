@@ -601,8 +601,8 @@ def test_of_a_samples_files_cls_is_the_class_and_the_image_has_no_second_suffix(
     ("files", "expected"),
     [
         (
-            {"png": b"", "txt": b"a caption", "json": b'{"name": CLASS}'},
-            "mine/train.tar, 000.png has no class beside it (000.cls)",
+            {"png": b"", "txt": b"a caption", "json": b'{"label": CLASS}'},
+            "mine/train.tar has several classes of one sample, 000.txt and 000.json; put the class into 000.cls",
         ),
         (
             {"png": b"", "jpg": b"", "cls": b"CLASS"},

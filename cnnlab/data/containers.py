@@ -25,6 +25,8 @@ from cnnlab.data.tree import SPLITS, is_junk, split_named
 IMAGE_COLUMNS = ("image", "img", "images", "png", "jpg", "jpeg", "pixel_values")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "cls", "category")
 
+CLASS_ENDINGS = ("cls", "class", "label", "target", "txt")
+JSON_KEYS = ("label", "cls", "class", "target")
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 MOST_LABEL = 2**16
 """The most bytes of a member that holds a class."""
@@ -163,9 +165,9 @@ def read_tars(paths: Sequence[Path], top: Path, config: DataConfig, names: Path 
 
 
 def _samples(path: Path) -> list[tuple[Picture, str]]:
-    """The pictures of an archive, each with the class that `key.cls` says, or without that `key.json`."""
+    """The pictures of an archive, each with the word that says its class."""
     pictures: dict[str, dict[str, Picture]] = {}
-    labels: dict[str, dict[str, str]] = {"cls": {}, "json": {}}
+    labels: dict[str, dict[str, str]] = {}
     try:
         packed = is_gzip(path)
         with Unpacked(path) if packed else path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
@@ -178,20 +180,19 @@ def _samples(path: Path) -> list[tuple[Picture, str]]:
                 if f".{ending.rpartition('.')[2]}" in SUFFIXES:
                     opened = partial(io.BytesIO, _content(archive, member)) if packed else partial(_part, path, member)
                     pictures.setdefault(key, {})[ending] = Picture(f"{path}, {member.name}", opened)
-                elif ending in labels:
+                elif ending in (*CLASS_ENDINGS, "json"):
                     text = _class_text(path, archive, member)
-                    if (label := text.decode().strip() if ending == "cls" else _json_label(text)) is not None:
-                        labels[ending][key] = str(int(label)) if re.fullmatch(r"-?\d{1,30}", label) else label
+                    if (label := _json_label(text) if ending == "json" else text.decode().strip()) is not None:
+                        labels.setdefault(key, {})[ending] = label
     except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError, zlib.error, ValueError) as error:
         why = odd_kind(path) or error
         raise bad_files(f"{path} cannot be read as a tar archive ({why}); get it again") from None
-    classes = labels["json"] | labels["cls"]
-    if without := sorted(pictures.keys() - classes.keys()):
+    if without := sorted(pictures.keys() - labels.keys()):
         raise bad_files(
             f"{next(iter(pictures[without[0]].values())).name} has no class beside it "
             f"({_files(without[0], 'cls')}); unpack archives that are not WebDataset's first"
         )
-    return [(_image(path, key, some), classes[key]) for key, some in pictures.items()]
+    return [(_image(path, key, some), _label(path, key, labels[key])) for key, some in pictures.items()]
 
 
 def _image(path: Path, key: str, images: dict[str, Picture]) -> Picture:
@@ -204,6 +205,18 @@ def _image(path: Path, key: str, images: dict[str, Picture]) -> Picture:
             "second suffix, and call the others as in 1.seg.png"
         )
     return images[chosen[0]]
+
+
+def _label(path: Path, key: str, labels: dict[str, str]) -> str:
+    """A sample's class: that in .cls, or the one that all others say."""
+    classes = {labels["cls"]} if "cls" in labels else set(labels.values())
+    if len(classes) > 1:
+        raise bad_files(
+            f"{path} has several classes of one sample, {_files(key, *labels)}; put the class into "
+            f"{_files(key, 'cls')}, which is used before all others"
+        )
+    label = classes.pop()
+    return str(int(label)) if re.fullmatch(r"-?\d{1,30}", label) else label
 
 
 def _files(key: str, *endings: str) -> str:
@@ -236,5 +249,5 @@ def _json_label(text: bytes) -> str | None:
         about = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    label = about.get("label") if isinstance(about, dict) else None
-    return str(label) if isinstance(label, int | str) else None
+    values = [about[key] for key in JSON_KEYS if key in about] if isinstance(about, dict) else []
+    return str(values[0]) if values and isinstance(values[0], int | str) else None
