@@ -131,7 +131,7 @@ class ByHand:
 
     def __init__(self, learner: Any, graph: bool) -> None:
         config, device, val = learner.config, learner.device, learner.dataset.val
-        self.network, self.images, self.seed = learner.network, learner.batches.split, config.training.seed
+        self.network, self.images, self.seed = learner.network, learner.batches.gathered.split, config.training.seed
         self.val = list(zip(val.inputs.to(device).split(1024), val.targets.to(device).split(1024), strict=True))
         self.indices = torch.zeros(learner.batches.batch_size, dtype=torch.int64, device=device)
         self.loss, self.correct = torch.zeros((), device=device), torch.zeros((), device=device)
