@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 60.0
 """How long the courier tries to deliver an ended run to a store that does not answer."""
 LONGEST_PAUSE = 30.0
 FIRST_SECONDS = 5.0
-"""The wait before the first delivery, which may create the store: a training of one second has ended by then."""
+"""The wait before the first delivery, which may create the store. A training of one second ends before it."""
 SHARE = 0.03
 """The share of one core that delivery may take while a training goes on."""
 
@@ -166,10 +166,10 @@ def _read_runs(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
 
 
 def follow_all(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
-    """Deliver each run of the queue to its store, until None, after which no more come, and until all have ended.
+    """Deliver each run of the queue to its store, until all runs have ended and the queue has given None, its end.
 
-    Before None a training goes on, and the courier rests between deliveries. Resting is better than a low priority,
-    with which it would get no turn on a busy machine, and which it could not raise when a command waits for it.
+    Until None a training goes on, and the courier rests between deliveries. It does not lower its priority instead: on
+    a busy machine it would get no processor time, and it could not raise the priority when a command waits for it.
     """
     following: dict[tuple[RunDir, str], Follower] = {}
     more, rest_ends = True, 0.0

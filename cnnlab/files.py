@@ -14,7 +14,7 @@ MARK = "~"
 
 @contextmanager
 def naming(path: Path | str) -> Iterator[None]:
-    """Within it errors of the system name this file; for an open file they name none."""
+    """Within it, an error of the system names this file. The system itself names no file for a file that is open."""
     try:
         yield
     except OSError as error:

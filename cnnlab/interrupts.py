@@ -38,7 +38,7 @@ def catch_interrupts(stop: Callable[[], None], numbers: Sequence[int] | None = N
 def at_once_when_interrupted(message: str) -> Iterator[None]:
     """Within it the first signal ends the process with this line: for imports, before any file is written."""
     end = end_at_once(message)
-    with _first_signal(lambda number: end(received.pop(), None)):  # not the first of two
+    with _first_signal(lambda number: end(received.pop(), None)):  # pop: else it prints "interrupted twice"
         yield
 
 

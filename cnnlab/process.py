@@ -16,12 +16,12 @@ from typing import Any
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """The folder that holds the package."""
 FOLDER_WITHOUT_MODULES = os.path.dirname(os.path.abspath(sys.executable))
-"""For a program that searches the current folder for modules. The command `cnnlab` also searches this folder first."""
+"""The current folder of programs that look for modules there. The command `cnnlab` also looks here first."""
 SHOW_CURSOR = "\x1b[?25h"
 """For a terminal on which a progress display has hidden the cursor."""
 
 SPINS = 200_000
-"""About 4 ms. GNU OpenMP's default of 300,000 is longer than a process may run at a time on a busy machine."""
+"""About 4 ms. On a busy machine GNU OpenMP's default, 300,000, is longer than a process may run without a break."""
 
 LONGEST_TMPDIR = 70
 """Bytes. multiprocessing appends /pymp-XXXXXXXX/listener-XXXXXXXX; macOS takes 103 for a socket's path, Linux 107."""
@@ -175,7 +175,7 @@ def command_of(module: str) -> list[str]:
 class Ending:
     """Ends this process with `code` when everything registered with `atexit` after it has run.
 
-    Python itself would first take torch apart, which costs 0.8 s and makes libraries complain (nanobind: 30 lines).
+    Python's own exit would first take torch apart: 0.8 s, and 30 lines of warnings (of nanobind).
     """
 
     def __init__(self) -> None:

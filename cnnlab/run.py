@@ -132,7 +132,7 @@ def create_run(
 
 
 def provenance() -> dict[str, str]:
-    """The commit, versions, hardware and command of a run, by tag, without unknown values. MLflow's own tags if any."""
+    """Tag -> value: the commit, versions, hardware and command of a run. MLflow's own tags are used if it has any."""
     tags = {
         "mlflow.user": _user(),
         "mlflow.source.name": "cnnlab",

@@ -14,10 +14,10 @@ _training: threading.Thread | None = None
 
 @contextmanager
 def drawing(*, until_trained: bool = False) -> Iterator[None]:
-    """Within it no other thread draws from PyTorch's default generator, from which all layers of a process draw.
+    """Within it, no other thread uses PyTorch's default generator, from which all layers of a process draw.
 
     Args:
-        until_trained: for a whole training; else for a moment, and other threads wait.
+        until_trained: whether it lasts for a whole training. Other threads then get InUse; else they wait for its end.
 
     Raises:
         InUse: another thread of this process trains.

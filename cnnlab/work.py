@@ -32,7 +32,7 @@ Itself = TypeVar("Itself", bound="Work[object]")
 class Work(ABC, Generic[State]):
     """Recorded work. To do it, iterate over it.
 
-    It is a context manager, which waits for MLflow at its end. Without `with`, the iteration waits at its end.
+    It is a context manager. At its end it waits for MLflow; without `with`, the end of the iteration waits.
 
     Args:
         experiment_name: of MLflow; None for $MLFLOW_EXPERIMENT_NAME, or else cnnlab.
@@ -94,7 +94,7 @@ class Work(ABC, Generic[State]):
         """Close what is open, so that the last records can be delivered."""
 
     def _entered(self) -> AbstractContextManager[object]:
-        """A context for the iteration: `self` if the caller does not use `with`. Also marks dead runs as ended."""
+        """Enters `self` for the iteration, unless the caller has done so by `with`. Also marks dead runs as ended."""
         end_dead()
         return nullcontext() if self._left else self
 
@@ -192,7 +192,7 @@ class Training(Work[Record]):
             with closing(record_run(self._learner, self._run)) as records:
                 for record in records:
                     if isinstance(record, RunStarted):
-                        self.deliveries.add(self._run)  # not earlier: its lock must be held, or it seems to be dead
+                        self.deliveries.add(self._run)  # only now: without its lock the run would count as dead
                     yield record
                     if self.stopped:
                         return

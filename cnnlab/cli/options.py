@@ -30,7 +30,7 @@ HELP = {
 
 
 class Command(click.Command):
-    """A command whose help lists its options by section, those that only it has first."""
+    """A command whose help lists its options by section. The first section has the options of this command alone."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         only_here = (self.name or "").capitalize()

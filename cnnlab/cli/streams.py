@@ -15,10 +15,10 @@ from cnnlab.files import naming
 
 
 def open_streams() -> None:
-    """Replace them by streams that any code can write to without a check.
+    """Replace the three streams by ones to which all code can write without handling errors.
 
-    A stream that is closed becomes /dev/null. A stdout whose reader has gone accepts all text.
-    stderr ignores each error, because progress may never end a run.
+    A closed stream is replaced by /dev/null. If the reader of stdout has gone, the text is dropped. stderr ignores all
+    errors, because progress must never end a run.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # in this order each gets its number, which a journal could get otherwise

@@ -44,7 +44,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
                 failures += 1
             mark_dead(run)
             intended = present_store(run)
-        except RunFailed as error:  # a journal that cannot be read
+        except RunFailed as error:  # its journal cannot be read
             complain(str(error))
             failures += 1
             continue

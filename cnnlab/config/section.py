@@ -29,7 +29,7 @@ class Entry:
     search: Ranges = field(default_factory=dict)
     """The default ranges of a sweep."""
     members: tuple[str, ...] = ()
-    """The first letters of a library's names, which need a prefix here: vgg16 is torchvision/vgg16."""
+    """With what a library's names begin. Here each needs the library's prefix: vgg16 is torchvision/vgg16."""
     tasks: tuple[str, ...] | None = None
     """Its tasks; None for any task."""
 

@@ -68,7 +68,7 @@ class Choices:
         return value in self.values
 
     def nearest(self, value: Any) -> Any | None:
-        """The value itself if it is a choice, else the nearest number; None if that or the value is no number."""
+        """The value itself if it is a choice, else the nearest number; None if it, or each choice, is no number."""
         if value in self.values:
             return value
         numbers = [choice for choice in self.values if _is_number(choice) and _is_number(value)]

@@ -159,7 +159,7 @@ def _as_bytes(images: Mapping[str, Array], where: Path) -> tuple[dict[str, Array
 
 
 def idx_sets(paths: list[Path]) -> dict[str, IdxSet]:
-    """The beginning of the names -> the idx files that have it; that of a plain set is empty."""
+    """The name of a set, with which its files' names begin -> its idx files; "" for files named as on LeCun's page."""
     sets: dict[str, IdxSet] = {}
     for path in paths:
         if match := _IDX_NAME.fullmatch(path.name):

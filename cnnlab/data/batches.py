@@ -22,7 +22,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def placement(wish: Literal["auto", "device", "stream"], size: int, device: torch.device) -> Residence:
-    """Where `size` bytes of samples are kept; "auto" is on the device if they take at most half of its free memory."""
+    """Where `size` bytes of samples are kept. "auto" means on the device if they fit into half of its free memory."""
     if wish != "auto":
         return wish
     # on the CPU they are memory-mapped anyway

@@ -98,7 +98,7 @@ def _columns(path: Path) -> tuple[str, str, tuple[str, ...]]:
 
 
 def _best(names: list[str], wanted: tuple[str, ...]) -> str | None:
-    """The first that is wanted; without one the only name."""
+    """The first of `wanted` that is there; if none is, the only name; else None."""
     known = [name for word in wanted for name in names if name.lower() == word]
     return known[0] if known else names[0] if len(names) == 1 else None
 
@@ -208,7 +208,7 @@ def _image(path: Path, key: str, images: dict[str, Picture]) -> Picture:
 
 
 def _label(path: Path, key: str, labels: dict[str, str]) -> str:
-    """A sample's class: that in .cls, or the one that all others say."""
+    """A sample's class: from its .cls; without one, from its other files, which must agree."""
     classes = {labels["cls"]} if "cls" in labels else set(labels.values())
     if len(classes) > 1:
         raise bad_files(

@@ -131,7 +131,7 @@ def count_pixels(masks: Tensor) -> list[int]:
 
 
 def outside(targets: Tensor, classes: int) -> int | None:
-    """A label that is neither one of 0 .. classes - 1 nor void in a mask, if there is one; None of other targets."""
+    """A label outside 0 .. classes - 1 that is not void in a mask; None if there is none, or targets are no labels."""
     if has_masks(targets):
         counts = count_pixels(targets)
         return next((value for value in range(classes, VOID) if counts[value]), None)
@@ -142,7 +142,7 @@ def outside(targets: Tensor, classes: int) -> int | None:
 
 
 def stratified_order(targets: Tensor, seed: int) -> Tensor:
-    """(N,) int64, a seeded order of all images in which each beginning has the classes in about their shares.
+    """(N,) int64, a seeded order of all images. The first n of them have about the class shares of all, for each n.
 
     Targets that are no classes give a plain random order. A function of the targets and the seed alone.
     """

@@ -18,11 +18,11 @@ BEGINNING = 512
 SMALL = 2**30
 """Any file may unpack to this number of bytes."""
 MOST_TIMES = 100
-"""A file may unpack to this multiple of its size; images take less, and 1,000 times is the most that is possible."""
+"""A file may unpack to this multiple of its size. Images need less; gzip reaches up to 1,000 times."""
 
 
 def bad_files(message: str) -> BadInput:
-    """The error that what lies at data.root is wrong."""
+    """The error about a file or folder at data.root."""
     return BadInput(f"data.root: {shown(message)}")
 
 
@@ -32,7 +32,10 @@ def shown(text: str) -> str:
 
 
 def odd_kind(path: Path) -> str | None:
-    """The kind of a file that no dataset has, by its first bytes; None for others. An .npz file is a zip archive."""
+    """By its first bytes, the kind of a file that is in no dataset, such as a web page; None for any other file.
+
+    A zip archive is such a file, but not if its name ends in .npz.
+    """
     with path.open("rb") as file:
         beginning = file.read(BEGINNING)
     return None if path.suffix.lower() == ".npz" and beginning.startswith(b"PK") else kind_of(beginning)

@@ -24,7 +24,7 @@ from cnnlab.errors import BadInput, RunFailed, quoted
 TEST_FRACTION = 0.2
 """Of a dataset without a test split."""
 AFTER_DECODING = {"root", "batch_size", "val_fraction", "train_size", "augment", "allow_conflicting_labels"}
-"""The settings on which decoded images do not depend; of the root, the files count."""
+"""The settings on which decoded images do not depend. The root is one: its files are part of the key."""
 FEW = 50
 """With so few validation images each counts for 2 % or more."""
 
@@ -93,7 +93,7 @@ def _read(config: DataConfig) -> tuple[Source, str]:
 
 
 def _doubts(source: Source, splits: dict[str, Split]) -> Iterator[str]:
-    """Why results on these splits may deserve less trust than they seem to."""
+    """Reasons to distrust results on these splits, one line each."""
     if source.conflicts:
         yield source.conflicts
     with_classes = has_classes(splits["train"].targets)

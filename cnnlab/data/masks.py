@@ -48,9 +48,9 @@ SMOOTHED = (
 )
 """Why a mask has values that are no classes, and what to do."""
 SOLID = 0.2
-"""Squares of 2x2 pixels per pixel of a class; values that smoothing made at edges have fewer."""
+"""A class has at least this number of uniform 2x2 squares per pixel; values that smoothing made at edges have fewer."""
 MOST_LEVELS = 16
-"""Evenly spread grey levels; of more values, almost any are evenly spread."""
+"""The most values that can be grey levels: among more values, almost any set is evenly spread."""
 
 
 class Pair(NamedTuple):
@@ -388,10 +388,10 @@ def _code(colour: int) -> str:
 
 
 def _check_edges(files: Sequence[MaskFile], values: Sequence[Array], paths: Sequence[Path]) -> None:
-    """Raises BadInput if many values lie between those of the classes and are seen at edges only.
+    """Raises BadInput if too many values occur only at edges and lie between those of the classes.
 
-    In a single file 8 such values are many, since a small file may have a few regions that are one pixel wide; in all
-    files together 3 are.
+    Too many are 8 in one file, since a small file may have a few regions that are one pixel wide, or 3 in all files
+    together.
     """
     every, inverse = np.unique(np.concatenate(values), return_inverse=True)
     counts = [
@@ -404,7 +404,7 @@ def _check_edges(files: Sequence[MaskFile], values: Sequence[Array], paths: Sequ
 
 
 def _count_mixed(values: Array, pixels: Array, blocks: Array) -> int:
-    """The number of values that are seen at edges only and lie between the others; 0 if these are more."""
+    """The number of values that occur only at edges and lie between the others; 0 if the others are more."""
     solid = blocks >= SOLID * pixels
     if not solid.any():
         return 0

@@ -199,7 +199,7 @@ def opened(picture: Picture) -> "Iterator[PillowImage]":
 
 @contextmanager
 def any_size() -> Iterator[None]:
-    """Without Pillow's warnings and limit on pixels, which applies before a JPEG is reduced; `room_for` has ours."""
+    """Within it, Pillow has no warnings and no limit on pixels, which ignore `draft`; `room_for` has our limit."""
     from PIL import Image
 
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

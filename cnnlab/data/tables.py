@@ -28,9 +28,9 @@ Row = tuple[Path, str, str]
 def list_table(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
     """The images that tables at the top list; None if there are none, or the folders say the same.
 
-    Each row is an image, with or without its extension, anywhere below the top. Its split is what a column of that name
-    says; without one, what the table's name means; without that, the folder that the image is in; else train.
-    Beside `labels.csv` no other table is used; beside `train.csv`, none whose name means no split.
+    Each row names an image anywhere below the top, with or without its extension. Its split comes from the first of
+    these that there is: a column called split, the table's name, the folder of the image; else it is train. If there is
+    a `labels.csv`, no other table is used; if there is a `train.csv`, only tables whose names mean a split are used.
 
     Raises:
         BadInput: a table cannot be read, an image is not there or means several files, two tables list one split, or

@@ -119,7 +119,7 @@ class Content(NamedTuple):
 
 
 class Tree:
-    """Folders without what is never data; each is read once. `notes` says what was chosen and passed over.
+    """Reads folders, each once, and leaves out paths that are never data. `notes` says what was chosen and passed over.
 
     All methods raise BadInput if a folder cannot be read.
     """
@@ -199,7 +199,7 @@ class Tree:
         return self.enter(inner)
 
     def all_notes(self, files: Iterable[Path], top: Path) -> tuple[str, ...]:
-        """The notes; what is never data; which of `files` only links lead to."""
+        """The notes, with those about paths that are never data, and about `files` that only a link leads to."""
         for why, paths in sorted(self._never_data.items()):
             self.pass_over(sorted(paths), why)
         return (*self.notes, *links_out(files, top))

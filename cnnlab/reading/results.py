@@ -115,6 +115,6 @@ def _reason(records: Sequence[Record]) -> str:
             "or training.epochs too few"
         )
     return (
-        f"the training loss fell from {first:.3g} to {at_end:.3g}, but the test images do not profit; "
+        f"the training loss fell from {first:.3g} to {at_end:.3g}, but the test images are not predicted better; "
         "compare the labels of the training and test images"
     )

@@ -45,7 +45,7 @@ __all__ = [
 
 def to_line(record: Record) -> bytes:
     """The record as a line of JSON, without the line's end."""
-    return json.dumps(_records().dump_python(record)).encode()  # pydantic's own JSON refuses a path that is no text
+    return json.dumps(_records().dump_python(record)).encode()  # pydantic's JSON refuses a path that is not UTF-8
 
 
 def from_line(line: bytes) -> Record:
@@ -54,7 +54,7 @@ def from_line(line: bytes) -> Record:
         return _records().validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        if first["type"] == "json_invalid":  # so is a path that is no text, for pydantic's own reader
+        if first["type"] == "json_invalid":  # pydantic's reader says so of a path that is not UTF-8 too
             with suppress(ValueError, RecursionError):
                 return _records().validate_python(json.loads(line), strict=False)
         where = ".".join(str(item) for item in first["loc"][1:])

@@ -64,7 +64,7 @@ class Task(ABC):
         """Measure a part of a split.
 
         Args:
-            answered: outputs and targets, chunk by chunk; none if there are more ranks than chunks.
+            answered: outputs and targets of each chunk; empty if there are more ranks than chunks.
 
         Returns:
             What `metrics` needs from this part, such as sums or embeddings; on the CPU, since ranks are processes.
@@ -75,5 +75,5 @@ class Task(ABC):
         """The results on a split, from what `measure` returned for each part."""
 
     def answer(self, outputs: Tensor) -> Tensor:
-        """The network's answer for each sample, in the form of the targets."""
+        """The prediction for each sample, of the same kind as the targets."""
         return outputs

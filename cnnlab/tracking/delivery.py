@@ -44,7 +44,7 @@ BATCHES = {"metrics": 1000, "params": 100, "tags": 100}
 LONGEST_KEY, LONGEST_VALUE = 250, 5000
 """Characters that every MLflow from 3.13 on takes."""
 BUSY_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts if another process was faster."""
+"""Seconds between attempts if another process is writing to the store."""
 BUSY = ("database is locked", "IntegrityError")
 """Words in the message of such an error."""
 TURN_SECONDS = 20.0
@@ -117,7 +117,7 @@ class Deliverer:
             raise RunFailed(f"{file}: no space left on its disk; make room there, then cnnlab sync") from error
 
     def deliver_when_free(self) -> bool:
-        """`deliver`, tried again while other processes are faster.
+        """`deliver`, repeated if another process is writing to the store.
 
         SQLite ends a transaction that has read if another process is about to write; and of two processes that add
         the same row, for example of a dataset, one fails.

@@ -56,7 +56,7 @@ def correct_locations(uri: str) -> int:
 
 
 def present_store(run: RunDir) -> str:
-    """The URI of the store that a run was made for; if the project folder with both was moved, the URI after it."""
+    """The URI of the store that a run was made for; its new URI if the project folder was moved with run and store."""
     made_for = run.created.tracking_uri
     path, here = sqlite_file(made_for), MLRUNS.absolute()
     if path is None or path.parent.exists() or path.parent.name != MLRUNS.name or not run.path.is_relative_to(here):

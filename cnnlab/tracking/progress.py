@@ -39,7 +39,7 @@ STORES = TypeAdapter(dict[str, Progress])
 
 
 def load_progress(run: RunDir, uri: str) -> Progress:
-    """What this store has of this run; nothing if that is not known, or the store was created anew since."""
+    """What this store has of this run. Nothing if it is not known, or if the store has been created again since."""
     known = _all(run).get(without_passwords(uri), Progress())
     return known if known.stamp == stamp(uri) else Progress(error=known.error)
 

@@ -154,7 +154,7 @@ class RunDir:
             InUse: another process holds the run.
             RunFailed: the file system has no locks that work.
         """
-        lock = FileLock(self._lock_file, timeout=1)  # for a moment, `is_held` of another process may have it
+        lock = FileLock(self._lock_file, timeout=1)  # another process's `is_held` may hold it for a moment
         try:
             lock.acquire()
         except Timeout:
@@ -188,7 +188,7 @@ class RunDir:
 
     @contextmanager
     def _lease(self) -> Iterator[None]:
-        """Within it the lease names this process, and its last words end the run."""
+        """Within it, the lease names this process. If the process is ended at once, `last_words` end the run."""
         stop, word = threading.Event(), partial(self.end, "interrupted", "was interrupted twice")
         with naming(self._lease_file):
             self._lease_file.write_text(json.dumps(this_process()))
@@ -219,7 +219,7 @@ class RunDir:
         if not lease or lives(lease) is not None:
             return False
         with suppress(OSError):
-            os.utime(self._lock_file)  # held by this process; both times are the file system's, whatever clocks say
+            os.utime(self._lock_file)  # this process holds it; the file system's clock sets both times
             return os.stat(self._lock_file).st_mtime - os.stat(self._lease_file).st_mtime < SILENCE_SECONDS
         return False
 
@@ -269,7 +269,7 @@ class RunDir:
 def mark_dead(run: RunDir) -> bool:
     """Write the last record of a run whose process died without one. Returns whether this was such a run.
 
-    A run whose process lives, is paused or resumes it is left alone, because the run is held meanwhile.
+    A run is left alone if a process holds it: one that lives, is paused, or is just resuming the run.
     """
     try:
         with run.hold():

@@ -1,8 +1,8 @@
 """MLflow's store. If it is a SQLite file, one process creates or upgrades it and the others wait.
 
-MLflow's migrations are no transactions: two processes at once, or one that is killed, leave a file that no later
-migration can finish. Here they run on a copy, under a lock, and the finished copy replaces the file's content in one
-transaction of SQLite.
+MLflow does not migrate a file in one transaction. If two processes migrate it at once, or one is killed, no later
+migration can finish it. So here a migration runs on a copy, under a lock, and the finished copy replaces the file's
+content in one transaction of SQLite.
 """
 
 import errno

@@ -76,9 +76,9 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def whole(uri: str) -> str:
-    """A store's URI with the password that `without_passwords` removed, if $MLFLOW_TRACKING_URI has it.
+    """A store's URI with the password that `without_passwords` removed, if $MLFLOW_TRACKING_URI is the same with it.
 
-    Else without one: MLflow has MLFLOW_TRACKING_PASSWORD and MLFLOW_TRACKING_TOKEN, PostgreSQL has ~/.pgpass.
+    Else without a password: MLflow reads MLFLOW_TRACKING_PASSWORD and MLFLOW_TRACKING_TOKEN, PostgreSQL ~/.pgpass.
     """
     known = os.environ.get("MLFLOW_TRACKING_URI", "")
     return known if HIDDEN in uri and without_passwords(known) == uri else _bare(uri)

@@ -15,7 +15,7 @@ from cnnlab.training.ledger import Diverged, Ledger, Position, check_identity, i
 from cnnlab.training.place import out_of_memory, set_for_training
 
 LOOK_SECONDS = 0.25
-"""The loop reads the losses after so many seconds; on an accelerator, reading waits for it."""
+"""Seconds between two readings of the losses, each of which waits for the device."""
 
 WEIGHTS_FILE = "checkpoints/best.safetensors"
 EXAMPLES_FILE = "examples.safetensors"

@@ -62,7 +62,7 @@ def _forward_in_fp32(layer: nn.Module, inputs: Tensor) -> Tensor:
 
 
 PIXELS_PER_CHUNK = 400_000
-"""With more, activations need more memory than glibc keeps (docs/performance.md)."""
+"""A chunk with more pixels needs more memory for activations than glibc keeps (docs/performance.md)."""
 
 
 @torch.inference_mode()

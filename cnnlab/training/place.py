@@ -61,7 +61,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 @contextmanager
 def set_for_training(operator_threads: int, generator: torch.Generator) -> Iterator[None]:
-    """Within the context, PyTorch is set for training. Afterwards only freed memory still stays with the process.
+    """Within the context, PyTorch is set for training. Afterwards all settings but `keep_freed_memory` are as before.
 
     Args:
         operator_threads: the number of threads that share an operator on the CPU; another number gives other bits.
@@ -98,8 +98,8 @@ def usable_threads(asked: int | None) -> int:
 def keep_freed_memory() -> None:
     """Have glibc, if it is used, keep freed memory instead of returning it to the system.
 
-    Else the next step gets it back by about 2,000 page faults: up to half of the time of a small network on a CPU
-    (docs/performance.md).
+    If it were returned, the next step would cause about 2,000 page faults to get it back: up to half of the time of a
+    small network on a CPU (docs/performance.md).
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -139,12 +139,13 @@ class Ranks:
         """Compute rows until rank 0 closes the pipe or dies."""
         try:
             ignore_signals()
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # one that waits for a lock reads no pipe
+            # a rank that waits for a lock would not see that the pipe is closed
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             for name in os.listdir("/proc/self/fd"):  # else rank 0's locks and the other ranks' pipes stay open here
                 if int(name) > 2 and int(name) != pipe.fileno():
                     with suppress(OSError):
                         os.close(int(name))
-            torch.set_num_threads(1)  # a fork does not have GNU OpenMP's other threads
+            torch.set_num_threads(1)  # GNU OpenMP's other threads do not exist in a fork
             pipe.send(bool(torch.mm(torch.ones(16, 16), torch.ones(16, 16)).all()))
             while True:
                 number, row = pipe.recv()
