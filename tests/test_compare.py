@@ -380,7 +380,7 @@ def test_a_comparison_in_mlflow_is_a_parent_with_studies_finals_and_mean_curves_
     assert {"report/compare.html", "report/compare.md", "report/compare.csv", "report/pairs.png"} <= files
     below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     sweeps = [run for run in below if run.data.tags.get("cnnlab.kind") == "sweep"]
-    curves = [run for run in below if run.data.tags.get("cnnlab.kind") == "mean of seeds"]
+    curves = [run for run in below if run.data.tags.get("cnnlab.kind") == "mean of finals"]
     assert len(sweeps) == len(curves) == 2
     for sweep in sweeps:
         stages = [

@@ -23,9 +23,6 @@ from cnnlab.config.commands import CompareOptions
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 
-SEEDS_OF_A_FIRST_LOOK = 5
-"""The number of seeds without an experiment: a quick look at the command."""
-
 
 @click.command("compare", cls=Command)
 @experiment_argument
@@ -49,21 +46,18 @@ def command(
     quiet: bool,
     **given: Any,
 ) -> int:
-    """EXPERIMENT is a YAML file or a folder of images. Each optimizer's settings are tuned on validation data, the
-    best is trained again on fresh seeds, and test scores are compared pair by pair. The same command again goes on
-    where it stopped.
+    """EXPERIMENT is a YAML file or a folder of images. Each optimizer's settings are tuned several times on validation
+    data, the winner of each tuning is trained again on fresh seeds, and test scores are compared pair by pair over the
+    tunings. The same command continues a comparison that was stopped.
 
     \b
-    Example: cnnlab compare --optimizers momentum,rmsprop,adam --trials 12 --seeds 10 --dataset fashion_mnist
+    Example: cnnlab compare --optimizers momentum,rmsprop,adam --thorough --dataset fashion_mnist
     """
     if experiment and workload:
         raise BadInput(f"{experiment}: --workload is given too; name each experiment by --workload")
     settings = settings_of(given, assignments)
     configs = [read_experiment(file, settings) for file in workload or (experiment,)]
-    options = options_of(CompareOptions, given)
-    if not (experiment or workload):
-        options.setdefault("seeds", SEEDS_OF_A_FIRST_LOOK)
-    comparison = Comparison(configs, **options)
+    comparison = Comparison(configs, **options_of(CompareOptions, given))
     if dry_run:
         from cnnlab.cli.display.comparison_result import print_contests
 
@@ -79,6 +73,9 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
         comparison.check()
         from cnnlab.cli.display.sweep_view import EachSweepsView
 
+        if not quiet:
+            trainings, seconds = comparison.estimate()
+            click.echo(f"{trainings:,} trainings, about {seconds / 60:.1f} minutes, {comparison.workers}", err=True)
         with catch_interrupts(comparison.stop) as interrupt:
             for contest in comparison.contests:
                 with EachSweepsView(quiet, comparison.workers) as view:

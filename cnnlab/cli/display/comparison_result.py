@@ -13,7 +13,7 @@ from cnnlab.cli.display.tables import plain_table
 from cnnlab.comparison import Comparison
 from cnnlab.comparison.report import PAIR_COLUMNS, note_on_pairs, pair_rows, ranked, scores_over
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
-from cnnlab.result import settings_text, strict_json
+from cnnlab.result import listed, settings_text, strict_json
 
 BAR = 24
 """Characters of an interval's bar."""
@@ -21,13 +21,13 @@ PROBABILITY = "P(A > B)"
 """A column for which a terminal has no room."""
 SPARE = (("95 % interval",), ("diverged",), ("to target",), ("untuned",))
 """Columns of the arms that are left out on a narrow terminal, in this order."""
-SPARE_OF_PAIRS = (("t", "Wilcoxon"), ("95 % interval",))
+SPARE_OF_PAIRS = (("p",), ("95 % interval, all pairs",))
 WRAPPED = 20
 """The last column may be wrapped to this number of characters before another column is left out."""
 
 
 def print_comparison(comparison: Comparison, profile: Path | None, *, as_json: bool) -> None:
-    """Print the result on stdout: each workload; if there are several, AlgoPerf's score over all of them.
+    """Print the result on stdout: each workload; if there are several, the area below the performance profile.
 
     Args:
         profile: the file of the performance profile over several workloads.
@@ -52,7 +52,10 @@ def _print_workloads(comparison: Comparison, profile: Path) -> None:
     for name, verdicts in comparison.verdicts.items():
         click.echo(f"\n{name}")
         _print_tables(verdicts)
-    click.echo(f"\nAlgoPerf's score over {len(comparison.verdicts)} workloads (1: the fastest to the target on each):")
+    click.echo(
+        f"\narea below the performance profile over {len(comparison.verdicts)} workloads "
+        "(1: the fastest to the target on each)"
+    )
     for arm in ranked(scores):
         click.echo(f"  {arm:14} by seconds {scores[arm].seconds:.3f}   by steps {scores[arm].steps:.3f}")
     click.echo(f"{comparison.seconds:.0f} s; performance profile: {profile.relative_to(Path.cwd())}")
@@ -63,11 +66,12 @@ def print_contests(comparison: Comparison) -> None:
     for contest in comparison.contests:
         click.echo(f"comparison {contest.name} over {contest.question}, {comparison.workers}")
         click.echo(
-            f"{contest.trials} trials each, then {contest.seeds} fresh seeds each for the best and for the defaults"
+            f"{contest.tunings} tunings of {contest.trials} trials each, then {contest.seeds} fresh "
+            f"seed{'s' * (contest.seeds != 1)} for the best and for the defaults of each tuning"
         )
         for doubt in contest.doubts:
             click.echo(doubt)
-        for arm, plan in contest.plans.items():
+        for arm, (plan, *_) in contest.plans.items():
             ranges = ", ".join(f"{d.path} in {d.domain}" for d in plan.space.dimensions)
             click.echo(f"  {arm:12} lr {plan.config.optimizer.lr:g} untuned; tuned: {ranges}")
 
@@ -95,8 +99,12 @@ def _print_tables(verdicts: Verdicts) -> None:
         console.print(Text())
         console.print(_pairs(verdicts, room))
     console.print(Text(f"\n{sentence(verdicts)}.", style="bold"), soft_wrap=True)
+    if len(verdicts.not_worse) > 1 and verdicts.pairs:
+        console.print(Text(f"not shown to be worse than the best: {listed(verdicts.not_worse)}"), soft_wrap=True)
     for warning in verdicts.warnings:
         console.print(Text(f"! {warning}"), soft_wrap=True)
+    for caveat in verdicts.caveats:
+        console.print(Text(f"- {caveat}", style="dim"), soft_wrap=True)
 
 
 def _arms(verdicts: Verdicts, room: int | None) -> Table:
@@ -113,29 +121,32 @@ def _arms(verdicts: Verdicts, room: int | None) -> Table:
     rows: list[list[str]] = []
     best = score.best(summary.mean for summary in verdicts.summaries.values())
     near = [s for s in verdicts.summaries.values() if best is not None and score.gain(best, s.mean) <= score.in_sight]
-    left, right = min((s.ci_low for s in near), default=0.0), max((s.ci_high for s in near), default=0.0)
+    left = min((s.ci_low for s in near if s.ci_low is not None), default=0.0)
+    right = max((s.ci_high for s in near if s.ci_high is not None), default=0.0)
     for arm in verdicts.arms:
         summary, untuned = verdicts.summaries.get(arm.name), verdicts.untuned.get(arm.name)
-        bar = summary and interval_bar(summary.ci_low, summary.mean, summary.ci_high, left, right)
+        bar = ""
+        if summary and summary.ci_low is not None and summary.ci_high is not None:
+            bar = interval_bar(summary.ci_low, summary.mean, summary.ci_high, left, right)
         rows.append(
             [
                 arm.name,
                 f"{score.table(summary.mean)} ± {score.table(summary.std)}" if summary else "none",
-                bar or "",
+                bar,
                 score.table(untuned.mean) if untuned else "none",
                 _steps(verdicts, arm),
                 str(arm.infeasible or ""),
-                settings_text(arm.best_params),
+                settings_text(arm.best_params(score)),
             ]
         )
     table, kept = _fitted(columns, rows, SPARE, room)
     if verdicts.target is not None:
         steps = (
-            f"; steps to a validation {score.words} of {score.show(verdicts.target)}, the median"
+            f"; steps to a validation {score.words} of {score.show(verdicts.target)}, the median of the finals"
             if "to target" in kept
             else ""
         )
-        table.caption, table.caption_justify = f"± over {verdicts.seeds} seeds{steps}", "left"
+        table.caption, table.caption_justify = f"± over {verdicts.unit_words}{steps}", "left"
     return table
 
 
@@ -144,7 +155,7 @@ def _pairs(verdicts: Verdicts, room: int | None) -> Table:
     rows = [[row[i] for i in shown] for row in pair_rows(verdicts)]
     table, kept = _fitted([PAIR_COLUMNS[i] for i in shown], rows, SPARE_OF_PAIRS, room)
     note = note_on_pairs(verdicts)
-    table.caption, table.caption_justify = note if "t" in kept else note.partition(";")[0], "left"
+    table.caption, table.caption_justify = note if "p" in kept else note.partition(";")[0], "left"
     return table
 
 
