@@ -35,24 +35,26 @@ def plan_of(study: str, storage: str, trials: int) -> Any:
 
 def worker(plan: Any, seconds: float, reports: int, ready: Any, go: Any) -> None:
     """Claim and sleep until nothing is waiting."""
+    import copy
+
     from optuna.trial import Trial, TrialState
 
     from cnnlab.search.claims import beating, claim, tell
     from cnnlab.search.sampling import suggest
     from cnnlab.search.stages import Search
     from cnnlab.search.storage import open_storage
-    from cnnlab.search.study import open_study
+    from cnnlab.search.study import find_study
 
     open_storage.cache_clear()  # a lock and a connection of its own, not those from before the fork
-    search, base = Search(plan), open_study(plan.study, open_storage(plan.storage))
-    storage = base._storage  # as a sweep's worker has it
+    search, base = Search(plan), find_study(plan.study, plan.storage)
     base.get_trials()
     ready.release()
     go.wait()
     while slot := claim(base, plan.trials, search.first_params):
-        study = open_study(plan.study, storage, search.sampler(slot.number))
+        study = copy.copy(base)  # as `run_trial` does
+        study.sampler = search.sampler(slot.number)
         trial = Trial(study, slot.trial._trial_id)
-        with beating(storage, trial):
+        with beating(study, trial):
             suggest(trial, plan.space)
             for report in range(reports):
                 time.sleep(seconds / reports)
@@ -129,7 +131,7 @@ def measure(name: str, storage: str, workers: int, trials: int, seconds: float, 
     def look_after() -> None:  # as a sweep's command does
         watch = Watch()
         while not over.wait(POLL_SECONDS):
-            fill(study, trials, Search(plan).first_params, ahead=2 * workers, least=workers)
+            fill(study, trials, Search(plan).first_params, ahead=2 * workers)
             watch.reap(study, study_slots(study, trials))
 
     looking = threading.Thread(target=look_after)

@@ -258,7 +258,7 @@ def launches(lab: Lab, name: str) -> Iterator[Row]:
     ledger = Ledger(learner.config, run_started(learner), learner.task.step_metrics)
     learner.begin_epoch(0)
     work: dict[str, tuple[str, int, Callable[[], object]]] = {
-        "cnnlab": ("step", lab.steps, lambda: learner.step(ledger.next_step())),
+        "cnnlab": ("step", lab.steps, lambda: learner.step(*ledger.next_step())),
         "cnnlab, losses": ("look", 1, learner.collect),
         "cnnlab, val": ("measurement", 1, lambda: learner.measure("val")),
         "cnnlab, checkpoint": ("file", 1, lambda: save_tensors(learner.state()[0], Path("checkpoint.safetensors"))),

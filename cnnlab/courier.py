@@ -20,28 +20,26 @@ from cnnlab.tracking import Deliverer, RunDir, import_mlflow, load_progress, mar
 T = TypeVar("T")
 
 WAIT_SECONDS = 10.0
-"""How long a command waits at its end until MLflow has everything."""
+"""How long a command waits at its end for MLflow to have everything."""
 LEAST_ROOM = 2**16
-"""Bytes on the disk of a run, for `delivery.json`."""
+"""Bytes that must be free on the disk of a run, for `delivery.json`."""
 POLL_SECONDS = 0.5
 DELIVERY_SECONDS = 3.0
-"""The pause between two deliveries of a live run: each costs MLflow something, however little it brings."""
+"""The pause between two deliveries of a live run: each costs MLflow some time, even with few values."""
 PATIENCE_SECONDS = 60.0
-"""How long an ended run is tried again if the store does not answer."""
+"""How long the courier tries to deliver an ended run to a store that does not answer."""
 LONGEST_PAUSE = 30.0
 FIRST_SECONDS = 5.0
-"""How long the first delivery waits, which may have to create the store: a training of a second is over by then."""
+"""The wait before the first delivery, which may create the store: a training of one second has ended by then."""
 SHARE = 0.03
-"""Of one core: what delivery may take while a training goes on."""
+"""The share of one core that delivery may take while a training goes on."""
 
 
 class Deliveries:
     """The runs that a command works on. Another process, the courier, delivers them, unless the store is "none".
 
-    The courier is started before PyTorch is imported, so that the seconds of its own imports pass meanwhile, and in a
-    session of its own, so that Ctrl-C ends the training and not the delivery.
-
-    A context manager: at its end a courier without runs is ended; any other goes on by itself.
+    The courier imports MLflow while the command imports PyTorch. It has its own session, so that Ctrl-C ends the
+    training and not the delivery. When the context ends, a courier without runs is killed; any other goes on by itself.
     """
 
     def __init__(self, tracking_uri: str) -> None:
@@ -122,7 +120,7 @@ class Deliveries:
 
 
 def _no_room(run: RunDir) -> str | None:
-    """The error that the courier cannot write down, because the disk has no room for it."""
+    """The error of a full disk, which the courier cannot write down."""
     with suppress(OSError):
         if shutil.disk_usage(run.path).free < LEAST_ROOM:
             here = Path.cwd()  # a long line loses its middle
@@ -144,7 +142,7 @@ def _missing(runs: Sequence[RunDir], uri: str) -> str:
 
 def main() -> None:
     """Import MLflow, read from stdin which runs to follow, one per line, and follow them until they have ended."""
-    ignore_signals()  # Slurm sends them to all processes of a job, and the last checkpoint is still to be delivered
+    ignore_signals()  # Slurm sends them to all processes of a job; the last records are still to be delivered
     runs: SimpleQueue[tuple[RunDir, str] | None] = SimpleQueue()
     threading.Thread(target=_read_runs, args=(runs,), daemon=True).start()
     import_mlflow()
@@ -152,7 +150,7 @@ def main() -> None:
 
 
 def _read_runs(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
-    """Put what stdin names into the queue, and print from now on into the folder of the first run."""
+    """Put the runs that stdin names into the queue. Output goes into the folder of the first one."""
     run = None
     for line in sys.stdin:
         values = json.loads(line)
@@ -168,12 +166,12 @@ def _read_runs(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
 
 
 def follow_all(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
-    """Deliver each run of the queue to its store, until all have ended and None has said that no more come.
+    """Deliver each run of the queue to its store, until None, after which no more come, and until all have ended.
 
-    Until None comes a training goes on, and the courier rests between deliveries. A process of low priority would
-    get no turn on a busy machine, and could not raise its priority again when somebody waits for it.
+    Before None a training goes on, and the courier rests between deliveries. Resting is better than a low priority,
+    with which it would get no turn on a busy machine, and which it could not raise when a command waits for it.
     """
-    following: list[Follower] = []
+    following: dict[tuple[RunDir, str], Follower] = {}
     more, rest_ends = True, 0.0
     while more or following:
         rest = max(0.0, rest_ends - time.monotonic())
@@ -183,12 +181,11 @@ def follow_all(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
                 continue
             if not rest_ends and more:
                 rest_ends = time.monotonic() + FIRST_SECONDS
-            if item not in [(follower.run, follower.uri) for follower in following]:
-                following.append(Follower(deliverer_of(*item)))
+            following.setdefault(item, Follower(deliverer_of(*item)))
         if time.monotonic() < rest_ends:
             continue
         used = time.process_time()
-        following = [follower for follower in following if follower.poll(PATIENCE_SECONDS) is None]
+        following = {item: one for item, one in following.items() if one.poll(PATIENCE_SECONDS) is None}
         used = time.process_time() - used
         # each delivery takes all there is, and no rest is longer than LONGEST_PAUSE: MLflow is never far behind
         rest = min(max(POLL_SECONDS, used / SHARE), LONGEST_PAUSE) if more else POLL_SECONDS
@@ -196,7 +193,7 @@ def follow_all(runs: "SimpleQueue[tuple[RunDir, str] | None]") -> None:
 
 
 def _taken(queue: "SimpleQueue[T]", seconds: float | None) -> Iterator[T]:
-    """The items that are there, or the first that comes within so many seconds; None waits as long as it takes."""
+    """The items that are there, or else the first one within so many seconds; None is without a limit."""
     with suppress(Empty):
         yield queue.get(timeout=seconds)
         while True:
@@ -207,8 +204,6 @@ class Follower:
     """Delivers a run while it goes."""
 
     def __init__(self, deliverer: Deliverer) -> None:
-        self.run = deliverer.run
-        self.uri = deliverer.uri
         self._deliverer = deliverer
         self._pause, self._due, self._failed = DELIVERY_SECONDS, 0.0, False
         self._ended_at: float | None = None
@@ -221,20 +216,20 @@ class Follower:
             after the run's end, or the run's folder was removed. Else None: while the run lives, a store that does not
             answer is tried again for ever, with growing pauses.
         """
-        alive = False
+        run, alive = self._deliverer.run, False
         try:
-            alive = self.run.is_held()  # before the journal is read, so that nothing written before the end is missed
+            alive = run.is_held()  # before the journal is read, so that nothing written before the end is missed
             if time.monotonic() < self._due and (alive or self._failed):
                 return None
             if not alive:
-                if not self.run.is_created():  # its folder was removed
+                if not run.is_created():  # its folder was removed
                     return False
-                mark_dead(self.run)
+                mark_dead(run)
             if self._deliverer.deliver():
                 return True
             self._failed, self._pause = False, DELIVERY_SECONDS
         except Exception as error:  # whatever MLflow, its database, the network, the disk or the journal raises
-            note_error(self.run, self.uri, error)
+            note_error(run, self._deliverer.uri, error)
             self._ended_at = None if alive else self._ended_at or time.monotonic()
             self._pause = min(2 * self._pause, LONGEST_PAUSE) if self._failed else 1.0
             self._failed = True
@@ -245,12 +240,11 @@ class Follower:
 
 
 def deliverer_of(run: RunDir, uri: str) -> Deliverer:
-    """The deliverer of a run to a store, with the networks and figures that tracking does not import."""
+    """The deliverer of a run to a store, with the functions that load networks and draw figures."""
+
+    def load_model(path: Path) -> Any:
+        from cnnlab.run import load_trained  # which imports PyTorch
+
+        return load_trained(path)
+
     return Deliverer(run, uri, load_model, draw)
-
-
-def load_model(path: Path) -> Any:
-    """The trained network of a finished run."""
-    from cnnlab.run import load_trained
-
-    return load_trained(path)

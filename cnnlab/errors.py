@@ -1,13 +1,13 @@
-"""What can go wrong, one class for each exit code. The message is one line: what, what is allowed, what to do."""
+"""The errors, one class per exit code. A message is one line: the problem, what is allowed, what to do."""
 
 import re
 
 HIDDEN = "***"
-"""What stands in place of a password."""
+"""The replacement of a password."""
 LONGEST_LINE = 300
 """Characters of a line on stderr."""
 LONGEST_REASON = 200
-"""Characters of what another program said of a fault."""
+"""Characters of another program's message about a fault."""
 LONGEST_VALUE = 80
 """Characters of a value that a message quotes."""
 
@@ -19,7 +19,7 @@ _VALUE = r"""(?:'[^']*'|"[^"]*"|(?:(?!%3B|%26)[^\s&;,'"])+)"""
 _SECRETS = (
     # all that a web address has before its host: a token alone is the user's name there
     (re.compile(r"(https?://)(?=[^\s/?#]*@|[^\s/?#]*:(?!\d*(?:[/?#\s]|$)))\S*@", re.I), rf"\1{HIDDEN}@"),
-    # scheme://user:password@host, whatever the password is made of
+    # scheme://user:password@host, with any characters in the password
     (re.compile(r"(://[^\s:/@]*:)\S*@"), rf"\1{HIDDEN}@"),
     # the same without slashes, or without a scheme
     (re.compile(r"(?<![\w@/.*-])((?:[a-z][\w+.-]*:)?[^\s:/@=]+:)(?!/)\S+@(?=\S)", re.I), rf"\1{HIDDEN}@"),
@@ -27,7 +27,7 @@ _SECRETS = (
     (re.compile(rf"""\b((?:{_NAMES})(?:=|%3D|['"]:\s*)){_VALUE}""", re.I), rf"\1{HIDDEN}"),
     (re.compile(r"\b(bearer\s+)[\w+/=.~-]+", re.I), rf"\1{HIDDEN}"),
 )
-"""What is looked for, in this order, and what it becomes."""
+"""Patterns of secrets, in the order in which they are replaced, and their replacements."""
 
 
 class CnnlabError(Exception):
@@ -64,7 +64,7 @@ class Interrupted(CnnlabError):
 
 
 def without_passwords(text: str) -> str:
-    """The text with HIDDEN in place of passwords, tokens and keys, in whatever form of URL they are."""
+    """The text with HIDDEN in place of passwords, tokens and keys, in any form of URL."""
     for secret, hidden in _SECRETS:
         text = secret.sub(hidden, text)
     return text
@@ -76,7 +76,7 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control characters, and what else is not seen, as escapes: an ESC is \\x1b."""
+    """The text with invisible characters, such as control characters, as escapes: an ESC is \\x1b."""
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
@@ -87,7 +87,7 @@ def _escaped(character: str) -> str:
 def shortened(text: str, most: int = LONGEST_VALUE) -> str:
     """The text with its middle left out if it has more than `most` characters; a message's end says what to do.
 
-    Passwords are removed first: of one that is cut through, the halves would be left.
+    Passwords are removed first: from a password that is cut, its halves would be left.
     """
     half, text = (most - 5) // 2, without_passwords(text)
     return text if len(text) <= most else f"{text[: most - 5 - half]} ... {text[-half:]}"

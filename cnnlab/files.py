@@ -24,10 +24,9 @@ def naming(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
-    """A temporary name to write to; at the end the file gets the name `path` and replaces any file of that name.
+    """A temporary name to write to. At the end the file replaces `path`: a reader finds the old file or the new one.
 
     Args:
-        path: a reader finds the whole file here, or the one before it.
         synced: whether the file has to survive a crash of the machine, not only of the process.
     """
     remove_abandoned(path.parent)

@@ -1,4 +1,4 @@
-"""Signals that end a command: after the first step when a checkpoint is sealed; before it, or a second one, at once."""
+"""What the signals that end a command do: the first one lets it seal a checkpoint, a second one ends it at once."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence

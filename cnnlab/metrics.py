@@ -21,16 +21,17 @@ class Metric:
     """The value of a training that diverged; finite, so that means and intervals can be computed."""
     unit: str = ""
     """In tables and differences: %, dB, nats."""
-    scale: float = 1.0
-    """A value times `scale` is in `unit`."""
-    digits: int = 4
-    """The number of decimal places of a value."""
     unit_digits: int = 2
     """The number of decimal places of a value in `unit`."""
     margin: float = 0.001
     """By default, a smaller difference does not matter."""
     counts_samples: bool = False
     """Whether a value is a share of the samples, so that its smallest step is one sample of the split."""
+
+    @property
+    def scale(self) -> float:
+        """A value times `scale` is in `unit`."""
+        return 100.0 if self.unit == "%" else 1.0
 
     @property
     def short(self) -> str:
@@ -72,9 +73,8 @@ class Metric:
         return self.gain(value, target) >= 0
 
     def show(self, value: float) -> str:
-        """A value in a sentence, as in `0.9833`; with its unit if it is not a fraction, as in `24.31 dB`."""
-        unit = f" {self.unit}" if self.unit and self.unit != "%" and self.scale == 1 else ""
-        return f"{value:.{self.digits}f}{unit}"
+        """A value in a sentence, as in `0.9833`; with its unit if it is not a fraction, as in `0.5000 nats`."""
+        return f"{value:.4f} {self.unit.strip('%')}".rstrip()
 
     def in_unit(self, value: float) -> float:
         """A value, or a difference, in `unit`: percent of a fraction."""
@@ -120,7 +120,7 @@ class Measured:
     """Counts by [true class][predicted class], if the task has classes."""
 
 
-WORDS = {"mean_iou": "mean IoU", "psnr": "PSNR"}
+WORDS = {"mean_iou": "mean IoU"}
 SHORT = {"accuracy": "acc", "pixel_accuracy": "px acc", "mean_iou": "mIoU"}
 
 
@@ -134,7 +134,7 @@ def short_name(name: str) -> str:
     return SHORT.get(name, words_of(name))
 
 
-ACCURACY = Metric("accuracy", unit="%", scale=100.0, margin=0.002, counts_samples=True)
-PIXEL_ACCURACY = Metric("pixel_accuracy", unit="%", scale=100.0, margin=0.002)
-MEAN_IOU = Metric("mean_iou", unit="%", scale=100.0, margin=0.002)
+ACCURACY = Metric("accuracy", unit="%", margin=0.002, counts_samples=True)
+PIXEL_ACCURACY = Metric("pixel_accuracy", unit="%", margin=0.002)
+MEAN_IOU = Metric("mean_iou", unit="%", margin=0.002)
 LOSS = Metric("loss", higher_is_better=False, worst=1e3, unit="nats", unit_digits=4, margin=0.01)

@@ -1,6 +1,6 @@
 """Rules for each of our processes: signals before its work begins, where it finds modules, how it ends.
 
-Imports only small parts of the standard library, so that a process can import it first.
+It is imported first, so it imports only small parts of the standard library.
 """
 
 import atexit
@@ -16,7 +16,7 @@ from typing import Any
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """The folder that holds the package."""
 FOLDER_WITHOUT_MODULES = os.path.dirname(os.path.abspath(sys.executable))
-"""For programs that search the current folder for modules; the command `cnnlab` itself searches this folder first."""
+"""For a program that searches the current folder for modules. The command `cnnlab` also searches this folder first."""
 SHOW_CURSOR = "\x1b[?25h"
 """For a terminal on which a progress display has hidden the cursor."""
 
@@ -25,8 +25,6 @@ SPINS = 200_000
 
 LONGEST_TMPDIR = 70
 """Bytes. multiprocessing appends /pymp-XXXXXXXX/listener-XXXXXXXX; macOS takes 103 for a socket's path, Linux 107."""
-
-Handler = Callable[[int, FrameType | None], None]
 
 ENDING = tuple(
     getattr(signal, name)
@@ -45,9 +43,8 @@ last_words: list[Callable[[], object]] = []
 def brief_spins() -> Iterator[None]:
     """If PyTorch is loaded within it, OpenMP's waiting threads sleep sooner. Bits do not depend on it.
 
-    Threads wait for one another at the end of each operator. On a busy machine the last thread may have no processor,
-    and gets none while the others spin: a training takes up to 200 times as long (docs/performance.md). Variables that
-    the user has set are left alone.
+    On a busy machine the last thread of an operator may get no processor while the others spin: a training takes up to
+    200 times as long (docs/performance.md). Variables that the user has set are left alone.
     """
     if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         yield
@@ -78,7 +75,7 @@ def shorten_socket_paths() -> None:
 def obey_signals(message: str = "interrupted") -> None:
     """From now on the signals of ENDING end this process at once, with this line.
 
-    SIGINT does so even if it was ignored, as in background jobs of a shell script.
+    SIGINT ends it even if it was ignored, as in background jobs of a shell script.
     """
     for number in heeded():
         signal.signal(number, end_at_once(message))
@@ -90,9 +87,9 @@ def heeded() -> list[int]:
 
 
 def ignore_signals(*_: object) -> None:
-    """From now on this process ignores the signals of ENDING, which a terminal and Slurm send to all processes.
+    """From now on this process, which ends with the one it works for, ignores the signals of ENDING.
 
-    For a process that works for another and ends when that one does.
+    A terminal and Slurm send them to all processes.
     """
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
@@ -100,7 +97,7 @@ def ignore_signals(*_: object) -> None:
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """A process that is started within it gets no signal of ENDING before it has set its handlers."""
+    """A process that is started within it receives no signal of ENDING before it has set its handlers."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
@@ -108,11 +105,11 @@ def signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_at_once(message: str) -> Handler:
+def end_at_once(message: str) -> Callable[[int, FrameType | None], None]:
     """A handler that calls `last_words`, prints one line and ends the process without an exception.
 
-    A library may catch an exception in the middle of an import, or turn it into another one.
-    The courier and the server of worker processes notice that this process is gone, and end too.
+    A library may catch an exception in the middle of an import. The courier and the server of worker processes
+    notice that this process is gone, and end too.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -167,10 +164,9 @@ def _started(pid: int) -> str | None:
 
 
 def command_of(module: str) -> list[str]:
-    """The command that runs `main` of one of our modules in a process of its own.
+    """The command that runs `main` of one of our modules, as `python -P -m` (since Python 3.11) would.
 
-    As `python -m` would, but without the current folder ("" in the path); `python -P` exists only since Python 3.11.
-    PYTHONPATH is obeyed.
+    The current folder ("" in the path) is not searched for modules; PYTHONPATH is.
     """
     path = f"[*filter(None, sys.path), {PACKAGE_ROOT!r}]"
     return [sys.executable, "-c", f"import sys; sys.path[:] = {path}; from {module} import main; main()"]
@@ -179,8 +175,7 @@ def command_of(module: str) -> list[str]:
 class Ending:
     """Ends this process with `code` when everything registered with `atexit` after it has run.
 
-    Python itself would first search all of torch for garbage and then take it apart, which costs 0.8 s and makes
-    libraries complain (nanobind prints 30 lines once torchvision has imported a compiler).
+    Python itself would first take torch apart, which costs 0.8 s and makes libraries complain (nanobind: 30 lines).
     """
 
     def __init__(self) -> None:

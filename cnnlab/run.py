@@ -1,21 +1,29 @@
 """One recorded run: check everything, train, and write each record to the journal before it is yielded."""
 
+import getpass
 import logging
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
 from collections.abc import Generator
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from cnnlab import __version__
 from cnnlab.config import RunConfig, as_config, flat, read_config, to_yaml
 from cnnlab.config.run_config import is_place
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwords
 from cnnlab.files import naming
 from cnnlab.models import Normalize
-from cnnlab.provenance import provenance
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
 from cnnlab.tasks import make_task
 from cnnlab.tracking import Journal, RunDir, last, make_mlruns, new_run_id, read, runs_root
@@ -123,6 +131,56 @@ def create_run(
     return run
 
 
+def provenance() -> dict[str, str]:
+    """The commit, versions, hardware and command of a run, by tag, without unknown values. MLflow's own tags if any."""
+    tags = {
+        "mlflow.user": _user(),
+        "mlflow.source.name": "cnnlab",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": _git_commit(),
+        "command": shlex.join(map(without_passwords, [_program(), *sys.argv[1:]])),
+        "host": socket.gethostname(),
+        "cpu": _cpu(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
+        "version.cnnlab": __version__,
+        "version.python": platform.python_version(),
+        "version.torch": torch.__version__,
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _program() -> str:
+    """`cnnlab`, or the name of the Python script that uses it."""
+    name = Path(*sys.argv[:1]).name  # a program that embeds Python may have no arguments
+    return name if name.endswith(".py") and name != "__main__.py" else "cnnlab"
+
+
+@cache
+def _git_commit() -> str:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in containers
+        return str(os.getuid())
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.machine()
+
+
 def config_of(run: RunDir) -> RunConfig:
     """The config with which a run was created, from its journal. Raises BadInput if this version cannot read it."""
     return as_config(run.created.config, f"{run.journal_file}: ")
@@ -167,13 +225,14 @@ def record_run(learner: Learner, run: RunDir, *, tested: bool = True) -> Generat
             check_identity(identity(learner.config, now), identity(config_of(run), before), run.path)
         reached = {type(record): record.last for record in journalled}
         start = load_latest(run.checkpoints, up_to_step=reached.get(Steps, 0))
-        records = fit(learner, run.path, start, tested=tested)
+        records, every = fit(learner, run.path, start, tested=tested), learner.config.training.checkpoint_every
         try:
             with Journal(run.journal_file) as journal:
                 for record in records:
                     if fresh := record.after(reached.get(type(record), 0)):
                         journal.write(fresh)
-                    if _precedes_checkpoint(record, learner.config) or isinstance(record, RunEnded):
+                    # the records before a checkpoint must be on disk before it, for a power failure
+                    if isinstance(record, Epoch | RunEnded) or (every and record.last % every == 0):
                         journal.sync()
                     yield record
         except (GeneratorExit, KeyboardInterrupt):
@@ -188,12 +247,6 @@ def record_run(learner: Learner, run: RunDir, *, tested: bool = True) -> Generat
         except BaseException as error:
             run.end("failed", reason=one_line(f"{type(error).__name__}: {error}"))
             raise
-
-
-def _precedes_checkpoint(record: Record, config: RunConfig) -> bool:
-    """Whether a checkpoint is sealed next. The records before it must be on disk first, for a power failure."""
-    every = config.training.checkpoint_every
-    return isinstance(record, Epoch) or bool(isinstance(record, Steps) and every and record.last % every == 0)
 
 
 def load_trained(path: Path) -> nn.Module:

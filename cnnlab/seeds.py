@@ -17,7 +17,7 @@ def drawing(*, until_trained: bool = False) -> Iterator[None]:
     """Within it no other thread draws from PyTorch's default generator, from which all layers of a process draw.
 
     Args:
-        until_trained: for a training; else for a moment, for which other threads wait.
+        until_trained: for a whole training; else for a moment, and other threads wait.
 
     Raises:
         InUse: another thread of this process trains.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cnnlab.training import Learner
 
 
+log = logging.getLogger("cnnlab")
+
 State = TypeVar("State", covariant=True)
 Itself = TypeVar("Itself", bound="Work[object]")
 
@@ -40,13 +42,15 @@ class Work(ABC, Generic[State]):
         BadInput: the name is empty, or MLflow does not accept the URI.
     """
 
+    deliveries: Deliveries
+    """The runs that the courier delivers; within `with`."""
+
     def __init__(self, experiment_name: str | None, tracking_uri: str | None) -> None:
         self.experiment_name = resolve_experiment(experiment_name)
         self.tracking_uri = resolve(tracking_uri)
         self.undelivered: str | None = None
         self.stopped = False
-        self._deliveries: Deliveries | None = None
-        self._left = ExitStack()
+        self._left: ExitStack | None = None
 
     @property
     @abstractmethod
@@ -56,13 +60,6 @@ class Work(ABC, Generic[State]):
     @abstractmethod
     def __iter__(self) -> Iterator[State]:
         """Do the work, to its end or until `stop` is called."""
-
-    @property
-    def deliveries(self) -> Deliveries:
-        """The runs that the courier delivers. Raises RuntimeError outside of `with`."""
-        if self._deliveries is None:
-            raise RuntimeError("the courier runs only within `with`")
-        return self._deliveries
 
     def stop(self) -> None:
         """End the iteration soon, after checkpoints are sealed. Signal handlers call it."""
@@ -78,18 +75,17 @@ class Work(ABC, Generic[State]):
         with ExitStack() as entered:
             entered.enter_context(brief_spins())  # PyTorch is imported later, unless the caller has imported it
             self._begin()
-            self._deliveries = entered.enter_context(Deliveries(self.tracking_uri))
+            self.deliveries = entered.enter_context(Deliveries(self.tracking_uri))
             self._left = entered.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
-        try:
+        assert self._left is not None
+        with self._left:
+            self._left = None
             self._end(error)
             if kind is None:
                 self.deliver()
-        finally:
-            self._left.close()
-            self._deliveries = None
 
     def _begin(self) -> None:
         """Called before the courier starts."""
@@ -100,10 +96,7 @@ class Work(ABC, Generic[State]):
     def _entered(self) -> AbstractContextManager[object]:
         """A context for the iteration: `self` if the caller does not use `with`. Also marks dead runs as ended."""
         end_dead()
-        return nullcontext() if self._deliveries else self
-
-
-log = logging.getLogger("cnnlab")
+        return nullcontext() if self._left else self
 
 
 class Training(Work[Record]):

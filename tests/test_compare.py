@@ -15,8 +15,8 @@ import optuna
 import pytest
 import yaml
 
-from cnnlab.cli.display import comparison_result as compare_result
-from cnnlab.cli.display.comparison_result import interval_bar
+from cnnlab.cli.display import comparison_display
+from cnnlab.cli.display.comparison_display import interval_bar
 from cnnlab.config import RunConfig
 from cnnlab.config.arms import read_arms
 from cnnlab.config.space import Choices, Range
@@ -209,7 +209,7 @@ def test_a_comparison_from_end_to_end(cli: Cli) -> None:
     done = cli("compare", "--optimizers", "sgd,Adam", "--trials", "3", "--seeds", "5", *HERE, *small)
     found = compared(done)
     assert done.exit_code == 0
-    few = "few validation images (30): one of them is 3.3 % of them"
+    few = "few validation images (30): each is 3.3 % of them"
     assert done.stderr.splitlines().count(few) == found["warnings"].count(few) == 1
     assert set(found) >= {"optimizers", "pairs", "ranking", "warnings"}
     for key, wanted in KEYS.items():
@@ -459,7 +459,7 @@ def test_a_narrow_terminal_is_spared_whole_columns_and_no_word_is_cut(room: int 
         "2",
         "lr 0.177, momentum 0.956",
     ]
-    table, kept = compare_result._fitted(columns, [row], compare_result.SPARE, room)
+    table, kept = comparison_display._fitted(columns, [row], comparison_display.SPARE, room)
     console = Console(width=room or 120)
     with console.capture() as capture:
         console.print(table)

@@ -277,7 +277,10 @@ IMAGES, LABELS = IDX_FILES[0], IDX_FILES[1]
 WEB_PAGE = b"<!DOCTYPE html><html><title>503</title></html>"
 BAD_IDX: dict[str, tuple[dict[str, object], str]] = {
     "fewer labels than images": ({LABELS: np.arange(35) % 10}, f"{LABELS} has 35 labels for the 40 images in"),
-    "a label outside": ({LABELS: np.full(40, 17)}, f"{LABELS} has the label 17; mnist has 10 classes"),
+    "a label outside": (
+        {LABELS: np.full(40, 17)},
+        "root/MNIST/raw has the label 17 in its train split, but its 10 classes",
+    ),
     "four dimensions": ({IMAGES: np.zeros((40, 28, 28, 1))}, f"{IMAGES} has 4 dimensions; images have 3"),
     "two dimensions": ({LABELS: np.zeros((40, 2))}, f"{LABELS} has 2 dimensions; labels have 1"),
     "no images": ({IMAGES: np.zeros((0, 28, 28)), LABELS: np.zeros(0)}, f"{IMAGES} has no images"),

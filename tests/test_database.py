@@ -9,14 +9,14 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy as sa
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cnnlab.search import database
 from cnnlab.search.claims import beating, claim, fill, give_back, study_slots, tell
-from cnnlab.search.database import Database
+from cnnlab.search.database import Database, StorageGone
 from cnnlab.search.slots import ATTEMPT, OWNER, SLOT
 
 
@@ -108,12 +108,11 @@ def test_what_others_act_on_goes_out_at_once_and_the_rest_with_it() -> None:
     assert (seen.params, seen.user_attrs["note"], seen.intermediate_values) == (trial.params, 1, {1: 0.5})
 
 
-def test_an_attribute_goes_out_by_itself_when_no_report_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A beat, that is: else a long epoch would look like a dead process."""
+def test_a_beat_goes_out_by_itself() -> None:
+    """Else a long epoch would look like a dead process."""
     study = study_in(Database(url("study.db"), {}))
     fill(study, 1, no_params, ahead=1)
     trial = claimed(study)
-    monkeypatch.setattr(database, "GATHER_SECONDS", 0.0)
     trial.set_user_attr(OWNER, {"beat": 1})
     (seen,) = study_in(RDBStorage(url("study.db"))).get_trials()
     assert seen.user_attrs[OWNER] == {"beat": 1}
@@ -124,7 +123,7 @@ def test_a_trials_settings_are_seen_before_its_first_report() -> None:
     fill(study, 1, no_params, ahead=1)
     trial = claimed(study)
     others = study_in(RDBStorage(url("study.db")))
-    with beating(study._storage, trial):
+    with beating(study, trial):
         trial.suggest_float("x", 0, 1)
         deadline = time.monotonic() + 20
         while not others.get_trials()[0].params and time.monotonic() < deadline:
@@ -175,18 +174,55 @@ def test_an_attempt_that_is_to_be_made_again_does_not_wait_for_slots_beyond_the_
     assert again.number == 0
 
 
-def test_what_could_not_be_written_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = study_in(Database(url("study.db"), {}))
+def test_what_could_not_be_written_is_written_later() -> None:
+    storage = Database(url("study.db"), {})
+    study = study_in(storage)
     fill(study, 1, no_params, ahead=1)
     trial = claimed(study)
     trial.suggest_float("x", 0, 1)
-    with monkeypatch.context() as broken:
-        broken.setattr(database, "_send", lambda own, connection: connection.execute(sa.text("no SQL")))
-        with pytest.raises(StorageInternalError):
-            trial.report(0.5, 1)
+
+    def refuse(connection: sa.Connection, cursor: Any, statement: str, *_: Any) -> None:
+        raise sa.exc.DatabaseError(statement, (), RuntimeError("no SQL today"))
+
+    sa.event.listen(storage.engine, "before_cursor_execute", refuse)
+    with pytest.raises(StorageGone, match=r"study\.db: no SQL today; the same command goes on once this is repaired"):
+        trial.report(0.5, 1)
+    sa.event.remove(storage.engine, "before_cursor_execute", refuse)
     tell(study, trial, TrialState.COMPLETE, 0.5)
     (seen,) = study_in(RDBStorage(url("study.db"))).get_trials()
-    assert (seen.params, seen.intermediate_values, seen.value) == (trial.params, {}, 0.5)
+    assert (seen.params, seen.intermediate_values, seen.value) == (trial.params, {1: 0.5}, 0.5)
+
+
+def test_what_was_written_without_an_answer_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection breaks between a commit and its answer, and the thread that beats gets through before it is asked
+    again."""
+    storage = Database(url("study.db"), {})
+    study = study_in(storage)
+    fill(study, 2, no_params, ahead=2)
+    broken: list[str] = []
+    commit = storage.engine.dialect.do_commit
+
+    def commit_without_an_answer(connection: Any) -> None:
+        commit(connection)
+        if broken:
+            raise sa.exc.OperationalError(broken.pop(), (), RuntimeError("server closed the connection"))
+
+    monkeypatch.setattr(storage.engine.dialect, "do_commit", commit_without_an_answer)
+    broken.append("claim")
+    trial = claimed(study, 2)
+    trial.suggest_float("x", 0, 1)
+    beats = iter(range(9))
+    with monkeypatch.context() as waiting:
+        beat = storage.set_trial_user_attr
+        waiting.setattr(database.time, "sleep", lambda _: beat(trial._trial_id, OWNER, {"beat": next(beats)}))
+        broken.append("report")
+        trial.report(0.5, 1)
+        broken.append("tell")
+        tell(study, trial, TrialState.COMPLETE, 0.5)
+    assert not broken
+    seen = study_in(RDBStorage(url("study.db"))).get_trials()
+    assert [t.state for t in seen] == [TrialState.COMPLETE, TrialState.WAITING], "the claim without an answer is let go"
+    assert (seen[0].params, seen[0].intermediate_values, seen[0].value) == (trial.params, {1: 0.5}, 0.5)
 
 
 def test_an_attempt_after_a_crash_keeps_its_parameters_and_its_count() -> None:

@@ -9,7 +9,6 @@ import pytest
 from torch.profiler import ProfilerActivity, profile
 
 from cnnlab.training import Learner
-from cnnlab.training.ledger import StepSettings
 from tests.runs import small_config, small_dataset
 
 OPERATOR_CALLS = {"sgd": 195, "adam": 245, "sgd, clipped": 216}
@@ -26,9 +25,9 @@ def operator_calls(settings: dict[str, object]) -> Counter[str]:
     config, dataset = small_config(**settings), small_dataset()
     learner = Learner(config, dataset)
     images, labels = dataset.train.inputs[:16], dataset.train.targets[:16]
-    learner.update(images, labels, StepSettings(0.01, 0))  # what happens once
+    learner.update(images, labels, 0.01, 0)  # what happens once
     with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
-        learner.update(images, labels, StepSettings(0.01, 1))
+        learner.update(images, labels, 0.01, 1)
     return Counter(event.name for event in profiled.events() if event.name.startswith("aten::"))
 
 
@@ -50,13 +49,12 @@ def test_a_step_lives_on_the_memory_of_the_one_before() -> None:
 import resource
 from tests.runs import small_config, small_dataset
 from cnnlab.training import Learner, set_for_training
-from cnnlab.training.ledger import StepSettings
 config, dataset = small_config(model__channels=[64, 32]), small_dataset()
 learner = Learner(config, dataset)
 set_for_training(learner.operator_threads, learner.generator).__enter__()
 def steps(count):
     for number in range(count):
-        learner.update(dataset.train.inputs, dataset.train.targets, StepSettings(0.01, number))
+        learner.update(dataset.train.inputs, dataset.train.targets, 0.01, number)
 steps(5)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 steps(20)

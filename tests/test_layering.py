@@ -31,8 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": FLOOR_0 | {"models"},
     "tracking": FLOOR_0,
     "training": FLOOR_0 | {"data", "models", "tasks"},
-    "provenance": FLOOR_0,
-    "run": FLOOR_2 | {"provenance"},
+    "run": FLOOR_2,
     "reading": FLOOR_2 | {"run"},
     "courier": FLOOR_0 | {"tracking", "run", "reading"},
     "work": FLOOR_2 | {"courier", "run", "reading"},
@@ -46,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 AT_HOME = {
     "mlflow": {"tracking"},
     "optuna": {"search"},
-    "torch": {"data", "models", "tasks", "training", "run", "provenance", "search", "api"},
+    "torch": {"data", "models", "tasks", "training", "run", "search", "api"},
 }
 """A library -> the only rooms that may import it."""
 
@@ -54,7 +53,7 @@ OPTUNAS_INTERNALS = "search/optuna_internals.py"
 
 HEAVY = {"torch", "torchvision", "mlflow", "optuna", "PIL", "matplotlib", "sklearn", "plotext", "rich"}
 
-HEAVY_DISPLAYS = {"comparison_result", "live", "sweep_result", "sweep_view", "tables"}
+HEAVY_DISPLAYS = {"comparison_display", "run_display", "sweep_display", "terminal"}
 """The modules of cli/display that import Rich; commands import them in their bodies."""
 
 PATHS = sorted(ROOT.rglob("*.py"))

@@ -13,9 +13,7 @@ from cnnlab.config import read_config
 from cnnlab.errors import BadInput
 from cnnlab.models import build
 from cnnlab.training import Learner
-from cnnlab.training.guard import FiniteGuard
-from cnnlab.training.muon import MuonWithAdamW
-from cnnlab.training.optimizer import make_optimizer
+from cnnlab.training.optimizer import FiniteGuard, MuonWithAdamW, make_optimizer
 
 
 def muon(parameters: list[Parameter], **settings: object) -> MuonWithAdamW:
@@ -162,8 +160,7 @@ def test_a_step_does_not_import_dynamo() -> None:
     code = """
 import sys, torch
 from cnnlab.config.optimizers import Muon
-from cnnlab.training.guard import FiniteGuard
-from cnnlab.training.optimizer import make_optimizer
+from cnnlab.training.optimizer import FiniteGuard, make_optimizer
 parameters = [torch.nn.Parameter(torch.ones(2, 2)) for _ in range(2)]
 for parameter in parameters:
     parameter.grad = torch.ones(2, 2)

@@ -9,8 +9,7 @@ from torch.optim import Optimizer
 
 from cnnlab.config import read_config
 from cnnlab.errors import BadInput
-from cnnlab.training.guard import FiniteGuard
-from cnnlab.training.optimizer import make_optimizer
+from cnnlab.training.optimizer import FiniteGuard, make_optimizer
 
 
 def ours(parameters: list[nn.Parameter], **settings: object) -> Optimizer:

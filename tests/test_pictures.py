@@ -10,7 +10,7 @@ from files import load_folder
 from PIL import Image
 
 from cnnlab.data import pictures
-from cnnlab.data.mask_values import decode_masks
+from cnnlab.data.masks import decode_masks
 from cnnlab.data.pictures import decode_all, on_disk
 from cnnlab.errors import BadInput
 
@@ -172,7 +172,7 @@ def test_masks_keep_their_values() -> None:
     assert np.array_equal(masks[0], masks[1])
     assert set(np.unique(masks).tolist()) == {0, 7, 255}
     assert masks[0, 15, 15] == 7
-    assert np.array_equal(decode_masks([on_disk(Path("grey.png"))], 60).values[0], values[:, 15:75])
+    assert np.array_equal(decode_masks([on_disk(Path("grey.png"))], 60)[0][0], values[:, 15:75])
 
 
 @pytest.mark.parametrize(

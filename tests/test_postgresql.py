@@ -31,9 +31,8 @@ WORKER = """
 import sys, time
 from optuna.trial import Trial, TrialState
 from cnnlab.search.claims import claim, tell
-from cnnlab.search.storage import open_storage
-from cnnlab.search.study import open_study
-study = open_study("sleep", open_storage(sys.argv[1]))
+from cnnlab.search.study import find_study
+study = find_study("sleep", sys.argv[1])
 while slot := claim(study, int(sys.argv[2]), lambda number: {}):
     trial = Trial(study, slot.trial._trial_id)
     time.sleep(0.1)

@@ -15,14 +15,12 @@ import torch
 import torch.nn.functional as F
 
 from cnnlab.config import RunConfig
-from cnnlab.config.losses import CrossEntropy
 from cnnlab.data import Dataset, Split
 from cnnlab.errors import BadInput
 from cnnlab.records import Record, RunEnded, Steps
-from cnnlab.tasks.losses import CLASS_LOSSES, cross_entropy
+from cnnlab.tasks.classification import Classification
 from cnnlab.training import Learner, fit
 from cnnlab.training.checkpoint import load_latest
-from cnnlab.training.ledger import StepSettings
 from cnnlab.training.place import set_for_training, usable_threads
 from cnnlab.training.ranks import SMALL_STEP, Ranks, ranks_for_step, shared_zeros, threads_for_step
 from tests.runs import losses_of, small_config, small_dataset
@@ -75,8 +73,8 @@ def test_the_gradient_is_that_of_plain_pytorch() -> None:
     expected = F.cross_entropy(ranks.model(data.inputs[:51]), data.targets[:51])
     gradients = torch.autograd.grad(expected, ranks.weights)
     with ranks.at_work():
-        found = ranks.gradients(data.inputs[:51], data.targets[:51], 0)
-    torch.testing.assert_close(found.loss, expected.detach())
+        loss, _ = ranks.gradients(data.inputs[:51], data.targets[:51], 0)
+    torch.testing.assert_close(loss, expected.detach())
     for weight, gradient in zip(ranks.weights, gradients, strict=True):
         assert weight.grad is not None
         torch.testing.assert_close(weight.grad, gradient)
@@ -92,10 +90,10 @@ def test_the_bits_do_not_depend_on_who_computes_a_part() -> None:
         with forks.at_work():
             assert len(forks.ranks._forks) == 1
             for lr, noise in order:
-                forks.update(data.inputs[:64], data.targets[:64], StepSettings(lr, noise))
+                forks.update(data.inputs[:64], data.targets[:64], lr, noise)
         alone.model.train()
         for lr, noise in order:
-            alone.update(data.inputs[:64], data.targets[:64], StepSettings(lr, noise))
+            alone.update(data.inputs[:64], data.targets[:64], lr, noise)
     assert all(torch.equal(*pair) for pair in zip(forks.weights, alone.weights, strict=True))
 
 
@@ -246,7 +244,7 @@ def test_where_a_part_would_see_something_else_the_batch_stays_whole(settings: d
 
 def test_a_loss_that_is_not_its_samples_mean_sees_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert learner(2).ranks.count == 2
-    monkeypatch.setitem(CLASS_LOSSES, CrossEntropy, lambda config: replace(cross_entropy(config), additive=False))
+    monkeypatch.setattr(Classification, "additive", False)
     assert learner(2).ranks.count == 1
     with pytest.raises(BadInput, match=r"^training\.accumulate: 2 is not allowed with the loss cross_entropy"):
         learner(2, training__accumulate=2)

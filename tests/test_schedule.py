@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler as torch_schedules
 from cnnlab.config import as_config
 from cnnlab.config.schedules import Constant, Cosine, OneCycle, ScheduleConfig, Step
 from cnnlab.errors import BadInput
-from cnnlab.training.schedule import check_warmup, learning_rate
+from cnnlab.training.ledger import check_warmup, learning_rate
 
 PEAK, PER_EPOCH, EPOCHS = 0.3, 7, 6
 TOTAL = PER_EPOCH * EPOCHS

@@ -27,11 +27,9 @@ from cnnlab.reading import draw
 from cnnlab.records import Epoch, RunEnded, RunStarted
 from cnnlab.run import create_run, load_trained, record_run
 from cnnlab.tasks import TASKS, make_task
-from cnnlab.tasks.classification import Classification
-from cnnlab.tasks.confusion import square
+from cnnlab.tasks.classification import Classification, square
 from cnnlab.tasks.segmentation import Segmentation, metric_names
 from cnnlab.training import Learner, fit, load_latest
-from cnnlab.training.ledger import StepSettings
 
 K, HEIGHT, WIDTH = 4, 6, 5
 
@@ -268,7 +266,7 @@ def test_micro_batches_have_the_gradient_of_the_whole_batch(loss: str) -> None:
     for accumulate in (1, 3):
         config = small_config(model__norm="group", loss__name=loss, training__accumulate=accumulate, optimizer__lr=0.1)
         learner = Learner(config, dataset)
-        result = learner.update(dataset.train.inputs[:15], dataset.train.targets[:15], StepSettings(lr=0.1, noise=0))
+        result = learner.update(dataset.train.inputs[:15], dataset.train.targets[:15], lr=0.1, noise=0)
         found.append((result.loss, result.sums, [weight.grad for weight in learner.weights]))
     (loss_whole, sums_whole, whole), (loss_parts, sums_parts, parts) = found
     torch.testing.assert_close(loss_parts, loss_whole)

@@ -71,7 +71,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once() -> None:
 def test_a_process_that_is_gone_is_noticed_at_once_on_its_own_machine() -> None:
     study = new_study()
     trial = running(study)
-    with beating(study._storage, trial):
+    with beating(study, trial):
         time.sleep(0.2)
         assert Watch().reap(study, study_slots(study, 1)) == 0, "this process lives"
     gone = subprocess.Popen(["true"])

@@ -101,19 +101,19 @@ def test_nothing_in_a_plot_lies_on_anything_else(cli: Cli, monkeypatch: pytest.M
 def test_the_live_view_cuts_the_settings_first(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    from cnnlab.cli.display import sweep_view
+    from cnnlab.cli.display import sweep_display
 
-    monkeypatch.setattr(sweep_view, "settings_text", lambda settings: "lr 0.1, " * 20)
+    monkeypatch.setattr(sweep_display, "settings_text", lambda settings: "lr 0.1, " * 20)
     plan: Any = SimpleNamespace(searched=lambda config: {})
     slot: Any = SimpleNamespace(
         number=12, config={}, trial=SimpleNamespace(intermediate_values=dict(enumerate(range(20))))
     )
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(sweep_view._table("best", plan, [slot], lambda slot: "0.9790"))
+        console.print(sweep_display._table("best", plan, [slot], lambda slot: "0.9790"))
     heading, row = capture.get().splitlines()
     assert heading.split() == ["best", "curve", "settings"]
-    assert row.startswith(f" trial 12  0.9790  {sweep_view.curve(slot)}  lr 0.1")
+    assert row.startswith(f" trial 12  0.9790  {sweep_display.curve(slot)}  lr 0.1")
     assert row.rstrip().endswith("…")
     assert len(row) <= width
 
@@ -153,7 +153,7 @@ def test_a_grid_of_five_values_is_these_and_the_experiment(
 
 
 def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
-    from cnnlab.cli.display.sweep_result import _again
+    from cnnlab.cli.display.sweep_display import _again
 
     typed = ["sweep", "--search", "lr=1:2", "--search=dropout=0:0.5", "--study", "a", "--trials", "3"]
     assert _again(typed, ("--extend", "a", "--search", "optimizer.lr=1:3")) == (
@@ -171,7 +171,7 @@ def test_the_command_that_is_suggested_searches_each_setting_once() -> None:
     "typed", ["--epochs 1", "--epochs=1", "-s training.epochs=1", "-straining.epochs=1", "--set=training.epochs=1"]
 )
 def test_the_command_that_is_suggested_gives_no_setting_twice(typed: str) -> None:
-    from cnnlab.cli.display.sweep_result import _again
+    from cnnlab.cli.display.sweep_display import _again
 
     assert _again(["sweep", "-q", *typed.split(), "--lr", "0.1"], ("--epochs", "2")) == (
         "cnnlab sweep -q --lr 0.1 --epochs 2"
@@ -251,7 +251,7 @@ def test_a_space_of_a_few_points_is_tried_point_by_point(cli: Cli) -> None:
 
 
 def test_doubts_about_the_data_are_said_before_and_after(cli: Cli) -> None:
-    few = "few validation images (30): one of them is 3.3 % of them"
+    few = "few validation images (30): each is 3.3 % of them"
     words = ("sweep", "--trials", "2", *HERE, "-s", "data.val_fraction=0.02")
     done = cli(*words)
     assert few in done.stderr.splitlines()

@@ -19,8 +19,9 @@ from cnnlab.metrics import LOSS, Measured, Metric
 from cnnlab.models import Normalize
 from cnnlab.records import CheckpointSealed, RunEnded, Steps
 from cnnlab.tasks import TASKS, Task, make_task
-from cnnlab.tasks.confusion import accuracy, count_cells, intersection_over_union, square
-from cnnlab.tasks.losses import CLASS_LOSSES, Loss
+from cnnlab.tasks.classification import accuracy, count_cells, square
+from cnnlab.tasks.loss_functions import CLASS_LOSSES, Loss
+from cnnlab.tasks.segmentation import intersection_over_union
 from cnnlab.training import Learner, fit, load_latest
 from cnnlab.training.network import Network, measure_part, trained_form
 from tests.runs import records_of, small_config, small_dataset
@@ -56,7 +57,6 @@ def test_cross_entropy_is_smoothed_in_training_alone() -> None:
 @pytest.mark.parametrize("name", ["cross_entropy", "hinge"])
 def test_a_batchs_loss_is_the_mean_of_its_samples_losses(name: str) -> None:
     loss = make_loss(small_config(loss__name=name).loss)
-    assert loss.additive
     each = [loss.mean(SCORES[i : i + 1], CLASSES[i : i + 1]).item() for i in range(40)]
     assert loss.mean(SCORES, CLASSES).item() == pytest.approx(np.mean(each), rel=1e-5)
 
@@ -107,7 +107,7 @@ def test_a_network_is_measured_without_an_optimizer(ranks: int) -> None:
     assert np.array_equal(found.confusion, confusion_matrix(split.targets, logits.argmax(1)))
 
 
-RECALL = Metric("recall", unit="%", scale=100.0)
+RECALL = Metric("recall", unit="%")
 
 
 class Matching(Task):

@@ -41,7 +41,7 @@ REMEDIES = {
     errno.EACCES: "you may not write or read it; change its mode or owner, or work in another folder",
     errno.EIO: "its disk does not answer; look at the disk before anything else",
 }
-"""Error of the system -> what to do."""
+"""System error -> remedy."""
 NO_MEMORY = ("failed to map segment", "annot allocate memory", "an't allocate memory", "an't start new thread")
 """Parts of the messages of the library loader, the system and PyTorch if memory is short or limited."""
 
@@ -67,11 +67,10 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            from difflib import get_close_matches
+            from cnnlab.config.messages import nearest
 
-            close = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise click.UsageError(f"{quoted(args[0])}: unknown command; known are {', '.join(COMMANDS)}{hint}")
+            known = f"known are {', '.join(COMMANDS)}{nearest(args[0], COMMANDS)}"
+            raise click.UsageError(f"{quoted(args[0])}: unknown command; {known}")
         name, command, words = super().resolve_command(ctx, args)
         if command and not ctx.resilient_parsing:  # True for the shell's completion
             _check_options(click.Context(command, parent=ctx), words)

@@ -1,12 +1,13 @@
 """`cnnlab compare`"""
 
 import sys
+from dataclasses import replace
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cnnlab.cli.display.run_view import deliver, open_status
 from cnnlab.cli.options import (
     Command,
     command_options,
@@ -59,7 +60,7 @@ def command(
     configs = [read_experiment(file, settings) for file in workload or (experiment,)]
     comparison = Comparison(configs, **options_of(CompareOptions, given))
     if dry_run:
-        from cnnlab.cli.display.comparison_result import print_contests
+        from cnnlab.cli.display.comparison_display import print_contests
 
         comparison.check()
         print_contests(comparison)
@@ -71,24 +72,29 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
     """Compare, print the result, return the exit code."""
     with comparison, end_when_interrupted("interrupted; the same command goes on"):
         comparison.check()
-        from cnnlab.cli.display.sweep_view import EachSweepsView
+        from cnnlab.cli.display.comparison_display import print_comparison
+        from cnnlab.cli.display.sweep_display import open_sweep_view
+        from cnnlab.cli.display.terminal import deliver, open_status
 
         if not quiet:
             trainings, seconds = comparison.estimate()
             click.echo(f"{trainings:,} trainings, about {seconds / 60:.1f} minutes, {comparison.workers}", err=True)
         with catch_interrupts(comparison.stop) as interrupt:
             for contest in comparison.contests:
-                with EachSweepsView(quiet, comparison.workers) as view:
-                    for state in comparison.tune(contest):
-                        view.show(state)
+                doubted = False
+                for _, states in groupby(comparison.tune(contest), lambda state: state.stage.plan.study):
+                    first = next(states)
+                    plan = replace(first.stage.plan, doubts=[]) if doubted else first.stage.plan
+                    doubted = True  # each arm has the same images, so the same doubts
+                    with open_sweep_view(quiet, plan, comparison.workers) as show:
+                        for state in chain([first], states):
+                            show(state)
                 with open_status(quiet, "drawing the figures"):
                     comparison.judge(contest)
                 if interrupt.number:
                     break
         profile = comparison.conclude()
         if as_json or not interrupt.number:  # people get no verdict on a part of the trainings
-            from cnnlab.cli.display.comparison_result import print_comparison
-
             print_comparison(comparison, profile, as_json=as_json)
         deliver(comparison, "cnnlab sync", quiet=quiet)
     if interrupt.number:

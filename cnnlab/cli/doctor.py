@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ def command(tracking_uri: str | None, fix: bool) -> int:
     from cnnlab.tracking import resolve
 
     wrong = 0
-    for finding in _findings(resolve(tracking_uri, needed=True)):
+    uri = resolve(tracking_uri, needed=True)
+    for finding in chain(_versions(), _disks(), _caches(), _runs(), _orphans(), _store(uri)):
         fixed = False
         if fix and finding.fix:
             with suppress(CnnlabError, OSError):
@@ -51,15 +53,6 @@ def command(tracking_uri: str | None, fix: bool) -> int:
         wrong += not (finding.good or fixed)
         click.echo(f"{'ok   ' if finding.good else 'fixed' if fixed else 'WRONG'}  {finding.text}")
     return 1 if wrong else 0
-
-
-def _findings(uri: str) -> Iterator[Finding]:
-    yield from _versions()
-    yield from _disks()
-    yield from _caches()
-    yield from _runs()
-    yield from _orphans()
-    yield from _store(uri)
 
 
 def _versions() -> Iterator[Finding]:
@@ -89,15 +82,12 @@ def _versions() -> Iterator[Finding]:
 def _disks() -> Iterator[Finding]:
     from cnnlab.data import default_root
 
-    for folder in dict.fromkeys([Path.cwd(), _there(default_root()), Path(tempfile.gettempdir())]):
+    cache = default_root().absolute()
+    cache = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    for folder in dict.fromkeys([Path.cwd(), cache, Path(tempfile.gettempdir())]):
         free = shutil.disk_usage(folder).free
         room = f"{folder}: {free / 2**30:.1f} GiB are free"
         yield Finding(free >= LEAST_FREE, room + ("" if free >= LEAST_FREE else "; make room before the next run"))
-
-
-def _there(path: Path) -> Path:
-    """The path, or the first existing folder above it."""
-    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
 def _caches() -> Iterator[Finding]:

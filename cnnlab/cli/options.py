@@ -151,10 +151,9 @@ def folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Pat
 
 def output_options(command: F) -> F:
     """--json and --quiet."""
-    command = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")(command)
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")(
-        command
-    )
+    quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+    json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")
+    return json(quiet(command))
 
 
 experiment_argument = click.argument("experiment", required=False, type=click.Path(path_type=Path))
@@ -164,7 +163,7 @@ store_option = click.option(
 
 
 def _value(path: str, text: str) -> Any:
-    if path in ("name", "data.root"):  # they are text, whatever they look like
+    if path in ("name", "data.root"):  # always text, even if it looks like a number
         return text
     try:
         return parse_yaml(text)

@@ -41,7 +41,7 @@ def _readable() -> Iterator[dict[str, Any]]:
 
 
 def _print_table(results: list[dict[str, Any]]) -> None:
-    from cnnlab.cli.display.tables import WHOLE, plain_table, result_console
+    from cnnlab.cli.display.terminal import WHOLE, plain_table, result_console
 
     scores = {result["score"]["name"] for result in results}
     # a single score is named in the heading, several beside each value
@@ -49,15 +49,8 @@ def _print_table(results: list[dict[str, Any]]) -> None:
     numbers = ("epochs", f"val {shared}".strip(), f"test {shared}".strip())
     table = plain_table("run", "status", "dataset", "model", "optimizer", *numbers, right=numbers)
     for result in results:
-        table.add_row(
-            result["run_id"],
-            result["status"],
-            result["dataset"],
-            result["model"],
-            result["optimizer"],
-            str(result["epochs"]),
-            *(_score(result, split, named=not shared) for split in ("val", "test")),
-        )
+        settings = (str(result[key]) for key in ("run_id", "status", "dataset", "model", "optimizer", "epochs"))
+        table.add_row(*settings, *(_score(result, split, named=not shared) for split in ("val", "test")))
     result_console(in_pipe=WHOLE).print(table)
 
 

@@ -4,7 +4,7 @@ import os
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -34,7 +34,7 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
     \b
     Example: cnnlab show last --plot figures
     """
-    from cnnlab.cli.display.run_result import print_page, print_result
+    from cnnlab.cli.display.run_display import print_page, print_result
     from cnnlab.reading import draw, run_result
     from cnnlab.tracking import RunDir, find_run, studies_root
 
@@ -58,7 +58,7 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
 
 def _show_comparison(name: str, storage: str | None, as_json: bool) -> None:
     """Print the result of a comparison so far, as at its end."""
-    from cnnlab.cli.display.comparison_result import print_verdicts
+    from cnnlab.cli.display.comparison_display import print_verdicts
     from cnnlab.comparison.recorded import stored_verdicts
     from cnnlab.comparison.report import comparison_result
 
@@ -71,7 +71,7 @@ def _show_comparison(name: str, storage: str | None, as_json: bool) -> None:
 
 def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
     """Print the result of a sweep so far, as at its end."""
-    from cnnlab.cli.display.sweep_result import print_findings
+    from cnnlab.cli.display.sweep_display import print_findings
     from cnnlab.search.findings import findings_of
     from cnnlab.search.storage import storage_url
     from cnnlab.search.study import stored_plan
@@ -89,18 +89,15 @@ def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
 
 def _print_history(run: "RunDir") -> None:
     """The settings that are not the defaults, the loss curve, the epochs."""
-    from cnnlab.cli.display.tables import epoch_table, loss_curve, result_console
+    from cnnlab.cli.display.run_display import epoch_table, loss_curve
+    from cnnlab.cli.display.terminal import result_console
     from cnnlab.tracking import read
 
     console = result_console()
     records = read(run.journal_file)[0]
-    console.print(_changed_settings(run.created.config))
+    default = flat(RunConfig())
+    values = flatten(run.created.config)  # plain values: another version's run can be shown too
+    changed = [f"{path}={value}" for path, value in values.items() if value != default.get(path)]
+    console.print("settings: " + (", ".join(changed) or "all defaults"))
     console.print(loss_curve(records, min(console.width, 100)))
     console.print(epoch_table(records))
-
-
-def _changed_settings(config: dict[str, Any]) -> str:
-    """The settings that differ from the defaults, in one line."""
-    chosen, default = flatten(config), flat(RunConfig())  # plain values: another version's run can be shown too
-    changed = [f"{path}={value}" for path, value in chosen.items() if value != default.get(path)]
-    return "settings: " + (", ".join(changed) or "all defaults")

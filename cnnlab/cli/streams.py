@@ -1,9 +1,9 @@
-"""stdin, stdout and stderr, which may be closed, full, or read by nobody; and single lines on stderr."""
+"""stdin, stdout and stderr, which may be closed, full, or without a reader; and single lines on stderr."""
 
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
@@ -17,8 +17,8 @@ from cnnlab.files import naming
 def open_streams() -> None:
     """Replace them by streams that any code can write to without a check.
 
-    A stream that is closed becomes /dev/null. A stdout whose reader has gone accepts whatever is written.
-    On stderr every error is passed over, because progress may never end a run.
+    A stream that is closed becomes /dev/null. A stdout whose reader has gone accepts all text.
+    stderr ignores each error, because progress may never end a run.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # in this order each gets its number, which a journal could get otherwise
@@ -38,24 +38,20 @@ class _Forgiving:
         self._name = str(getattr(stream, "name", "output")).strip("<>")
 
     def write(self, text: str) -> int:
-        try:
-            with naming(self._name):
-                return self._stream.write(text)
-        except self._forgiven as error:
-            self._let_go(error)
-            return len(text)
+        self._forgive(self._stream.write, text)
+        return len(text)
 
     def flush(self) -> None:
+        self._forgive(self._stream.flush)
+
+    def _forgive(self, act: Callable[..., object], *words: str) -> None:
         try:
             with naming(self._name):
-                self._stream.flush()
+                act(*words)
         except self._forgiven as error:
-            self._let_go(error)
-
-    def _let_go(self, error: Exception) -> None:
-        if isinstance(error, BrokenPipeError):  # flushing the buffer would fail again when the process ends
-            with suppress(OSError), open(os.devnull, "w") as null:
-                os.dup2(null.fileno(), self._stream.fileno())
+            if isinstance(error, BrokenPipeError):  # flushing the buffer would fail again when the process ends
+                with suppress(OSError), open(os.devnull, "w") as null:
+                    os.dup2(null.fileno(), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from cnnlab.cli.display.run_view import deliver, open_status
 from cnnlab.cli.options import (
     Command,
     command_options,
@@ -55,7 +54,7 @@ def command(
     config = read_experiment(experiment, settings_of(given, assignments))
     sweep = Sweep(config, search, **options_of(SweepOptions, given))
     if dry_run:
-        from cnnlab.cli.display.sweep_result import print_preview
+        from cnnlab.cli.display.sweep_display import print_preview
 
         print_preview(sweep.preview(), sweep.plan, sweep.workers)
         return 0
@@ -66,15 +65,14 @@ def _sweep(sweep: Sweep, *, as_json: bool, quiet: bool) -> int:
     """Sweep, print the result, return the exit code."""
     with sweep, end_when_interrupted("interrupted; the same command goes on"):
         sweep.begin()
-        from cnnlab.cli.display.sweep_view import open_sweep_view
+        from cnnlab.cli.display.sweep_display import open_sweep_view, print_findings
+        from cnnlab.cli.display.terminal import deliver, open_status
 
-        with open_sweep_view(quiet, sweep.plan, sweep.workers) as view, catch_interrupts(sweep.stop) as interrupt:
+        with open_sweep_view(quiet, sweep.plan, sweep.workers) as show, catch_interrupts(sweep.stop) as interrupt:
             for state in sweep:
-                view.show(state)
+                show(state)
         with open_status(quiet, "drawing the plots"):
             findings = sweep.conclude()
-        from cnnlab.cli.display.sweep_result import print_findings
-
         print_findings(findings, sweep.seconds, sys.argv[1:], as_json=as_json)
         deliver(sweep, "cnnlab sync", quiet=quiet)
     if interrupt.number:

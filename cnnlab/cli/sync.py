@@ -54,7 +54,7 @@ def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
                 raise NoAnswer(gone[uri])
             deliverer = deliverer_of(run, uri)
             complete = deliverer.deliver_when_free()
-        except Exception as error:  # whatever MLflow, its database or the network come up with
+        except Exception as error:  # any error of MLflow, its database or the network
             failures += 1
             if isinstance(error, NoAnswer):
                 gone[uri] = str(error)

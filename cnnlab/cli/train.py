@@ -1,13 +1,9 @@
 """`cnnlab train`"""
 
-import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
 
-from cnnlab.cli.display.run_result import print_page, print_result
-from cnnlab.cli.display.run_view import PlainView, Silent, View, deliver
 from cnnlab.cli.options import (
     Command,
     command_options,
@@ -24,7 +20,6 @@ from cnnlab.config.commands import RecordOptions
 from cnnlab.config.run_config import is_place
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
-from cnnlab.records import Record
 from cnnlab.work import Training
 
 
@@ -70,33 +65,38 @@ def command(
                 "--resume keeps the run's settings: leave out the experiment and all settings except those of the "
                 "place (--device, -s place.threads=N)"
             )
-        return _resume(Training.resumed(resume, settings, tracking_uri), as_json=as_json, quiet=quiet)
+        training = Training.resumed(resume, settings, tracking_uri)
+        if training.result.status == "finished":
+            from cnnlab.cli.display.run_display import print_result
+
+            complain(f"{training.run.run_id} has finished; this is its result")
+            print_result(training.result, as_json=as_json)
+            return 0
+        return _train(training, "the run is as it was", as_json=as_json, quiet=quiet)
     config = read_experiment(experiment, settings)
     if dry_run:
         click.echo(to_yaml(config), nl=False)
         return 0
     training = Training(config, experiment_name=experiment_name, tracking_uri=tracking_uri, run_dir=run_dir)
-    return _train(training, "interrupted before the first step; no run was made", as_json=as_json, quiet=quiet)
+    return _train(training, "no run was made", as_json=as_json, quiet=quiet)
 
 
-def _resume(training: Training, *, as_json: bool, quiet: bool) -> int:
-    """Continue a run that was stopped; if it has finished, only print its result again."""
-    if training.result.status == "finished":
-        complain(f"{training.run.run_id} has finished; this is its result")
-        print_result(training.result, as_json=as_json)
-        return 0
-    return _train(training, "interrupted before the first step; the run is as it was", as_json=as_json, quiet=quiet)
+def _train(training: Training, unchanged: str, *, as_json: bool, quiet: bool) -> int:
+    """Train, print the result, return the exit code.
 
+    Args:
+        unchanged: what a signal before the first step leaves.
+    """
+    from cnnlab.cli.display.run_display import open_run_view, print_page, print_result
+    from cnnlab.cli.display.terminal import deliver
 
-def _train(training: Training, before_the_first_step: str, *, as_json: bool, quiet: bool) -> int:
-    """Train, print the result, return the exit code."""
     with training:
-        with at_once_when_interrupted(before_the_first_step):
+        with at_once_when_interrupted(f"interrupted before the first step; {unchanged}"):
             training.prepare()
         with catch_interrupts(training.stop) as interrupt:
-            with _open_view(quiet) as view:
+            with open_run_view(quiet) as show:
                 for record in training:
-                    view.show(record)
+                    show(record)
             if not as_json:  # --json waits for MLflow's id of the run
                 print_result(training.result, as_json=False, store=training.tracking_uri)
             deliver(training, f"cnnlab sync {training.run.word}", quiet=quiet)
@@ -108,14 +108,3 @@ def _train(training: Training, before_the_first_step: str, *, as_json: bool, qui
     if result.status != "finished":
         complain(result.reason)
     return 128 + interrupt.number if interrupt.number else int(result.status != "finished")
-
-
-def _open_view(quiet: bool) -> AbstractContextManager[View[Record]]:
-    """The view that suits stderr; on leaving it, the terminal is as it was."""
-    if quiet:
-        return nullcontext(Silent())
-    if sys.stderr.isatty():
-        from cnnlab.cli.display.live import LiveView
-
-        return LiveView()
-    return nullcontext(PlainView())

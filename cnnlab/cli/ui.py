@@ -33,8 +33,8 @@ def command(tracking_uri: str | None, port: int) -> None:
     command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1"]
     environment = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
     environment["MLFLOW_BACKEND_STORE_URI"] = uri  # not as an option: every user sees those of every process
-    artifacts = os.path.abspath("mlartifacts")  # MLflow's own default, for whoever logs through this server
+    artifacts = os.path.abspath("mlartifacts")  # MLflow's default, for programs that log through this server
     os.chdir(FOLDER_WITHOUT_MODULES)  # MLflow and its server look for modules in the current folder first
     command += ["--host", "127.0.0.1", "--port", str(port), "--artifacts-destination", artifacts]
-    # in place of this process, not as its child, so that whoever ends this process ends the server
+    # in place of this process, not as its child: to end this process is to end the server
     os.execve(sys.executable, command, environment)

@@ -9,7 +9,7 @@ import numpy as np
 from cnnlab.comparison.statistics import R_MAX, interval, performance_profile
 from cnnlab.comparison.verdicts import Final, Verdicts, best_so_far
 from cnnlab.metrics import Metric
-from cnnlab.reading.figures import new_figure
+from cnnlab.reading.run_figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -381,8 +381,8 @@ def edge_warning(arm: ArmResult, score: Metric, alpha: float) -> str:
         rises = interval([score.gain(row[outer], row[inner]) for row in rows], alpha)
         if rises and rises[0] > 0:
             return (
-                f"{arm.name}: at the {end} end of its range the outermost learning rate is better than the next one, in "
-                f"{len(rows)} tunings; a wider range may do better"
+                f"{arm.name}: at the {end} end of its range the outermost learning rate does better than the next one "
+                f"over {len(rows)} tunings; a wider range may do better still"
             )
     return ""
 

@@ -8,7 +8,7 @@ from typing import Any
 from cnnlab.config.messages import no_such_setting, unknown_kind
 from cnnlab.config.optimizers import OPTIMIZERS, ArmEntry
 from cnnlab.config.reading import as_config, changed, flat, parse_yaml
-from cnnlab.config.run_config import QUESTIONS, REGISTRIES, RunConfig, is_place, name_in, path_of
+from cnnlab.config.run_config import QUESTIONS, REGISTRIES, RunConfig, name_in, path_of
 from cnnlab.config.section import Ranges, tag_of
 from cnnlab.config.space import Choices, Space
 from cnnlab.config.space_reading import IMAGES, INCOMPARABLE, read_space
@@ -169,8 +169,6 @@ def _over(config: RunConfig, over: str) -> tuple[str, list[Arm]]:
         raise BadInput(f"--over {over}: the form is NAME=VALUE,VALUE, as in model.activation=relu,tanh")
     path = path_of(name)
     _check_budget([path], "--over ")
-    if is_place(path):
-        raise BadInput(f"--over {name}: {path} cannot be compared: it says where a network is trained, not what it is")
     if path in NOT_COMPARED:
         raise BadInput(f"--over {name}: {path} cannot be compared: {NOT_COMPARED[path]}")
     values = name_in(path, parse_yaml(f"[{text}]"))
@@ -191,7 +189,7 @@ def _arm_over(config: RunConfig, path: str, value: Any) -> Arm:
     if not key or (section not in REGISTRIES and path not in flat(config)):
         raise BadInput(f"--over {path}: {no_such_setting(path)}")
     arm = changed(config, {path: value})
-    lr = Shipped(arm.optimizer.name).tuned(trials=0)["lr"]
+    lr = OPTIMIZERS[tag_of(OPTIMIZERS, arm.optimizer.name)].lr
     label = re.sub(r"[^a-zA-Z0-9_.-]", "-", str(value)).strip("-.") or "empty"
     return Arm(label, arm, read_space(arm.model_copy(update={"search": {"optimizer.lr": lr}})))
 

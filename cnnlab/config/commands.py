@@ -31,7 +31,7 @@ def _check_equal(number: Any) -> Any:
 
 
 def _text(form: str, description: str) -> Any:
-    """Text that nobody has to give; `form` is what the help shows in its place."""
+    """Optional text; the help shows `form` in its place."""
     return Field(None, description=description, json_schema_extra={"form": form})
 
 

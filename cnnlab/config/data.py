@@ -103,7 +103,7 @@ class DataConfig(Section):
         False, description="your own images: train on images that have several labels"
     )
     depth: Annotated[int, Field(ge=1, le=16)] = Field(
-        1, description="folder: how many folders down the folders are that each hold a class"
+        1, description="folder: the level of the class folders; 1 is directly below the root"
     )
     pattern: str | None = Field(
         None, description="folder: a regular expression whose group is the class in a file's name, as in ([a-z]+)_"

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import yaml
 from pydantic import ValidationError
 
-from cnnlab.config.data import DATASETS, DataConfig
+from cnnlab.config.data import DATASETS
 from cnnlab.config.messages import explain, nearest_path
 from cnnlab.config.run_config import QUESTIONS, REGISTRIES, RunConfig, as_named, name_in
 from cnnlab.config.section import tag_of
@@ -61,11 +61,14 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     values = as_named(read_yaml_mapping(file)) if file else {}
     if file:
         as_config(values, f"{file}: ")
-    notes = [*_leave_out_foreign(values, settings), *_leave_out_root(values, settings)]
-    for path, value in settings.items():
-        _set(values, path, value)
+    notes = _put(settings, values)
     config = as_config(values)
-    _check_root_is_read(config.data)
+    data = config.data
+    if data.root is not None and DATASETS[data.dataset].root == "unread":
+        raise BadInput(
+            f"data.root: {data.dataset} is built in and reads no folder; for images of your own in {data.root} add "
+            "--dataset folder (data.dataset: folder)"
+        )
     return config, notes
 
 
@@ -107,10 +110,7 @@ def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
         BadInput: naming the field, the value and what is allowed.
     """
     values = config.model_dump(mode="json", exclude_unset=True, exclude={*QUESTIONS})
-    settings = {path: name_in(path, value) for path, value in settings.items()}
-    _leave_out_foreign(values, settings)
-    for path, value in settings.items():
-        _set(values, path, value)
+    _put({path: name_in(path, value) for path, value in settings.items()}, values)
     return as_config(values)
 
 
@@ -192,44 +192,29 @@ def _of_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "data.dataset": dataset, "data.root": str(folder)}
 
 
-def _leave_out_foreign(values: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+def _put(settings: dict[str, Any], values: dict[str, Any]) -> list[str]:
+    """Put settings (dotted path -> value) into plain values. Values of another kind are left out; returns notes."""
     notes = []
     for section, kinds in REGISTRIES.items():
-        new = settings.get(f"{section}.name")
-        given = values.get(section, {})
+        new, given = settings.get(f"{section}.name"), values.get(section, {})
         tag = tag_of(kinds, new) if isinstance(new, str) else ""
-        if tag not in kinds or given.get("name") == new:
-            continue
-        foreign = [key for key in given if key not in kinds[tag].config.model_fields]
-        for key in foreign:
-            del given[key]
-            notes.append(f"{section}.{key} of the file is left out: {new} has none")
-    return notes
-
-
-def _leave_out_root(values: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+        if tag in kinds and given.get("name") != new:
+            for key in [key for key in given if key not in kinds[tag].config.model_fields]:
+                del given[key]
+                notes.append(f"{section}.{key} of the file is left out: {new} has none")
     dataset, given = str(settings.get("data.dataset")), values.get("data", {})
-    if dataset not in DATASETS or DATASETS[dataset].root != "unread" or given.get("root") is None:
-        return []
-    del given["root"]
-    return [f"data.root of the file is left out: {dataset} has none"]
-
-
-def _check_root_is_read(data: DataConfig) -> None:
-    if data.root is not None and DATASETS[data.dataset].root == "unread":
-        raise BadInput(
-            f"data.root: {data.dataset} is built in and reads no folder; for images of your own in {data.root} add "
-            "--dataset folder (data.dataset: folder)"
-        )
-
-
-def _set(values: dict[str, Any], path: str, value: Any) -> None:
-    *sections, key = path.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise BadInput(f"{path}: {section} has a single value; set {section} itself")
-    values[key] = value
+    if dataset in DATASETS and DATASETS[dataset].root == "unread" and given.get("root") is not None:
+        del given["root"]
+        notes.append(f"data.root of the file is left out: {dataset} has none")
+    for path, value in settings.items():
+        *sections, key = path.split(".")
+        inner = values
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise BadInput(f"{path}: {section} has a single value; set {section} itself")
+        inner[key] = value
+    return notes
 
 
 def _read(path: Path) -> bytes:

@@ -108,8 +108,8 @@ class RunConfig(Section):
         return values
 
     @model_validator(mode="after")
-    def _check_task(self) -> "RunConfig":
-        task, dataset = self.task.name, self.data.dataset
+    def _check_sections_together(self) -> "RunConfig":
+        task, dataset, sgd = self.task.name, self.data.dataset, self.optimizer
         if DATASETS[dataset].task != task:
             raise ValueError(f"data.dataset: {dataset} is for {DATASETS[dataset].task}, but task.name is {task}")
         for section, registry, name in (("model", MODELS, self.model.name), ("loss", LOSSES, self.loss.name)):
@@ -117,31 +117,22 @@ class RunConfig(Section):
             if tasks and task not in tasks:
                 known = [other for other, entry in registry.items() if entry.tasks is None or task in entry.tasks]
                 raise ValueError(f"{section}.name: {name!r} is not for {task}; it must be one of {', '.join(known)}")
-        return self
-
-    @property
-    def label(self) -> str:
-        """Its name; without one, its dataset and model."""
-        return self.name or f"{self.data.dataset}-{self.model.name.split('/')[-1]}"
-
-    @model_validator(mode="after")
-    def _check_warmup(self) -> "RunConfig":
         if self.schedule.warmup_epochs > self.training.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs <= training.epochs must hold, "
                 f"but got {self.schedule.warmup_epochs:g} > {self.training.epochs}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_nesterov(self) -> "RunConfig":
-        sgd = self.optimizer
         if isinstance(sgd, SGD) and sgd.nesterov and (sgd.momentum == 0 or sgd.dampening != 0):
             raise ValueError(
                 "optimizer.nesterov needs momentum > 0 and dampening = 0, "
                 f"but got momentum={sgd.momentum:g}, dampening={sgd.dampening:g}"
             )
         return self
+
+    @property
+    def label(self) -> str:
+        """Its name; without one, its dataset and model."""
+        return self.name or f"{self.data.dataset}-{self.model.name.split('/')[-1]}"
 
 
 def _value(values: dict[str, Any], section: str, key: str) -> Any:

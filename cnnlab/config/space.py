@@ -68,7 +68,7 @@ class Choices:
         return value in self.values
 
     def nearest(self, value: Any) -> Any | None:
-        """The value itself if it is a choice, else the nearest number; None if there is neither."""
+        """The value itself if it is a choice, else the nearest number; None if that or the value is no number."""
         if value in self.values:
             return value
         numbers = [choice for choice in self.values if _is_number(choice) and _is_number(value)]
@@ -131,17 +131,18 @@ class Space:
 
     def points(self) -> Iterator[Params]:
         """Every point, in order; all dimensions have to be choices."""
-        open_points: list[Params] = [{}]
+        points: Iterator[Params] = iter([{}])
         for dimension in self.dimensions:
-            assert isinstance(dimension.domain, Choices)
-            values = dimension.domain.values
-            open_points = list(
-                itertools.chain.from_iterable(
-                    [{**p, dimension.name: value} for value in values] if self._applies(dimension, p) else [p]
-                    for p in open_points
-                )
-            )
-        yield from open_points
+            points = self._extended(points, dimension)
+        return points
+
+    def _extended(self, points: Iterator[Params], dimension: Dimension) -> Iterator[Params]:
+        assert isinstance(dimension.domain, Choices)
+        for point in points:
+            if self._applies(dimension, point):
+                yield from ({**point, dimension.name: value} for value in dimension.domain.values)
+            else:
+                yield point
 
     @property
     def size(self) -> int | None:
@@ -162,10 +163,10 @@ class Space:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Space":
+    def from_json(cls, space: dict[str, Any]) -> "Space":
         """The inverse of `to_json`."""
         dimensions = []
-        for name, values in data.items():
+        for name, values in space.items():
             domain = values["domain"]
             only = Condition(values["only"][0], tuple(values["only"][1:])) if "only" in values else None
             parsed = Choices(tuple(domain)) if isinstance(domain, list) else Range(**domain)

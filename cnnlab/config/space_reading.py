@@ -12,7 +12,7 @@ from cnnlab.config.messages import no_such_setting, unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.reading import changed, flat, parse_yaml
-from cnnlab.config.run_config import REGISTRIES, RunConfig, fields_of, is_place, name_in, path_of, types_of
+from cnnlab.config.run_config import PLACE, REGISTRIES, PlaceConfig, RunConfig, fields_of, name_in, path_of, types_of
 from cnnlab.config.section import Ranges, Section, tag_of
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
 from cnnlab.errors import BadInput, quoted, shortened
@@ -23,8 +23,9 @@ INCOMPARABLE = {
     "task.score": "different scores cannot be compared",
     **dict.fromkeys(IMAGES, "scores on different images cannot be compared"),
     "data.val_fraction": "scores on different validation splits cannot be compared",
+    **{f"{PLACE}.{key}": "it says where a run happens, not what it is" for key in PlaceConfig.model_fields},
 }
-"""Setting -> why runs with different values of it have no scores that can be compared."""
+"""Setting -> why runs with different values of it are not compared."""
 NOT_SEARCHED = {
     **INCOMPARABLE,
     "name": "it is a name for people",
@@ -109,26 +110,19 @@ def _by_path(asked: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_word(word: str) -> tuple[str, Any]:
-    """A word of --search as a name and what YAML would have for it."""
+    """The name and the domain in a word of --search; the domain is as YAML would have it."""
     name, equals, text = word.partition("=")
-    if not (name and equals and text):
-        raise BadInput(f"--search {shortened(word)}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE")
-    return name, _domain_of_word(word, text)
-
-
-def _domain_of_word(word: str, text: str) -> Any:
     parts = text.split(":")
-    if len(parts) > 3 or (len(parts) == 3 and parts[2] != "log"):
-        raise BadInput(f"--search {shortened(word)}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log")
+    how = f"--search {shortened(word)}: a range is NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=VALUE,VALUE"
+    if not (name and equals and text) or len(parts) > 3 or parts[2:] not in ([], ["log"]):
+        raise BadInput(how)
     if span := fullmatch(f"({NUMBER})-({NUMBER})", text):
         low, high = span.groups()
-        log = ":log" if 0 < 10 * float(low) <= float(high) else ""
-        hint = f"; did you mean {word.partition('=')[0]}={low}:{high}{log}?"
-        raise BadInput(f"--search {shortened(word)}: a range is NAME=LOW:HIGH or NAME=LOW:HIGH:log{hint}")
+        raise BadInput(f"{how}; did you mean {name}={low}:{high}{':log' * (0 < 10 * float(low) <= float(high))}?")
     try:
         if len(parts) == 1:
-            return parse_yaml(f"[{text}]")
-        return {"low": parse_yaml(parts[0]), "high": parse_yaml(parts[1]), "log": len(parts) == 3}
+            return name, parse_yaml(f"[{text}]")
+        return name, {"low": parse_yaml(parts[0]), "high": parse_yaml(parts[1]), "log": len(parts) == 3}
     except BadInput as error:
         raise BadInput(f"--search {shortened(word)}: {error}") from None
 
@@ -136,8 +130,6 @@ def _domain_of_word(word: str, text: str) -> Any:
 def _path(name: str) -> str:
     """The dotted path of a setting or of a flag's name. Raises BadInput if it cannot be searched."""
     path = path_of(name)
-    if is_place(path):
-        raise BadInput(f"search.{name}: {path} cannot be searched: it says where a trial runs, not what it is")
     if path in NOT_SEARCHED:
         raise BadInput(f"search.{name}: {path} cannot be searched: {NOT_SEARCHED[path]}")
     section, _, key = path.partition(".")

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.kinds import Unpacked, bad_files, check_unpacked, is_gzip, odd_kind
-from cnnlab.data.rendering import Array, scale, to_bytes
-from cnnlab.data.tree import SPLITS, nfc, shown, split_named
+from cnnlab.data.pictures import Array, scale, to_bytes
+from cnnlab.data.tree import SPLITS, nfc, split_named
 from cnnlab.errors import LONGEST_REASON, BadInput, one_line, shortened
 
 Role = tuple[str, str]
@@ -30,7 +30,7 @@ AGAIN = "remove it, and get it again"
 
 
 def role(name: str) -> Role | None:
-    """What an array of this name is: `x_train` is the images of train, `labels` those of the only split."""
+    """The meaning of an array's name: `x_train` are the images of train, `labels` those of the only split."""
     words = re.split(r"[\W_]+", name.lower())
     what = [kind for kind, meant in _WORDS.items() if any(word in meant for word in words)]
     splits = [split for word in words if (split := split_named(word))]
@@ -43,34 +43,29 @@ def npy_files(paths: list[Path]) -> list[Path]:
     return [*arrays] if {("train", "images"), ("train", "labels")} <= set(arrays.values()) else []
 
 
-def read_npz(path: Path) -> Source:
-    """One file with all arrays. Raises BadInput, which names it, for any other content."""
-    try:
-        # opened here, since NumPy leaves the file open if it is no archive
-        with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
-            check_unpacked(path, sum(member.file_size for member in archive.infolist()))
-            names = sorted(archive.namelist())
-            arrays = {}
-            for name in names:
-                if role(stem := name.removesuffix(".npy")):
-                    with archive.open(name) as member:
-                        arrays[stem] = np.lib.format.read_array(member, allow_pickle=False)
-    except BadInput:
-        raise
-    except Exception as error:  # zipfile and NumPy raise 12 kinds of exceptions for broken files
-        raise bad_files(f"{path} cannot be read as an .npz file ({_why(path, error)})") from None
-    return _source(arrays, path, [name.removesuffix(".npy") for name in names])
-
-
-def read_npy(paths: list[Path]) -> Source:
-    """A file for each array. Raises BadInput, which names one, for any other content."""
-    arrays = {}
+def read_arrays(paths: list[Path]) -> Source:
+    """One .npz file with all arrays, or a .npy file for each. Raises BadInput, which names one, for other content."""
+    arrays: dict[str, Array] = {}
+    names: list[str] = []
     for path in paths:
         try:
-            arrays[path.stem] = np.load(path, allow_pickle=False)
-        except Exception as error:
-            raise bad_files(f"{path} cannot be read as an .npy file ({_why(path, error)})") from None
-    return _source(arrays, paths[0].parent, sorted(arrays))
+            if path.suffix.lower() == ".npy":
+                arrays[path.stem] = np.load(path, allow_pickle=False)
+                continue
+            # opened here, since NumPy leaves the file open if it is no archive
+            with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
+                check_unpacked(path, sum(member.file_size for member in archive.infolist()))
+                for name in sorted(archive.namelist()):
+                    names.append(name.removesuffix(".npy"))
+                    if role(names[-1]):
+                        with archive.open(name) as member:
+                            arrays[names[-1]] = np.lib.format.read_array(member, allow_pickle=False)
+        except BadInput:
+            raise
+        except Exception as error:  # zipfile and NumPy raise 12 kinds of exceptions for broken files
+            kind = path.suffix.lower()
+            raise bad_files(f"{path} cannot be read as an {kind} file ({_why(path, error)})") from None
+    return _source(arrays, paths[0] if names else paths[0].parent, names or [*arrays])
 
 
 def _why(path: Path, error: Exception) -> str:
@@ -97,7 +92,7 @@ def _source(arrays: Mapping[str, Array], where: Path, names: list[str]) -> Sourc
     return Source(
         classes=classes,
         splits={split: Split(torch.from_numpy(pixels[split]), targets[split]) for split in splits},
-        origin=shown(str(where.resolve())),
+        origin=str(where.resolve()),
         notes=notes,
     )
 
@@ -158,7 +153,7 @@ def _as_bytes(images: Mapping[str, Array], where: Path) -> tuple[dict[str, Array
     finite = [some[np.isfinite(some)] if some.dtype.kind == "f" else some for some in images.values()]
     low = min((float(some.min()) for some in finite if some.size), default=0.0)
     high = max((float(some.max()) for some in finite if some.size), default=0.0)
-    bottom, top = scale("real" if "f" in kinds else "whole", low, high)
+    bottom, top = scale(low, high)
     note = f"values from {low:g} to {high:g}: {bottom:g} is shown as 0 and {top:g} as 255"
     return {split: np.ascontiguousarray(to_bytes(some, bottom, top)) for split, some in images.items()}, (note,)
 
@@ -192,7 +187,7 @@ def read_idx_files(name: str, files: IdxSet, mapping: Path | None = None) -> Sou
     return Source(
         classes=classes,
         splits={split: Split(images[split].contiguous(), targets[split]) for split in parts},
-        origin=shown(str(files["train", "images"].parent.resolve())),
+        origin=str(files["train", "images"].parent.resolve()),
         notes=("EMNIST's images are stored with rows and columns exchanged; they were turned upright",) * turned,
     )
 

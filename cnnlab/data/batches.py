@@ -66,7 +66,8 @@ class Batches:
         self.workers = workers
         self.residence = residence
         self.joined = join_single and self.size > batch_size > 1 and self.size % batch_size == 1
-        self.split = Split(split.inputs.to(device), split.targets.to(device)) if residence == "device" else split
+        moved = Split(split.inputs.to(device), split.targets.to(device)) if residence == "device" else split
+        self.gathered = _Gathered(moved)
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -83,23 +84,16 @@ class Batches:
             return
         generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
         order = torch.randperm(self.size, generator=generator)[first * self.batch_size :]
-        draws = self._draws(epoch)
-        moved = self._from_device(order) if self.residence == "device" else self._streamed(order)
+        draws = None
+        if self.augmentations:  # (N, k) uniform numbers, a row per image of the split
+            generator = torch.Generator().manual_seed(derive(self.seed, "augment", epoch))
+            draws = torch.rand(self.size, draws_needed(self.augmentations), generator=generator).to(self.device)
+        on_device = self.residence == "device"
+        moved = map(self.gathered.__getitem__, self._cut(order.to(self.device))) if on_device else self._streamed(order)
         for indices, inputs, targets in moved:
             if draws is not None:
                 inputs, targets = augment(inputs, targets, self.augmentations, draws[indices])
             yield inputs, targets
-
-    def _draws(self, epoch: int) -> Tensor | None:
-        """(N, k) uniform numbers, a row per image of the split."""
-        if not self.augmentations:
-            return None
-        generator = torch.Generator().manual_seed(derive(self.seed, "augment", epoch))
-        return torch.rand(self.size, draws_needed(self.augmentations), generator=generator).to(self.device)
-
-    def _from_device(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for indices in self._cut(order.to(self.device)):
-            yield indices, self.split.inputs.index_select(0, indices), self.split.targets.index_select(0, indices)
 
     def _streamed(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Prepared by other processes. If one dies, new ones continue; RunFailed if these die before a batch."""
@@ -124,7 +118,7 @@ class Batches:
         with warnings.catch_warnings():  # the user may want more workers than cores
             warnings.filterwarnings("ignore", "This DataLoader will create")
             loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
-                _Gathered(self.split),
+                self.gathered,
                 sampler=batches,
                 batch_size=None,
                 num_workers=0 if current_process().daemon else self.workers,  # it may have no children

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.data.dataset import Source, Split, hold_out
+from cnnlab.data.dataset import Source, Split
 from cnnlab.errors import BadInput
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -33,10 +33,8 @@ def digits() -> Source:
     # 0..16 ink -> 0..255
     images = torch.from_numpy(np.round(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8))
     labels = torch.from_numpy(table[:, -1].copy())
-    train, test = hold_out(labels, 0.2, seed=0)
-    everything = Split(images, labels)
-    splits = {"train": everything.take(train), "test": everything.take(test)}
-    return Source(tuple("0123456789"), splits, origin="scikit-learn's digits.csv.gz")
+    train, test = Split(images, labels).hold_out(0.2, seed=0)
+    return Source(tuple("0123456789"), {"train": train, "test": test}, origin="scikit-learn's digits.csv.gz")
 
 
 def shapes() -> Source:

@@ -1,4 +1,4 @@
-"""Datasets as tensor files: decoded once, memory-mapped afterwards, made anew if damaged."""
+"""Datasets as tensor files: decoded once, memory-mapped afterwards, made again if damaged."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cnnlab.data.dataset import Source, Split, has_classes
-from cnnlab.data.kinds import bad_files
-from cnnlab.errors import one_line, printable
+from cnnlab.data.kinds import bad_files, shown
+from cnnlab.errors import one_line
 from cnnlab.files import written_whole
 
 log = logging.getLogger("cnnlab")
 
-FORMAT = 4
+FORMAT = 5
 """Part of each key, so that files of another format are not read."""
 NAMED = 3
 """The most images with several labels that are named."""
@@ -45,13 +45,14 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Source]) -> tu
     except FileNotFoundError:
         pass
     except UNREADABLE as error:
-        log.warning("the cache %s is damaged or not yours (%s) and made anew", path, one_line(str(error)))
+        log.warning("the cache %s is damaged or not yours (%s); it is made again", path, one_line(str(error)))
     source = build()
     if fault := source.fault():
         raise bad_files(f"{source.origin} has {fault}")
     splits = {name: replace(split, marks=_marks(split.inputs)) for name, split in source.splits.items()}
-    source = replace(source, classes=tuple(map(printable, source.classes)), splits=splits)
-    source = replace(source, conflicts=_conflicts(source))
+    classes, notes = (tuple(map(shown, texts)) for texts in (source.classes, source.notes))
+    source = replace(source, classes=classes, origin=shown(source.origin), notes=notes, splits=splits)
+    source = replace(source, conflicts=shown(_conflicts(source)))
     try:
         _write(path, source)
         return _read(path)
@@ -124,15 +125,8 @@ def _write(path: Path, source: Source) -> None:
         for name, split in source.splits.items()
         for part, tensor in vars(split).items()
     }
-    about = {
-        "format": FORMAT,
-        "classes": source.classes,
-        "origin": source.origin,
-        "skipped": [source.skipped, source.skipped_first],
-        "notes": source.notes,
-        "conflicts": source.conflicts,
-        "digest": _digest(source),
-    }
+    kept = {name: value for name, value in vars(source).items() if name not in ("splits", "names")}
+    about = kept | {"format": FORMAT, "digest": _digest(source)}
     with written_whole(path) as file:
         save_file(tensors, file, metadata={"about": json.dumps(about)})
         file.chmod(0o644)  # whatever the umask is: see _check_owner
@@ -145,24 +139,19 @@ def _read(path: Path) -> tuple[Source, str]:
     with safetensors.safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
-    if about.get("format") != FORMAT:
+    if about.pop("format") != FORMAT:
         raise ValueError("another version of cnnlab wrote it")
-    names = sorted({name.split(".")[0] for name in tensors})
-    skipped, skipped_first = about["skipped"]
-    source = Source(
-        classes=tuple(about["classes"]),
-        splits={name: Split(*(tensors[f"{name}.{part}"] for part in ("inputs", "targets", "marks"))) for name in names},
-        origin=about["origin"],
-        skipped=skipped,
-        skipped_first=tuple(skipped_first),
-        notes=tuple(about["notes"]),
-        conflicts=about["conflicts"],
-    )
-    if _digest(source) != about["digest"]:
+    digest = about.pop("digest")
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        parts.setdefault(name.split(".")[0], {})[name.split(".")[1]] = tensor
+    about |= {name: tuple(about[name]) for name in ("classes", "notes")}
+    source = Source(splits={name: Split(**parts[name]) for name in sorted(parts)}, **about)
+    if _digest(source) != digest:
         raise ValueError("its digest is not that of its content")
     if fault := source.fault():  # another program wrote it
         raise ValueError(f"it has {fault}")
-    return source, about["digest"]
+    return source, digest
 
 
 def _check_owner(path: Path) -> None:

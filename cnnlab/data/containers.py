@@ -13,23 +13,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from cnnlab.config import DataConfig
 from cnnlab.data.dataset import Source
 from cnnlab.data.kinds import Unpacked, bad_files, check_unpacked, is_gzip, odd_kind
-from cnnlab.data.listing import listing, name_classes, read_pictures
+from cnnlab.data.listing import Listing, read_pictures
 from cnnlab.data.pictures import SUFFIXES, Picture
 from cnnlab.data.tree import SPLITS, is_junk, split_named
 
 IMAGE_COLUMNS = ("image", "img", "images", "png", "jpg", "jpeg", "pixel_values")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "cls", "category")
 
-TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 CLASS_ENDINGS = ("cls", "class", "label", "target", "txt")
 JSON_KEYS = ("label", "cls", "class", "target")
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 MOST_LABEL = 2**16
-"""The most bytes of a member that says a class."""
+"""The most bytes of a member that holds a class."""
 CLASS_NAMES = "classnames.txt"
 """Beside the archives: the name of class 0, 1 .., one per line."""
 
@@ -62,23 +62,17 @@ def read_parquet(paths: Sequence[Path], top: Path, config: DataConfig) -> Source
             f"{top} holds several data sets of Parquet files: {', '.join(folders[:5])}"
             f"{', ...' if len(folders) > 5 else ''}; name one of these folders"
         )
-    columns = _columns(paths[0])
-    samples = {split: [s for path in some for s in _rows(path, columns)] for split, some in by_split.items()}
-    notes = [f"images are in the column {columns.image}, classes in {columns.label}"]
-    hidden = [s for s, some in samples.items() if s != "train" and {label for _, label in some} == {"-1"}]
+    image, label, titles = _columns(paths[0])
+    samples = {split: [s for path in some for s in _rows(path, image, label)] for split, some in by_split.items()}
+    notes = [f"images are in the column {image}, classes in {label}"]
+    hidden = [s for s, some in samples.items() if s != "train" and {number for _, number in some} == {"-1"}]
     notes += [f"passed over: {split}, whose {len(samples.pop(split)):,} labels are all -1" for split in hidden]
-    source = read_pictures(name_classes(listing(samples), columns.classes), top, config)
+    source = read_pictures(Listing(samples), top, config, titles)
     return replace(source, notes=(*notes, *source.notes))
 
 
-class _Columns(NamedTuple):
-    image: str
-    label: str
-    classes: tuple[str, ...]
-    """The names of the classes 0, 1 .., if the file has them."""
-
-
-def _columns(path: Path) -> _Columns:
+def _columns(path: Path) -> tuple[str, str, tuple[str, ...]]:
+    """The columns of images and of labels, and the names of the classes 0, 1 .., if the file has them."""
     from pyarrow import types
 
     schema = _open_parquet(path).schema_arrow
@@ -100,7 +94,7 @@ def _columns(path: Path) -> _Columns:
             f"{path} has the columns {', '.join(f'{field.name} ({field.type})' for field in schema)}; "
             "needed are one of images' bytes (image) and one of classes (label: whole numbers, words or true and false)"
         )
-    return _Columns(image, label, tuple(features.get(label, {}).get("names", ())))
+    return image, label, tuple(features.get(label, {}).get("names", ()))
 
 
 def _best(names: list[str], wanted: tuple[str, ...]) -> str | None:
@@ -132,22 +126,21 @@ def _open_parquet(path: Path) -> Any:
     return file
 
 
-def _rows(path: Path, columns: _Columns) -> list[tuple[Picture, str]]:
+def _rows(path: Path, image: str, label: str) -> list[tuple[Picture, str]]:
     import pyarrow as pa
 
     try:
-        table = _open_parquet(path).read([columns.image, columns.label])
-        images, labels = table.column(columns.image), table.column(columns.label)
+        table = _open_parquet(path).read([image, label])
+        images, labels = table.column(image), table.column(label)
     except (OSError, KeyError, pa.ArrowException) as error:
         raise bad_files(
-            f"{path} cannot be read with the columns {columns.image} and {columns.label} "
-            f"({' '.join(str(error).split())[:120]})"
+            f"{path} cannot be read with the columns {image} and {label} ({' '.join(str(error).split())[:120]})"
         ) from None
     if labels.null_count:
         raise bad_files(f"{path} has {labels.null_count} rows without a label")
     return [
-        (Picture(f"{path}, row {row}", partial(_cell, images, row)), str(label))
-        for row, label in enumerate(labels.to_pylist())
+        (Picture(f"{path}, row {row}", partial(_cell, images, row)), str(value))
+        for row, value in enumerate(labels.to_pylist())
     ]
 
 
@@ -159,11 +152,6 @@ def _cell(images: Any, row: int) -> BinaryIO:
     return io.BytesIO(content)
 
 
-def is_tar(path: Path) -> bool:
-    """By its name."""
-    return path.name.lower().endswith(TAR_ENDINGS)
-
-
 def read_tars(paths: Sequence[Path], top: Path, config: DataConfig, names: Path | None = None) -> Source:
     """Pictures of (3, side, side); the name of an archive or of its folder says its split.
 
@@ -172,8 +160,8 @@ def read_tars(paths: Sequence[Path], top: Path, config: DataConfig, names: Path 
     samples = {split: [s for path in some for s in _samples(path)] for split, some in _by_split(paths).items()}
     if not samples.get("train"):
         raise bad_files(f"{top} has no archive of training pictures with classes; unpack plain ones first")
-    classes = names.read_text(encoding="utf-8").splitlines() if names else []
-    return read_pictures(name_classes(listing(samples), classes), top, config)
+    titles = names.read_text(encoding="utf-8").splitlines() if names else []
+    return read_pictures(Listing(samples), top, config, titles)
 
 
 def _samples(path: Path) -> list[tuple[Picture, str]]:
@@ -192,10 +180,10 @@ def _samples(path: Path) -> list[tuple[Picture, str]]:
                 if f".{ending.rpartition('.')[2]}" in SUFFIXES:
                     opened = partial(io.BytesIO, _content(archive, member)) if packed else partial(_part, path, member)
                     pictures.setdefault(key, {})[ending] = Picture(f"{path}, {member.name}", opened)
-                elif ending in CLASS_ENDINGS:
-                    labels.setdefault(key, {})[ending] = _class_text(path, archive, member).decode().strip()
-                elif ending == "json" and (label := _json_label(_class_text(path, archive, member))) is not None:
-                    labels.setdefault(key, {})[ending] = label
+                elif ending in (*CLASS_ENDINGS, "json"):
+                    text = _class_text(path, archive, member)
+                    if (label := _json_label(text) if ending == "json" else text.decode().strip()) is not None:
+                        labels.setdefault(key, {})[ending] = label
     except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError, zlib.error, ValueError) as error:
         why = odd_kind(path) or error
         raise bad_files(f"{path} cannot be read as a tar archive ({why}); get it again") from None
@@ -247,11 +235,11 @@ def _part(path: Path, member: tarfile.TarInfo) -> BinaryIO:
 
 
 def _class_text(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """The content of a member that says a class. Raises BadInput if it is too large for that."""
+    """The content of a member that holds a class. Raises BadInput if it is too large for that."""
     if member.size > MOST_LABEL:
         raise bad_files(
-            f"{path}, {member.name} has {member.size:,} bytes, but what says a class has at most "
-            f"{MOST_LABEL:,}; call it otherwise, or leave it out"
+            f"{path}, {member.name} has {member.size:,} bytes, but a file with a class has at most "
+            f"{MOST_LABEL:,}; rename or remove it"
         )
     return _content(archive, member)
 

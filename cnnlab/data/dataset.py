@@ -53,8 +53,6 @@ class Source:
     """Where it came from."""
     skipped: int = 0
     """The number of files that should be images but could not be decoded."""
-    skipped_first: tuple[str, ...] = ()
-    """The names of the first of them."""
     notes: tuple[str, ...] = ()
     """How it was read, one line each."""
     names: dict[str, list[str]] = field(default_factory=dict)
@@ -89,7 +87,6 @@ class Dataset:
     """Of all images and labels before the validation split was held out: 32 hex digits."""
     source: str
     skipped: int = 0
-    skipped_first: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What people should know before they trust a result, one line each."""
     doubts: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cnnlab.config import DataConfig
 from cnnlab.data.kinds import bad_files
-from cnnlab.data.listing import Listing, listing
+from cnnlab.data.listing import Listing
 from cnnlab.data.pictures import on_disk
 from cnnlab.data.tree import SPLITS, Tree, nfc, split_in, split_named, splits_in
 from cnnlab.errors import BadInput, shortened
@@ -142,7 +142,7 @@ def _pass_over_split(tree: Tree, split: str, folder: Path) -> None:
 def _classes_in(tree: Tree, top: Path, depth: int) -> Classes:
     """The folders `depth` levels down, each with all files below it; folders of one name are one class.
 
-    Raises BadInput if a folder is empty, has splits or has the classes once more, or a file is a link to nothing.
+    Raises BadInput if a folder is empty, has splits or has the classes again, or a file is a link to nothing.
     """
     level = [top]
     for step in range(depth):
@@ -152,20 +152,26 @@ def _classes_in(tree: Tree, top: Path, depth: int) -> Classes:
                 raise bad_files(f"{broken[0]} is a link to nothing; mend it or remove it")
             tree.pass_over(files, f"beside the folders in {folder}" if step else "beside the class folders")
         level = [inner for folder in level for inner in tree.look(folder).folders]
-    folders = _without_twice(tree, level)
+    names = {nfc(folder.name) for folder in level}
     classes: Classes = {}
-    for folder in sorted(folders, key=lambda folder: folder.name):
+    for folder in sorted(level, key=lambda folder: folder.name):
+        again = [inner.name for inner in tree.look(folder).folders if nfc(inner.name) in names]
+        if len(again) > 1:
+            raise bad_files(
+                f"{folder} lies beside {again[0]} and {again[1]} and has folders of these names; "
+                "remove what was unpacked twice, or put the images to train on into a folder train"
+            )
         if len({*(splits := find_splits(tree, folder)).values()}) > 1:
             raise bad_files(
                 f"{folder} has folders for splits ({', '.join(inner.name for inner in splits)}); "
                 "give every class folder such folders and nothing beside them, or none"
             )
         classes.setdefault(nfc(folder.name), []).extend(_not_empty(folder, tree.files(folder)))
-    if len(classes) < len(folders):
-        tree.notes.append(f"{len(folders)} folders of {len(classes)} names: those of one name are one class")
-    inside = [tree.look(folder) for folder in folders]
+    if len(classes) < len(level):
+        tree.notes.append(f"{len(level)} folders of {len(classes)} names: those of one name are one class")
+    inside = [tree.look(folder) for folder in level]
     if inside and depth < DEEPEST and all(content.folders and not content.pictures for content in inside):
-        first = tree.look(folders[0]).folders[0]
+        first = tree.look(level[0]).folders[0]
         tree.notes.append(
             f"each class holds folders ({first.relative_to(top)} ..); data.depth={depth + 1} makes these the classes"
         )
@@ -189,31 +195,6 @@ def _check_enough(tree: Tree, top: Path, classes: Classes) -> None:
         )
 
 
-def _without_twice(tree: Tree, folders: list[Path]) -> list[Path]:
-    """Without a folder that holds the same classes with the same files once more: an archive unpacked inside itself.
-
-    Raises BadInput if it holds the same classes with other files.
-    """
-    by_name = {nfc(folder.name): folder for folder in folders}
-    kept = []
-    for folder in folders:
-        again = [inner for inner in tree.look(folder).folders if nfc(inner.name) in by_name]
-        if len(again) < 2:
-            kept.append(folder)
-        elif (
-            len(again) == len(tree.look(folder).folders)
-            and not split_named(folder.name)
-            and all(inner.name == folder.name or tree.same(inner, by_name[nfc(inner.name)]) for inner in again)
-        ):
-            tree.notes.append(f"{folder} holds {len(again)} of the classes once more, with the same files: passed over")
-        else:
-            raise bad_files(
-                f"{folder} lies beside {again[0].name} and {again[1].name} and has folders of these names; "
-                "remove what was unpacked twice, or put the images to train on into a folder train"
-            )
-    return kept
-
-
 def _listed(splits: dict[str, Classes], folders: dict[str, Path]) -> Listing:
     train = splits["train"]
     for split, classes in splits.items():
@@ -222,13 +203,13 @@ def _listed(splits: dict[str, Classes], folders: dict[str, Path]) -> Listing:
                 f"{folders[split]} has no class {missing[0]}, which {folders['train']} has; "
                 f"add it, or move {folders[split]} away, so that {split} is held out of train"
             )
-        if extra := sorted(classes.keys() - train.keys()):
-            raise bad_files(
-                f"{folders[split]} has a class {extra[0]}, which {folders['train']} does not have; "
-                "add it there or remove it"
-            )
-    named = {split: [(on_disk(p), name) for name in train for p in classes[name]] for split, classes in splits.items()}
-    return listing(named, train)
+    named = {
+        split: [
+            (on_disk(path), name) for name in (*train, *sorted(classes.keys() - train.keys())) for path in classes[name]
+        ]
+        for split, classes in splits.items()
+    }
+    return Listing(named, (*train,))
 
 
 def list_by_pattern(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
@@ -256,7 +237,7 @@ def list_by_pattern(tree: Tree, top: Path, config: DataConfig) -> Listing | None
         named[split] = [(on_disk(path), name) for path, name in zip(images, classes, strict=True) if name]
     if not named["train"]:
         raise bad_files(f"{folders['train']} has no images")
-    return listing(named)
+    return Listing(named)
 
 
 def compiled(pattern: str) -> "re.Pattern[str]":

@@ -1,10 +1,10 @@
-"""What a file is that was taken for another kind (a web page in place of a download), and what it unpacks to."""
+"""The kind of a file by its first bytes (a web page in place of a download), and limits on what it unpacks to."""
 
 import gzip
 import re
 from pathlib import Path
 
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, printable
 
 _BEGINNINGS = (
     (b"<!doctype", "a web page"),
@@ -23,11 +23,16 @@ MOST_TIMES = 100
 
 def bad_files(message: str) -> BadInput:
     """The error that what lies at data.root is wrong."""
-    return BadInput(f"data.root: {message}")
+    return BadInput(f"data.root: {shown(message)}")
+
+
+def shown(text: str) -> str:
+    """Names of files as text: bytes that are no UTF-8 and control characters become their codes."""
+    return printable(re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text))
 
 
 def odd_kind(path: Path) -> str | None:
-    """What the file is by its first bytes, if no dataset is that. An .npz file is a zip archive."""
+    """The kind of a file that no dataset has, by its first bytes; None for others. An .npz file is a zip archive."""
     with path.open("rb") as file:
         beginning = file.read(BEGINNING)
     return None if path.suffix.lower() == ".npz" and beginning.startswith(b"PK") else kind_of(beginning)
@@ -59,7 +64,7 @@ def check_unpacked(path: Path, size: int) -> None:
     if size > max(SMALL, MOST_TIMES * packed):
         raise bad_files(
             f"{path} has {packed:,} bytes and unpacks to more than {max(SMALL, MOST_TIMES * packed):,}; "
-            "if it is what it should be, unpack it first"
+            "if you trust it, unpack it first"
         )
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from cnnlab.config import DataConfig
 from cnnlab.config.messages import nearest_path
-from cnnlab.data.arrays import idx_sets, npy_files, read_idx_files, read_npy, read_npz
-from cnnlab.data.containers import CLASS_NAMES, is_tar, read_parquet, read_tars
+from cnnlab.data.arrays import idx_sets, npy_files, read_arrays, read_idx_files
+from cnnlab.data.containers import CLASS_NAMES, TAR_ENDINGS, read_parquet, read_tars
 from cnnlab.data.dataset import Source
 from cnnlab.data.folders import find_splits, list_by_pattern, list_classes, list_splits, list_splits_inside, search
 from cnnlab.data.kinds import bad_files
@@ -20,13 +20,8 @@ from cnnlab.errors import BadInput, shortened
 T = TypeVar("T")
 Files = tuple[list[Path], Callable[[], Source]]
 """All files that decide what the function returns."""
-
-
-class Layout(NamedTuple):
-    """A way of keeping images: in words, and what finds its files (None if it is not this one)."""
-
-    means: str
-    find: Callable[[Tree, Path, DataConfig], Files | None]
+Find = Callable[[Tree, Path, DataConfig], Files | None]
+"""Finds the files of a layout; None if this is not the layout."""
 
 
 def find_layout(config: DataConfig) -> Unread:
@@ -43,20 +38,19 @@ def find_layout(config: DataConfig) -> Unread:
         )
     tree = Tree()
     try:
-        name, files, read = _find(tree, root, config)
+        top = root if find_splits(tree, root) else tree.enter(root)
+        if top != root:
+            tree.notes.append(f"{top.relative_to(root)} was read, the only folder in {root}")
+        for name, (_, find) in LAYOUTS.items():
+            if located := find(tree, top, config):
+                return Unread(*located, name, tree.all_notes(located[0], root))
+        raise _unknown(tree, top)
     except BadInput as error:  # a table that was not used may be the reason
         unused = [note for note in tree.notes if note.startswith("passed over: ")]
         raise BadInput("; ".join([str(error), *unused])) from None
-    return Unread(files, read, name, tree.all_notes(files, root))
 
 
-def _find(tree: Tree, root: Path, config: DataConfig) -> tuple[str, list[Path], Callable[[], Source]]:
-    top = root if find_splits(tree, root) else tree.enter_twins(tree.enter(root))
-    if top != root:
-        tree.notes.append(f"{top.relative_to(root)} is what was read, all that lies in {root}")
-    for name, layout in LAYOUTS.items():
-        if files := layout.find(tree, top, config):
-            return name, *files
+def _unknown(tree: Tree, top: Path) -> BadInput:
     content = tree.look(top)
     counts = {
         "image": len(content.pictures),
@@ -64,19 +58,15 @@ def _find(tree: Tree, root: Path, config: DataConfig) -> tuple[str, list[Path], 
         "folder": len(content.folders),
     }
     listed = ", ".join(f"{number or 'no':} {what}{'' if number == 1 else 's'}" for what, number in counts.items())
-    known = "; ".join(layout.means for layout in LAYOUTS.values())
-    raise bad_files(f"{top} has {listed} at the top; arrange it as one of these: {known}")
+    known = "; ".join(means for means, _ in LAYOUTS.values())
+    return bad_files(f"{top} has {listed} at the top; arrange it as one of these: {known}")
 
 
-def _npz(tree: Tree, top: Path, config: DataConfig) -> Files | None:
-    paths = {path.stem: path for path in tree.look(top).files if path.suffix.lower() == ".npz"}
-    path = _chosen(paths, top, config)
-    return ([path], partial(read_npz, path)) if path else None
-
-
-def _npy(tree: Tree, top: Path, config: DataConfig) -> Files | None:
-    paths = npy_files(tree.look(top).files)
-    return (paths, partial(read_npy, paths)) if paths else None
+def _arrays(tree: Tree, top: Path, config: DataConfig) -> Files | None:
+    files = tree.look(top).files
+    archive = _chosen({path.stem: path for path in files if path.suffix.lower() == ".npz"}, top, config)
+    paths = [archive] if archive else npy_files(files)
+    return (paths, partial(read_arrays, paths)) if paths else None
 
 
 def _idx(tree: Tree, top: Path, config: DataConfig) -> Files | None:
@@ -110,33 +100,31 @@ def _parquet(tree: Tree, top: Path, config: DataConfig) -> Files | None:
 
 
 def _tars(tree: Tree, top: Path, config: DataConfig) -> Files | None:
-    paths = [path for folder in (top, *tree.look(top).folders) for path in tree.look(folder).files if is_tar(path)]
+    files = [path for folder in (top, *tree.look(top).folders) for path in tree.look(folder).files]
+    paths = [path for path in files if path.name.lower().endswith(TAR_ENDINGS)]
     names = [path for path in tree.look(top).files if path.name == CLASS_NAMES]
     return ([*paths, *names], partial(read_tars, paths, top, config, *names)) if paths else None
 
 
-def _pictures(
-    list_pictures: Callable[[Tree, Path, DataConfig], Listing | None], tree: Tree, top: Path, config: DataConfig
-) -> Files | None:
-    listed = list_pictures(tree, top, config)
-    if listed is None:
-        return None
-    files = [Path(picture.name) for pictures, _ in listed.splits.values() for picture in pictures]
-    return [*files, *listed.tables], partial(read_pictures, listed, top, config)
+def _pictures(list_pictures: Callable[[Tree, Path, DataConfig], Listing | None]) -> Find:
+    def find(tree: Tree, top: Path, config: DataConfig) -> Files | None:
+        if (listed := list_pictures(tree, top, config)) is None:
+            return None
+        files = [Path(picture.name) for some in listed.named.values() for picture, _ in some]
+        return [*files, *listed.tables], partial(read_pictures, listed, top, config)
+
+    return find
 
 
-LAYOUTS = {
-    "npz": Layout("an .npz file with train_images and train_labels", _npz),
-    "npy": Layout(".npy files train_images and train_labels", _npy),
-    "idx": Layout("idx files train-images-idx3-ubyte and train-labels-idx1-ubyte", _idx),
-    "parquet": Layout("Parquet files with columns image and label", _parquet),
-    "webdataset": Layout("WebDataset's tar archives", _tars),
-    "pattern": Layout("images whose file names hold the class, with data.pattern", partial(_pictures, list_by_pattern)),
-    "table": Layout("images with a table labels.csv", partial(_pictures, list_table)),
-    "splits": Layout("folders train, val and test of one folder per class", partial(_pictures, list_splits)),
-    "splits inside": Layout(
-        "a folder per class with folders train and test inside", partial(_pictures, list_splits_inside)
-    ),
-    "classes": Layout("a folder per class", partial(_pictures, list_classes)),
+LAYOUTS: dict[str, tuple[str, Find]] = {
+    "arrays": ("an .npz file with train_images and train_labels, or .npy files of these names", _arrays),
+    "idx": ("idx files train-images-idx3-ubyte and train-labels-idx1-ubyte", _idx),
+    "parquet": ("Parquet files with columns image and label", _parquet),
+    "webdataset": ("WebDataset's tar archives", _tars),
+    "pattern": ("images whose file names hold the class, with data.pattern", _pictures(list_by_pattern)),
+    "table": ("images with a table labels.csv", _pictures(list_table)),
+    "splits": ("folders train, val and test of one folder per class", _pictures(list_splits)),
+    "splits inside": ("a folder per class with folders train and test inside", _pictures(list_splits_inside)),
+    "classes": ("a folder per class", _pictures(list_classes)),
 }
-"""Name -> layout; the first that fits is used."""
+"""Name -> the layout in words, and what finds its files; the first that fits is used."""

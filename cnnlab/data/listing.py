@@ -1,9 +1,11 @@
-"""Files that were located and are read later; pictures and their classes, numbered from 0."""
+"""Files that were located and are read later: pictures with the names of their classes, and what holds them."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +13,8 @@ import torch
 from cnnlab.config import DataConfig
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.kinds import bad_files
-from cnnlab.data.pictures import NAMED, Picture, decode_all
-from cnnlab.data.tree import nfc, shown
+from cnnlab.data.pictures import Decoded, Picture, decode_all
+from cnnlab.data.tree import nfc
 
 DEFAULT_SIDE = 64
 
@@ -29,32 +31,44 @@ class Unread:
     """What was chosen and what was passed over, one line each."""
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Split -> its pictures and the number of the class of each; the tables that say so."""
+class Listing(NamedTuple):
+    """Split -> its pictures, each with the name of its class."""
 
-    classes: tuple[str, ...]
-    splits: dict[str, tuple[list[Picture], list[int]]]
+    named: Mapping[str, Sequence[tuple[Picture, str]]]
+    classes: tuple[str, ...] = ()
+    """In their order; if empty, the sorted names of the training pictures' classes."""
     tables: tuple[Path, ...] = ()
+    """The files that say the classes."""
 
 
-def listing(named: Mapping[str, Sequence[tuple[Picture, str]]], classes: Iterable[str] | None = None) -> Listing:
-    """From split -> pictures with the names of their classes; without `classes`, these are sorted by their names.
+def read_pictures(listed: Listing, top: Path, config: DataConfig, titles: Sequence[str] = ()) -> Source:
+    """Decode all pictures to (3, side, side), all splits together, since one rule shows the deep values of all.
 
-    Raises BadInput if there are fewer than two classes, or a split has one that the training split does not have.
+    titles: what the classes 0, 1 .. are called, as far as there are titles.
+
+    Raises BadInput if there are fewer than two classes, a split has one that the training split does not have, some
+    files are no images (unless skip_broken), or no image of a class is left.
     """
-    named = {split: [(picture, nfc(name)) for picture, name in some] for split, some in named.items()}
-    order = tuple(classes if classes is not None else sorted({name for _, name in named["train"]}, key=_by_number))
-    if len(order) < 2:
-        have = f"all training images are of the class {shown(order[0])}" if order else "there are 0 classes"
+    named = {split: [(picture, nfc(name)) for picture, name in some] for split, some in listed.named.items()}
+    classes = listed.classes or tuple(sorted({name for _, name in named["train"]}, key=_by_number))
+    if len(classes) < 2:
+        have = f"all training images are of the class {classes[0]}" if classes else "there are 0 classes"
         raise bad_files(f"{have}; at least 2 are needed")
-    number = {name: index for index, name in enumerate(order)}
+    number = {name: index for index, name in enumerate(classes)}
     for split, some in named.items():
         if strange := [(picture, name) for picture, name in some if name not in number]:
             picture, name = strange[0]
-            raise bad_files(f"{picture.name} in {split} is of the class {shown(name)}, which no training image is")
-    splits = {split: ([p for p, _ in some], [number[name] for _, name in some]) for split, some in named.items()}
-    return Listing(order, splits)
+            raise bad_files(f"{picture.name} in {split} is of the class {name}, which no training image is")
+    parts = {split: [picture for picture, _ in some] for split, some in named.items()}
+    labels = np.array([number[name] for some in named.values() for _, name in some], np.int64)
+    pictures = [picture for some in parts.values() for picture in some]
+    decoded = decode_all(pictures, config.resize or DEFAULT_SIDE, config.skip_broken)
+    known = {str(index): title for index, title in enumerate(titles)}
+    source = as_source(parts, decoded, labels, decoded.good, tuple(known.get(name, name) for name in classes), top)
+    for split, some in named.items():
+        if gone := sorted({number[name] for _, name in some} - set(source.splits[split].targets.tolist())):
+            raise bad_files(f"the class {source.classes[gone[0]]} of {split} has no file that is an image")
+    return source
 
 
 def _by_number(name: str) -> tuple[bool, int, str]:
@@ -63,36 +77,23 @@ def _by_number(name: str) -> tuple[bool, int, str]:
     return (not is_number, int(name) if is_number else 0, name)
 
 
-def name_classes(listed: Listing, names: Sequence[str]) -> Listing:
-    """With the names of the classes that are called 0, 1 .., as far as there are names."""
-    known = {str(number): name for number, name in enumerate(names)}
-    return replace(listed, classes=tuple(known.get(name, name) for name in listed.classes))
-
-
-def read_pictures(listed: Listing, top: Path, config: DataConfig) -> Source:
-    """Decode all pictures to (3, side, side), all splits together, since one rule shows the deep values of all.
-
-    Raises BadInput if some files are no images (unless skip_broken), or no image of a class is left.
-    """
-    side = config.resize or DEFAULT_SIDE
-    decoded = decode_all([p for pictures, _ in listed.splits.values() for p in pictures], side, config.skip_broken)
+def as_source(
+    parts: Mapping[str, Sequence[Picture]],
+    decoded: Decoded,
+    targets: "np.ndarray[Any, Any]",
+    kept: "np.ndarray[Any, np.dtype[np.bool_]]",
+    classes: tuple[str, ...],
+    top: Path,
+    notes: Sequence[str] = (),
+) -> Source:
+    """The splits of pictures that were decoded together; kept: (N,), which of them are used."""
     splits, names, start = {}, {}, 0
-    for name, (pictures, numbers) in listed.splits.items():
+    for split, pictures in parts.items():
         part = slice(start, start := start + len(pictures))
-        images, good, labels = decoded.images[part], decoded.good[part], np.array(numbers, np.int64)
-        if gone := sorted(set(numbers) - set(labels[good].tolist())):
-            label = shown(listed.classes[gone[0]])
-            raise bad_files(f"the class {label} of {name} has no file that is an image")
-        if not good.all():
-            images, labels = images[good], labels[good]
-        splits[name] = Split(torch.from_numpy(images), torch.from_numpy(labels))
-        names[name] = [shown(picture.name) for picture, yes in zip(pictures, good, strict=True) if yes]
+        whole = kept[part].all()  # then there is no copy
+        images, labels = (every[part] if whole else every[part][kept[part]] for every in (decoded.images, targets))
+        splits[split] = Split(torch.from_numpy(images), torch.from_numpy(labels))
+        names[split] = [picture.name for picture in compress(pictures, kept[part])]
     return Source(
-        classes=tuple(map(shown, listed.classes)),
-        splits=splits,
-        origin=shown(str(top.resolve())),
-        skipped=len(decoded.skipped),
-        skipped_first=tuple(map(shown, decoded.skipped[:NAMED])),
-        notes=tuple(map(shown, decoded.notes)),
-        names=names,
+        classes, splits, str(top.resolve()), skipped=decoded.skipped, notes=(*decoded.notes, *notes), names=names
     )

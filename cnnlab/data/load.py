@@ -13,7 +13,7 @@ from cnnlab.config.data import DATASETS
 from cnnlab.data.builtin import digits, shapes, shapes_masks
 from cnnlab.data.cache import cached, fingerprint
 from cnnlab.data.dataset import Dataset, Source, Split, has_classes, has_masks, stratified_order
-from cnnlab.data.kinds import bad_files
+from cnnlab.data.kinds import bad_files, shown
 from cnnlab.data.layouts import find_layout
 from cnnlab.data.listing import Unread
 from cnnlab.data.masks import find_mask_folder
@@ -70,7 +70,6 @@ def load(config: DataConfig, seed: int) -> Dataset:
         digest=digest,
         source=source.origin,
         skipped=source.skipped,
-        skipped_first=source.skipped_first,
         notes=(*source.notes, *doubts),
         doubts=doubts,
         held_out=tuple(name for name in ("val", "test") if name not in source.splits),
@@ -90,7 +89,7 @@ def _read(config: DataConfig) -> tuple[Source, str]:
             raise
         where = config.root or default_root()  # a library's error, which does not name the file
         raise RunFailed(f"data.root: a file of {config.dataset} in {where} cannot be read ({error})") from None
-    return replace(source, notes=(*unread.notes, *source.notes)), digest
+    return replace(source, notes=(*map(shown, unread.notes), *source.notes)), digest
 
 
 def _doubts(source: Source, splits: dict[str, Split]) -> Iterator[str]:
@@ -99,7 +98,7 @@ def _doubts(source: Source, splits: dict[str, Split]) -> Iterator[str]:
         yield source.conflicts
     with_classes = has_classes(splits["train"].targets)
     if (few := len(splits["val"])) <= FEW:
-        weight = f"one of them is {100 / few:.1f} % of them" if with_classes else "each counts"
+        weight = f"each is {100 / few:.1f} % of them" if with_classes else "each counts"
         yield f"few validation images ({few}): {weight}"
     if with_classes and len(source.splits) < 3:
         counts = torch.bincount(source.splits["train"].targets, minlength=len(source.classes)).tolist()

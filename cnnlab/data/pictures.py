@@ -1,4 +1,8 @@
-"""Image files of any size and kind -> arrays with one side."""
+"""Image files of any size and kind -> arrays with one side.
+
+Values of more than 8 bits and transparent parts become 8-bit RGB by one rule for all images of a set, so that any two
+of them can be compared. The rule depends on what the whole set uses, and a note reports it.
+"""
 
 import os
 import threading
@@ -9,19 +13,21 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from cnnlab.data.kinds import BEGINNING, bad_files, is_text, kind_of
-from cnnlab.data.rendering import Images, Rendering, Use, check_wide, rendered, rendering, use_of
 from cnnlab.errors import LONGEST_REASON, RunFailed, one_line, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 T = TypeVar("T")
+Images: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+Array: TypeAlias = np.ndarray[Any, Any]
 
 SUFFIXES = frozenset(
     f".{kind}"
@@ -41,6 +47,11 @@ NAMED = 10
 ORIENTATION = 0x0112
 TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 """What makes orientation 2, 3 .. 8 of the EXIF standard (2.32, section 4.6.4) upright."""
+
+RANGES = (1, 255, 1023, 4095, 16383, 65535)
+"""The greatest values of numbers in 0 .. 1 and of 8, 10, 12, 14 and 16 bits."""
+OPAQUE = 128
+"""Pixels with at least this alpha are the visible part of a drawing."""
 
 _one_large = threading.Lock()
 
@@ -70,14 +81,30 @@ def _open(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """images: (N, 3, side, side); good: (N,) bool, which could be decoded; notes; the names of those skipped."""
+class Use(NamedTuple):
+    """The least and the greatest value of an image that needs the rule of the whole set."""
+
+    kind: Literal["deep", "wide", "alpha"]
+    """Grey of more than 8 bits, colour of 16 bits per channel, or transparent in parts."""
+    low: float
+    high: float
+
+
+class Rendering(NamedTuple):
+    """The values that become 0 and 255, and the grey level below transparent parts."""
+
+    low: float = 0
+    high: float = 65535
+    ground: int = 255
+
+
+class Decoded(NamedTuple):
+    """images: (N, 3, side, side); good: (N,) bool, which could be decoded; skipped: the number of broken ones."""
 
     images: Images
     good: np.ndarray[Any, np.dtype[np.bool_]]
     notes: tuple[str, ...]
-    skipped: tuple[str, ...]
+    skipped: int
 
 
 def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Decoded:
@@ -96,8 +123,7 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
 
     first, broken = decode_each(pictures, range(len(pictures)), decode)
     uses = {index: use for index, use in sorted(first.items()) if use}
-    check_wide({pictures[index].name: use for index, use in uses.items()})
-    how = rendering(uses.values())
+    how, notes = rendering({pictures[index].name: use for index, use in uses.items()})
     broken |= decode_each(pictures, uses, partial(decode, how=how))[1]
     texts = [pictures[index].name for index in sorted(broken) if broken[index] is None]
     faults = {index: why for index, why in sorted(broken.items()) if why is not None}
@@ -106,14 +132,13 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
             f"{unreadable(pictures, faults, 'an image')}; "
             f"remove {'them' if len(faults) > 1 else 'it'}, or skip such files with --set data.skip_broken=true"
         )
-    notes = list(how.notes)
     if faults:
         notes.append(f"skipped: {unreadable(pictures, faults, 'an image')}")
     if texts:
         notes.append(f"passed over, text files ({len(texts):,}): {_first(texts)}")
     good = np.ones(len(pictures), bool)
     good[list(broken)] = False
-    return Decoded(images, good, tuple(notes), tuple(pictures[index].name for index in faults))
+    return Decoded(images, good, tuple(notes), len(faults))
 
 
 def decode_each(
@@ -143,7 +168,7 @@ def decode_each(
 
 
 def _decode(picture: Picture, side: int, how: Rendering | None) -> Images | Use:
-    """The picture as (3, side, side); without a rendering perhaps what the rendering has to be made from."""
+    """The picture as (3, side, side); its use, if it needs the rule of the set and `how` is None."""
     from PIL import Image, ImageOps
 
     with opened(picture) as image:
@@ -187,7 +212,7 @@ def any_size() -> Iterator[None]:
 
 
 def room_for(image: "PillowImage") -> AbstractContextManager[object]:
-    """Hold this while the image is decoded: only one large image is at a time. Raises ValueError if it is too large."""
+    """Hold this while the image is decoded: one large image at a time. Raises ValueError if it is too large."""
     pixels = image.width * image.height
     if pixels > LARGEST:
         raise ValueError(f"{image.width:,} x {image.height:,} pixels are too many; make it smaller first")
@@ -237,3 +262,90 @@ def unreadable(pictures: Sequence[Picture], faults: Mapping[int, str], what: str
 
 def _first(names: Sequence[str], most: int = NAMED) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def rendering(uses: Mapping[str, Use]) -> tuple[Rendering, list[str]]:
+    """The rule for a set in which the images of these names have these uses, and notes on it.
+
+    Raises BadInput if colours of 16 bits per channel would be dark: Pillow reads the upper 8 bits only.
+    """
+    how, notes = Rendering(), []
+    deep, wide, alpha = ([use for use in uses.values() if use.kind == kind] for kind in ("deep", "wide", "alpha"))
+    if wide and max(use.high for use in wide) < 64:
+        raise bad_files(
+            f"{next(name for name, use in uses.items() if use in wide)} has 16 bits per channel but uses at most the "
+            "lowest 14 of them and would look black; save such images with 8 bits per channel"
+        )
+    if deep:
+        least, greatest = min(use.low for use in deep), max(use.high for use in deep)
+        low, high = scale(least, greatest)
+        how = Rendering(low, high)
+        notes.append(
+            f"values from {least:g} to {greatest:g} in {_count(deep)} of more than 8 bits: "
+            f"{low:g} is shown as 0 and {high:g} as 255 in all of them"
+        )
+    if alpha:
+        # white; black if a drawing is near white; grey if another is near black too
+        white, black = all(use.low < 192 for use in alpha), all(use.high > 63 for use in alpha)
+        ground, name = (255, "white") if white else (0, "black") if black else (128, "grey")
+        how = how._replace(ground=ground)
+        notes.append(f"{_count(alpha)} with transparent parts: laid on {name}")
+    return how, notes
+
+
+def _count(some: Sequence[Use]) -> str:
+    return f"{len(some):,} image{'s' * (len(some) > 1)}"
+
+
+def scale(low: float, high: float) -> tuple[float, float]:
+    """The values that become 0 and 255: a usual range if the set's values use half of it or more, else low and high."""
+    top = next((top for top in RANGES if low >= 0 and high <= top), None)
+    if top is not None and (high - low >= top / 2 or low >= high):
+        return 0, top
+    return (low, high) if high > low else (low - 1, high + 1)
+
+
+def use_of(image: "PillowImage", wide: bool) -> Use | None:
+    """None for an opaque image of 8 bits per channel."""
+    if _is_deep(image):
+        values = np.asarray(image)
+        finite = values[np.isfinite(values)]
+        return Use("deep", float(finite.min()), float(finite.max())) if finite.size else Use("deep", inf, -inf)
+    if wide:
+        return Use("wide", 0, float(np.asarray(image.convert("RGB")).max()))
+    if not image.has_transparency_data:
+        return None
+    rgba = np.asarray(image.convert("RGBA"))
+    alpha, grey = rgba[..., 3], rgba[..., :3].mean(2)
+    if alpha.min() == 255:
+        return None
+    visible = grey[alpha >= OPAQUE] if alpha.max() >= OPAQUE else grey[alpha > 0]
+    return Use("alpha", float(visible.min()), float(visible.max())) if visible.size else Use("alpha", 0, 255)
+
+
+def rendered(image: "PillowImage", how: Rendering) -> "PillowImage":
+    """The image in RGB."""
+    from PIL import Image
+
+    if _is_deep(image):
+        return Image.fromarray(to_bytes(np.asarray(image), how.low, how.high)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    drawing = image.convert("RGBA")
+    ground = Image.new("RGBA", drawing.size, (how.ground,) * 3 + (255,))
+    return Image.alpha_composite(ground, drawing).convert("RGB")
+
+
+def _is_deep(image: "PillowImage") -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def to_bytes(values: Array, low: float, high: float) -> Images:
+    """low .. high -> 0 .. 255; of a range of whole bits the upper 8 are kept."""
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    if (low, high) in [(0, top) for top in RANGES[1:]]:
+        scaled = np.floor(values * (256 / (high + 1)))
+    else:
+        scaled = np.round((values.astype(np.float64) - low) * (255 / (high - low)))
+    return np.clip(scaled, 0, 255).astype(np.uint8)

@@ -4,16 +4,17 @@ import hashlib
 import pickle
 import sys
 import tarfile
+from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from cnnlab.config import DataConfig
 from cnnlab.data.arrays import read_idx_pair
-from cnnlab.data.dataset import Source, Split, outside
+from cnnlab.data.dataset import Source, Split
 from cnnlab.data.kinds import bad_files, odd_kind
 from cnnlab.data.listing import Unread
 from cnnlab.data.masks import Pair, read_pairs
@@ -31,7 +32,9 @@ DEBIAN = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
 
 VOC = Path("VOCdevkit", "VOC2012")
 """As the archive has it."""
-VOC_LISTS = {"train": "train.txt", "test": "val.txt"}
+VOC_LISTS = {
+    split: VOC / "ImageSets" / "Segmentation" / f"{of}.txt" for split, of in (("train", "train"), ("test", "val"))
+}
 """The masks of VOC's test images are not public, so its val is the test split here."""
 VOC_CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -39,8 +42,7 @@ VOC_CLASSES = (
 )
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """A published dataset."""
 
     cls: str
@@ -106,6 +108,7 @@ PUBLISHED = {
     "voc2012": Published(
         "VOCSegmentation",
         {"VOCtrainval_11-May-2012.tar": "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb"},
+        unpacked=str(VOC_LISTS["train"]),
         classes=VOC_CLASSES,
     ),
 }
@@ -117,22 +120,18 @@ UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.U
 def find_published(config: DataConfig) -> Unread:
     """The files of a published dataset, downloaded if they are not there. Raises BadInput if they cannot be."""
     name, root = config.dataset, data_root(config.root) if config.root else default_root()
-    files = _files(name, root)
-    if not files:
+    if not _files(name, root):
         _download(name, root)
-        files = _files(name, root)
     if name == "voc2012":
         return _find_voc(config, root)
-    in_idx = PUBLISHED[name].folder
-    return Unread(files, partial(read_idx_set, name, files) if in_idx else partial(read_archive_set, name, root))
+    read = partial(_read_idx, name) if PUBLISHED[name].folder else partial(_read_archives, name, root)
+    files = _files(name, root)
+    return Unread(files, partial(read, files))
 
 
 def _files(name: str, root: Path) -> list[Path]:
     """All files that are needed; empty if one is missing."""
     published = PUBLISHED[name]
-    if name == "voc2012":
-        lists = [_voc_list(root, split) for split in VOC_LISTS]
-        return lists if lists[0].exists() else []
     if published.folder:
         for folder in (root / published.folder, DEBIAN.get(name, root)):
             plain = [folder / file for file in IDX_FILES]
@@ -140,9 +139,10 @@ def _files(name: str, root: Path) -> list[Path]:
             if all(path.exists() for path in files):
                 return files
         return []
-    files = [root / file for file in published.files]
-    unpacked = root / published.unpacked
-    return files if all(path.exists() for path in files) else [unpacked] * unpacked.is_file()
+    archives, unpacked = [root / file for file in published.files], root / published.unpacked
+    if name != "voc2012" and all(path.exists() for path in archives):
+        return archives
+    return [unpacked] if unpacked.is_file() else []
 
 
 def _download(name: str, root: Path) -> None:
@@ -188,67 +188,54 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_idx_set(name: str, files: list[Path]) -> Source:
+def _read_idx(name: str, files: Sequence[Path]) -> Source:
     """MNIST, Fashion-MNIST or KMNIST from its four files, (N, 1, 28, 28)."""
-    classes = PUBLISHED[name].classes
-    train, test = read_idx_pair(files[0], files[1]), read_idx_pair(files[2], files[3])
-    for split, path in ((train, files[1]), (test, files[3])):
-        if (wrong := outside(split.targets, len(classes))) is not None:
-            raise bad_files(f"{path} has the label {wrong}; {name} has {len(classes)} classes, 0 the first")
-    return Source(classes, {"train": train, "test": test}, origin=str(files[0].parent))
+    splits = {"train": read_idx_pair(*files[:2]), "test": read_idx_pair(*files[2:])}
+    return Source(PUBLISHED[name].classes, splits, origin=str(files[0].parent))
 
 
-def read_archive_set(name: str, root: Path) -> Source:
+def _read_archives(name: str, root: Path, files: Sequence[Path]) -> Source:
     """CIFAR-10, CIFAR-100 or SVHN through torchvision, (N, 3, 32, 32). Raises BadInput if files are not those."""
-    try:
-        with redirect_stdout(sys.stderr):
-            return _read_archive_set(name, root)
-    except UNREADABLE as error:
-        files = [root / file for file in PUBLISHED[name].files if (root / file).exists()]
-        odd = [f"{file} is {kind}" for file in files if (kind := odd_kind(file))]
-        why = odd[0] if odd else " ".join(str(error).split())[:120] or type(error).__name__
-        raise bad_files(
-            f"{', '.join(map(str, files)) or root} cannot be read as {name} ({why}); "
-            "remove it, and it is downloaded again"
-        ) from None
-
-
-def _read_archive_set(name: str, root: Path) -> Source:
     from torchvision import datasets
 
     cls, classes, splits = getattr(datasets, PUBLISHED[name].cls), PUBLISHED[name].classes, {}
-    for split in ("train", "test"):
-        if name == "svhn":
-            part = cls(str(root), split=split)
-            splits[split] = Split(torch.from_numpy(part.data).contiguous(), torch.from_numpy(part.labels).long())
-        else:
-            part = cls(str(root), train=split == "train", download=True)
-            images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
-            splits[split], classes = Split(images, torch.tensor(part.targets)), tuple(part.classes)
+    try:
+        with redirect_stdout(sys.stderr):
+            for split in ("train", "test"):
+                if name == "svhn":
+                    part = cls(str(root), split=split)
+                    splits[split] = Split(
+                        torch.from_numpy(part.data).contiguous(), torch.from_numpy(part.labels).long()
+                    )
+                else:
+                    part = cls(str(root), train=split == "train", download=True)
+                    images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
+                    splits[split], classes = Split(images, torch.tensor(part.targets)), tuple(part.classes)
+    except UNREADABLE as error:
+        odd = [f"{file} is {kind}" for file in files if (kind := odd_kind(file))]
+        why = odd[0] if odd else " ".join(str(error).split())[:120] or type(error).__name__
+        raise bad_files(
+            f"{', '.join(map(str, files))} cannot be read as {name} ({why}); remove it, and it is downloaded again"
+        ) from None
     return Source(classes, splits, origin=str(root))
 
 
 def _find_voc(config: DataConfig, root: Path) -> Unread:
     """PASCAL VOC 2012's segmentation (Everingham et al. 2010): the images that the lists name, and their masks."""
-    pairs = {split: _voc_pairs(root, split) for split in VOC_LISTS}
+    again = "unpack VOC's archive again"
+    folder, pairs = root / VOC, {}
+    for split, path in VOC_LISTS.items():
+        try:
+            names = (root / path).read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise bad_files(f"{root / path} cannot be read ({error}); {again}") from None
+        if not names:
+            raise bad_files(f"{root / path} is empty; {again}")
+        pairs[split] = [
+            Pair(folder / "JPEGImages" / f"{n}.jpg", folder / "SegmentationClass" / f"{n}.png") for n in names
+        ]
+        if missing := [file for pair in pairs[split] for file in pair if not file.exists()]:
+            raise bad_files(f"{missing[0]} is not there, though {root / path} names it; {again}")
     files = [path for some in pairs.values() for pair in some for path in pair]
-    files += [_voc_list(root, split) for split in VOC_LISTS]
-    return Unread(files, partial(read_pairs, pairs, VOC_CLASSES, root / VOC, config), notes=links_out(files, root))
-
-
-def _voc_list(root: Path, split: str) -> Path:
-    return root / VOC / "ImageSets" / "Segmentation" / VOC_LISTS[split]
-
-
-def _voc_pairs(root: Path, split: str) -> list[Pair]:
-    path, folder = _voc_list(root, split), root / VOC
-    try:
-        names = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise bad_files(f"{path} cannot be read ({error}); unpack VOC's archive again") from None
-    pairs = [Pair(folder / "JPEGImages" / f"{n}.jpg", folder / "SegmentationClass" / f"{n}.png") for n in names]
-    if not pairs:
-        raise bad_files(f"{path} is empty; unpack VOC's archive again")
-    if missing := [file for pair in pairs for file in pair if not file.exists()]:
-        raise bad_files(f"{missing[0]} is not there, though {path} names it; unpack VOC's archive again")
-    return pairs
+    files += [root / path for path in VOC_LISTS.values()]
+    return Unread(files, partial(read_pairs, pairs, VOC_CLASSES, folder, config), notes=links_out(files, root))

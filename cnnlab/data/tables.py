@@ -1,15 +1,13 @@
 """Images whose classes are in a table: labels.csv, or train.csv as competitions have it."""
 
 import csv
-from collections import Counter
-from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from cnnlab.config import DataConfig
 from cnnlab.data.folders import find_splits
 from cnnlab.data.kinds import bad_files
-from cnnlab.data.listing import Listing, listing
+from cnnlab.data.listing import Listing
 from cnnlab.data.pictures import on_disk
 from cnnlab.data.tree import SPLITS, Tree, nfc, split_named
 
@@ -23,17 +21,64 @@ TRIED = 50
 """Rows that decide which column names images."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table that lists images; rows: file, class, and the split that a column says or ""."""
+Row = tuple[Path, str, str]
+"""An image, its class and its split."""
 
-    path: Path
-    rows: list[tuple[str, str, str]]
 
-    @property
-    def split(self) -> str | None:
-        """The split that the table's name means, if any."""
-        return split_named(self.path.stem.lower().replace("labels", "").replace("metadata", ""))
+def list_table(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
+    """The images that tables at the top list; None if there are none, or the folders say the same.
+
+    Each row is an image, with or without its extension, anywhere below the top. Its split is what a column of that name
+    says; without one, what the table's name means; without that, the folder that the image is in; else train.
+    Beside `labels.csv` no other table is used; beside `train.csv`, none whose name means no split.
+
+    Raises:
+        BadInput: a table cannot be read, an image is not there or means several files, two tables list one split, or
+            an image is in several rows, as in a table with a row per box.
+    """
+    paths = [path for path in tree.look(top).files if path.suffix.lower() in (".csv", ".tsv")]
+    paths = [path for path in paths if "submission" not in path.name.lower()]
+    paths = [path for path in paths if path.stem.lower() == "labels"] or paths
+    if not paths:
+        return None
+    images = _Images(tree, top)
+    tables = {path: rows for path in paths if (rows := _read(tree, images, path))}
+    if any(_split_of(path) == "train" for path in tables):
+        tree.pass_over([path for path in tables if not _split_of(path)], "beside a table for train")
+        tables = {path: rows for path, rows in tables.items() if _split_of(path)}
+    every = [row for rows in tables.values() for row in rows]
+    if all(nfc(path.parent.name) == nfc(label) for path, label, _ in every):
+        return None
+    _check(tables, config.allow_conflicting_labels)
+    tree.notes.append(f"classes are those in {', '.join(path.name for path in tables)}")
+    used = {path for path, _, _ in every}
+    tree.pass_over([path for path in images.paths if path not in used], "in no table")
+    named = {s: [(on_disk(path), label) for path, label, split in every if split == s] for s in SPLITS}
+    return Listing({split: some for split, some in named.items() if some}, tables=(*tables,))
+
+
+def _split_of(table: Path) -> str | None:
+    """The split that the table's name means, if any."""
+    return split_named(table.stem.lower().replace("labels", "").replace("metadata", ""))
+
+
+def _check(tables: dict[Path, list[Row]], may_conflict: bool) -> None:
+    sources: dict[str, Path] = {}
+    labels: dict[tuple[str, Path], list[str]] = {}
+    for table, rows in tables.items():
+        for path, label, split in rows:
+            labels.setdefault((split, path), []).append(label)
+            if (other := sources.setdefault(split, table)) != table:
+                raise bad_files(f"{other} and {table} both list images of {split}; name the one to be used labels.csv")
+    if "train" not in sources:
+        raise bad_files(f"{next(iter(tables))} lists no training images")
+    repeated = [f"{path.name} ({', '.join(some)})" for (_, path), some in labels.items() if len(some) > 1]
+    if repeated and not may_conflict:
+        raise bad_files(
+            f"{', '.join(table.name for table in tables)} has {len(repeated):,} images in several "
+            f"rows: {'; '.join(repeated[:3])}{'; ...' * (len(repeated) > 3)}; keep one row per image, or train on "
+            "every row with --set data.allow_conflicting_labels=true"
+        )
 
 
 class _Images:
@@ -58,125 +103,51 @@ class _Images:
         return self._splits.get(path.relative_to(self._top).parts[0])
 
 
-def list_table(tree: Tree, top: Path, config: DataConfig) -> Listing | None:
-    """The images that tables at the top list; None if there are none, or the folders say the same.
-
-    Each row is an image, with or without its extension, anywhere below the top. Its split is what a column of that name
-    says; without one, what the table's name means; without that, the folder that the image is in; else train.
-    Beside `labels.csv` no other table is used; beside `train.csv`, none whose name means no split.
-
-    Raises:
-        BadInput: a table cannot be read, an image is not there or means several files, two tables list one split, or
-            an image is in several rows, as in a table with a row per box.
-    """
-    paths = [path for path in tree.look(top).files if path.suffix.lower() in (".csv", ".tsv")]
-    paths = [path for path in paths if "submission" not in path.name.lower()]
-    paths = [path for path in paths if path.stem.lower() == "labels"] or paths
-    if not paths:
-        return None
-    images = _Images(tree, top)
-    tables = [table for path in paths if (table := _table(tree, images, path))]
-    if any(table.split == "train" for table in tables):
-        tree.pass_over([table.path for table in tables if not table.split], "beside a table for train")
-        tables = [table for table in tables if table.split]
-    if all(_repeats_folders(images, table) for table in tables):
-        return None
-    named = _by_split(images, tables)
-    if not config.allow_conflicting_labels:
-        _check_rows(named, tables)
-    used = {path for some in named.values() for path, _ in some}
-    tree.notes.append(f"classes are those in {', '.join(table.path.name for table in tables)}")
-    tree.pass_over([path for path in images.paths if path not in used], "in no table")
-    listed = listing({split: [(on_disk(p), label) for p, label in named[split]] for split in SPLITS if split in named})
-    return replace(listed, tables=tuple(table.path for table in tables))
-
-
-def _repeats_folders(images: _Images, table: Table) -> bool:
-    """Whether the class of each image is the name of its folder."""
-    return all(
-        len(paths := images.named(name)) == 1 and nfc(next(iter(paths)).parent.name) == nfc(label)
-        for name, label, _ in table.rows
-    )
-
-
-def _by_split(images: _Images, tables: list[Table]) -> dict[str, list[tuple[Path, str]]]:
-    named: dict[str, list[tuple[Path, str]]] = {}
-    sources: dict[str, Path] = {}
-    for table in tables:
-        paths = [_only(images, table, name) for name, _, _ in table.rows]
-        for path, (_, label, _), split in zip(paths, table.rows, _splits(images, table, paths), strict=True):
-            if sources.setdefault(split, table.path) != table.path:
-                raise bad_files(
-                    f"{sources[split]} and {table.path} both list images of {split}; name the one to be used labels.csv"
-                )
-            named.setdefault(split, []).append((path, label))
-    if "train" not in named:
-        raise bad_files(f"{tables[0].path} lists no training images")
-    return named
-
-
-def _only(images: _Images, table: Table, name: str) -> Path:
-    paths = images.named(name)
-    if len(paths) != 1:
-        why = "means several files" if paths else "is not there"
-        raise bad_files(f"the image {name} in {table.path} {why}")
-    return next(iter(paths))
-
-
-def _splits(images: _Images, table: Table, paths: list[Path]) -> list[str]:
-    if any(split for _, _, split in table.rows):
-        return [split_named(split) or "train" for _, _, split in table.rows]
-    folders = [images.split_of(path) for path in paths]
-    if table.split or not {"train"} < set(folders) or None in folders:
-        return [table.split or "train"] * len(paths)
-    return [split or "train" for split in folders]
-
-
-def _check_rows(named: dict[str, list[tuple[Path, str]]], tables: list[Table]) -> None:
-    for rows in named.values():
-        counts = Counter(path for path, _ in rows)
-        if repeated := [path for path, count in counts.items() if count > 1]:
-            first = "; ".join(
-                f"{path.name} ({', '.join(label for other, label in rows if other == path)})" for path in repeated[:3]
-            )
-            raise bad_files(
-                f"{', '.join(table.path.name for table in tables)} has {len(repeated):,} images in several "
-                f"rows: {first}{'; ...' * (len(repeated) > 3)}; keep one row per image, or train on every row with "
-                "--set data.allow_conflicting_labels=true"
-            )
-
-
-def _table(tree: Tree, images: _Images, path: Path) -> Table | None:
-    """None for a table that lists no images, or whose class column is not known, which is noted."""
-    rows = [row for row in _rows(path) if any(cell.strip() for cell in row)]
+def _read(tree: Tree, images: _Images, table: Path) -> list[Row]:
+    """Empty for a table that lists no images, or whose class column is not known, which is noted."""
+    rows = [row for row in _cells(table) if any(cell.strip() for cell in row)]
     body = rows[1 : TRIED + 1] or rows[:1]
     columns = range(min((len(row) for row in body), default=0))
     hits = {column: sum(bool(images.named(row[column])) for row in body) for column in columns}
     image = max(hits, key=lambda column: hits[column], default=None)
     if image is None or hits[image] < len(body) / 2 or len(columns) < 2:
-        return None
+        return []
     header = [] if images.named(rows[0][image]) else ["".join(filter(str.isalnum, cell.lower())) for cell in rows[0]]
-    others = [column for column in columns if column != image]
-    splits = [column for column in others if header[column : column + 1] and header[column] in SPLIT_COLUMNS]
-    split = next((column for column in splits if all(split_named(row[column]) for row in body)), None)
-    left = [column for column in others if column != split]
-    called = [header.index(word) for word in CLASS_COLUMNS if word in header and header.index(word) in left]
-    if len(left) != 1 and not called:
+    of_name = {name: column for column, name in reversed([*enumerate(header)]) if column in columns and column != image}
+    splits = [of_name[name] for name in of_name if name in SPLIT_COLUMNS]
+    split = next((column for column in sorted(splits) if all(split_named(row[column]) for row in body)), None)
+    left = [column for column in columns if column not in (image, split)]
+    known = [of_name[word] for word in CLASS_COLUMNS if of_name.get(word) in left]
+    if len(left) != 1 and not known:
         tree.notes.append(
-            f"passed over: {path.name} lists images, but none of its {len(columns)} columns is known to be the class; "
+            f"passed over: {table.name} lists images, but none of its {len(columns)} columns is known to be the class; "
             "call one label, or give a labels.csv with two columns"
         )
-        return None
-    label = (left if len(left) == 1 else called)[0]
-    listed = []
+        return []
+    label = left[0] if len(left) == 1 else known[0]
+    listed: list[Row] = []
     for number, row in enumerate(rows[bool(header) :], 1 + bool(header)):
         if len(row) <= max(image, label, split or 0) or not row[label].strip():
-            raise bad_files(f"{path} has no class in row {number} ({','.join(row)[:60]})")
-        listed.append((row[image], row[label].strip(), "" if split is None else row[split].strip()))
-    return Table(path, listed)
+            raise bad_files(f"{table} has no class in row {number} ({','.join(row)[:60]})")
+        if len(paths := images.named(row[image])) != 1:
+            why = "means several files" if paths else "is not there"
+            raise bad_files(f"the image {row[image]} in {table} {why}")
+        listed.append((next(iter(paths)), row[label].strip(), "" if split is None else row[split].strip()))
+    return _with_splits(images, table, listed)
 
 
-def _rows(path: Path) -> list[list[str]]:
+def _with_splits(images: _Images, table: Path, rows: list[Row]) -> list[Row]:
+    folders = [images.split_of(path) for path, _, _ in rows]
+    if any(split for _, _, split in rows):
+        splits = [split_named(split) for _, _, split in rows]
+    elif _split_of(table) or not {"train"} < set(folders) or None in folders:
+        splits = [_split_of(table)] * len(rows)
+    else:
+        splits = folders
+    return [(path, label, split or "train") for (path, label, _), split in zip(rows, splits, strict=True)]
+
+
+def _cells(path: Path) -> list[list[str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             beginning = list(islice(file, 2))

@@ -1,18 +1,16 @@
-"""Folders and the names in them: where data are, which folder is which split, and what is never data."""
+"""Folders and their names: where the data are, which folder is which split, and what is never data."""
 
-import filecmp
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 from unicodedata import normalize
 
 from cnnlab.data.kinds import bad_files
 from cnnlab.data.pictures import is_image
-from cnnlab.errors import BadInput, printable
+from cnnlab.errors import BadInput
 
 SPLITS = ("train", "val", "test")
 
@@ -69,11 +67,6 @@ def nfc(name: str) -> str:
     return normalize("NFC", name)
 
 
-def shown(name: str) -> str:
-    """A file's name as text: bytes that are no UTF-8 and control characters become their codes."""
-    return printable(os.fsencode(name).decode("utf-8", "backslashreplace"))
-
-
 def split_in(name: str) -> tuple[str | None, str]:
     """The split that a word of the name means, and its other words: `seg_train` is ("train", "seg").
 
@@ -112,10 +105,12 @@ def is_junk(name: str) -> bool:
 
 
 class Content(NamedTuple):
-    """The folders and files directly in a folder, in the order of their names."""
+    """What is directly in a folder, each in the order of the names."""
 
     folders: list[Path]
     files: list[Path]
+    devices: list[Path]
+    """Pipes, sockets and devices, which may be read for ever."""
 
     @property
     def pictures(self) -> list[Path]:
@@ -132,75 +127,63 @@ class Tree:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self._contents: dict[Path, Content] = {}
-        self._below: dict[Path, list[Path]] = {}
-        self._junk: set[Path] = set()
-        self._closed: dict[Path, str] = {}
+        self._never_data: dict[str, list[Path]] = {}
 
     def look(self, folder: Path) -> Content:
         """What is directly in the folder; a file is its own content."""
         if folder not in self._contents:
-            self._contents[folder] = Content([], [folder]) if os.path.isfile(folder) else self._read(folder)
+            self._contents[folder] = Content([], [folder], []) if os.path.isfile(folder) else self._read(folder)
         return self._contents[folder]
 
     def _read(self, folder: Path) -> Content:
+        content = Content([], [], [])
         try:
             with os.scandir(folder) as entries:
-                kinds = {entry.name: (entry.is_dir(), _is_device(entry)) for entry in entries}
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    path = folder / entry.name
+                    if why := _why_never_data(entry):
+                        self._never_data.setdefault(why, []).append(path)
+                    elif entry.is_dir():
+                        content.folders.append(path)
+                    elif entry.is_file() or not os.path.exists(path):  # a link to nothing is named later
+                        content.files.append(path)
+                    else:
+                        content.devices.append(path)
         except OSError as error:
-            _refuse(error)
-        folders = self._kept(folder, sorted(name for name, (is_folder, _) in kinds.items() if is_folder))
-        files = self._kept(folder, sorted(name for name, which in kinds.items() if not any(which)))
-        devices = sorted(folder / name for name, (_, is_device) in kinds.items() if is_device)
-        self.pass_over(devices, "no file, but a pipe or a device")
-        return Content([path for path in folders if self._is_open(path)], files)
+            raise bad_files(f"{error.filename} cannot be read ({error.strerror})") from None
+        self.pass_over(content.devices, "no file, but a pipe or a device")
+        return content
 
     def pass_over(self, paths: Sequence[Path], why: str) -> None:
         """Note that these were left out."""
         if paths:
-            named = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
-            self.notes.append(f"passed over, {why}: {named}" + (f" ({len(paths):,})" if len(paths) > 3 else ""))
+            names = list(dict.fromkeys(path.name for path in paths))
+            named = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            count = f" ({len(paths):,})" if len(paths) > len(names[:3]) else ""
+            self.notes.append(f"passed over, {why}: {named}{count}")
 
     def files(self, folder: Path) -> list[Path]:
-        """All files below the folder, at any depth, links to nothing too.
+        """All files below the folder, at any depth, and devices and links to nothing too.
 
-        A link to a folder is followed, unless the folder was read already or the link lies in it.
+        A link to a folder is followed, unless that folder was read already.
         """
-        if folder not in self._below:
-            self._below[folder] = [folder] if os.path.isfile(folder) else self._walk(folder)
-        return self._below[folder]
-
-    def _walk(self, folder: Path) -> list[Path]:
         files: list[Path] = []
         read: set[str] = set()
-        starts = [folder]
-        for start in starts:  # links are added at the end, so that files have the paths without them
-            for top, folders, names in os.walk(start, onerror=_refuse):
-                if (real := os.path.realpath(top)) in read:
-                    folders.clear()
-                    continue
+        folders, links = [folder], list[Path]()
+        while folders or links:  # links come last, so that files have the paths without them
+            top = folders.pop() if folders else links.pop(0)
+            if (real := os.path.realpath(top)) not in read:
                 read.add(real)
-                inner = [path for path in self._kept(Path(top), sorted(folders)) if self._is_open(path)]
-                folders[:] = [path.name for path in inner if not path.is_symlink()]
-                starts.extend(path for path in inner if path.is_symlink())
-                files.extend(self._kept(Path(top), names))
+                content = self.look(top)
+                files += [*content.files, *content.devices]
+                for inner in content.folders:
+                    (links if inner.is_symlink() else folders).append(inner)
         return sorted(files)
 
     def pictures(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """The files below the folder whose names say that they are images, and the others."""
         files = self.files(folder)
         return [path for path in files if is_image(path)], [path for path in files if not is_image(path)]
-
-    def _kept(self, folder: Path, names: list[str]) -> list[Path]:
-        self._junk.update(folder / name for name in names if is_junk(name))
-        return [folder / name for name in names if not is_junk(name)]
-
-    def _is_open(self, folder: Path) -> bool:
-        """Whether the folder may hold data: it is no output of runs, and no link that makes a circle."""
-        if folder.name in STORES or os.path.isfile(folder / JOURNAL):
-            self._closed[folder] = "written by cnnlab or MLflow"
-        elif folder.is_symlink() and Path(os.path.realpath(folder.parent)).is_relative_to(os.path.realpath(folder)):
-            self._closed[folder] = "a link to a folder that it lies in"
-        return folder not in self._closed
 
     def enter(self, folder: Path) -> Path:
         """The folder; if it holds only one folder of folders, as unpacked archives often do, that one."""
@@ -215,63 +198,34 @@ class Tree:
         self.pass_over(content.files, f"beside {inner}")
         return self.enter(inner)
 
-    def enter_twins(self, folder: Path) -> Path:
-        """The folder; if all folders in it hold the same folders of the same files, the first of them."""
-        first, *others = [self.enter(inner) for inner in self.look(folder).folders] or [folder]
-        names = [inner.name for inner in self.look(first).folders]
-        if not others or len(names) < 2 or any(map(split_named, names)):
-            return folder
-        if not all(self.same(first, other) for other in others):
-            return folder
-        self.notes.append(f"passed over, the same files as in {first}: {', '.join(map(str, others))}")
-        return first
-
-    def same(self, one: Path, other: Path) -> bool:
-        """Whether both hold files of the same names and sizes, the first of which have the same bytes."""
-        files, others = self.files(one), self.files(other)
-        return (
-            [path.relative_to(one) for path in files] == [path.relative_to(other) for path in others]
-            and all(path.lstat().st_size == twin.lstat().st_size for path, twin in zip(files, others, strict=True))
-            and all(filecmp.cmp(path, twin, shallow=False) for path, twin in zip(files[:1], others[:1], strict=True))
-        )
-
     def all_notes(self, files: Iterable[Path], top: Path) -> tuple[str, ...]:
-        """The notes; what cnnlab, systems and programs left; which of `files` only links lead to."""
-        for why in sorted(set(self._closed.values())):
-            self.pass_over(sorted(path for path in self._closed if self._closed[path] == why), why)
-        if self._junk:
-            counts = Counter(path.name if not path.name.startswith("._") else "._*" for path in sorted(self._junk))
-            named = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in counts.most_common(6))
-            more = f" and {len(counts) - 6} other names" if len(counts) > 6 else ""
-            inside = sum(len(names) for path in self._junk if path.is_dir() for _, _, names in os.walk(path))
-            with_files = f" with {inside:,} files in them" if inside else ""
-            self.notes.append(f"passed over, hidden or left by a system: {named}{more}{with_files}")
-        return (*map(shown, self.notes), *links_out(files, top))
+        """The notes; what is never data; which of `files` only links lead to."""
+        for why, paths in sorted(self._never_data.items()):
+            self.pass_over(sorted(paths), why)
+        return (*self.notes, *links_out(files, top))
 
 
-def _is_device(entry: "os.DirEntry[str]") -> bool:
-    """Whether it is a pipe, a socket or a device, which may be read for ever; a link to nothing is named later."""
-    return not (entry.is_dir() or entry.is_file()) and os.path.exists(entry)
+def _why_never_data(entry: "os.DirEntry[str]") -> str | None:
+    if is_junk(entry.name):
+        return "hidden or left by a system"
+    if entry.is_dir():
+        if entry.name in STORES or os.path.isfile(os.path.join(entry.path, JOURNAL)):
+            return "written by cnnlab or MLflow"
+        parent = os.path.dirname(entry.path)
+        if entry.is_symlink() and Path(os.path.realpath(parent)).is_relative_to(os.path.realpath(entry.path)):
+            return "a link to a folder that it lies in"
+    return None
 
 
 def links_out(files: Iterable[Path], top: Path) -> tuple[str, ...]:
     """A note on the files outside of the folder, to which only links lead; none if there are none."""
     real = lru_cache(maxsize=None)(os.path.realpath)
-    home = real(top)
+    home = os.path.join(real(top if top.is_dir() else top.parent), "")
 
-    def is_out(place: str) -> bool:
-        return place != home and not place.startswith(os.path.join(home, ""))
+    def leads_out(path: Path) -> bool:
+        is_inside = os.path.join(real(path.parent), "").startswith(home)
+        return not is_inside or (path.is_symlink() and not os.path.realpath(path).startswith(home))
 
-    out = [
-        path
-        for path in map(str, files)
-        if is_out(real(os.path.dirname(path))) or (os.path.islink(path) and is_out(os.path.realpath(path)))
-    ]
-    if not out:
-        return ()
+    out = [path for path in files if leads_out(path)]
     more = f", and {len(out) - 1:,} more" if len(out) > 1 else ""
-    return (shown(f"read through links that lead out of {top}: {out[0]} -> {os.path.realpath(out[0])}{more}"),)
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise bad_files(f"{error.filename} cannot be read ({error.strerror})")
+    return tuple(f"read through links that lead out of {top}: {p} -> {os.path.realpath(p)}{more}" for p in out[:1])

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from cnnlab.config.models import FCN, UNet
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
     "leaky_relu": lambda: nn.LeakyReLU(inplace=True),
@@ -65,12 +67,14 @@ def _initialise_up(weight: Tensor, name: str) -> None:
     weight.copy_(matrix.T.view_as(weight))
 
 
-def conv_block(inputs: int, outputs: int, kernel_size: int, norm: str, activation: str) -> list[nn.Module]:
-    """Convolution that keeps the size if the kernel is odd, normalisation, activation."""
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)]
-    if norm != "none":
-        layers.append(NORMS[norm](outputs))
-    return [*layers, ACTIVATIONS[activation]()]
+def two_convolutions(config: FCN | UNet, inputs: int, outputs: int, kernel_size: int) -> list[nn.Module]:
+    """Twice: convolution that keeps the size (its kernel is odd), normalisation, activation."""
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        layers.append(nn.Conv2d(channels, outputs, kernel_size, padding=kernel_size // 2))
+        layers += [NORMS[config.norm](outputs)] if config.norm != "none" else []
+        layers.append(ACTIVATIONS[config.activation]())
+    return layers
 
 
 class Normalize(nn.Module):

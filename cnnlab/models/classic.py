@@ -33,10 +33,9 @@ def fully_connected(inputs: int, hidden: tuple[int, ...], classes: int, config: 
 def lenet5(config: LeNet5, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """LeNet-5 (LeCun et al. 1998, section II.B), with padding 2 in the first convolution, for 28 pixels."""
     channels, *sides = shape
-    for side in sides:
-        side = window_output(side, 5, 2, 1, "lenet5's convolution 1") // 2
-        window_output(window_output(side, 5, 0, 1, "lenet5's convolution 2"), 2, 0, 2, "lenet5's pool 2")
-    height, width = ((side // 2 - 4) // 2 for side in sides)
+    sides = [window_output(side, 5, 2, 1, "lenet5's convolution 1") // 2 for side in sides]
+    sides = [window_output(side, 5, 0, 1, "lenet5's convolution 2") for side in sides]
+    height, width = (window_output(side, 2, 0, 2, "lenet5's pool 2") for side in sides)
 
     def activation() -> nn.Module:
         return ACTIVATIONS[config.activation]()

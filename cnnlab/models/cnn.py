@@ -14,15 +14,14 @@ def cnn(config: CNN, shape: tuple[int, int, int], classes: int) -> nn.Module:
     Raises:
         BadInput: a layer would have an empty output.
     """
-    inputs, height, width = shape
-    for side in (height, width):
-        _output_side(config, side)
+    inputs, *sides = shape
+    height, width = (_output_side(config, side) for side in sides)
     layers: list[nn.Module] = []
     for outputs in config.channels:
         layers += _block(config, inputs, outputs)
         inputs = outputs
-    features = inputs * _output_side(config, height) * _output_side(config, width)
-    return nn.Sequential(*layers, nn.Flatten(), *fully_connected(features, config.hidden, classes, config))
+    hidden = fully_connected(inputs * height * width, config.hidden, classes, config)
+    return nn.Sequential(*layers, nn.Flatten(), *hidden)
 
 
 def _block(config: CNN, inputs: int, outputs: int) -> list[nn.Module]:

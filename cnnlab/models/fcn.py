@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnlab.config.models import FCN
-from cnnlab.models.blocks import conv_block
+from cnnlab.models.blocks import two_convolutions
 
 
 def fcn(config: FCN, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -24,9 +24,7 @@ class FullyConvolutional(nn.Module):
         blocks: list[nn.Module] = []
         for outputs in config.channels:
             half = [nn.MaxPool2d(2, ceil_mode=True)] if blocks else []
-            first = conv_block(inputs, outputs, config.kernel_size, config.norm, config.activation)
-            second = conv_block(outputs, outputs, config.kernel_size, config.norm, config.activation)
-            blocks.append(nn.Sequential(*half, *first, *second))
+            blocks.append(nn.Sequential(*half, *two_convolutions(config, inputs, outputs, config.kernel_size)))
             inputs = outputs
         self.blocks = nn.ModuleList(blocks)
         scored = config.channels if config.skip else config.channels[-1:]

@@ -21,11 +21,9 @@ class SizedLayer(NamedTuple):
     def multiply_adds(self) -> int:
         """Of the forward pass of one sample, without the bias."""
         weight = self.layer.weight
-        if isinstance(
-            self.layer, nn.ConvTranspose2d
-        ):  # each input value is multiplied with its whole slice of the weight
-            return math.prod(self.input_shape) * weight[0].numel()
-        return math.prod(self.output_shape) * weight[0].numel()
+        # a transposed convolution multiplies each input value with its whole slice of the weight
+        values = self.input_shape if isinstance(self.layer, nn.ConvTranspose2d) else self.output_shape
+        return math.prod(values) * weight[0].numel()
 
     @property
     def has_idle_taps(self) -> bool:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from cnnlab.config.models import UNet
 from cnnlab.errors import BadInput
-from cnnlab.models.blocks import conv_block
+from cnnlab.models.blocks import two_convolutions
 
 
 def unet(config: UNet, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -57,6 +57,4 @@ class UShaped(nn.Module):
 
 
 def _two(config: UNet, inputs: int, outputs: int) -> nn.Sequential:
-    """Two 3x3 convolutions."""
-    first = conv_block(inputs, outputs, 3, config.norm, config.activation)
-    return nn.Sequential(*first, *conv_block(outputs, outputs, 3, config.norm, config.activation))
+    return nn.Sequential(*two_convolutions(config, inputs, outputs, kernel_size=3))

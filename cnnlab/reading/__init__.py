@@ -1,6 +1,6 @@
 """Results and figures of runs, from their journals."""
 
-from cnnlab.reading.figures import draw
 from cnnlab.reading.results import run_result
+from cnnlab.reading.run_figures import draw
 
 __all__ = ["draw", "run_result"]

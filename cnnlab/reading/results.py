@@ -1,8 +1,7 @@
 """A run's result and its warnings, from its journal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import sqrt
-from typing import Any
 
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Steps
 from cnnlab.result import Result, short
@@ -20,7 +19,8 @@ def run_result(run: RunDir) -> Result:
     records = read(run.journal_file)[0]
     started, epoch, ended = last(records, RunStarted), last(records, Epoch), last(records, RunEnded)
     config = run.created.config
-    names = [metric.name for metric in (started.measured if started else RunStarted.measured) if metric.name != "loss"]
+    score = (started or RunStarted).score
+    names = [metric.name for metric in (started or RunStarted).measured if metric.name != "loss"]
     val, best, test = (
         dict(d) for d in (epoch.val if epoch else {}, ended.best if ended else {}, ended.test if ended else {})
     )
@@ -51,16 +51,15 @@ def run_result(run: RunDir) -> Result:
             "reason": ended.reason if ended else "",
             "warnings": run_warnings(records),
             "skipped_images": started.skipped_images if started else 0,
-            "score": _score(started, test),
+            "score": {
+                "name": score.name,
+                "value": test.get(score.name),
+                "higher_is_better": score.higher_is_better,
+            },
             "metrics": {"train": _train_metrics(records, ended), "val": best, "test": test},
             "config": config,
         }
     )
-
-
-def _score(started: RunStarted | None, test: Mapping[str, float]) -> dict[str, Any]:
-    score = started.score if started else RunStarted.score
-    return {"name": score.name, "value": test.get(score.name), "higher_is_better": score.higher_is_better}
 
 
 def _train_metrics(records: Sequence[Record], ended: RunEnded | None) -> dict[str, float]:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -38,8 +38,8 @@ def study_slots(study: Study, wanted: int) -> list[Slot]:
     return slots(study.get_trials(deepcopy=False), wanted)
 
 
-def fill(study: Study, wanted: int, first_params: FirstParams, *, ahead: int, least: int | None = None) -> bool:
-    """Add missing attempts until `ahead` are ready to be claimed; none if `least` are ready (default: `ahead`).
+def fill(study: Study, wanted: int, first_params: FirstParams, *, ahead: int) -> bool:
+    """Add missing attempts until `ahead` are ready to be claimed; none if half of these are.
 
     They are not added all at once, because samplers read them for each trial.
 
@@ -51,7 +51,7 @@ def fill(study: Study, wanted: int, first_params: FirstParams, *, ahead: int, le
         lacking = [slot for slot in study_slots(study, wanted) if slot.needs_attempt]
         return [_next_attempt(slot, first_params) for slot in lacking[: ahead - ready]]
 
-    storage, least = storage_of(study), ahead if least is None else least
+    storage, least = storage_of(study), -(-ahead // 2)
     if isinstance(storage, Database):
         return storage.add_waiting(study_id_of(study), wanted, least, missing)
     with _alone(storage):
@@ -68,7 +68,7 @@ def claim(study: Study, wanted: int, first_params: FirstParams) -> Slot | None:
     In a database, the slot has only the attempt that was claimed.
     """
     while (slot := _take_first(study, wanted)) is None:
-        if not fill(study, wanted, first_params, ahead=BATCH, least=1):
+        if not fill(study, wanted, first_params, ahead=BATCH):
             return None
     return slot
 
@@ -121,7 +121,7 @@ def _alone(storage: BaseStorage) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def beating(storage: BaseStorage, trial: Trial) -> Iterator[None]:
+def beating(study: Study, trial: Trial) -> Iterator[None]:
     """Within it, other processes see that the trial's process lives."""
     stop = threading.Event()
 
@@ -129,8 +129,8 @@ def beating(storage: BaseStorage, trial: Trial) -> Iterator[None]:
         for count in itertools.count(1):
             if stop.wait(FIRST_BEAT_SECONDS if count == 1 else BEAT_SECONDS):
                 return
-            with suppress(UpdateFinishedTrialError, StorageInternalError, StorageGone):  # the next beat may arrive
-                storage.set_trial_user_attr(id_of(trial), OWNER, {**this_process(), "beat": count})
+            with suppress(UpdateFinishedTrialError, StorageGone):  # the next beat may arrive
+                storage_of(study).set_trial_user_attr(id_of(trial), OWNER, {**this_process(), "beat": count})
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

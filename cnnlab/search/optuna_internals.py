@@ -6,15 +6,14 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from optuna.storages.journal._file import BaseJournalFileLock as BaseJournalFileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
 STUDIES, TRIALS = models.StudyModel.__table__, models.TrialModel.__table__
-PARAMS = models.TrialParamModel.__table__
-VALUES, REPORTS = models.TrialValueModel.__table__, models.TrialIntermediateValueModel.__table__
+PARAMS, REPORTS = models.TrialParamModel.__table__, models.TrialIntermediateValueModel.__table__
 USER, SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttributeModel.__table__
 """Optuna's tables."""
 
@@ -34,21 +33,10 @@ def id_of(trial: Trial | FrozenTrial) -> int:
     return trial._trial_id
 
 
-def public_trial(study: Study, trial: FrozenTrial) -> Trial:
-    """A running trial, as one that suggests parameters and takes reports."""
-    return Trial(study, id_of(trial))
-
-
 def report_columns(value: float) -> Mapping[str, Any]:
     """A value after an epoch as REPORTS has it."""
     stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
     return {"intermediate_value": stored, "intermediate_value_type": kind}
-
-
-def value_columns(value: float) -> Mapping[str, Any]:
-    """A trial's value as VALUES has it."""
-    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-    return {"value": stored, "value_type": kind}
 
 
 class CheckedJournal(JournalStorage):
@@ -77,11 +65,3 @@ class CachedDatabase(_CachedStorage):
     @property
     def engine(self) -> sa.Engine:
         return self._backend.engine
-
-    def remember(self, study_id: int, trial: FrozenTrial) -> None:
-        """Put a trial into the cache that this process knows better than the database."""
-        with self._lock:
-            known = self._studies.setdefault(study_id, _StudyInfo())
-            self._add_trials_to_cache(study_id, [trial])
-            if not trial.state.is_finished():
-                known.unfinished_trial_ids.add(id_of(trial))

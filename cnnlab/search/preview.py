@@ -12,8 +12,6 @@ from cnnlab.config.space_reading import corners, fit_to_data
 from cnnlab.errors import BadInput, CnnlabError
 from cnnlab.records import Epoch, RunStarted, Steps
 from cnnlab.run import prepare
-from cnnlab.search.claims import claim
-from cnnlab.search.optuna_internals import public_trial
 from cnnlab.search.plan import Plan
 from cnnlab.search.stages import Search
 from cnnlab.search.workers import Workers
@@ -73,13 +71,12 @@ def preview(plan: Plan, workers: Workers) -> Preview:
 def _first_trials(search: Search) -> list[dict[str, Any]]:
     """The trials that the sampler draws while none has ended."""
     study = optuna.create_study(direction=search.plan.score.direction)
-    wanted = min(SHOWN_TRIALS, search.wanted)
     paths = [dimension.path for dimension in search.plan.space.dimensions]
     trials = []
-    for number in range(wanted):
-        claim(study, wanted, search.first_params)
+    for number in range(min(SHOWN_TRIALS, search.wanted)):
+        study.enqueue_trial(search.first_params(number))
         study.sampler = search.sampler(number)
-        config = search.configs(number, public_trial(study, study.get_trials()[number]))[0]
+        config = search.configs(number, study.ask())[0]
         trials.append({path: value for path, value in flat(config).items() if path in paths})
     return trials
 

@@ -2,27 +2,19 @@
 
 `--trials 50` is 50 slots. An attempt is a trial of Optuna's with the number of its slot and its own number there.
 The next attempt is added only if the one before failed (its process died, it was interrupted, it crashed). If two
-processes add the same attempt, the one with the lower trial number counts and the other is never run. So the state of a
-study follows from its trials alone. It needs three operations that storages make atomic: adding a trial, waiting ->
-running, running -> finished.
+processes add the same attempt, the one with the lower trial number counts. So the state of a study follows from its
+trials alone. It needs three operations that storages make atomic: adding a trial, waiting -> running, running ->
+finished.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
 from cnnlab.metrics import Metric
-
-SlotState: TypeAlias = Literal["waiting", "running", "complete", "pruned", "infeasible", "failed"]
-
-_STATES: dict[TrialState, SlotState] = {
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-}
 
 SLOT, ATTEMPT, CAUSE, RETRY, REASON, INFEASIBLE, OWNER, RUN_DIR, CONFIG, SCORES = (
     f"cnnlab:{key}"
@@ -65,13 +57,14 @@ class Slot:
         return trial is None or (trial.state == TrialState.FAIL and bool(trial.user_attrs.get(RETRY)))
 
     @property
-    def state(self) -> SlotState:
+    def state(self) -> str:
+        """waiting, running, complete, pruned, infeasible (it diverged) or failed."""
         trial = self.trial
         if trial is None or self.needs_attempt or trial.state == TrialState.WAITING:
             return "waiting"
         if trial.state == TrialState.FAIL:
             return "failed"
-        return "infeasible" if INFEASIBLE in trial.user_attrs else _STATES[trial.state]
+        return "infeasible" if INFEASIBLE in trial.user_attrs else trial.state.name.lower()
 
     @property
     def finished(self) -> bool:

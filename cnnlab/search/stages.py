@@ -25,9 +25,8 @@ from cnnlab.search.sampling import (
     suggest_one,
     to_optuna,
 )
-from cnnlab.search.slots import Slot, best_first
-from cnnlab.search.storage import open_storage
-from cnnlab.search.study import attributes_of, open_study
+from cnnlab.search.slots import Slot, best_first, slots
+from cnnlab.search.study import find_study
 
 
 @dataclass(frozen=True)
@@ -150,17 +149,16 @@ Stage = Search | Confirmation
 
 def slots_of(stage: Stage) -> list[Slot]:
     """A stage's slots as they are now; all of them wait if its study has not been made."""
-    if attributes_of(stage.study, stage.plan.storage) is None:
-        return [Slot(number, ()) for number in range(stage.wanted)]
-    return study_slots(open_study(stage.study, open_storage(stage.plan.storage)), stage.wanted)
+    study = find_study(stage.study, stage.plan.storage)
+    return study_slots(study, stage.wanted) if study else slots([], stage.wanted)
 
 
 def confirmation_of(plan: Plan) -> Confirmation | None:
     """The confirmation of the best trials so far and of the experiment as written; None if there is none to confirm."""
-    slots = slots_of(Search(plan))
-    ranked = best_first(slots, plan.score)[: plan.confirm]
+    searched = slots_of(Search(plan))
+    ranked = best_first(searched, plan.score)[: plan.confirm]
     if not ranked:
         return None
-    if slots[0].state == "complete" and slots[0] not in ranked:
-        ranked.append(slots[0])
+    if searched[0].state == "complete" and searched[0] not in ranked:
+        ranked.append(searched[0])
     return Confirmation(plan, tuple((slot.number, dict(slot.trial.params)) for slot in ranked if slot.trial))

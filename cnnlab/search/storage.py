@@ -21,6 +21,9 @@ from cnnlab.search.database import Database, StorageGone
 from cnnlab.search.optuna_internals import BaseJournalFileLock, CheckedJournal
 from cnnlab.tracking import studies_root
 
+STUDY_FILE = "optuna.journal"
+"""The file in a study's folder."""
+
 DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "mysql": ("mysql+pymysql", "pymysql")}
 """A database's scheme -> SQLAlchemy's scheme with the driver that its extra installs; the driver's module."""
 
@@ -54,7 +57,7 @@ def storage_url(asked: str | None, study: str) -> str:
         BadInput: there is no such kind of storage, or its driver is not installed.
     """
     if asked is None:
-        return str((studies_root() / study / "optuna.journal").absolute())
+        return str((studies_root() / study / STUDY_FILE).absolute())
     if not (scheme := urlsplit(asked).scheme):
         return str(_file(asked))
     if "://" not in asked:
@@ -103,7 +106,7 @@ def open_storage(url: str) -> BaseStorage:
         return JournalFile(Path(url))
     for pause in (*OPEN_AGAIN, None):
         try:
-            return Database(url, {} if url.startswith("sqlite") else SERVED)
+            return Database(url, {} if url.startswith("sqlite") else SERVED, shown(url))
         except Exception as error:  # SQLAlchemy's and the driver's own
             if pause is None or not any(word in str(error) for word in MADE_JUST_NOW):
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

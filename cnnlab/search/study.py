@@ -4,25 +4,22 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 from optuna.study import Study
 
-from cnnlab.config import RunConfig, as_config, flat
+from cnnlab.config import RunConfig, flat
 from cnnlab.config.space import Space
 from cnnlab.errors import BadInput, InUse, without_passwords
 from cnnlab.metrics import Metric
 from cnnlab.records import Record, Status, SweepEnded, SweepStarted, TrialEnded
 from cnnlab.run import create_run
 from cnnlab.search.claims import study_slots
-from cnnlab.search.plan import Plan, differences, what_it_is
+from cnnlab.search.plan import Plan, differences
 from cnnlab.search.sampling import check_sampler, distribution, from_optuna, nearest_inside, optuna_name, to_optuna
 from cnnlab.search.slots import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT, Slot, best_first
-from cnnlab.search.storage import open_storage, shown, storage_url
+from cnnlab.search.storage import STUDY_FILE, open_storage, shown, storage_url
 from cnnlab.tracking import Journal, RunDir, read, studies_root
 
 ASKED_FOR = ("trials", "confirm", "confirm_seeds", "retries", "experiment", "tracking_uri", "doubts")
@@ -65,17 +62,22 @@ def open_or_make(name: str, storage: str, score: Metric) -> Study:
     )
 
 
-def open_study(name: str, storage: BaseStorage, sampler: BaseSampler | None = None) -> Study:
-    """A study that exists, read anew, so that results of other processes are seen."""
-    return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+def find_study(name: str, storage: str) -> Study | None:
+    """The study of this name; None if there is none. Makes no storage."""
+    if "://" not in storage and not Path(storage).exists():
+        return None
+    try:
+        return optuna.load_study(study_name=name, storage=open_storage(storage))
+    except KeyError:
+        return None
 
 
 def check_same(plan: Plan) -> None:
     """Raises BadInput if the plan's study exists and was made for something else; makes no study."""
-    known = (attributes_of(plan.study, plan.storage) or {}).get(IDENTITY)
+    study = find_study(plan.study, plan.storage)
+    known = study.user_attrs.get(IDENTITY) if study else None
     if known is None:
         return
-    known = {**known, "config": what_it_is(as_config(known["config"]))}  # as this version writes it
     if differing := differences(known, plan.identity()):
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         without_defaults = known["space"].keys() < plan.space.to_json().keys()
@@ -92,13 +94,14 @@ def extend(plan: Plan, old: str, storage: str | None) -> None:
     Args:
         plan: if its study has trials already, nothing is copied.
         old: the other study's name.
-        storage: --storage, which holds both studies; None if each has a file.
+        storage: --storage, which holds both studies; None if each has its own file.
 
     Raises:
         BadInput: there is no such study, or it is of another experiment.
     """
+    old_study = find_study(old, storage_url(storage, old))
     before = stored_plan(old, storage_url(storage, old))
-    if before is None:
+    if old_study is None or before is None:
         raise BadInput(f"--extend {old}: there is no such study; cnnlab studies lists what there is")
     if differing := differences({**before.identity(), "space": {}}, {**plan.identity(), "space": {}}):
         raise BadInput(f"--extend {old}: it was made for something else: {differing[0]}")
@@ -106,7 +109,7 @@ def extend(plan: Plan, old: str, storage: str | None) -> None:
     if study.get_trials(deepcopy=False):
         return
     copied = 0  # slot 0 stays free for the experiment as written, unless the old study has trained it
-    for slot in study_slots(open_study(old, open_storage(before.storage)), before.trials):
+    for slot in study_slots(old_study, before.trials):
         if slot.trial is None or slot.state not in ("complete", "pruned", "infeasible"):
             continue
         if slot.number == 0:
@@ -129,7 +132,8 @@ def extend(plan: Plan, old: str, storage: str | None) -> None:
 
 def stored_plan(study: str, storage: str) -> Plan | None:
     """The plan that a study was made for, as last given; None if there is no such study."""
-    known = attributes_of(study, storage) or {}
+    found = find_study(study, storage)
+    known = found.user_attrs if found else {}
     if IDENTITY not in known:
         return None
     identity = known[IDENTITY]
@@ -147,23 +151,12 @@ def stored_plan(study: str, storage: str) -> Plan | None:
 def list_plans(storage: str | None) -> list[Plan]:
     """The plans of the studies in a database, or of those below mlruns/studies, by name."""
     if storage is None:
-        named = [(path.parent.name, str(path.absolute())) for path in sorted(studies_root().glob("*/optuna.journal"))]
+        named = [(path.parent.name, str(path.absolute())) for path in sorted(studies_root().glob(f"*/{STUDY_FILE}"))]
     else:
         url = storage_url(storage, "")
         named = [(name, url) for name in sorted(optuna.get_all_study_names(open_storage(url)))]
     plans = (stored_plan(name, url) for name, url in named)
     return [plan for plan in plans if plan]
-
-
-def attributes_of(study: str, storage: str) -> dict[str, Any] | None:
-    """A study's user attributes; None if there is no such study. Makes no storage."""
-    if "://" not in storage and not Path(storage).exists():
-        return None
-    opened = open_storage(storage)
-    try:
-        return opened.get_study_user_attrs(opened.get_study_id_from_name(study))
-    except KeyError:
-        return None
 
 
 def find_or_make_run(

@@ -1,5 +1,6 @@
 """One trial: its trainings, each a recorded run, are reported to the study, and then how the trial ended."""
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -19,10 +20,9 @@ from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.run import Stopped, create_run, prepare, record_run
 from cnnlab.search.claims import beating, give_back, tell
 from cnnlab.search.database import StorageGone
-from cnnlab.search.optuna_internals import public_trial, storage_of
+from cnnlab.search.optuna_internals import id_of
 from cnnlab.search.slots import CONFIG, HISTORY, INFEASIBLE, RUN_DIR, SCORES, TEST_SCORE, CurvePoint, Slot
 from cnnlab.search.stages import Stage
-from cnnlab.search.study import open_study
 from cnnlab.tracking import Journal, RunDir, last, read
 
 Interrupted = Callable[[], bool]
@@ -49,12 +49,11 @@ def run_trial(stage: Stage, base: Study, slot: Slot, interrupted: Interrupted) -
 
     If the iterator is closed or `interrupted` returns True, a checkpoint is sealed and the trial is given back.
     """
-    storage = storage_of(base)
-    study = open_study(stage.study, storage, stage.sampler(slot.number))
-    study.pruner = stage.pruner(slot.number)
+    study = copy.copy(base)  # a study keeps the trials that it has read; a copy reads them anew
+    study.sampler, study.pruner = stage.sampler(slot.number), stage.pruner(slot.number)
     assert slot.trial is not None
-    trial = public_trial(study, slot.trial)
-    with beating(storage, trial):
+    trial = Trial(study, id_of(slot.trial))
+    with beating(study, trial):
         try:
             configs, folder = stage.configs(slot.number, trial), stage.folder(slot.number)
             trial.set_user_attr(CONFIG, configs[0].model_dump(mode="json", exclude={*QUESTIONS}))

@@ -12,7 +12,6 @@ from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 
 import torch
-from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 
 from cnnlab.errors import BadInput, RunFailed
@@ -23,8 +22,7 @@ from cnnlab.search.database import patient
 from cnnlab.search.plan import Plan
 from cnnlab.search.slots import Slot
 from cnnlab.search.stages import Search, Stage, confirmation_of
-from cnnlab.search.storage import open_storage
-from cnnlab.search.study import open_or_make, open_study
+from cnnlab.search.study import open_or_make
 from cnnlab.search.trial import Interrupted, run_trial
 
 POLL_SECONDS = 0.25
@@ -132,13 +130,9 @@ def run_trials(
     def stop() -> bool:
         return interrupted() or (deadline is not None and time.monotonic() > deadline)
 
-    try:
-        yield from _run(Search(plan), workers, stop)
-        if not stop() and (confirmation := confirmation_of(plan)):
-            yield from _run(confirmation, workers, stop)
-    except StorageInternalError as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
-        raise RunFailed(f"the study's storage does not answer: {reason}; the same command goes on") from None
+    yield from _run(Search(plan), workers, stop)
+    if not stop() and (confirmation := confirmation_of(plan)):
+        yield from _run(confirmation, workers, stop)
 
 
 def _run(stage: Stage, workers: Workers, stop: Interrupted) -> Iterator[SweepState]:
@@ -146,7 +140,7 @@ def _run(stage: Stage, workers: Workers, stop: Interrupted) -> Iterator[SweepSta
     watch, began = Watch(), time.monotonic()
 
     def look() -> SweepState:
-        fill(base, stage.wanted, stage.first_params, ahead=2 * workers.number, least=workers.number)
+        fill(base, stage.wanted, stage.first_params, ahead=2 * workers.number)
         slots = study_slots(base, stage.wanted)
         if watch.reap(base, slots):
             slots = study_slots(base, stage.wanted)
@@ -157,7 +151,7 @@ def _run(stage: Stage, workers: Workers, stop: Interrupted) -> Iterator[SweepSta
         return
     with WorkerProcesses(stage, workers) as processes:
         while not (state := look()).done and not stop():
-            processes.start(waiting=state.waiting, progress=state.progress)
+            processes.start(state)
             yield state
             time.sleep(POLL_SECONDS)
     yield look()
@@ -193,18 +187,14 @@ class WorkerProcesses:
         self._processes: list[ForkServerProcess | None] = [None] * workers.number
         self._progress = self._deaths = 0
 
-    def start(self, *, waiting: int, progress: int) -> None:
+    def start(self, state: SweepState) -> None:
         """Start a worker for each waiting trial, up to the number of workers.
-
-        Args:
-            waiting: the number of trials that no process works on.
-            progress: a number that grows as trials get further; as long as it grows, workers may die.
 
         Raises:
             RunFailed: workers die one after the other, and no trial makes progress.
         """
-        if progress > self._progress:
-            self._progress, self._deaths = progress, 0
+        if state.progress > self._progress:
+            self._progress, self._deaths = state.progress, 0
         for index, process in enumerate(self._processes):
             if process is not None and not process.is_alive():
                 self._deaths += process.exitcode != 0
@@ -215,7 +205,7 @@ class WorkerProcesses:
                     )
                 self._processes[index] = None
         free = [index for index, process in enumerate(self._processes) if process is None]
-        for index in free[:waiting]:
+        for index in free[: state.waiting]:
             process = self._context.Process(target=_worker, args=(self.stage, self.workers, index))
             with _without_main():
                 process.start()
@@ -254,8 +244,8 @@ def _worker(stage: Stage, workers: Workers, index: int) -> None:
         os.dup2(log, stream)
     sys.stdout.flush()
     _use_share(workers, index)
-    storage = patient(open_storage)(stage.plan.storage)
-    for _ in _work(stage, open_study(stage.study, storage), interrupted):
+    base = patient(open_or_make)(stage.study, stage.plan.storage, stage.plan.score)
+    for _ in _work(stage, base, interrupted):
         pass
 
 

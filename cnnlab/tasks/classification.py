@@ -1,4 +1,4 @@
-"""Classification: the class of each image."""
+"""Classification: the class of each image; counts by true and predicted class."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from cnnlab.config import RunConfig
 from cnnlab.metrics import Measured
 from cnnlab.models import build
-from cnnlab.tasks.confusion import Counts, accuracy, count_cells, square
-from cnnlab.tasks.losses import CLASS_LOSSES, Losses
+from cnnlab.tasks.loss_functions import CLASS_LOSSES, Losses
 from cnnlab.tasks.task import Task
+
+Counts = tuple[tuple[int, ...], ...]
+"""[true class][predicted class]"""
 
 
 class Classification(Task):
@@ -22,8 +24,7 @@ class Classification(Task):
 
     def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
         super().__init__(config, classes, image_shape)
-        loss = self.losses[type(config.loss)](config.loss)
-        self.mean_loss, self.total_loss, self.additive = loss.mean, loss.total, loss.additive
+        self.mean_loss, self.total_loss = self.losses[type(config.loss)](config.loss)
         self.output_shape = (len(classes),)
 
     def build(self, seed: int) -> nn.Module:
@@ -63,3 +64,32 @@ class Classification(Task):
     def answer(self, outputs: Tensor) -> Tensor:
         """(N,) int64, the class of each image."""
         return outputs.argmax(1)
+
+
+def count_cells(true: Tensor, predicted: Tensor, classes: int, ignored: int | None = None) -> Tensor:
+    """The number of times that each pair of classes occurs. Does not wait for the device.
+
+    Args:
+        true, predicted: int64 (or uint8) of one shape.
+        ignored: a true class that is not counted (void).
+
+    Returns:
+        (classes * classes,) int64, the cell of true class t and predicted class p at t * classes + p.
+    """
+    cells = true.long() * classes + predicted
+    size = classes**2
+    if ignored is not None:
+        cells = torch.where(true == ignored, size, cells)
+    counts = torch.zeros(size + 1, dtype=torch.int64, device=cells.device)
+    return counts.scatter_add_(0, cells.flatten(), torch.ones_like(cells.flatten()))[:size]
+
+
+def square(sums: Sequence[float], classes: int) -> Counts:
+    """The result of `count_cells` as rows, one per true class."""
+    return tuple(tuple(int(n) for n in sums[row * classes : (row + 1) * classes]) for row in range(classes))
+
+
+def accuracy(counts: Counts) -> float:
+    """The share that was predicted correctly; NaN if nothing was counted."""
+    total = sum(map(sum, counts))
+    return sum(row[true] for true, row in enumerate(counts)) / total if total else float("nan")

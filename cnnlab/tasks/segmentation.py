@@ -9,9 +9,8 @@ from torch import Tensor
 
 from cnnlab.config import RunConfig
 from cnnlab.config.data import VOID
-from cnnlab.tasks.classification import Classification
-from cnnlab.tasks.confusion import Counts, accuracy, count_cells, intersection_over_union, square
-from cnnlab.tasks.losses import MASK_LOSSES, Losses
+from cnnlab.tasks.classification import Classification, Counts, accuracy, count_cells, square
+from cnnlab.tasks.loss_functions import MASK_LOSSES, Losses
 
 
 class Segmentation(Classification):
@@ -51,6 +50,16 @@ class Segmentation(Classification):
 
 def _overall(counts: Counts) -> dict[str, float]:
     return {"mean_iou": mean_iou(counts), "pixel_accuracy": accuracy(counts)}
+
+
+def intersection_over_union(counts: Counts) -> list[float]:
+    """Of each class: right / (true + predicted - right), NaN if it does not occur (Everingham et al. 2010, 4.3)."""
+    columns = [sum(column) for column in zip(*counts, strict=True)]
+    unions = [sum(row) + columns[true] - row[true] for true, row in enumerate(counts)]
+    return [
+        row[true] / union if union else float("nan")
+        for true, (row, union) in enumerate(zip(counts, unions, strict=True))
+    ]
 
 
 def mean_iou(counts: Counts) -> float:

@@ -37,16 +37,16 @@ Draw = Callable[[Path, Path], list[Path]]
 """A run's directory, a folder to draw into -> the figures' files."""
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "KILLED", "interrupted": "KILLED", "pruned": "KILLED"}
-"""MLflow's word for how a run ended; the tag cnnlab.status says it exactly."""
+"""A run's status -> MLflow's; the tag cnnlab.status has ours."""
 
 BATCHES = {"metrics": 1000, "params": 100, "tags": 100}
-"""The number of each that MLflow takes in one call."""
+"""The number of items that MLflow takes in one call."""
 LONGEST_KEY, LONGEST_VALUE = 250, 5000
 """Characters that every MLflow from 3.13 on takes."""
 BUSY_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts if another process was faster."""
 BUSY = ("database is locked", "IntegrityError")
-"""Words in MLflow's message then."""
+"""Words in the message of such an error."""
 TURN_SECONDS = 20.0
 """How long a process waits for another one that delivers the same run."""
 TAG = "cnnlab.run_id"
@@ -65,13 +65,13 @@ def accepted_key(key: str) -> str:
 
 
 def accepted(value: str) -> str:
-    """A value that MLflow takes: the same or its beginning; the artifact `journal.jsonl` has all of it."""
+    """The value, cut to MLflow's limit; the artifact `journal.jsonl` has all of it."""
     note = " ... (whole in journal.jsonl)"
     return value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - len(note)] + note
 
 
 def is_for_good(error: Exception) -> bool:
-    """Whether MLflow refuses this content, so that another attempt at it would fail too."""
+    """Whether MLflow refuses this content, so that another attempt would fail too."""
     response = getattr(error, "response", None)  # of an upload
     code = str(getattr(error, "error_code", ""))
     too_large = getattr(response, "status_code", 0) == 413 or "error code 413" in str(error)
@@ -79,13 +79,7 @@ def is_for_good(error: Exception) -> bool:
 
 
 class Deliverer:
-    """Delivers one run to one store.
-
-    Args:
-        run: the run.
-        uri: the store's URI.
-        load_model, draw: given, because tracking does not import networks and figures.
-    """
+    """Delivers one run to the store `uri`. It is given `load_model` and `draw`: tracking imports no networks."""
 
     def __init__(self, run: RunDir, uri: str, load_model: LoadModel, draw: Draw) -> None:
         self.run = run
@@ -99,17 +93,15 @@ class Deliverer:
     @property
     def client(self) -> "MlflowClient":
         if self._client is None:
-            mlflow = import_mlflow()
             check_answers(self.uri)
             correct_locations(self.uri)
-            self._client = mlflow.MlflowClient(whole(self.uri))
+            self._client = import_mlflow().MlflowClient(whole(self.uri))
         return self._client
 
     def deliver(self) -> bool:
         """Deliver what the journal has and the store lacks; True if the run has ended and the store has all of it.
 
-        Raises whatever MLflow raises, and InUse if another process delivers the run. Nothing is lost then, and the
-        next call continues.
+        Raises the errors of MLflow, and InUse if another process delivers the run. The next call continues.
         """
         try:
             stamp = open_store(self.uri)
@@ -127,8 +119,8 @@ class Deliverer:
     def deliver_when_free(self) -> bool:
         """`deliver`, tried again while other processes are faster.
 
-        MLflow reads before it writes in one transaction, which SQLite ends at once if another process is about to
-        write. Of two processes that add the same row, for example of a dataset, one fails.
+        SQLite ends a transaction that has read if another process is about to write; and of two processes that add
+        the same row, for example of a dataset, one fails.
         """
         for pause in BUSY_PAUSES:
             try:
@@ -221,7 +213,7 @@ class Deliverer:
         return str(self.client.create_run(experiment, start, tags, run_name=created.run_id).info.run_id)
 
     def _existing_experiment(self) -> str | None:
-        """The experiment's id. Raises RunFailed if it was deleted: MLflow keeps its name, and takes nothing for it."""
+        """The experiment's id. Raises RunFailed if it was deleted: MLflow keeps its name, and accepts no runs."""
         experiment = self.client.get_experiment_by_name(self.run.created.experiment)
         if experiment is not None and experiment.lifecycle_stage == "deleted":
             raise RunFailed(
@@ -322,7 +314,7 @@ class Deliverer:
 
     @contextmanager
     def _offered(self, what: str, *faults: type[Exception]) -> Iterator[None]:
-        """Within it `what` is delivered; if MLflow refuses it for good, or it has one of these faults, it is noted."""
+        """Within it `what` is delivered. A refusal for good, or one of these faults, is noted with its reason."""
         try:
             yield
         except Exception as error:  # whatever MLflow, its database or the network raises

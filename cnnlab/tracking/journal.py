@@ -23,9 +23,9 @@ log = logging.getLogger("cnnlab")
 R = TypeVar("R")
 
 SYNC_SECONDS = 1.0
-"""How long a line may be in the memory of the system before it is synced to the disk."""
+"""How long a line may wait before it is synced to the disk."""
 SUM = b', "sum": "%08x"}'
-"""The end of a line: the CRC-32 of all before it."""
+"""The end of a line: the CRC-32 of the bytes before it."""
 END = len(SUM % 0)
 
 
@@ -114,7 +114,8 @@ def read(path: Path, offset: int = 0) -> tuple[list[Record], int]:
     """
     lines = _load(path, offset)
     if lines.damage:
-        _warn_once(f"{lines.damage}; all others are used")
+        damage = _load(path).damage if offset else lines.damage  # of all of it
+        _warn_once(f"{damage}; all others are used")
     return [_record(line, path) for line in lines.records], lines.end
 
 
@@ -155,78 +156,63 @@ def last(records: Sequence[Record], kind: type[R]) -> R | None:
 class _Lines(NamedTuple):
     records: list[bytes]
     """The whole lines, without number and CRC."""
-    lost: int
-    """The number of damaged or missing lines."""
-    first_lost: int
-    """The number of the first of them, counted from 1."""
     end: int
     """The offset after them, without a torn last line."""
-    damage: str = ""
-    """Names the file and the lost lines of all of it; empty if none is lost."""
+    damage: str
+    """Names the file and the damaged or missing lines; empty if there are none."""
 
 
 def _load(path: Path, offset: int = 0, *, only_first: bool = False) -> _Lines:
     """The lines after `offset`, or all if no line ends there. Raises RunFailed if the first line is lost."""
-    offset, content = _read_bytes(path, offset, only_first)
-    lines = _split(content, offset)
-    if not lines.lost:
-        return lines
-    whole = _split(_read_bytes(path)[1]) if offset else lines
-    if whole.first_lost == 1:
+    offset, content = _content(path, offset, only_first)
+    *lines, tail = content.split(b"\n")
+    if _checked(tail[:-1])[0]:  # a whole line, but its end is another byte: damaged, not torn
+        lines, tail = [*lines, tail], b""
+    checked = [_checked(line) for line in lines]
+    before = last = max(checked[0][0] - 1, 0) if offset and checked else 0
+    records: list[bytes] = []
+    damaged = since = first_lost = 0  # `since`: damaged lines after the last whole one
+    for number, record in checked:
+        if number != last + 1:
+            first_lost = first_lost or last + 1
+        if number > last:
+            last, since = number, 0
+            records.append(record)
+        else:  # damaged, or there twice
+            damaged, since = damaged + 1, since + 1
+    lost = last - before - len(records) + since or damaged
+    if first_lost == 1 and not offset:
         raise RunFailed(
             f"{path}: its first line, which says what the run is, is damaged, missing or of another version of cnnlab; "
             f"make a new run: cnnlab train {path.with_name('config.yaml')}"
         )
-    if whole.lost == 1:
-        return lines._replace(damage=f"{path}: line {whole.first_lost} is damaged or missing")
-    damage = f"{path}: {whole.lost} lines are damaged or missing, the first is line {whole.first_lost}"
-    return lines._replace(damage=damage)
+    where = f"line {first_lost} is" if lost == 1 else f"{lost} lines are"
+    others = f", the first is line {first_lost}" if lost > 1 else ""
+    damage = f"{path}: {where} damaged or missing{others}" if lost else ""
+    return _Lines(records, offset + len(content) - len(tail), damage)
 
 
-def _read_bytes(path: Path, offset: int = 0, only_first: bool = False) -> tuple[int, bytes]:
-    """The offset and what follows it, from 0 if no line ends at `offset`; empty if there is no file."""
+def _content(path: Path, offset: int, only_first: bool) -> tuple[int, bytes]:
+    """The offset and what follows it, from 0 if no line ends at `offset`; nothing if there is no file."""
     try:
-        if not path.is_file():  # a pipe would be waited for
-            if path.exists():
-                raise RunFailed(f"{path}: the journal is no file")
-            return offset, b""
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise RunFailed(f"{path}: the journal is no file")
         with open(path, "rb") as file:
-            if only_first:
-                return 0, file.readline()
             file.seek(max(0, offset - 1))
             if offset and file.read(1) != b"\n":
                 offset = file.seek(0)
-            return offset, file.read()
+            return offset, file.readline() if only_first else file.read()
+    except FileNotFoundError:
+        return offset, b""
     except OSError as error:
         raise RunFailed(f"{path}: the journal cannot be read ({error.strerror})") from None
 
 
-def _split(content: bytes, offset: int = 0) -> _Lines:
-    """The whole and the lost lines of a journal's bytes, which begin at `offset`."""
-    *lines, tail = content.split(b"\n")
-    if _checked(tail[:-1]):  # a whole line, but its end is another byte: damaged, not torn
-        lines, tail = [*lines, tail], b""
-    checked = [_checked(line) for line in lines]
-    start = last = next((number for number, _ in filter(None, checked)), 1) - 1 if offset else 0
-    records: list[bytes] = []
-    damaged = since = first_lost = 0  # `since`: damaged lines after the last whole one
-    for number, record in ((0, b"") if one is None else one for one in checked):
-        if number != last + 1:
-            first_lost = first_lost or last + 1
-        if number <= last:  # damaged, or there twice
-            damaged, since = damaged + 1, since + 1
-            continue
-        last, since = number, 0
-        records.append(record)
-    lost = last - start - len(records) + since
-    return _Lines(records, lost or damaged, first_lost, offset + len(content) - len(tail))
-
-
-def _checked(line: bytes) -> tuple[int, bytes] | None:
-    """The number and the record of a whole line; None if it is damaged."""
+def _checked(line: bytes) -> tuple[int, bytes]:
+    """The number and the record of a whole line; 0 and nothing if it is damaged."""
     content = line[:-END]
     if line[-END:] != SUM % zlib.crc32(content):
-        return None
+        return 0, b""
     record, _, number = content.rpartition(b', "line": ')
     return int(number), record + b"}"
 

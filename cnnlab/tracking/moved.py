@@ -4,9 +4,8 @@ MLflow keeps the locations of artifacts as absolute paths (it makes relative one
 the old folder: existing artifacts are not found there, and new ones would be written there.
 """
 
-import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,20 +38,21 @@ def old_locations(uri: str) -> list[str]:
     path = sqlite_file(uri)
     if path is None or not path.exists():
         return []
-    with _opened(path) as (database, columns):
-        queries = [f"SELECT {column} FROM {table} WHERE moved({column}) IS NOT NULL" for table, column in columns]
-        return [location for query in queries for (location,) in database.execute(query)]
+    with _opened(path) as database:
+        return [old for _, _, _, old, _ in _corrections(database, path)]
 
 
 def correct_locations(uri: str) -> int:
     """Make all `old_locations` lead to the folder that the store is in now. Returns their number."""
     path = sqlite_file(uri)
-    if path is None or not old_locations(uri):  # which takes no lock
+    if path is None or not path.exists():
         return 0
-    with _opened(path) as (database, columns), database:
-        database.execute("BEGIN IMMEDIATE")
-        change = "UPDATE {0} SET {1} = moved({1}) WHERE moved({1}) IS NOT NULL"
-        return sum(database.execute(change.format(*column)).rowcount for column in columns)
+    with _opened(path) as database, database:
+        corrections = _corrections(database, path)
+        for table, column, row, old, new in corrections:
+            change = f"UPDATE {table} SET {column} = ? WHERE rowid = ? AND {column} = ?"
+            database.execute(change, (new, row, old))
+    return len(corrections)
 
 
 def present_store(run: RunDir) -> str:
@@ -65,44 +65,42 @@ def present_store(run: RunDir) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, list[tuple[str, str]]]]:
-    """The database, in which SQL has the function `moved`; and those of COLUMNS that it has."""
-    database = sqlite3.connect(f"{path.as_uri()}?mode=rw", timeout=BUSY_SECONDS, uri=True, isolation_level=None)
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    database = sqlite3.connect(f"{path.as_uri()}?mode=rw", timeout=BUSY_SECONDS, uri=True)
     with undamaged(path), closing(database):
-        has = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
-        columns = [column for column in COLUMNS if database.execute(has, column).fetchone()]
-        folders = _folders_before(database, path) if COLUMNS[0] in columns else set()
-        database.create_function("moved", 1, _mover(folders, path.parent))
-        yield database, columns
+        yield database
+
+
+def _corrections(database: sqlite3.Connection, path: Path) -> list[tuple[str, str, int, str, str]]:
+    """Table, column, row, old and new location of each old location.
+
+    A location is left alone if its files are there and not in the new folder: only the database was moved, or they
+    were written after the move.
+    """
+    has = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+    columns = [column for column in COLUMNS if database.execute(has, column).fetchone()]
+    folders = _folders_before(database, path) if COLUMNS[0] in columns else set()
+    corrections = []
+    for table, column in columns if folders else ():
+        for row, location in database.execute(f"SELECT rowid, {column} FROM {table}"):
+            old = _path(location)
+            for folder in folders:
+                if old is not None and old.is_relative_to(folder):
+                    new = path.parent / old.relative_to(folder)
+                    if new.exists() or not old.exists():
+                        as_before = new.as_uri() if location.startswith("file:") else str(new)
+                        corrections.append((table, column, row, location, as_before))
+    return corrections
 
 
 def _folders_before(database: sqlite3.Connection, path: Path) -> set[Path]:
-    """The folders that the store was in, as the experiments that cnnlab created there tell."""
+    """The folders that the store was in, according to the experiments that cnnlab created there."""
     folders = set()
     for name, location in database.execute("SELECT name, artifact_location FROM experiments"):
         folder = _path(location)
         if folder is not None and folder.parts[-2:] == artifact_folder(path, name).parts[-2:]:
             folders.add(folder.parent.parent)
-    return {folder for folder in folders if not (folder.exists() and os.path.samefile(folder, path.parent))}
-
-
-def _mover(folders: set[Path], here: Path) -> Callable[[object], str | None]:
-    """A function from a location below one of `folders` to the same below `here`; None for any other location.
-
-    It is also None if the files are at the old location and not at the new one: only the database was moved, or
-    they were written after the move.
-    """
-
-    def moved(location: object) -> str | None:
-        path = _path(location)
-        for folder in folders:
-            if path is not None and path.is_relative_to(folder):
-                there = here / path.relative_to(folder)
-                if os.path.exists(there) or not os.path.exists(path):
-                    return there.as_uri() if str(location).startswith("file:") else str(there)
-        return None
-
-    return moved
+    return {folder for folder in folders if not (folder.exists() and folder.samefile(path.parent))}
 
 
 def _path(location: object) -> Path | None:

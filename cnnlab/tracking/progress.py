@@ -3,8 +3,9 @@
 import json
 from contextlib import suppress
 from dataclasses import asdict, field, replace
+from typing import Annotated
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from cnnlab.errors import without_passwords
@@ -21,7 +22,7 @@ class Progress:
     mlflow_run_id: str | None = None
     experiment_id: str | None = None
     """MLflow's; None until the delivery is complete."""
-    offset: int = 0
+    offset: Annotated[int, Field(ge=0)] = 0
     """Bytes of the journal that the store has."""
     complete: bool = False
     """Whether the run has ended and the store has all of it, with its model and figures."""
@@ -31,10 +32,6 @@ class Progress:
     """What the store refuses for good -> the reason."""
     stamp: int = 0
     """The store's `stamp`; another store at the same place has another stamp, and has nothing of this run."""
-
-    def __post_init__(self) -> None:
-        if self.offset < 0:
-            raise ValueError(f"offset >= 0 must hold, but got {self.offset}")
 
 
 STORES = TypeAdapter(dict[str, Progress])

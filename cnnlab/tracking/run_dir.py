@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from cnnlab.tracking.journal import Journal, first, mend, read
 
 MLRUNS = Path("mlruns")
 """The folder of all runs and sweeps, below the current folder."""
-SHOWN = (("data", "dataset", str), ("model", "name", str), ("optimizer", "name", str), ("training", "seed", int))
+LISTED = (("data", "dataset", str), ("model", "name", str), ("optimizer", "name", str), ("training", "seed", int))
 """The settings without which no run can be listed: section, key, type."""
 BEAT_SECONDS = 15.0
 """How often the holder of a run touches its lease, for machines that do not see its lock."""
@@ -35,10 +35,7 @@ LEASE = "lease.json"
 
 
 def new_run_id(label: str, now: datetime) -> str:
-    """Readable, sorts by time, unique: 20261123-124501-digits-cnn-3f2a9c01d4.
-
-    With 40 random bits, 1,000 runs that start in one second have two equal ids with a probability of 5e-7.
-    """
+    """As 20261123-124501-digits-cnn-3f2a9c01d4. Of 1,000 in one second, two are equal with a probability of 5e-7."""
     return f"{now:%Y%m%d-%H%M%S}-{as_word(label).strip('-')[:40] or 'run'}-{secrets.token_hex(5)}"
 
 
@@ -68,11 +65,24 @@ def make_mlruns() -> None:
         raise BadInput(f"{ignore.absolute()}: cannot be written ({error.strerror}); work in another folder") from None
 
 
-@dataclass(frozen=True)
 class RunDir:
-    """The directory of one run."""
+    """The directory of one run, with the paths of its files."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.journal_file = path / "journal.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.delivery_file = path / "delivery.json"
+        self.courier_log = path / "courier.log"
+        self._lock_file = path / "lock"
+        self._lease_file = path / LEASE
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunDir) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
 
     @classmethod
     @contextmanager
@@ -112,41 +122,13 @@ class RunDir:
         except FileNotFoundError:
             return False
 
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def journal_file(self) -> Path:
-        return self.path / "journal.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def delivery_file(self) -> Path:
-        return self.path / "delivery.json"
-
-    @property
-    def courier_log(self) -> Path:
-        return self.path / "courier.log"
-
-    @property
-    def _lock_file(self) -> Path:
-        return self.path / "lock"
-
-    @property
-    def _lease_file(self) -> Path:
-        return self.path / LEASE
-
     @cached_property
     def created(self) -> RunCreated:
         """The journal's first line. Raises RunFailed if it is lost, or is no record of a run."""
         created = first(self.journal_file)
         if not isinstance(created, RunCreated):
             raise RunFailed(f"{self.journal_file}: the journal does not begin with a run")
-        for section, key, kind in SHOWN:
+        for section, key, kind in LISTED:
             values = created.config.get(section)
             if not (isinstance(values, dict) and isinstance(values.get(key), kind)):
                 raise RunFailed(f"{self.journal_file}: the config in the journal's first line has no {section}.{key}")
@@ -166,13 +148,13 @@ class RunDir:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Within it this is the live process of the run. The system frees the lock however the process ends.
+        """Within it this is the live process of the run. The system frees the lock when the process ends.
 
         Raises:
             InUse: another process holds the run.
             RunFailed: the file system has no locks that work.
         """
-        lock = FileLock(self._lock_file, timeout=1)  # `is_held` of another process has it for a moment
+        lock = FileLock(self._lock_file, timeout=1)  # for a moment, `is_held` of another process may have it
         try:
             lock.acquire()
         except Timeout:
@@ -207,8 +189,7 @@ class RunDir:
     @contextmanager
     def _lease(self) -> Iterator[None]:
         """Within it the lease names this process, and its last words end the run."""
-        stop = threading.Event()
-        word = partial(self.end, "interrupted", "was interrupted twice")
+        stop, word = threading.Event(), partial(self.end, "interrupted", "was interrupted twice")
         with naming(self._lease_file):
             self._lease_file.write_text(json.dumps(this_process()))
         threading.Thread(target=self._beat, args=(stop,), daemon=True).start()
@@ -286,9 +267,9 @@ class RunDir:
 
 
 def mark_dead(run: RunDir) -> bool:
-    """Write the last record of a run whose process died without one; False if that is not so.
+    """Write the last record of a run whose process died without one. Returns whether this was such a run.
 
-    It is done while holding the run, so a run whose process lives, is paused or resumes it is left alone.
+    A run whose process lives, is paused or resumes it is left alone, because the run is held meanwhile.
     """
     try:
         with run.hold():
@@ -330,11 +311,7 @@ def _runs_of(journals: Iterable[Path]) -> list[RunDir]:
 
 
 def find_run(word: str) -> RunDir:
-    """The run that a user means by an id, an unambiguous beginning of one, `last`, or a directory.
-
-    Raises:
-        BadInput: no run matches, or several do.
-    """
+    """The run with an id, an unambiguous beginning of one, `last`, or a directory. Raises BadInput if it is not one."""
     if not word:
         raise BadInput("RUN is empty; give a run id, a beginning of one, last, or a run's directory")
     if word != "last" and os.path.exists(Path(word) / "journal.jsonl"):

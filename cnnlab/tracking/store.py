@@ -1,9 +1,8 @@
 """MLflow's store. If it is a SQLite file, one process creates or upgrades it and the others wait.
 
-MLflow alone lets each process that opens an unfinished file run its migrations. They are no transactions: two processes
-at once, or one that is killed, leave a file that no later migration can finish. Here they run on a copy, under a lock
-beside the file, and the finished copy replaces the file's content in one transaction of SQLite. So the file has the old
-content or the new, even if this process is killed.
+MLflow's migrations are no transactions: two processes at once, or one that is killed, leave a file that no later
+migration can finish. Here they run on a copy, under a lock, and the finished copy replaces the file's content in one
+transaction of SQLite.
 """
 
 import errno
@@ -39,7 +38,7 @@ QUIET = {
 ANSWER_SECONDS = 5.0
 """How long a server may take to answer; MLflow itself would try for minutes."""
 LOCK_SECONDS = 600.0
-"""How long a process waits for the one that creates or upgrades the store: minutes, if the store is large."""
+"""How long a process waits for another that creates or upgrades the store: minutes, if the store is large."""
 BUSY_SECONDS = 20.0
 """How long SQLite waits for the transaction of another process."""
 ATTEMPTS = 10
@@ -61,12 +60,12 @@ def import_mlflow() -> Any:
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # their exceptions are printed in one line of ours
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # we print their exceptions in one line
     return mlflow
 
 
 def open_store(uri: str) -> int:
-    """Make a SQLite store usable for MLflow; to be called before MLflow gets its URI. Returns its `stamp`.
+    """Make a SQLite store usable for MLflow, before MLflow gets its URI. Returns its `stamp`.
 
     A missing file is created, one of an older MLflow is upgraded, and one that was left unfinished and is empty is set
     aside and created again. Servers are left alone.
@@ -82,14 +81,15 @@ def open_store(uri: str) -> int:
             if not _is_current(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
-                    _make_current(path)
+                    if not any(_is_current(path) or _replace(path) for _ in range(ATTEMPTS)):
+                        raise RunFailed(f"{path}: another program keeps writing to this unfinished store; end it")
     return stamp(uri) or 0
 
 
 def stamp(uri: str) -> int | None:
     """A number that differs between this store and an earlier one at the same place; None if there is no store.
 
-    A file that cnnlab created has a random one (as SQLite's `user_version`); servers and all other files have 0.
+    It is random (SQLite's `user_version`) in a file that cnnlab created, and 0 in other files and on servers.
     """
     path = sqlite_file(uri)
     if path is None:
@@ -106,7 +106,7 @@ class NoAnswer(RunFailed):
 
 
 def check_answers(uri: str) -> None:
-    """Raises NoAnswer if a server does not answer within ANSWER_SECONDS; after any answer, MLflow can be asked."""
+    """Raises NoAnswer if a server gives no answer, of whatever kind, within ANSWER_SECONDS."""
     parts = urlsplit(uri)
     try:
         if parts.scheme in ("http", "https"):
@@ -166,14 +166,6 @@ def reason(error: Exception, uri: str = "") -> str:
 # creating and upgrading
 
 
-def _make_current(path: Path) -> None:
-    """Create, upgrade or replace the file, while holding its lock."""
-    for _ in range(ATTEMPTS):
-        if _is_current(path) or _replace(path):
-            return
-    raise RunFailed(f"{path}: another program keeps writing to this unfinished store; end it, then cnnlab sync")
-
-
 def _replace(path: Path) -> bool:
     """Give the file the content of a finished copy; False if another program wrote to it meanwhile."""
     prefix = f".{path.name}.making-"
@@ -194,7 +186,10 @@ def _replace(path: Path) -> bool:
         if _changes(database) != before:
             return False
         if not filled and _tables(database):
-            _set_aside(path, database)
+            aside = path.with_name(f"{path.name}.unfinished-{time.strftime('%Y%m%d-%H%M%S')}")
+            _copy(database, aside)
+            text = "%s: this store was left unfinished and held no runs: set aside as %s, made again"
+            log.warning(text, path, aside.name)
         with closing(_open(finished)) as source:
             source.backup(database)
     return True
@@ -248,12 +243,6 @@ def _initialize(path: Path) -> None:
     with closing(_open(path)) as database:
         if not _has_all_tables(database):
             raise ValueError("tables are missing")
-
-
-def _set_aside(path: Path, database: sqlite3.Connection) -> None:
-    aside = path.with_name(f"{path.name}.unfinished-{time.strftime('%Y%m%d-%H%M%S')}")
-    _copy(database, aside)
-    log.warning("%s: this store was left unfinished and held no runs: set aside as %s, made again", path, aside.name)
 
 
 def _copy(database: sqlite3.Connection, path: Path) -> None:

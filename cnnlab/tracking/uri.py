@@ -25,8 +25,7 @@ def resolve(flag: str | None, *, needed: bool = False) -> str:
 
     Args:
         flag: --tracking-uri.
-        needed: whether the command needs a store. If so, the flag "none" is refused, and MLFLOW_TRACKING_URI=none is
-            ignored.
+        needed: whether the command needs a store: the flag "none" is refused, and MLFLOW_TRACKING_URI=none is ignored.
 
     Raises:
         BadInput: MLflow does not take this URI.
@@ -59,11 +58,7 @@ def resolve(flag: str | None, *, needed: bool = False) -> str:
 
 
 def resolve_experiment(name: str | None) -> str:
-    """MLflow's experiment: the name given, else $MLFLOW_EXPERIMENT_NAME, else cnnlab.
-
-    Raises:
-        BadInput: the name is empty, which MLflow refuses.
-    """
+    """The name given, else $MLFLOW_EXPERIMENT_NAME, else cnnlab. Raises BadInput if MLflow does not take it."""
     source = "MLFLOW_EXPERIMENT_NAME" if name is None else "--experiment-name"
     name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or "cnnlab") if name is None else name
     if not name.strip() or len(name) > LONGEST_NAME:
@@ -83,8 +78,7 @@ def sqlite_file(uri: str) -> Path | None:
 def whole(uri: str) -> str:
     """A store's URI with the password that `without_passwords` removed, if $MLFLOW_TRACKING_URI has it.
 
-    Else without a password: MLflow takes one from MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, and PostgreSQL
-    from ~/.pgpass.
+    Else without one: MLflow has MLFLOW_TRACKING_PASSWORD and MLFLOW_TRACKING_TOKEN, PostgreSQL has ~/.pgpass.
     """
     known = os.environ.get("MLFLOW_TRACKING_URI", "")
     return known if HIDDEN in uri and without_passwords(known) == uri else _bare(uri)

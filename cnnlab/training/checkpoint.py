@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cnnlab.errors import RunFailed
 from cnnlab.files import written_whole
@@ -114,19 +114,13 @@ def load_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the names, types, shapes and bytes, in the order of the names. It does not depend on the
-    memory format."""
+    """SHA-256 of names, types, shapes and bytes, in the order of the names, whatever the memory format."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def copy_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the weights and buffers."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from cnnlab.config.data import TASKS
 from cnnlab.data import describe
@@ -87,8 +88,7 @@ def run_started(learner: Learner) -> RunStarted:
     )
 
 
-@dataclass(frozen=True)
-class _Loop:
+class _Loop(NamedTuple):
     """Asks the learner for steps and updates the ledger."""
 
     learner: Learner
@@ -124,7 +124,7 @@ class _Loop:
         self.learner.begin_epoch(self.ledger.position.epoch, self.ledger.position.batch)
         looked = time.perf_counter()
         while self.ledger.steps_left:
-            self.learner.step(self.ledger.next_step())
+            self.learner.step(*self.ledger.next_step())
             due = self.ledger.checkpoint_is_due()
             if not (due or not self.ledger.steps_left or time.perf_counter() - looked > LOOK_SECONDS):
                 continue
@@ -136,13 +136,10 @@ class _Loop:
     def _seal(self) -> list[CheckpointSealed]:
         if self.folder is None:
             return []
-        progress, position = self.ledger.state(), self.ledger.position
+        position, run = self.ledger.position, identity(self.ledger.config, self.ledger.about)
         tensors, values = self.learner.state()
-        tensors.update({f"best.{name}": tensor for name, tensor in self.learner.best_weights.items()})
-        sealed = Checkpoint(
-            tensors, {**values, "progress": progress, "run": identity(self.ledger.config, self.ledger.about)}
-        )
-        path = seal(self.folder / "checkpoints", position.step, sealed)
+        checkpoint = Checkpoint(tensors, {**values, "progress": self.ledger.state(), "run": run})
+        path = seal(self.folder / "checkpoints", position.step, checkpoint)
         return [CheckpointSealed(time.time(), position.step, position.epoch, path.name)]
 
     def _finish(self, tested: bool) -> RunEnded:

@@ -1,7 +1,6 @@
 """The gradient of a batch: in micro-batches, one after the other, or over ranks, in parallel."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,15 +8,6 @@ from torch import Tensor, nn
 from cnnlab.data import Split
 from cnnlab.training.network import Network
 from cnnlab.training.ranks import Ranks, shared_zeros
-
-
-class BatchResult(NamedTuple):
-    """Results of a batch, which are still being computed on the device."""
-
-    loss: Tensor
-    """() the training loss, mean over the batch's samples."""
-    sums: Tensor
-    """The task's step sums."""
 
 
 class InMicroBatches:
@@ -34,11 +24,14 @@ class InMicroBatches:
         self.count = count
         self.join_single = has_batch_norm(network.model)
 
-    def __call__(self, inputs: Tensor, targets: Tensor, noise: int) -> BatchResult:
-        """Put the gradient of the mean loss over a batch into the weights' `grad`.
+    def __call__(self, inputs: Tensor, targets: Tensor, noise: int) -> tuple[Tensor, Tensor]:
+        """Put the gradient of the mean loss over a batch into the weights' `grad`. Does not wait for the device.
 
         Args:
             noise: the seed of the network's own randomness (dropout).
+
+        Returns:
+            () the mean loss over the batch's samples, and the task's step sums.
         """
         self.generator.manual_seed(noise)
         for weight in self.weights:
@@ -53,8 +46,8 @@ class InMicroBatches:
             losses.append(loss.detach())
             sums.append(self.network.task.step_sums(outputs.detach(), part_targets))
         if len(losses) == 1:
-            return BatchResult(losses[0], sums[0])
-        return BatchResult(torch.stack(losses).sum(), torch.stack(sums).sum(0))
+            return losses[0], sums[0]
+        return torch.stack(losses).sum(), torch.stack(sums).sum(0)
 
     def _cut(self, batch: Tensor) -> Sequence[Tensor]:
         cut = batch.chunk(self.count)
@@ -65,9 +58,7 @@ class InMicroBatches:
 
 class OverRanks:
     """Each rank computes the gradient of a part of the batch. They are summed in the order of the parts, so that the
-    bits depend only on the number of parts.
-
-    The weights and the samples of each batch are moved into memory that the ranks share.
+    bits depend only on the number of parts. Weights and batches lie in memory that the ranks share.
 
     Args:
         samples: a split, for the shapes and types of a batch.
@@ -97,7 +88,7 @@ class OverRanks:
         for weight, shared in zip(weights, _views(shared_zeros((size,)), weights), strict=True):
             weight.data = shared.copy_(weight.data)
 
-    def __call__(self, inputs: Tensor, targets: Tensor, noise: int) -> BatchResult:
+    def __call__(self, inputs: Tensor, targets: Tensor, noise: int) -> tuple[Tensor, Tensor]:
         """As of `InMicroBatches`."""
         size = len(inputs)
         self.inputs[:size], self.targets[:size] = inputs, targets
@@ -109,16 +100,12 @@ class OverRanks:
             self.sum.add_(part)
         for weight, gradient in zip(self.weights, self.batch_gradients, strict=True):
             weight.grad = gradient
-        return BatchResult(torch.tensor(losses).sum(), torch.tensor(sums).sum(0))
+        return torch.tensor(losses).sum(), torch.tensor(sums).sum(0)
 
     def part(self, part: int, count: int, size: int, noise: int) -> tuple[float, list[float]]:
-        """The share of one part in the mean loss, and its step sums. Writes its gradient into `part_gradients`.
+        """The share of part number `part` of `count` in the mean loss of a batch of `size` samples, and its step sums.
 
-        Args:
-            part: its index.
-            count: the number of parts of the batch.
-            size: the number of samples of the batch.
-            noise: the seed of the network's own randomness.
+        Writes the part's gradient into `part_gradients`.
         """
         if not self.network.model.training:
             self.network.model.train()

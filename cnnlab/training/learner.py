@@ -10,21 +10,19 @@ from torch import Tensor
 
 from cnnlab.config import RunConfig
 from cnnlab.config.models import TorchvisionModel
-from cnnlab.data import Batches, Dataset, Split, placement
+from cnnlab.data import Batches, Dataset, placement
 from cnnlab.errors import BadInput
 from cnnlab.metrics import Measured
 from cnnlab.models import Normalize, sized_layers
 from cnnlab.seeds import derive
 from cnnlab.tasks import make_task
-from cnnlab.training.checkpoint import below, copy_weights
+from cnnlab.training.checkpoint import below
 from cnnlab.training.gradients import InMicroBatches, OverRanks, has_batch_norm
-from cnnlab.training.guard import FiniteGuard
-from cnnlab.training.ledger import StepSettings, Taken
+from cnnlab.training.ledger import Taken, check_warmup
 from cnnlab.training.network import Network, answers, keep_in_fp32, measure_part, trained_form
-from cnnlab.training.optimizer import make_optimizer
+from cnnlab.training.optimizer import FiniteGuard, make_optimizer
 from cnnlab.training.place import default_generator, resolve_device, resolve_precision
 from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
-from cnnlab.training.schedule import check_warmup
 
 
 class StepResult(NamedTuple):
@@ -60,7 +58,7 @@ class Learner:
         self.batch_size = config.data.images_per_step(len(dataset.train))
         self.task = make_task(config, dataset.classes, dataset.image_shape)
         self.network = self._make_network()
-        self.model = self.network.model
+        self.model, self.precision = self.network.model, self.network.precision
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.ranks = Ranks(self._count_ranks())
         self.optimizer = make_optimizer(config.optimizer, self.weights)
@@ -73,10 +71,6 @@ class Learner:
         self._pending: list[StepResult] = []
         self.best_weights: dict[str, Tensor] = {}
         """Of the best epoch so far."""
-
-    @property
-    def precision(self) -> str:
-        return self.network.precision
 
     @property
     def operator_threads(self) -> int:
@@ -109,16 +103,15 @@ class Learner:
         return ranks_for_step(self.multiply_adds, self.batch_size, self.threads)
 
     def _make_gradients(self) -> InMicroBatches | OverRanks:
+        common, count = (self.network, self.weights, self.generator), self.config.training.accumulate
         if self.ranks.count > 1:
-            samples, size = self.dataset.train, self.batch_size
-            return OverRanks(self.network, self.weights, self.generator, self.ranks, samples, size)
-        count = self.config.training.accumulate
+            return OverRanks(*common, self.ranks, self.dataset.train, self.batch_size)
         if count > 1 and not self.task.additive:
             raise BadInput(
                 f"training.accumulate: {count} is not allowed with the loss {self.config.loss.name}: the loss of a "
                 "batch is not the mean of its samples' losses; it must be 1"
             )
-        return InMicroBatches(self.network, self.weights, self.generator, count)
+        return InMicroBatches(*common, count)
 
     def _make_batches(self) -> Batches:
         data, place, train = self.config.data, self.config.place, self.dataset.train
@@ -137,12 +130,10 @@ class Learner:
         """Raises BadInput for batches of one sample if the network uses batch statistics, undefined for one sample."""
         if self.batch_size > 1 or not has_batch_norm(self.model):
             return
+        network = Network(self.task, copy.deepcopy(self.model).train(), self.device, "fp32")
+        sample = self.dataset.train.take(torch.tensor([0]))
         try:
-            sample = self.dataset.train.take(torch.tensor([0]))
-            model = copy.deepcopy(self.model).train()
-            Network(self.task, model, self.device, "fp32")(
-                sample.inputs.to(self.device), sample.targets.to(self.device)
-            )
+            network(sample.inputs.to(self.device), sample.targets.to(self.device))
         except ValueError as error:
             raise BadInput(
                 f"data.batch_size: 1 is not allowed for this network: its batch normalisation sees a single value per "
@@ -165,26 +156,27 @@ class Learner:
         self.model.train()
         self._epoch = self.batches.epoch(epoch, first=first)
 
-    def step(self, step: StepSettings) -> None:
+    def step(self, lr: float, noise: int) -> None:
         """Update the weights with the next batch. Does not wait for the device."""
-        inputs, targets = next(self._epoch)
-        self._pending.append(self.update(inputs, targets, step))
+        self._pending.append(self.update(*next(self._epoch), lr, noise))
 
-    def update(self, inputs: Tensor, targets: Tensor, step: StepSettings) -> StepResult:
+    def update(self, inputs: Tensor, targets: Tensor, lr: float, noise: int) -> StepResult:
         """Update the weights with this batch; the model is in training mode.
 
         Args:
             inputs: (B, C, H, W) uint8 on the device.
             targets: the batch's, on the device.
+            lr: the learning rate.
+            noise: the seed of the network's own randomness (dropout).
         """
-        batch = self.gradients(inputs, targets, step.noise)
+        loss, sums = self.gradients(inputs, targets, noise)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         if self.config.training.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.training.clip_norm, norm, foreach=True)
         for group in self.optimizer.param_groups:
-            group["lr"] = step.lr
-        return StepResult(batch.loss, batch.sums, self.guard.step(batch.loss, norm), len(inputs))
+            group["lr"] = lr
+        return StepResult(loss, sums, self.guard.step(loss, norm), len(inputs))
 
     def collect(self) -> Taken:
         """The results of the steps since the last call. Waits for the device."""
@@ -197,13 +189,10 @@ class Learner:
     def measure(self, split: str) -> Measured:
         """Results on the split `val` or `test`."""
         parts = self.ranks.map(self._measure_part, [(split, rank) for rank in range(self.ranks.count)])
-        return self.task.metrics(parts, len(self._split(split)))
+        return self.task.metrics(parts, len(getattr(self.dataset, split)))
 
     def _measure_part(self, split: str, rank: int) -> Any:
-        return measure_part(self.network, self._split(split), rank, self.ranks.count)
-
-    def _split(self, name: str) -> Split:
-        return {"val": self.dataset.val, "test": self.dataset.test}[name]
+        return measure_part(self.network, getattr(self.dataset, split), rank, self.ranks.count)
 
     def examples(self) -> dict[str, Tensor]:
         """Test samples with the network's answers, for the task's figure; empty if the figure shows no samples."""
@@ -213,15 +202,17 @@ class Learner:
         return {"inputs": test.inputs, "targets": test.targets, "answers": answers(self.network, test)}
 
     def keep_best(self) -> None:
-        self.best_weights = copy_weights(self.model)
+        """Copy the weights and buffers."""
+        self.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Replace the weights and buffers."""
         self.model.load_state_dict(weights)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next step depends on, except the position: tensors by name, and plain values."""
+        """The weights, the best weights and the optimizer's state: tensors by name, and plain values."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
         optimizer = self.optimizer.state_dict()
         numbers: dict[int, dict[str, Any]] = {}
         for index, state in optimizer["state"].items():
@@ -233,7 +224,7 @@ class Learner:
         return tensors, {"optimizer": {"param_groups": optimizer["param_groups"], "state": numbers}}
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """The inverse of `state`; it also loads the best weights (`best.NAME`)."""
+        """The inverse of `state`."""
         self.load_weights(below("model.", tensors))
         self.best_weights = below("best.", tensors)
         state: dict[int, dict[str, Any]] = {int(index): dict(v) for index, v in values["optimizer"]["state"].items()}

@@ -1,4 +1,4 @@
-"""The ledger of one run: its position, sums, best epoch, patience, seconds and records. It knows no tensors."""
+"""The ledger of one run: its position, learning rate, sums, best epoch and records. It knows no tensors."""
 
 import json
 import math
@@ -12,23 +12,14 @@ from typing import Any
 
 from cnnlab.config import RunConfig, flat
 from cnnlab.config.run_config import is_place
+from cnnlab.config.schedules import Cosine, OneCycle, ScheduleConfig
 from cnnlab.errors import BadInput
 from cnnlab.metrics import Measured, words_of
 from cnnlab.records import Epoch, RunEnded, RunStarted, Status, Steps
 from cnnlab.seeds import derive
-from cnnlab.training.schedule import learning_rate
 
 StepMetrics = Callable[[Sequence[float], int], dict[str, float]]
 """As `Task.step_metrics`: an epoch's step sums, its number of samples -> metrics."""
-
-
-@dataclass(frozen=True)
-class StepSettings:
-    """What a step depends on, except its batch."""
-
-    lr: float
-    noise: int
-    """The seed of the network's own randomness (dropout)."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +58,7 @@ ABOUT_DATA = ("classes", "image_shape", "train_size", "val_size", "test_size", "
 
 
 def identity(config: RunConfig, about: RunStarted) -> dict[str, Any]:
-    """What must stay the same when a run is resumed: all settings except the place, the data, and the network's size.
+    """What a resume must not change: the settings except the place, the data, and the size of the network.
 
     The values are plain, as JSON returns them.
     """
@@ -85,23 +76,15 @@ def check_identity(now: Mapping[str, Any], before: Mapping[str, Any], source: Pa
         if isinstance(old, list) and isinstance(new, list):
             index, old, new = next((i, a, b) for i, (a, b) in enumerate(zip_longest(old, new)) if a != b)
             name = f"{name}[{index}]"
-        raise BadInput(
-            f"{name}: {source} was made with {old!r}, but now it is {new!r}; a run goes on with the data and the "
-            "network that it began with: put them back, or make a new run"
-        )
+        raise BadInput(f"{name}: {source} was made with {old!r}, but now it is {new!r}; put it back, or make a new run")
 
 
 class Diverged(Exception):
-    """A number was not finite at step `step`; `what` names it, as in "the validation loss was not finite"."""
-
-    def __init__(self, step: int, what: str) -> None:
-        super().__init__(step, what)
-        self.step = step
-        self.what = what
+    """Its arguments are the step and a clause, as in "the validation loss was not finite"."""
 
 
 class Ledger:
-    """Counts one run. It gives the loop the settings of each step, takes the results, and makes the records.
+    """Counts one run: gives each step its learning rate, adds up the results, and makes the records.
 
     Args:
         config: what to train.
@@ -137,14 +120,14 @@ class Ledger:
         self._clock = time.perf_counter()
         return replace(self.about, time=time.time(), step=self.position.step, epoch=self.position.epoch)
 
-    def next_step(self) -> StepSettings:
-        """The settings of the next step, which is counted as taken."""
+    def next_step(self) -> tuple[float, int]:
+        """Count the next step; returns its learning rate, and the seed of the network's own randomness (dropout)."""
         at = self.position
-        step = StepSettings(self._lr(at.step), derive(self.config.training.seed, "dropout", at.epoch, at.batch))
+        noise = derive(self.config.training.seed, "dropout", at.epoch, at.batch)
         at.step += 1
         at.batch += 1
         self._times.append(time.time())
-        return step
+        return self._lr(at.step - 1), noise
 
     def _lr(self, step: int) -> float:
         """Of the step with number `step`, counted from 0."""
@@ -239,8 +222,9 @@ class Ledger:
     def diverged(self, error: Diverged) -> RunEnded:
         """The last record of a run in which a number was not finite."""
         precision = "--precision fp32, " if self.about.precision == "bf16" else ""
+        step, what = error.args
         reason = (
-            f"diverged at step {error.step}: {error.what}; try {precision}a smaller optimizer.lr, "
+            f"diverged at step {step}: {what}; try {precision}a smaller optimizer.lr, "
             "a warm-up (schedule.warmup_epochs), or training.clip_norm=1"
         )
         return replace(self.ended("failed", reason), diverged=True)
@@ -275,3 +259,37 @@ class Ledger:
         """The position as plain values, for a checkpoint."""
         self.count_seconds()
         return asdict(self.position)
+
+
+def check_warmup(config: RunConfig, steps_per_epoch: int) -> None:
+    """Raises BadInput if the warm-up leaves no step to a cosine or one-cycle schedule."""
+    schedule, total = config.schedule, config.training.epochs * steps_per_epoch
+    if isinstance(schedule, Cosine | OneCycle) and _warmup_steps(schedule, steps_per_epoch) >= total:
+        raise BadInput(
+            f"schedule.warmup_epochs: {schedule.warmup_epochs:g} is not allowed: the warm-up would take all {total} "
+            f"steps, which leaves none for {schedule.name}; it must be at most {(total - 1) / steps_per_epoch:.4g}"
+        )
+
+
+def learning_rate(config: ScheduleConfig, peak: float, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """The learning rate of the step with number `step`, counted from 0.
+
+    During the W steps of warm-up it rises linearly: (step + 1)/(W + 1) of the schedule's first value. What follows
+    equals torch.optim.lr_scheduler's StepLR, CosineAnnealingLR (with T_max the steps after the warm-up) and
+    OneCycleLR (with cycle_momentum=False), each stepped once per step. `step` cuts at whole epochs counted from the
+    start of training, warm-up included.
+
+    Two things differ from PyTorch's OneCycleLR. A cycle of a single step trains at the peak; PyTorch's trains at the
+    end of the cycle, peak / start_divisor / final_divisor. If rise_fraction leaves no step to rise in, the cycle begins
+    at the peak; PyTorch's may divide by zero. If the warm-up takes all of the training, the rate rises to the
+    schedule's first value.
+    """
+    warmup = _warmup_steps(config, steps_per_epoch)
+    total = epochs * steps_per_epoch - warmup
+    if step < warmup:
+        return peak * config.factor(0, total, 0.0) * (step + 1) / (warmup + 1)
+    return peak * config.factor(step - warmup, total, step / steps_per_epoch)
+
+
+def _warmup_steps(config: ScheduleConfig, steps_per_epoch: int) -> int:
+    return round(config.warmup_epochs * steps_per_epoch)

@@ -1,7 +1,9 @@
 """A network in the form in which it is trained, saved and measured, on its device and in its precision."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,10 +16,7 @@ from cnnlab.tasks import Task
 
 def trained_form(network: nn.Module, normalize: Normalize) -> nn.Module:
     """The module that is trained and saved: normalisation, then the network. It takes (N, C, H, W) uint8."""
-    model = nn.Sequential()
-    model.add_module("normalize", normalize)
-    model.add_module("network", network)
-    return model
+    return nn.Sequential(OrderedDict(normalize=normalize, network=network))
 
 
 class Network:
@@ -68,30 +67,25 @@ PIXELS_PER_CHUNK = 400_000
 
 @torch.inference_mode()
 def measure_part(network: Network, split: Split, rank: int = 0, count: int = 1) -> Any:
-    """Measure every `count`th chunk of the split, from chunk `rank` on, in evaluation mode.
+    """The result of the task's `measure` for every `count`th chunk of the split, from chunk `rank` on.
 
-    Returns:
-        The result of the task's `measure`. It waits for the device once, at the end.
+    It waits for the device once, at the end.
     """
-    network.model.eval()
-    return network.task.measure(_answered(network, _chunks(split)[rank::count]))
+    return network.task.measure(_answered(network, split, rank, count))
 
 
 @torch.inference_mode()
 def answers(network: Network, split: Split) -> Tensor:
     """The network's answer for each sample, on the CPU."""
+    return torch.cat([network.task.answer(outputs).cpu() for outputs, _ in _answered(network, split, 0, 1)])
+
+
+def _answered(network: Network, split: Split, rank: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Outputs and targets of every `count`th chunk, from chunk `rank` on, on the device, in evaluation mode."""
     network.model.eval()
-    return torch.cat([network.task.answer(outputs).cpu() for outputs, _ in _answered(network, _chunks(split))])
-
-
-def _answered(network: Network, chunks: Sequence[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Outputs and targets of each chunk, on the device."""
-    for inputs, targets in chunks:
-        targets = targets.to(network.device, non_blocking=True)
-        yield network(inputs.to(network.device, non_blocking=True), targets), targets
-
-
-def _chunks(split: Split) -> list[tuple[Tensor, Tensor]]:
     height, width = split.inputs.shape[2:]
     size = max(16, min(1024, PIXELS_PER_CHUNK // (height * width)))
-    return list(zip(torch.split(split.inputs, size), torch.split(split.targets, size), strict=True))
+    chunks = zip(torch.split(split.inputs, size), torch.split(split.targets, size), strict=True)
+    for inputs, targets in islice(chunks, rank, None, count):
+        targets = targets.to(network.device, non_blocking=True)
+        yield network(inputs.to(network.device, non_blocking=True), targets), targets

@@ -59,15 +59,9 @@ def resolve_precision(name: str, device: torch.device) -> str:
     return "fp32"
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Parameters of glibc's mallopt(3)."""
-
-
 @contextmanager
 def set_for_training(operator_threads: int, generator: torch.Generator) -> Iterator[None]:
-    """Within the context, PyTorch is set for training; at its end the former settings are restored.
-
-    Freed memory stays with the process, also afterwards.
+    """Within the context, PyTorch is set for training. Afterwards only freed memory still stays with the process.
 
     Args:
         operator_threads: the number of threads that share an operator on the CPU; another number gives other bits.
@@ -78,7 +72,8 @@ def set_for_training(operator_threads: int, generator: torch.Generator) -> Itera
     """
     cudnn = torch.backends.cudnn
     with drawing(until_trained=True):
-        before = usable_threads(None), torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark
+        usable_threads(None)  # remembers PyTorch's own number
+        before = torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark
         state = generator.get_state()
         torch.set_num_threads(operator_threads)
         keep_freed_memory()
@@ -87,9 +82,12 @@ def set_for_training(operator_threads: int, generator: torch.Generator) -> Itera
         try:
             yield
         finally:
-            _, threads, cudnn.deterministic, cudnn.benchmark = before
+            threads, cudnn.deterministic, cudnn.benchmark = before
             torch.set_num_threads(threads)
             generator.set_state(state)
+
+
+_initial_threads = cache(torch.get_num_threads)
 
 
 def usable_threads(asked: int | None) -> int:
@@ -97,19 +95,14 @@ def usable_threads(asked: int | None) -> int:
     return asked or _initial_threads()
 
 
-@cache
-def _initial_threads() -> int:
-    return torch.get_num_threads()
-
-
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory instead of returning it to the system.
+    """Have glibc, if it is used, keep freed memory instead of returning it to the system.
 
-    By default it returns the memory that a step has freed, and the next step gets it back by about 2,000 page faults:
-    up to half of the time of a small network on a CPU (docs/performance.md). Without glibc nothing happens.
+    Else the next step gets it back by about 2,000 page faults: up to half of the time of a small network on a CPU
+    (docs/performance.md).
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt:
-            mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the largest value that it accepts
-            mallopt(M_TRIM_THRESHOLD, 2**30)
+            mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, the largest value that it accepts
+            mallopt(-1, 2**30)  # M_TRIM_THRESHOLD

@@ -44,10 +44,9 @@ def threads_for_step(multiply_adds: int, asked: int | None) -> int:
     """The number of CPU threads of a training.
 
     Args:
-        multiply_adds: of a step: of the network's forward pass (convolutions and fully connected layers) over a batch.
-        asked: `place.threads`. None means 1 if the step is small: its speed then does not suffer from other processes,
-            and its bits do not depend on the number of cores. Otherwise None means the number that PyTorch chose when
-            this process began.
+        multiply_adds: of the forward pass of a batch (convolutions and fully connected layers).
+        asked: `place.threads`. None means 1 if the step is small: other processes then do not slow it down, and its
+            bits do not depend on the number of cores. Otherwise None means PyTorch's number.
     """
     return usable_threads(asked or (1 if multiply_adds <= SMALL_STEP else None))
 
@@ -106,7 +105,7 @@ class Ranks:
         return results
 
     def _start(self, rank: int) -> None:
-        """Fork until a fork can multiply. One made while another thread holds MKL's locks waits for them for ever."""
+        """Fork until a fork can multiply. A fork made while another thread holds MKL's locks would wait for ever."""
         for _ in range(STARTS):
             self._forks[rank] = self._fork()
             with self._alive(rank) as fork:

@@ -18,7 +18,7 @@ from typing import Any
 MOMENTS = {
     "forward": ("torch.nn", "Conv2d.forward"),
     "backward": ("torch", "Tensor.backward"),
-    "step": ("cnnlab.training.guard", "FiniteGuard.step"),
+    "step": ("cnnlab.training.optimizer", "FiniteGuard.step"),
     "validation": ("cnnlab.training.learner", "Learner.measure"),
     "saving": ("cnnlab.files", "os.replace"),
     "sealing": ("cnnlab.training.fit", "seal"),

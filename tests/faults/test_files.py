@@ -463,7 +463,7 @@ def test_a_cache_is_believed_only_if_nobody_else_may_write_it(
         name: Split(forged[f"{name}.inputs"], forged[f"{name}.targets"])
         for name in {key.split(".")[0] for key in forged}
     }
-    about["digest"] = cache_digest(Source(tuple(about["classes"]), parts, about["origin"], *about["skipped"][:1]))
+    about["digest"] = cache_digest(Source(tuple(about["classes"]), parts, about["origin"], about["skipped"]))
     new = cache.with_suffix(".new")  # the dataset that was loaded is still mapped from the other
     save_file(forged, new, metadata={"about": json.dumps(about)})
     new.chmod(mode)

@@ -19,7 +19,7 @@ from cnnlab.search import Sweep
 from cnnlab.search.claims import fill, study_slots
 from cnnlab.search.slots import CAUSE
 from cnnlab.search.storage import open_storage, storage_url
-from cnnlab.search.study import open_study
+from cnnlab.search.study import find_study
 from tests.faults.table import repeats, tally
 from tests.servers import POSTGRESQL, PostgreSQL, postgresql
 
@@ -48,7 +48,7 @@ from cnnlab.search.claims import claim, tell
 from cnnlab.search.database import patient
 from cnnlab.search.claims import beating
 from cnnlab.search.storage import open_storage
-from cnnlab.search.study import open_study
+from cnnlab.search.study import find_study
 print("ready", flush=True)
 sys.stdin.readline()
 children = []
@@ -57,10 +57,11 @@ for _ in range(3):  # four processes, and all is imported once
         children = []
         break
     children.append(child)
-study = open_study("sleep", patient(open_storage)(sys.argv[1]))
+patient(open_storage)(sys.argv[1])
+study = find_study("sleep", sys.argv[1])
 while slot := claim(study, int(sys.argv[2]), lambda number: {}):
     trial = Trial(study, slot.trial._trial_id)
-    with beating(study._storage, trial):
+    with beating(study, trial):
         x = trial.suggest_float("x", 0, 1)
         for step in range(5):
             trial.report(x, step)
@@ -192,7 +193,9 @@ def study() -> Path:
     """Optuna's journal of a sweep that has begun."""
     sweep = Sweep(study="s", workers=1, tracking_uri="none")
     sweep.begin()
-    fill(open_study("s", open_storage(sweep.plan.storage)), 20, lambda number: {}, ahead=20)
+    begun = find_study("s", sweep.plan.storage)
+    assert begun is not None
+    fill(begun, 20, lambda number: {}, ahead=20)
     sweep._open.close()
     return Path(sweep.plan.storage)
 

@@ -49,41 +49,28 @@ def curves_figure(records: Sequence[Record], title: str) -> "Figure":
     loss, score, rate = figure.subplots(1, 3)
     figure.suptitle(title)
     epochs = [record for record in records if isinstance(record, Epoch)]
-    metric = _drawn(last(records, RunStarted))
-    steps = [epoch.step for epoch in epochs]
-    _draw_losses(loss, records, epochs)
-    score.plot(steps, [epoch.train.get(metric.name, nan) for epoch in epochs], "o-", label="training", markersize=3)
-    score.plot(steps, [epoch.val.get(metric.name, nan) for epoch in epochs], "o-", label="validation", markersize=3)
+    at = [epoch.step for epoch in epochs]
+    marked: dict[str, Any] = {"marker": "o", "markersize": 3}
+    steps = [(step, y) for r in records if isinstance(r, Steps) for step, y in enumerate(r.losses, start=r.first)]
+    loss.plot(*zip(*steps, strict=True), color="C0", alpha=0.3, linewidth=0.7, label="training, each step")
+    loss.plot(at, [epoch.train["loss"] for epoch in epochs], color="C0", label="training, epoch", **marked)
+    loss.plot(at, [epoch.val["loss"] for epoch in epochs], color="C1", label="validation", **marked)
+    loss.set(xlabel="step", ylabel="loss (mean per sample)", yscale="log")
+    loss.legend()
+    metric = _metric_of(last(records, RunStarted) or RunStarted)
+    score.plot(at, [epoch.train.get(metric.name, nan) for epoch in epochs], label="training", **marked)
+    score.plot(at, [epoch.val.get(metric.name, nan) for epoch in epochs], label="validation", **marked)
     score.set(xlabel="step", ylabel=metric.words)
     score.legend()
-    rate.plot(steps, [epoch.lr for epoch in epochs], "o-", markersize=3)
+    rate.plot(at, [epoch.lr for epoch in epochs], **marked)
     rate.set(xlabel="step", ylabel="learning rate")
     return figure
 
 
-def _drawn(started: RunStarted | None) -> Metric:
-    score, measured = (started.score, started.measured) if started else (RunStarted.score, RunStarted.measured)
-    return next((metric for metric in measured if metric.name != "loss"), score) if score.name == "loss" else score
-
-
-def _draw_losses(axes: "Axes", records: Sequence[Record], epochs: Sequence[Epoch]) -> None:
-    points = [
-        (step, loss) for r in records if isinstance(r, Steps) for step, loss in enumerate(r.losses, start=r.first)
-    ]
-    axes.plot(*zip(*points, strict=True), color="C0", alpha=0.3, linewidth=0.7, label="training, each step")
-    axes.plot(
-        [e.step for e in epochs],
-        [e.train["loss"] for e in epochs],
-        "o-",
-        color="C0",
-        markersize=3,
-        label="training, epoch",
-    )
-    axes.plot(
-        [e.step for e in epochs], [e.val["loss"] for e in epochs], "o-", color="C1", markersize=3, label="validation"
-    )
-    axes.set(xlabel="step", ylabel="loss (mean per sample)", yscale="log")
-    axes.legend()
+def _metric_of(started: RunStarted | type[RunStarted]) -> Metric:
+    """The score; if that is the loss, the first other metric."""
+    metrics = [started.score, *started.measured]
+    return next((metric for metric in metrics if metric.name != "loss"), started.score)
 
 
 def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> "Figure":
@@ -102,19 +89,10 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
     axes.set_xticks(range(size), classes, rotation=90)
     axes.set_yticks(range(size), classes)
     large = max(map(max, counts)) > 9999
-    if size <= 20:
-        for i, row in enumerate(counts):
-            for j, cell in enumerate(row):
-                colour = "white" if shares[i][j] > 0.5 else "black"
-                axes.text(
-                    j,
-                    i,
-                    f"{shares[i][j]:.1%}" if large else str(cell),
-                    ha="center",
-                    va="center",
-                    color=colour,
-                    fontsize=8,
-                )
+    for i, row in enumerate(counts if size <= 20 else ()):
+        for j, cell in enumerate(row):
+            text, colour = f"{shares[i][j]:.1%}" if large else str(cell), "white" if shares[i][j] > 0.5 else "black"
+            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
     return figure
 
 

@@ -1,7 +1,9 @@
-"""The result of a sweep, for scripts and for people; its preview, for people. It imports Rich and Optuna."""
+"""The progress of a sweep on stderr, its result on stdout, and its preview. It imports Rich and Optuna."""
 
 import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import click
@@ -10,18 +12,112 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from cnnlab.cli.display.tables import facts_table, plain_table
+from cnnlab.cli.display.terminal import facts_table, open_block, plain_table, progress_row
 from cnnlab.cli.streams import typed
 from cnnlab.config.run_config import FLAGS, path_of
 from cnnlab.result import settings_text, strict_json
 from cnnlab.search import Plan
-from cnnlab.search.findings import Confirmed, Findings, sweep_result
+from cnnlab.search.findings import Findings, sweep_result
 from cnnlab.search.preview import Preview
-from cnnlab.search.slots import counted
-from cnnlab.search.workers import Workers
+from cnnlab.search.slots import Slot, best_first, counted
+from cnnlab.search.workers import SweepState, Workers
 
+BARS = "▁▂▃▄▅▆▇█"
 WITH_PATH = ("-s", "--set", "--search")
 """The options whose value begins with a setting."""
+
+
+@contextmanager
+def open_sweep_view(quiet: bool, plan: Plan, workers: Workers) -> Iterator[Callable[[SweepState], None]]:
+    """A function that shows each state on stderr: live on a terminal, else one plain line per trial that has ended."""
+    if quiet:
+        yield lambda state: None
+    elif sys.stderr.isatty():
+        Console(stderr=True).print(Text(heading(plan, workers)))  # Rich breaks it between words
+        with open_block() as draw:
+            yield LiveSweep(plan, draw).show
+    else:
+        click.echo(heading(plan, workers), err=True)
+        yield PlainSweep(plan).show
+
+
+def heading(plan: Plan, workers: Workers) -> str:
+    """One line about the search, and below it the plan's remarks."""
+    names = ", ".join(dict.fromkeys(dimension.path for dimension in plan.space.dimensions))
+    seeds = f", {plan.seeds} seeds each" if plan.seeds > 1 else ""
+    what = f"study {plan.study}: {plan.trials} trials{seeds} over {names}; {plan.sampler}, {plan.pruner}; {workers}"
+    return "\n".join([what, *plan.remarks])
+
+
+def curve(slot: Slot) -> str:
+    """The validation scores after each epoch in characters, from the lowest to the highest of them."""
+    values = list(slot.trial.intermediate_values.values()) if slot.trial else []
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((value - low) * scale)] for value in values[-20:])
+
+
+class PlainSweep:
+    """One line per trial that has ended, without control codes: for logs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.printed: set[tuple[str, int]] = set()
+
+    def show(self, state: SweepState) -> None:
+        stage = state.stage
+        for slot in state.slots:
+            if slot.finished and (stage.name, slot.number) not in self.printed:
+                self.printed.add((stage.name, slot.number))
+                done = sum(name == stage.name for name, _ in self.printed)
+                value = f" {self.plan.score.show(slot.value)}" if slot.value is not None else ""
+                what = f"{stage.label(slot.number)}: {slot.state}{value}"
+                click.echo(
+                    f"{done}/{len(state.slots)}  {what}  {settings_text(self.plan.searched(slot.config))}", err=True
+                )
+
+
+class LiveSweep:
+    """A bar, the trials that run, and the best ones."""
+
+    def __init__(self, plan: Plan, draw: Callable[..., None]) -> None:
+        self.plan = plan
+        self.draw = draw
+        self.done_before: dict[str, int] = {}
+
+    def show(self, state: SweepState) -> None:
+        total, done = len(state.slots), state.finished
+        before = self.done_before.setdefault(state.stage.name, done)
+        bar = progress_row("", done, total, (total - done) * state.seconds / (done - before) if done > before else None)
+        if state.stage.name != "search":
+            self.draw(Text("the best again, on fresh seeds"), bar)
+            return
+        states: list[str] = [slot.state for slot in state.slots]
+        names = [n for n in ("running", "complete", "pruned", "infeasible", "failed") if n in states]
+        running = [slot for slot in state.slots if slot.state == "running"]
+        best = best_first(state.slots, self.plan.score)[:5]
+        tables = (
+            _table("running", self.plan, running, lambda slot: f"epoch {(slot.trial and slot.trial.last_step) or 0}"),
+            _table("best", self.plan, best, self._value),
+        )
+        counts = Text(", ".join(f"{states.count(name)} {name}" for name in names))
+        self.draw(bar, counts, *(table for table in tables if table.rows))
+
+    def _value(self, slot: Slot) -> str:
+        return "" if slot.value is None else self.plan.score.show(slot.value)
+
+
+def _table(title: str, plan: Plan, slots: list[Slot], what: Callable[[Slot], str]) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 1))
+    for name in (title, "", "curve"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("settings")  # may wrap: if there is no room, Rich takes it from such columns
+    for slot in slots:
+        settings = Text(settings_text(plan.searched(slot.config)), no_wrap=True, overflow="ellipsis")
+        table.add_row(f"trial {slot.number}", what(slot), Text(curve(slot), "cyan"), settings)
+    return table
 
 
 def print_findings(findings: Findings, seconds: float, command: Sequence[str], *, as_json: bool) -> None:
@@ -86,7 +182,7 @@ def _against_the_baseline(findings: Findings) -> str:
     if baseline is None:
         return shown
     lead = findings.best.value - baseline
-    return f"{shown}, trial 0 (as written) {score.show(baseline)}: {lead:+.{score.digits}f}"
+    return f"{shown}, trial 0 (as written) {score.show(baseline)}: {lead:+.4f}"
 
 
 def _confirmation(findings: Findings) -> Table:
@@ -94,12 +190,10 @@ def _confirmation(findings: Findings) -> Table:
     table = plain_table("trained again", *numbers, right=numbers)
     for confirmed in findings.confirmed:
         name = "trial 0, as written" if confirmed.trial == 0 else f"trial {confirmed.trial}"
-        table.add_row(name, f"{confirmed.selected:.4f}", _spread(confirmed), str(len(confirmed.scores)))
+        spread = "" if confirmed.std is None else f" ± {confirmed.std:.4f}"
+        seeds = str(len(confirmed.scores))
+        table.add_row(name, f"{confirmed.selected:.4f}", f"{confirmed.mean:.4f}{spread}", seeds)
     return table
-
-
-def _spread(confirmed: Confirmed) -> str:
-    return f"{confirmed.mean:.4f}" + (f" ± {confirmed.std:.4f}" if confirmed.std is not None else "")
 
 
 def _importances(importances: dict[str, float]) -> Table:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cnnlab.cli.display.tables import plain_table
+from cnnlab.cli.display.terminal import plain_table
 from cnnlab.comparison import Comparison
 from cnnlab.comparison.report import PAIR_COLUMNS, note_on_pairs, pair_rows, ranked, scores_over
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
@@ -109,15 +109,8 @@ def _print_tables(verdicts: Verdicts) -> None:
 
 def _arms(verdicts: Verdicts, room: int | None) -> Table:
     score = verdicts.score
-    columns = [
-        verdicts.question,
-        f"test{score.in_tables}",
-        "95 % interval",
-        "untuned",
-        "to target",
-        "diverged",
-        "tuned",
-    ]
+    names = ("95 % interval", "untuned", "to target", "diverged", "tuned")
+    columns = [verdicts.question, f"test{score.in_tables}", *names]
     rows: list[list[str]] = []
     best = score.best(summary.mean for summary in verdicts.summaries.values())
     near = [s for s in verdicts.summaries.values() if best is not None and score.gain(best, s.mean) <= score.in_sight]
@@ -141,12 +134,9 @@ def _arms(verdicts: Verdicts, room: int | None) -> Table:
         )
     table, kept = _fitted(columns, rows, SPARE, room)
     if verdicts.target is not None:
-        steps = (
-            f"; steps to a validation {score.words} of {score.show(verdicts.target)}, the median of the finals"
-            if "to target" in kept
-            else ""
-        )
-        table.caption, table.caption_justify = f"± over {verdicts.unit_words}{steps}", "left"
+        steps = f"; steps to a validation {score.words} of {score.show(verdicts.target)}, the median of the finals"
+        table.caption = f"± over {verdicts.unit_words}{steps if 'to target' in kept else ''}"
+        table.caption_justify = "left"
     return table
 
 

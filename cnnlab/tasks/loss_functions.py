@@ -6,8 +6,8 @@ void has the loss 0; `cnnlab.data` gives no such images, as they would make that
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,24 +20,20 @@ Function = Callable[[Tensor, Tensor], Tensor]
 """outputs, targets -> ()"""
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """A loss over the samples of a batch."""
 
     mean: Function
     """For training."""
     total: Function
     """The sum over the samples, for measurement: without label smoothing."""
-    additive: bool = True
-    """Whether a batch's loss is the mean of its samples' losses."""
 
 
 def cross_entropy(config: CrossEntropy) -> Loss:
     """Softmax cross-entropy, nats. outputs: (N, K) logits; targets: (N,) int64."""
-    smoothing = config.label_smoothing
     return Loss(
-        mean=lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=smoothing),
-        total=lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="sum"),
+        mean=partial(F.cross_entropy, label_smoothing=config.label_smoothing),
+        total=partial(F.cross_entropy, reduction="sum"),
     )
 
 
@@ -46,21 +42,13 @@ def hinge(config: Hinge) -> Loss:
 
     Weston and Watkins 1999, as torch.nn.MultiMarginLoss. outputs: (N, K) scores; targets: (N,) int64.
     """
-    power = 2 if config.squared else 1
-    return Loss(
-        mean=lambda outputs, targets: F.multi_margin_loss(outputs, targets, p=power, margin=config.margin),
-        total=lambda outputs, targets: F.multi_margin_loss(
-            outputs, targets, p=power, margin=config.margin, reduction="sum"
-        ),
-    )
+    mean = partial(F.multi_margin_loss, p=2 if config.squared else 1, margin=config.margin)
+    return Loss(mean, total=partial(mean, reduction="sum"))
 
 
 def mask_cross_entropy(config: CrossEntropy) -> Loss:
     """Softmax cross-entropy, nats per pixel. outputs: (N, K, H, W) logits; targets: (N, H, W) uint8."""
-    smoothing = config.label_smoothing
-    return _over_images(
-        lambda outputs, targets: _pixel_cross_entropy(outputs, targets, smoothing), _pixel_cross_entropy
-    )
+    return _over_images(partial(_pixel_cross_entropy, smoothing=config.label_smoothing), _pixel_cross_entropy)
 
 
 def dice(config: Dice) -> Loss:
@@ -70,15 +58,12 @@ def dice(config: Dice) -> Loss:
 
 def cross_entropy_dice(config: CrossEntropyDice) -> Loss:
     """The weighted sum of cross-entropy and Dice loss. Shapes as of `mask_cross_entropy`."""
-    share, smoothing = config.dice_weight, config.label_smoothing
+    share = config.dice_weight
 
-    def trained(outputs: Tensor, targets: Tensor) -> Tensor:
+    def mixed(outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         return (1 - share) * _pixel_cross_entropy(outputs, targets, smoothing) + share * _dice(outputs, targets)
 
-    def measured(outputs: Tensor, targets: Tensor) -> Tensor:
-        return (1 - share) * _pixel_cross_entropy(outputs, targets) + share * _dice(outputs, targets)
-
-    return _over_images(trained, measured)
+    return _over_images(partial(mixed, smoothing=config.label_smoothing), mixed)
 
 
 def _over_images(trained: Function, measured: Function) -> Loss:

@@ -1,0 +1,229 @@
+"""The progress of a run on stderr, and its result on stdout. It imports Rich."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from cnnlab.cli.display.terminal import facts_table, open_block, progress_row, result_console
+from cnnlab.errors import LONGEST_LINE, shortened, without_passwords
+from cnnlab.metrics import Metric, words_of
+from cnnlab.records import Epoch, Record, RunStarted, Steps
+from cnnlab.result import strict_json
+from cnnlab.tracking import RunDir, last, run_page
+
+EPOCH_ROWS = 8
+"""How many of the last epochs the live view shows."""
+
+Point = tuple[int, float]
+"""(step, loss)"""
+
+
+@contextmanager
+def open_run_view(quiet: bool) -> Iterator[Callable[[Record], None]]:
+    """A function that shows each record on stderr: live on a terminal, else in plain lines for logs."""
+    if quiet:
+        yield lambda record: None
+    elif sys.stderr.isatty():
+        with open_block() as draw:
+            yield LiveRun(draw).show
+    else:
+        yield PlainRun().show
+
+
+class PlainRun:
+    """One line per epoch, without control codes."""
+
+    started: RunStarted
+
+    def show(self, record: Record) -> None:
+        if isinstance(record, RunStarted):
+            self.started = record
+            for line in (heading(record), *record.notes):
+                click.echo(shortened(line, LONGEST_LINE), err=True)
+        elif isinstance(record, Epoch):
+            click.echo(
+                f"epoch {record.epoch}/{self.started.epochs}"
+                f"  train {self._values(record.train)}  val {self._values(record.val)}{'*' if record.best else ' '}"
+                f"  lr {record.lr:.3g}  {record.images_per_second:,.0f} images/s",
+                err=True,
+            )
+
+    def _values(self, values: Mapping[str, float]) -> str:
+        known = [metric for metric in self.started.measured if metric.name in values]
+        return " ".join(f"{metric.short} {_value(metric, values)}" for metric in known)
+
+
+class LiveRun:
+    """A bar, a table of epochs, and a loss curve in characters."""
+
+    def __init__(self, draw: Callable[..., None]) -> None:
+        self.draw = draw
+        self.console = Console(stderr=True)
+        self.started: RunStarted | None = None
+        self.records: list[Record] = []
+        self.step = 0
+        self.clock = time.monotonic()
+
+    def show(self, record: Record) -> None:
+        if isinstance(record, RunStarted):
+            self.started, self.step, self.clock = record, record.step, time.monotonic()
+        elif isinstance(record, Steps):
+            self.step = record.last
+        self.records.append(record)
+        if started := self.started:
+            total, done = started.epochs * started.steps_per_epoch, self.step - started.step
+            left = (total - self.step) * (time.monotonic() - self.clock) / done if done else None
+            self.draw(
+                Text(heading(started), style="bold"),
+                *(Text(line, style="dim") for line in started.notes),
+                progress_row("step", self.step, total, left),
+                epoch_table(self.records, EPOCH_ROWS),
+                loss_curve(self.records, min(self.console.width, 100)),
+            )
+
+
+def heading(started: RunStarted) -> str:
+    """One line: the network, its data, its place."""
+    channels, height, width = started.image_shape
+    where = f" from epoch {started.epoch + 1}" if started.step else ""
+    return (
+        f"{started.model} ({started.parameters:,} parameters) on {started.dataset} "
+        f"({started.train_size:,} + {started.val_size:,} images of {height}x{width}x{channels}), "
+        f"{started.optimizer}, {started.device} {started.precision}, seed {started.seed}{where}"
+    )
+
+
+def epoch_table(records: Sequence[Record], most: int = 1000) -> Table:
+    """The last `most` epochs, one per row."""
+    loss, *others = (last(records, RunStarted) or RunStarted).measured
+    names = [metric.short for metric in others]
+    gap, mark = (2, "best") if len(others) < 2 else (1, "*")  # so that 80 characters are enough
+    table = Table(box=None, header_style="dim", padding=(0, gap, 0, 0))
+    for name in ("epoch", "train loss", *names, "val loss", *names, "", "lr", "images/s", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for epoch in [record for record in records if isinstance(record, Epoch)][-most:]:
+        table.add_row(
+            str(epoch.epoch),
+            *(_value(metric, values) for values in (epoch.train, epoch.val) for metric in (loss, *others)),
+            Text(mark, style="green") if epoch.best else "",
+            f"{epoch.lr:.3g}",
+            f"{epoch.images_per_second:,.0f}",
+            f"{epoch.seconds:.1f}",
+        )
+    return table
+
+
+def _value(metric: Metric, values: Mapping[str, float]) -> str:
+    return f"{values[metric.name]:.4f}" if metric.name in values else ""
+
+
+def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
+    """Training loss (line) and validation loss (points) against the step; empty with less than two finite losses.
+
+    Args:
+        width, height: in characters.
+    """
+    training = [
+        (step, loss) for r in records if isinstance(r, Steps) for step, loss in enumerate(r.losses, start=r.first)
+    ]
+    validation = [(record.step, record.val["loss"]) for record in records if isinstance(record, Epoch)]
+    points, finite = _thinned(_finite(training), 4 * width), _finite(validation)
+    if len(points) < 2:
+        return Text()
+    import plotext  # 0.3 s, so only if there is a curve
+
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(width, height)
+    line = figure.signal(*zip(*points, strict=True), marker="braille")
+    line.lines(True)
+    figure.draw(line)
+    if finite:
+        figure.draw(figure.signal(*zip(*finite, strict=True), marker="●"))
+    first, final = points[0][0], points[-1][0]
+    ticks = sorted({first, (first + final) // 2, final})
+    figure.ruler("x").ticks(ticks, [str(tick) for tick in ticks])
+    return Text(plotext.uncolorize(figure.build()).rstrip("\n"), style="cyan")
+
+
+def _finite(points: list[Point]) -> list[Point]:
+    return [(step, loss) for step, loss in points if math.isfinite(loss)]
+
+
+def _thinned(points: list[Point], most: int) -> list[Point]:
+    """About `most` points at most, each the mean of its neighbours; a terminal shows no more."""
+    size = max(1, len(points) // most)
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
+
+
+def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") -> None:
+    """Print the result of a run on stdout, as JSON or as a panel.
+
+    Args:
+        store: the MLflow store that gets it, perhaps later.
+    """
+    if as_json:
+        click.echo(strict_json(result))
+        return
+    facts = facts_table()
+    for name, value in _facts(result, store):
+        facts.add_row(name, value)
+    title = Text(f"{result['run_id']}: {result['status']}")
+    result_console().print(Panel(facts, title=title, expand=False))
+
+
+def print_page(run: RunDir) -> None:
+    """Print the address of the run's page if a server has all of the run, on its own line, so that it can be copied."""
+    if page := run_page(run):
+        click.echo(without_passwords(page))
+
+
+def _facts(result: dict[str, Any], store: str) -> Iterator[tuple[str, str]]:
+    """The lines of the panel, each a name and its value."""
+    score, metrics = result["score"], result["metrics"]
+    name = words_of(score["name"])
+    if score["value"] is not None:
+        loss = "" if score["name"] == "loss" else f"  (loss {metrics['test']['loss']:.4f})"
+        yield f"test {name}", f"{score['value']:.4f}{loss}"
+    if result["best_epoch"]:
+        best = f"{result['best_epoch']} of {result['epochs']}, validation {name} {metrics['val'][score['name']]:.4f}"
+        yield "best epoch", best
+    if result["fit_seconds"]:
+        speed = f"{result['images_per_second']:,.0f} images/s on {result['device']} in {result['precision']}"
+        yield "time", f"{result['fit_seconds']:.1f} s, {speed}"
+    if skipped := result["skipped_images"]:
+        yield "skipped", f"{skipped} image{'s' if skipped > 1 else ''} that cannot be read"
+    for warning in result["warnings"]:
+        yield "warning", warning
+    yield "files", _from_here(result["run_dir"])
+    if result["reason"]:  # it says what to do too
+        yield "reason", result["reason"]
+    elif command := _next_command(result, store):
+        yield "next", command
+
+
+def _from_here(path: str) -> str:
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _next_command(result: dict[str, Any], store: str) -> str:
+    """Empty if a server has a page for the run."""
+    run = RunDir(Path(result["run_dir"]))
+    word = _from_here(run.word)
+    if result["status"] != "finished":
+        return f"cnnlab train --resume {word}"
+    if store.startswith("http") or run_page(run):
+        return ""
+    return "cnnlab ui" if store != "none" or result["mlflow_run_id"] else f"cnnlab sync {word}"
