@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from cnnlab.search.workers import SweepState, Workers
 
 
+AGAIN = "-again"
+"""The end of the second name of the optimizer that --null compares with itself."""
+
+
 class Comparison(Work["SweepState"]):
     """A comparison. Iterate over it to tune all arms and train their best again, or `tune` and `judge` its `contests`
     one by one."""
@@ -228,6 +232,8 @@ def _check_target(target: float, configs: Sequence[RunConfig]) -> None:
 def _question(config: RunConfig, options: CompareOptions) -> tuple[RunConfig, str, list[Arm]]:
     """The experiment, the question (`optimizer`, or the setting that is compared), and the arms."""
     optimizers, over = options.optimizers, options.over
+    if options.null:
+        optimizers = {options.null: {}, f"{options.null}{AGAIN}": {"name": options.null}}
     if isinstance(optimizers, Mapping):
         config, optimizers = config.model_copy(update={"compare": dict(optimizers)}), None
     elif optimizers is not None and not isinstance(optimizers, str):

@@ -129,19 +129,26 @@ def make_contest(
         confirm_seeds=design.seeds,
         storage=options.storage,
     )
-    seeds = [_tuning_seed(config.training.seed, number) for number in range(design.tunings)]
+    seed = config.training.seed
     plans = {
         arm.name: [
             Plan.of(
-                changed(arm.config, {"name": f"{config.label}-{arm.name}", "training.seed": seed}),
+                changed(
+                    arm.config,
+                    {
+                        "name": f"{config.label}-{arm.name}",
+                        # the arm of --null that is the other one under a second name must not repeat its trainings
+                        "training.seed": _tuning_seed(seed, number, again=options.null is not None and index == 1),
+                    },
+                ),
                 arm.space,
                 sweep,
                 experiment=experiment,
                 tracking_uri=tracking_uri,
             )
-            for seed in seeds
+            for number in range(design.tunings)
         ]
-        for arm in arms
+        for index, arm in enumerate(arms)
     }
     if name is None:
         identities = {arm: some[0].identity() for arm, some in plans.items()}
@@ -160,8 +167,10 @@ def study_of(name: str, arm: str, tuning: int) -> str:
     return f"{name}.{arm}" + (f".{tuning + 1}" if tuning else "")
 
 
-def _tuning_seed(seed: int, number: int) -> int:
+def _tuning_seed(seed: int, number: int, *, again: bool) -> int:
     """The first tuning has the experiment's own seed."""
+    if again:
+        return derive(seed, "null", index=number) >> 32
     return derive(seed, "tuning", index=number) >> 32 if number else seed
 
 

@@ -133,6 +133,11 @@ class CompareOptions(StudyOptions):
         description="Number of fresh seeds on which the winner of each tuning is trained again. "
         f"[default: {DESIGNS['default'].seeds}; {SEEDS_OF_ONE_TUNING} for 1 or 2 tunings]",
     )
+    null: str | None = _text(
+        "NAME",
+        "Compare this optimizer with itself under two names, other points and seeds for each: any difference is a false "
+        "alarm.",
+    )
     quick: bool = Field(False, description=f"{DESIGNS['quick'].words}.")
     thorough: bool = Field(False, description=f"{DESIGNS['thorough'].words}.")
     margin: float | None = Field(
@@ -149,8 +154,9 @@ class CompareOptions(StudyOptions):
 
     @model_validator(mode="after")
     def _check_design(self) -> "CompareOptions":
-        if self.quick and self.thorough:
-            raise ValueError("--quick and --thorough are both given; keep one")
+        for one, other in (("quick", "thorough"), ("null", "optimizers"), ("null", "over")):
+            if getattr(self, one) and getattr(self, other):
+                raise ValueError(f"--{one} and --{other} are both given; keep one")
         return self
 
     @property
