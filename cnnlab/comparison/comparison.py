@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnlab.config import Given, RunConfig, config_given
 from cnnlab.config.arms import Arm, read_arms
-from cnnlab.config.commands import CompareOptions, options_from
+from cnnlab.config.commands import CompareOptions, Design, options_from
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
 from cnnlab.search.sweep import start_fork_server, work_on
@@ -152,7 +152,8 @@ class Comparison(Work["SweepState"]):
         from cnnlab.comparison.report import write_report
 
         assert self._run is not None
-        verdicts = verdicts_of(contest, str(self.workers), look_at(self._run, contest.tunings, contest.seeds))
+        design = Design(contest.tunings, contest.trials, contest.seeds)
+        verdicts = verdicts_of(contest, str(self.workers), look_at(self._run, design))
         done = all(is_done(plan) for plans in contest.plans.values() for plan in plans)
         if not done:
             verdicts = replace(verdicts, warnings=(NOT_ALL,))

@@ -228,7 +228,7 @@ def _caveats(contest: Contest, verdicts: Verdicts, where: str) -> list[str]:
     """
     plan = contest.first
     spaces = {
-        arm: ", ".join(f"{d.path.rpartition('.')[2]} in {d.domain}" for d in plans[0].space.dimensions)
+        arm: ", ".join(f"{d.path.rpartition('.')[2]} {d.domain}" for d in plans[0].space.dimensions)
         for arm, plans in contest.plans.items()
     }
     tuned = "; ".join(f"{arm}: {space}" for arm, space in spaces.items())
@@ -236,17 +236,17 @@ def _caveats(contest: Contest, verdicts: Verdicts, where: str) -> list[str]:
     fixed = ("data.batch_size", "schedule.name", "training.epochs", "data.augment", "model.dropout")
     held = ", ".join(f"{path} {settings[path]}" for path in fixed if path in settings and path != contest.question)
     decay = flat(plan.config).get("optimizer.weight_decay")
+    often = "once" if contest.tunings == 1 else f"{contest.tunings} times"
+    finals = "1 fresh seed" if contest.seeds == 1 else f"{contest.seeds} fresh seeds"
+    images = f"these {contest.test_size:,} test images" if contest.test_size else "these test samples"
     return [
-        f"Tuned {contest.tunings} times by {contest.trials} trials each, the untuned defaults among them, drawn by "
-        f"{plan.sampler} and not pruned: {tuned}",
+        f"Each was tuned {often} with {contest.trials} trials ({plan.sampler}, the defaults first, none pruned): {tuned}",
         f"Fixed for all: {held}" + (f", optimizer.weight_decay {decay:g}" if contest.question == "optimizer" else ""),
-        f"Selected on validation data by one seed per trial; scores are the test {contest.score.words} of "
-        f"{contest.seeds} final{'s' * (contest.seeds > 1)} per tuning, on fresh seeds that are the same for all arms",
-        "A seed is the initial weights, the order of the data and the validation split; the test images are the same "
-        "for all, so verdicts hold for these images; other images would add the error of their sampling",
-        "The 95 % interval of a single arm holds for that arm alone, and for this look",
-        f"Seconds are those of trainings in {where}, one arm after the other: whatever else the machine did shows in "
-        "them, and not in steps",
+        f"Selected by validation {contest.score.words} on one seed; scored by test {contest.score.words} on {finals} per "
+        "tuning, the same for all",
+        f"Verdicts hold for {images}; other images would add the error of their sampling",
+        "The 95 % interval of a single mean holds for that mean alone, and for this look",
+        f"Seconds depend on what else the machine did ({where}); steps do not",
     ]
 
 

@@ -9,6 +9,7 @@ from cnnlab.comparison.contests import NOT_ALL, Contest, folder_of, is_done, stu
 from cnnlab.comparison.figures import band
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
 from cnnlab.config import changed
+from cnnlab.config.commands import Design
 from cnnlab.errors import BadInput, InUse
 from cnnlab.records import ComparisonEnded, ComparisonStarted, MeanOfFinals, RunEnded
 from cnnlab.run import config_of, create_run
@@ -107,18 +108,19 @@ def stored_verdicts(name: str, storage: str | None) -> tuple[Verdicts, float]:
         started.test_size,
         started.chance,
     )
-    verdicts = verdicts_of(contest, started.where, look_at(run, started.tunings, started.seeds))
+    design = Design(started.tunings, started.trials, started.seeds)
+    verdicts = verdicts_of(contest, started.where, look_at(run, design))
     complete = all(len(some) == started.tunings and all(map(is_done, some)) for some in stored.values())
     if not complete:
         verdicts = replace(verdicts, warnings=(NOT_ALL,))
     return verdicts, (ended.time if ended and ended.time > started.time else time.time()) - started.time
 
 
-def look_at(run: RunDir, tunings: int, seeds: int) -> int:
-    """The number of complete results of a comparison with other numbers of tunings or seeds, this one included."""
+def look_at(run: RunDir, design: Design) -> int:
+    """The number of complete results of a comparison with other designs, this one included."""
     ended = [record for record in read(run.journal_file)[0] if isinstance(record, ComparisonEnded)]
-    looks = list(dict.fromkeys((r.tunings, r.seeds) for r in ended if r.status == "finished"))
-    return (looks.index((tunings, seeds)) if (tunings, seeds) in looks else len(looks)) + 1
+    looks = list(dict.fromkeys(Design(r.tunings, r.trials, r.seeds) for r in ended if r.status == "finished"))
+    return (looks.index(design) if design in looks else len(looks)) + 1
 
 
 def comparison_ended(verdicts: Verdicts, contest: Contest, reason: str) -> ComparisonEnded:
@@ -136,6 +138,7 @@ def comparison_ended(verdicts: Verdicts, contest: Contest, reason: str) -> Compa
         verdict=sentence(verdicts),
         claim=verdicts.claim,
         tunings=contest.tunings,
+        trials=contest.trials,
         seeds=contest.seeds,
         score=verdicts.score.name,
     )

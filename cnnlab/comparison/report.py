@@ -14,8 +14,9 @@ from cnnlab.metrics import Metric
 from cnnlab.page import Table, page, picture
 from cnnlab.result import Result, settings_text, strict_json
 
-COLUMNS = ("", "trials", "diverged", "tuned", "mean ± std", "95 % interval", "median", "untuned", "to the target")
+COLUMNS = ("", "trials", "diverged", "best tuned", "mean ± std", "95 % interval", "median", "untuned", "to the target")
 PAIR_COLUMNS = ("pair", "difference", "95 % interval, all pairs", "P(A > B)", "p", "verdict")
+ABOUT_SETTINGS = "verdict on these two settings"
 
 
 def write_report(verdicts: Verdicts, folder: Path) -> list[Path]:
@@ -86,7 +87,7 @@ def markdown(verdicts: Verdicts) -> str:
     """Tables to paste into a paper, with warnings and caveats as a list below."""
     lines = [f"**{sentence(verdicts)}.**", "", *_markdown_table(COLUMNS, arm_rows(verdicts))]
     if verdicts.pairs:
-        lines += ["", *_markdown_table(PAIR_COLUMNS, pair_rows(verdicts)), "", f"{note_on_pairs(verdicts)}."]
+        lines += ["", *_markdown_table(pair_columns(verdicts), pair_rows(verdicts)), "", f"{note_on_pairs(verdicts)}."]
     notes = [*(f"Warning: {warning}." for warning in verdicts.warnings), *(f"{caveat}." for caveat in verdicts.caveats)]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
@@ -102,7 +103,7 @@ def arm_rows(verdicts: Verdicts) -> list[list[str]]:
             [
                 arm.name,
                 str(len(arm.tried)),
-                str(arm.infeasible),
+                diverged(arm),
                 settings_text(arm.best_params(verdicts.score)),
                 f"{table(summary.mean)} ± {table(summary.std)}" if summary else "none",
                 between(verdicts.score, summary.ci_low, summary.ci_high) if summary else "",
@@ -114,6 +115,13 @@ def arm_rows(verdicts: Verdicts) -> list[list[str]]:
     return rows
 
 
+def diverged(arm: ArmResult) -> str:
+    """The number of trials and of finals that diverged: `3 trials, 2 of 8 finals`; empty if none did."""
+    trials = arm.infeasible - arm.failed
+    words = [f"{trials} trial{'s' * (trials > 1)}"] if trials else []
+    return ", ".join([*words, *([f"{arm.failed} of {len(arm.finals)} finals"] if arm.failed else [])])
+
+
 def between(score: Metric, low: float | None, high: float | None, sign: str = "") -> str:
     """An interval in the score's unit: `87.1 to 88.2`; empty if there is none."""
     return "" if low is None or high is None else f"{score.table(low, sign=sign)} to {score.table(high, sign=sign)}"
@@ -123,10 +131,15 @@ def note_on_pairs(verdicts: Verdicts) -> str:
     """What the intervals and p-values of the pairs are."""
     score = verdicts.score
     return (
-        f"differences in {score.points} of {score.words}, paired over {verdicts.unit_words}; the 95 % intervals hold "
-        f"together, for all pairs and up to {LOOKS} looks (this is look {verdicts.look}); equal means within "
+        f"differences in {score.points} of {score.words}, paired over {verdicts.unit_words}; the 95 % intervals and p "
+        f"hold for all pairs and up to {LOOKS} looks together (this is look {verdicts.look}); equal: within "
         f"±{score.table(verdicts.margin)}"
     )
+
+
+def pair_columns(verdicts: Verdicts) -> list[str]:
+    """PAIR_COLUMNS; the last one says if verdicts are about settings alone."""
+    return [*PAIR_COLUMNS[:-1], PAIR_COLUMNS[-1] if verdicts.claim == "optimizers" else ABOUT_SETTINGS]
 
 
 def pair_rows(verdicts: Verdicts) -> list[list[str]]:
@@ -135,9 +148,9 @@ def pair_rows(verdicts: Verdicts) -> list[list[str]]:
     return [
         [
             f"{pair.a} - {pair.b}",
-            table(pair.difference, sign="+"),
-            between(verdicts.score, pair.ci_low, pair.ci_high, "+"),
-            f"{pair.probability:.2f}",
+            "none" if math.isnan(pair.difference) else table(pair.difference, sign="+"),
+            between(verdicts.score, pair.ci_low, pair.ci_high, "+") or "none",
+            "none" if math.isnan(pair.probability) else f"{pair.probability:.2f}",
             _p_value(pair.p_value),
             f"{pair.verdict} (tied)" if pair.tied else pair.verdict,
         ]
@@ -208,7 +221,7 @@ def _write_scores(verdicts: Verdicts, path: Path) -> Path:
 def _page(verdicts: Verdicts, figures: Sequence[Path]) -> str:
     tables = [Table(COLUMNS, arm_rows(verdicts))]
     if verdicts.pairs:
-        tables.append(Table(PAIR_COLUMNS, pair_rows(verdicts), f"{note_on_pairs(verdicts)}."))
+        tables.append(Table(pair_columns(verdicts), pair_rows(verdicts), f"{note_on_pairs(verdicts)}."))
     return page(
         f"Comparison over {verdicts.question}",
         lead=f"{sentence(verdicts)}.",

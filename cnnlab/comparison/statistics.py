@@ -53,7 +53,8 @@ class Pair:
     It decides the verdict. None if there are fewer than LEAST differences."""
     ci_high: float | None
     p_value: float | None
-    """Of the paired t test, times the number of pairs (Bonferroni); None without an interval."""
+    """Of the paired t test, corrected as the interval is: at most 5 % exactly if the interval excludes 0. None without
+    an interval."""
     probability: float
     """P(A > B): that a has the better score, over all pairs of scores. A tie counts half (Agarwal et al. 2021,
     arXiv 2108.13264)."""
@@ -66,6 +67,11 @@ class Pair:
     def tied(self) -> bool:
         """Whether both have the same mean, to the image."""
         return abs(self.difference) < 1e-12
+
+    @property
+    def excludes_0(self) -> bool:
+        """Whether there is an interval, and 0 lies outside it."""
+        return self.ci_low is not None and self.ci_high is not None and (self.ci_low > 0 or self.ci_high < 0)
 
 
 def error_rate(look: int) -> float:
@@ -135,7 +141,7 @@ def compare_all(
     names = list(combinations(scores, 2))
     alpha = error_rate(look) / max(1, len(names))
     sign = 1 if higher_is_better else -1
-    return [_pair(a, b, scores, margin, alpha, len(names), resolution, sign) for a, b in names]
+    return [_pair(a, b, scores, margin, alpha, resolution, sign) for a, b in names]
 
 
 def _pair(
@@ -144,7 +150,6 @@ def _pair(
     scores: Mapping[str, Sequence[float | None]],
     margin: float,
     alpha: float,
-    pairs: int,
     resolution: float,
     sign: int,
 ) -> Pair:
@@ -156,7 +161,7 @@ def _pair(
     p_value = None
     if low is not None:
         t = fmean(differences) / max(_standard_error(differences, resolution), 1e-300)
-        p_value = min(1.0, pairs * 2 * float(stats.t.sf(abs(t), len(differences) - 1)))
+        p_value = min(1.0, ALPHA / alpha * 2 * float(stats.t.sf(abs(t), len(differences) - 1)))
     more = stats.mannwhitneyu(*zip(*both, strict=True)).statistic / len(both) ** 2 if both else math.nan
     pair = Pair(
         a=a,
@@ -181,7 +186,7 @@ def _verdict(pair: Pair, margin: float, alpha: float, sign: int) -> Verdict:
         return by_failures
     if -margin < pair.ci_low and pair.ci_high < margin:
         by_scores: Verdict = "equal"
-    elif pair.ci_low > 0 or pair.ci_high < 0:
+    elif pair.excludes_0:
         by_scores = "better" if sign * pair.difference > 0 else "worse"
     else:
         return by_failures

@@ -9,7 +9,17 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from cnnlab.comparison.statistics import ALPHA, LEAST, Pair, Summary, compare_all, expected_best, interval, summarize
+from cnnlab.comparison.statistics import (
+    ALPHA,
+    LEAST,
+    LOOKS,
+    Pair,
+    Summary,
+    compare_all,
+    expected_best,
+    interval,
+    summarize,
+)
 from cnnlab.config.arms import contains
 from cnnlab.config.commands import LEAST_TUNINGS
 from cnnlab.metrics import Metric
@@ -166,7 +176,7 @@ class Verdicts:
     """The best mean first; arms without a final last."""
     margin: float
     look: int
-    """The number of results of this comparison so far with other numbers of tunings or seeds, this one included."""
+    """The number of results of this comparison so far with other designs, this one included."""
     target: float | None
     """A validation score; None if none was given and no training of the first arm's defaults has ended."""
     summaries: Mapping[str, Summary]
@@ -249,7 +259,7 @@ def judge(
         pairs=tuple(pairs),
         units=len(common),
         to_target={} if target is None else {arm.name: _to_target(arm, target, score) for arm in trained},
-        warnings=tuple(_warnings(ranked, pairs, samples, target, score, resolution, chance)),
+        warnings=tuple(_warnings(ranked, pairs, samples, target, score, resolution, chance, look)),
     )
 
 
@@ -266,24 +276,27 @@ def sentence(verdicts: Verdicts) -> str:
     clauses = []
     pairs = [pair for pair in verdicts.pairs if pair.a == best]
     if better := [pair for pair in pairs if pair.verdict == "better"]:
-        clauses.append("better than " + listed([f"{p.b} (by {_lead(verdicts.score, p)})" for p in better]))
+        clauses.append("better than " + listed([f"{p.b} ({_lead(verdicts.score, p)})" for p in better]))
     if equal := [pair.b for pair in pairs if pair.verdict == "equal"]:
-        clauses.append(f"equal to {listed(equal)} within {verdicts.score.amount(verdicts.margin)}")
+        clauses.append(
+            f"equal to {listed(equal)} within {verdicts.score.table(verdicts.margin)} {verdicts.score.points}"
+        )
     if open_ := [pair.b for pair in pairs if pair.verdict == "undecided"]:
         clauses.append(f"not told apart from {listed(open_)}")
     if worse := [pair.b for pair in pairs if pair.verdict == "worse"]:  # by its failures
         clauses.append(f"worse than {listed(worse)}, because more of its trainings diverged")
-    about = "" if verdicts.claim == "optimizers" else ", as far as these settings go"
+    about = "" if verdicts.claim == "optimizers" else "; each verdict is about these two settings"
     return f"{lead}; it is {listed(clauses)}{about}"
 
 
 def claim_words(verdicts: Verdicts) -> str:
     """What the verdicts are about, as a sentence without a full stop."""
+    arms = "optimizers" if verdicts.question == "optimizer" else "arms"
     if verdicts.claim == "optimizers":
-        return f"verdicts are about the arms as they come out of such a tuning: the sample is {verdicts.unit_words}"
+        return f"A verdict is about two {arms}, tuned in this way: the sample is {verdicts.unit_words}"
     return (
-        f"verdicts are about these settings, not about the arms in general: the sample is {verdicts.unit_words} "
-        f"of settings that were found once; --tunings {LEAST_TUNINGS} or more make them about the arms"
+        f"A verdict is about these two settings, not about the {arms}: the sample is {verdicts.unit_words} of settings "
+        f"that were tuned once; --tunings {LEAST_TUNINGS} or more would compare the {arms}"
     )
 
 
@@ -298,7 +311,9 @@ def best_so_far(arm: ArmResult, score: Metric) -> list[tuple[float, tuple[float,
 
 
 def _lead(score: Metric, pair: Pair) -> str:
-    return f"{score.table(abs(pair.difference))} {score.points}"
+    if not pair.excludes_0:  # the failures decided
+        return "fewer of its trainings diverged"
+    return f"by {score.table(abs(pair.difference))} {score.points}"
 
 
 def _sound(finals: Sequence[Final]) -> list[float]:
@@ -326,6 +341,7 @@ def _warnings(
     score: Metric,
     resolution: float,
     chance: float | None,
+    look: int,
 ) -> list[str]:
     unfinished = [arm.name for arm in arms if not arm.finals]
     warnings = [f"{name}: no trial was trained to its end, so it is in no pair and ranked last" for name in unfinished]
@@ -334,6 +350,8 @@ def _warnings(
         for arm in arms
         if arm.failed
     ]
+    if look > LOOKS:
+        warnings.append(f"this is look {look}; the error rate of 5 % holds for {LOOKS} looks")
     warnings += [text for arm in arms if (text := _at_chance(arm, chance, resolution))]
     warnings += [text for pair in pairs if (text := _under_tuned(pair))]
     warnings += [text for arm in arms if (text := edge_warning(arm, score, ALPHA / len(arms)))]

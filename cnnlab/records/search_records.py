@@ -152,6 +152,7 @@ class ComparisonEnded(Ended):
     claim: str = ""
     """`optimizers` or `settings`: what the verdicts are about."""
     tunings: int = 0
+    trials: int = 0
     seeds: int = 0
     score: str = "accuracy"
 
