@@ -240,10 +240,10 @@ def _caveats(contest: Contest, verdicts: Verdicts, where: str) -> list[str]:
     finals = "1 fresh seed" if contest.seeds == 1 else f"{contest.seeds} fresh seeds"
     images = f"these {contest.test_size:,} test images" if contest.test_size else "these test samples"
     return [
-        f"Each was tuned {often} with {contest.trials} trials ({plan.sampler}, the defaults first, none pruned): {tuned}",
+        f"Each tuned {often} with {contest.trials} trials ({plan.sampler}, the defaults first, no pruning): {tuned}",
         f"Fixed for all: {held}" + (f", optimizer.weight_decay {decay:g}" if contest.question == "optimizer" else ""),
-        f"Selected by validation {contest.score.words} on one seed; scored by test {contest.score.words} on {finals} per "
-        "tuning, the same for all",
+        f"Selected by validation {contest.score.words} on one seed; scored by test {contest.score.words} on {finals} "
+        "per tuning, the same for all",
         f"Verdicts hold for {images}; other images would add the error of their sampling",
         "The 95 % interval of a single mean holds for that mean alone, and for this look",
         f"Seconds depend on what else the machine did ({where}); steps do not",

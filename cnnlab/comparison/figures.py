@@ -182,7 +182,7 @@ def pairs_figure(verdicts: Verdicts) -> "Figure":
         for x, y, sign, verdict in ((j, i, 1, pair.verdict), (i, j, -1, turned)):
             text = f"{verdicts.score.table(sign * pair.difference, sign='+')}\n{verdict}"
             axes.text(x, y, text, ha="center", va="center", fontsize=8)
-    widest = float(np.nanmax(np.abs(points))) or 1.0
+    widest = float(np.max(np.nan_to_num(np.abs(points)))) or 1.0
     figure.colorbar(
         axes.imshow(points, cmap="PuOr", vmin=-1.5 * widest, vmax=1.5 * widest), ax=axes, label=verdicts.score.points
     )

@@ -135,7 +135,7 @@ class CompareOptions(StudyOptions):
     )
     null: str | None = _text(
         "NAME",
-        "Compare this optimizer with itself under two names, other points and seeds for each: any difference is a false "
+        "Compare this optimizer with itself under two names, other points and seeds for each: a difference is a false "
         "alarm.",
     )
     quick: bool = Field(False, description=f"{DESIGNS['quick'].words}.")

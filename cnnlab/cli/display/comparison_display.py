@@ -78,7 +78,7 @@ def print_contests(comparison: Comparison) -> None:
 
 
 def interval_bar(low: float, mean: float, high: float, left: float, right: float) -> str:
-    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `; `◂` or `▸` where it leaves it."""
+    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `; `◂` and `▸` where it ends."""
     if high < left:
         return "◂"
     if low > right:
