@@ -122,7 +122,7 @@ def compare_all(
 
     Equal if the interval lies within the margin; else better or worse if it excludes 0; else undecided. Bonferroni's
     correction over the pairs holds for any correlation of them. An arm that diverges more often is worse if a sign test
-    says so (exact, corrected alike), and is never better.
+    says so (exact, corrected alike), and is never better or equal.
 
     Args:
         scores: arm -> one score per tuning, the same tunings in the same order; None if it diverged.
@@ -185,15 +185,12 @@ def _verdict(pair: Pair, margin: float, alpha: float, sign: int) -> Verdict:
     if pair.ci_low is None or pair.ci_high is None:
         return by_failures
     if -margin < pair.ci_low and pair.ci_high < margin:
-        by_scores: Verdict = "equal"
-    elif pair.excludes_0:
-        by_scores = "better" if sign * pair.difference > 0 else "worse"
-    else:
+        return "equal" if a_failed == b_failed else by_failures
+    if not pair.excludes_0:
         return by_failures
-    if by_failures not in ("undecided", by_scores):
-        return by_failures if by_scores == "equal" else "undecided"
-    fails_more: dict[Verdict, bool] = {"better": a_failed > b_failed, "worse": b_failed > a_failed}
-    return "undecided" if fails_more.get(by_scores, False) else by_scores
+    better = sign * pair.difference > 0
+    fails_more = a_failed > b_failed if better else b_failed > a_failed
+    return "undecided" if fails_more else "better" if better else "worse"
 
 
 def expected_best(values: Sequence[float]) -> list[float]:
