@@ -69,7 +69,7 @@ def test_a_comparison_ranks_and_judges_by_either(cli: Callable[..., Result], sco
     Path("compare.yaml").write_text(
         "compare: {adam: {lr: {low: 0.01, high: 0.03}}, broken: {name: sgd, lr: {low: 1e-12, high: 2e-12}}}\n"
     )
-    budget = ["--trials", "2", "--seeds", "5", "--epochs", "8", "--workers", "1"]
+    budget = ["--tunings", "1", "--trials", "2", "--seeds", "5", "--epochs", "8", "--workers", "1"]
     result = cli("compare", "compare.yaml", *QUICK, "-s", f"task.score={score}", *budget)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)

@@ -162,7 +162,6 @@ def _pair(
     if low is not None:
         t = fmean(differences) / max(_standard_error(differences, resolution), 1e-300)
         p_value = min(1.0, ALPHA / alpha * 2 * float(stats.t.sf(abs(t), len(differences) - 1)))
-    more = stats.mannwhitneyu(*zip(*both, strict=True)).statistic / len(both) ** 2 if both else math.nan
     pair = Pair(
         a=a,
         b=b,
@@ -170,11 +169,16 @@ def _pair(
         ci_low=low,
         ci_high=high,
         p_value=p_value,
-        probability=float(more) if sign > 0 else 1 - float(more),
+        probability=_probability(both, sign) if both else math.nan,
         verdict="undecided",
         failed=failed,
     )
     return replace(pair, verdict=_verdict(pair, margin, alpha, sign))
+
+
+def _probability(both: Sequence[tuple[float, float]], sign: int) -> float:
+    a, b = np.transpose(both)
+    return float(np.mean(np.sign(sign * (a[:, None] - b)) + 1)) / 2
 
 
 def _verdict(pair: Pair, margin: float, alpha: float, sign: int) -> Verdict:

@@ -137,8 +137,8 @@ def test_every_signal_in_delivery(empty_store: Path) -> None:
 
 
 COMPARE = [
-    *["compare", "--optimizers", "sgd,adam", "--trials", "2", "--seeds", "2", "--epochs", "2"],
-    *["-s", "data.train_size=128", "--batch-size", "32", "--tracking-uri", "none", "--json", "-q"],
+    *["compare", "--optimizers", "sgd,adam", "--tunings", "1", "--trials", "2", "--seeds", "2"],
+    *["--epochs", "2", "-s", "data.train_size=128", "--batch-size", "32", "--tracking-uri", "none", "--json", "-q"],
 ]
 
 

@@ -67,14 +67,19 @@ def print_contests(comparison: Comparison) -> None:
     for contest in comparison.contests:
         click.echo(f"comparison {contest.name} over {contest.question}, {comparison.workers}")
         click.echo(
-            f"{contest.tunings} tunings of {contest.trials} trials each, then {contest.seeds} fresh "
-            f"seed{'s' * (contest.seeds != 1)} for the best and for the defaults of each tuning"
+            f"{_count(contest.tunings, 'tuning')} of {_count(contest.trials, 'trial')}"
+            f"{' each' * (contest.tunings > 1)}, then {_count(contest.seeds, 'fresh seed')} "
+            "for the best and for the defaults of each tuning"
         )
         for doubt in contest.doubts:
             click.echo(doubt)
         for arm, (plan, *_) in contest.plans.items():
             ranges = ", ".join(f"{d.path} in {d.domain}" for d in plan.space.dimensions)
             click.echo(f"  {arm:12} lr {plan.config.optimizer.lr:g} untuned; tuned: {ranges}")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def interval_bar(low: float, mean: float, high: float, left: float, right: float) -> str:
