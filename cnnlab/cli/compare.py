@@ -78,7 +78,8 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
 
         if not quiet:
             trainings, seconds = comparison.estimate()
-            click.echo(f"up to {trainings:,} trainings, about {seconds / 60:.1f} minutes, {comparison.workers}", err=True)
+            budget = f"up to {trainings:,} trainings, about {seconds / 60:.1f} minutes"
+            click.echo(f"{budget}, {comparison.workers}", err=True)
         with catch_interrupts(comparison.stop) as interrupt:
             for contest in comparison.contests:
                 doubted = False

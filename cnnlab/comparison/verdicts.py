@@ -355,7 +355,7 @@ def _warnings(
     warnings += [text for arm in arms if (text := _at_chance(arm, chance, resolution))]
     warnings += [text for pair in pairs if (text := _under_tuned(pair))]
     warnings += [text for arm in arms if (text := edge_warning(arm, score, ALPHA / len(arms)))]
-    warnings += [text for a, b in combinations(arms, 2) if (text := _crossing(a, b, score, len(arms)))]
+    warnings += [text for a, b in combinations(arms, 2) if (text := crossing_warning(a, b, score, len(arms)))]
     shared = set.intersection(*map(set, samples.values())) if samples else set()
     if missing := [name for name, some in samples.items() if set(some) != shared]:
         warnings.append(
@@ -409,7 +409,7 @@ def _or_worst(tried: Tried, score: Metric) -> float:
     return score.worst if tried.value is None else tried.value
 
 
-def _crossing(a: ArmResult, b: ArmResult, score: Metric, arms: int) -> str:
+def crossing_warning(a: ArmResult, b: ArmResult, score: Metric, arms: int) -> str:
     """A warning if one arm is shown ahead after few trials and the other one after all of them."""
     tunings = list(zip(a.tunings, b.tunings, strict=False))
     trials = min((len(t.tried) for pair in tunings for t in pair), default=0)
