@@ -81,5 +81,5 @@ def test_a_comparison_ranks_and_judges_by_either(cli: Callable[..., Result], sco
     assert pair["probability"] > 0.9
     assert pair["verdict"] in ("better", "undecided")
     assert found["target"] is not None
-    assert adam["missed_target"] == 0
+    assert adam["missed_target"] < 5, "the target is the median of what adam, the first arm, reaches untuned"
     assert broken["missed_target"] == 5

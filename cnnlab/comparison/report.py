@@ -47,7 +47,10 @@ def verdicts_json(verdicts: Verdicts) -> dict[str, Any]:
             "higher_is_better": verdicts.score.higher_is_better,
         },
         "optimizers": [_arm_json(verdicts, arm) for arm in verdicts.arms],
-        "pairs": [{**asdict(pair), "tied": pair.tied, "claim": verdicts.claim} for pair in verdicts.pairs],
+        "pairs": [
+            {**asdict(pair), "failed": list(pair.failed), "tied": pair.tied, "claim": verdicts.claim}
+            for pair in verdicts.pairs
+        ],
         "ranking": verdicts.ranking,
         "not_worse": verdicts.not_worse,
         "claim": verdicts.claim,

@@ -410,24 +410,27 @@ def _or_worst(tried: Tried, score: Metric) -> float:
 
 
 def crossing_warning(a: ArmResult, b: ArmResult, score: Metric, arms: int) -> str:
-    """A warning if one arm is shown ahead after few trials and the other one after all of them."""
+    """A warning if one arm is shown ahead after 1, 2, 4 ... trials and the other one after all of them.
+
+    A false alarm needs a false lead at the end, or at one of the earlier numbers, which share the error rate.
+    """
     tunings = list(zip(a.tunings, b.tunings, strict=False))
     trials = min((len(t.tried) for pair in tunings for t in pair), default=0)
     if len(tunings) < LEAST or trials < 2:
         return ""
-    alpha = ALPHA / (math.comb(arms, 2) * trials)
+    early = [2**power for power in range(trials.bit_length()) if 2**power < trials]
+    alpha = ALPHA / math.comb(arms, 2)
 
-    def ahead(count: int) -> int:
+    def ahead(count: int, alpha: float) -> int:
         """1 if a is shown ahead after this number of trials, -1 if b is, else 0."""
         gains = [score.gain(x.best_of(count, score), y.best_of(count, score)) for x, y in tunings]
         low, high = interval(gains, alpha, resolution=1e-9) or (0.0, 0.0)
         return int(np.sign(low)) if low * high > 0 else 0
 
-    at_end = ahead(trials)
-    turned = next((count for count in range(1, trials) if ahead(count) == -at_end != 0), None)
+    at_end = ahead(trials, alpha)
+    turned = next((count for count in early if ahead(count, alpha / len(early)) == -at_end != 0), None)
     if turned is None:
         return ""
-    late, early = (a.name, b.name) if at_end > 0 else (b.name, a.name)
-    return (
-        f"after {turned} trials {early} is ahead of {late}, after {trials} it is behind: the ranks depend on the budget"
-    )
+    late, first = (a.name, b.name) if at_end > 0 else (b.name, a.name)
+    lead = f"after {turned} trial{'s' * (turned > 1)} {first} is ahead of {late}"
+    return f"{lead}, after {trials} it is behind: the ranks depend on the budget"
