@@ -295,8 +295,8 @@ def claim_words(verdicts: Verdicts) -> str:
     if verdicts.claim == "optimizers":
         return f"A verdict is about two {arms}, tuned in this way: the sample is {verdicts.unit_words}"
     return (
-        f"A verdict is about these two settings, not about the {arms}: the sample is {verdicts.unit_words}, not tunings; "
-        f"--tunings {LEAST_TUNINGS} or more would compare the {arms}"
+        f"A verdict is about these two settings, not about the {arms}: the sample is {verdicts.unit_words}, not "
+        f"tunings; --tunings {LEAST_TUNINGS} or more would compare the {arms}"
     )
 
 
