@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnlab.config import Given, RunConfig, config_given
 from cnnlab.config.arms import Arm, read_arms
-from cnnlab.config.commands import CompareOptions, options_from
+from cnnlab.config.commands import CompareOptions, Design, options_from
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
 from cnnlab.search.sweep import start_fork_server, work_on
@@ -23,7 +23,12 @@ from cnnlab.work import Work
 if TYPE_CHECKING:
     from cnnlab.comparison.contests import Contest
     from cnnlab.comparison.verdicts import Verdicts
+    from cnnlab.search import Plan
     from cnnlab.search.workers import SweepState, Workers
+
+
+AGAIN = "-again"
+"""The end of the second name of the optimizer that --null compares with itself."""
 
 
 class Comparison(Work["SweepState"]):
@@ -90,9 +95,11 @@ class Comparison(Work["SweepState"]):
         contests = [self._contest(number) for number in range(len(self._experiments))]
         _check_workloads(contests)
         for contest in contests:
-            for arm, plan in contest.plans.items():
-                check_same(plan)
-                contest.plans[arm] = checked_on_data(plan)
+            for arm, plans in contest.plans.items():
+                for plan in plans:
+                    check_same(plan)
+                checked = checked_on_data(plans[0])  # the other tunings have the same space and the same images
+                contest.plans[arm] = tuple(replace(plan, doubts=checked.doubts) for plan in plans)
         place = contests[0].config.place
         self._workers = Workers.of(self.options.worker_count, place.device, place.threads)
         self.contests = contests
@@ -108,8 +115,20 @@ class Comparison(Work["SweepState"]):
                     self.judge(contest)
             self.conclude()
 
+    def estimate(self) -> tuple[int, float]:
+        """The number of trainings of all contests, and their seconds, estimated from the beginning of one of each.
+
+        Call it after `check`.
+        """
+        from cnnlab.search.preview import trial_seconds
+
+        trainings = [contest.trainings for contest in self.contests]
+        each = [trial_seconds(contest.first.with_threads(self.workers.threads).config) for contest in self.contests]
+        seconds = sum(count * one for count, one in zip(trainings, each, strict=True))
+        return sum(trainings), seconds / self.workers.number
+
     def tune(self, contest: "Contest") -> "Iterator[SweepState]":
-        """Train what is left of a contest, one arm after the other. Call `judge` afterwards.
+        """Train what is left of a contest: each tuning of one arm after the other. Call `judge` afterwards.
 
         Raises:
             InUse: a live process has this comparison, and `study` does not name it.
@@ -121,19 +140,21 @@ class Comparison(Work["SweepState"]):
             open_comparison(contest, self.experiment_name, self.tracking_uri, str(self.workers), joining=joining)
         )
         self.deliveries.add(self._run)
-        for arm in contest.plans:
-            if not self.stopped:
-                yield from self._tune_arm(contest, arm)
+        for number in range(contest.tunings):  # all arms of one tuning first, so that they meet the same machine
+            for plans in contest.plans.values():
+                if not self.stopped:
+                    yield from self._tune(plans[number])
 
     def judge(self, contest: "Contest") -> "Verdicts":
         """Judge the trainings that have ended; write the report, the mean curves and the comparison's last record."""
         from cnnlab.comparison.contests import NOT_ALL, is_done, verdicts_of
-        from cnnlab.comparison.recorded import comparison_ended, write_mean_curves
+        from cnnlab.comparison.recorded import comparison_ended, look_at, write_mean_curves
         from cnnlab.comparison.report import write_report
 
         assert self._run is not None
-        verdicts = verdicts_of(contest, str(self.workers))
-        done = all(is_done(plan) for plan in contest.plans.values())
+        design = Design(contest.tunings, contest.trials, contest.seeds)
+        verdicts = verdicts_of(contest, str(self.workers), look_at(self._run, design))
+        done = all(is_done(plan) for plans in contest.plans.values() for plan in plans)
         if not done:
             verdicts = replace(verdicts, warnings=(NOT_ALL,))
         if self._journal:
@@ -141,7 +162,7 @@ class Comparison(Work["SweepState"]):
                 write_report(verdicts, contest.folder / "report")
             for curve in write_mean_curves(verdicts, contest, self._run) if done else []:
                 self.deliveries.add(curve)
-            self._journal.write(comparison_ended(verdicts, "" if done else NOT_ALL))
+            self._journal.write(comparison_ended(verdicts, contest, "" if done else NOT_ALL))
         self.verdicts[contest.name] = verdicts
         self._end(None)
         return verdicts
@@ -169,12 +190,12 @@ class Comparison(Work["SweepState"]):
                 self._run.end_by(error)
         self._run = self._journal = None
 
-    def _tune_arm(self, contest: "Contest", arm: str) -> "Iterator[SweepState]":
+    def _tune(self, plan: "Plan") -> "Iterator[SweepState]":
         from cnnlab.search.stages import Search, slots_of
         from cnnlab.search.study import open_sweep
 
         assert self._run is not None
-        plan, journal = open_sweep(replace(contest.plans[arm], above=self._run.run_id))
+        plan, journal = open_sweep(replace(plan, above=self._run.run_id))
         with journal:
             yield from work_on(journal, plan, self.workers, self.deliveries, interrupted=lambda: self.stopped)
             journal.end(slots_of(Search(plan)))
@@ -185,8 +206,9 @@ class Comparison(Work["SweepState"]):
 
         config, question, arms = self._experiments[number]
         alone = self.options.study is None or len(self._experiments) == 1
-        return make_contest(
-            prepare(config).config,
+        prepared = prepare(config)
+        contest = make_contest(
+            prepared.config,
             question,
             [replace(arm, config=prepare(arm.config).config) for arm in arms],
             self.options,
@@ -194,6 +216,10 @@ class Comparison(Work["SweepState"]):
             experiment=self.experiment_name,
             tracking_uri=self.tracking_uri,
         )
+        if not contest.score.counts_samples:
+            return contest
+        dataset = prepared.dataset
+        return replace(contest, test_size=len(dataset.test), chance=1 / len(dataset.classes))
 
 
 def _check_target(target: float, configs: Sequence[RunConfig]) -> None:
@@ -207,13 +233,15 @@ def _check_target(target: float, configs: Sequence[RunConfig]) -> None:
 def _question(config: RunConfig, options: CompareOptions) -> tuple[RunConfig, str, list[Arm]]:
     """The experiment, the question (`optimizer`, or the setting that is compared), and the arms."""
     optimizers, over = options.optimizers, options.over
+    if options.null:
+        optimizers = {options.null: {}, f"{options.null}{AGAIN}": {"name": options.null}}
     if isinstance(optimizers, Mapping):
         config, optimizers = config.model_copy(update={"compare": dict(optimizers)}), None
     elif optimizers is not None and not isinstance(optimizers, str):
         optimizers = ",".join(optimizers)
     if isinstance(over, Mapping):
         over = ";".join(f"{path}={','.join(map(json.dumps, values))}" for path, values in over.items())
-    return config, *read_arms(config, optimizers, over, options.trials)
+    return config, *read_arms(config, optimizers, over, options.design.trials)
 
 
 def _check_workloads(contests: "Sequence[Contest]") -> None:
