@@ -135,8 +135,8 @@ class CompareOptions(StudyOptions):
     )
     null: str | None = _text(
         "NAME",
-        "Compare this optimizer with itself under two names, other points and seeds for each: any difference is a false "
-        "alarm.",
+        "Compare this optimizer with itself under two names, other points and seeds for each: any difference is a "
+        "false alarm.",
     )
     quick: bool = Field(False, description=f"{DESIGNS['quick'].words}.")
     thorough: bool = Field(False, description=f"{DESIGNS['thorough'].words}.")
