@@ -28,7 +28,7 @@ from cnnlab.config.commands import DESIGNS
 from cnnlab.config.space import Choices, Dimension, Params, Range, Space
 from cnnlab.intervals import ALPHA, interval
 from cnnlab.metrics import ACCURACY
-from cnnlab.search.importances import Outcome, importances
+from cnnlab.search.importances import Outcome, importances, rising_ends
 from cnnlab.search.sampling import make_pruner, make_sampler, suggest
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -458,18 +458,28 @@ def sweep(rng: np.random.Generator, count: int) -> None:
     studies = max(1, count // 20)
     print(f"Studies of TPE and asha, {len(SPACE.dimensions)} settings, {studies} studies. Named: shown to matter.\n")
     print("| what matters | trials | complete | named first | all named | any other named |\n|---|---|---|---|---|---|")
+    with ProcessPoolExecutor() as pool:
+        drawn = {
+            name: list(pool.map(draw_sweep, [landscape] * studies, range(studies)))
+            for name, landscape in LANDSCAPES.items()
+        }
+    edges = []
     for name, landscape in LANDSCAPES.items():
-        with ProcessPoolExecutor() as pool:
-            drawn = list(pool.map(draw_sweep, [landscape] * studies, range(studies)))
         for trials in LENGTHS:
-            named = [list(importances(outcomes[:trials], SPACE, ACCURACY)) for outcomes in drawn]
-            complete = np.mean([sum(o.value is not None for o in outcomes[:trials]) for outcomes in drawn])
-            first = np.mean([some[:1] != [] and some[0] in landscape.true for some in named])
-            every = np.mean([landscape.true <= set(some) for some in named])
-            other = np.mean([not set(some) <= landscape.true for some in named])
+            some = [outcomes[:trials] for outcomes in drawn[name]]
+            named = [list(importances(outcomes, SPACE, ACCURACY)) for outcomes in some]
+            complete = np.mean([sum(o.value is not None for o in outcomes) for outcomes in some])
+            first = np.mean([names[:1] != [] and names[0] in landscape.true for names in named])
+            every = np.mean([landscape.true <= set(names) for names in named])
+            other = np.mean([not set(names) <= landscape.true for names in named])
             hits = f"{first:.0%} | {every:.0%}" if landscape.true else " | "
             print(f"| {name} | {trials} | {complete:.0f} | {hits} | {other:.1%} |", flush=True)
-    print()
+            ends = [rising_ends(o, SPACE, ACCURACY, names) for o, names in zip(some, named, strict=True)]
+            ends = [[end for end in some if end[0].name != "model.dropout"] for some in ends]  # its best is at its end
+            edges.append((name, trials, np.mean([bool(some) for some in ends])))
+    print("\nA warning that trials at an end of a range do better than those next to it.\n")
+    print("| what matters | trials | warned |\n|---|---|---|")
+    print("\n".join(f"| {name} | {trials} | {warned:.1%} |" for name, trials, warned in edges), end="\n\n")
 
 
 PARTS = {

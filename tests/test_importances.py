@@ -7,7 +7,7 @@ from scipy import stats
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space
 from cnnlab.metrics import ACCURACY, LOSS, Metric
 from cnnlab.search.findings import Confirmed, _best, _gain
-from cnnlab.search.importances import Outcome, importances, standings, words
+from cnnlab.search.importances import Outcome, importances, rising_ends, standings, words
 from cnnlab.search.slots import Slot
 
 LR = Dimension("optimizer.lr", "optimizer.lr", Range(1e-4, 1.0, log=True))
@@ -126,3 +126,16 @@ def test_the_best_is_that_of_the_confirmation_and_a_diverged_seed_counts_first()
     assert _best(plan, SLOTS, [luck, written]) is SLOTS[0]
     assert _best(plan, SLOTS, [confirmed(2, 0.99, None, 0.99), written]) is SLOTS[0]
     assert _gain(ACCURACY, SLOTS[0], [luck, written]) is None
+
+
+@pytest.mark.parametrize(("centre", "expected"), [(0.5, []), (0.2, []), (-0.3, ["lower"]), (1.3, ["upper"])])
+def test_a_range_is_too_narrow_only_if_its_end_is_shown_to_be_better(centre: float, expected: list[str]) -> None:
+    rng = np.random.default_rng(6)
+    outcomes = []
+    for _ in range(80):
+        x = rng.random()
+        value = 0.9 - 0.1 * (x - centre) ** 2 + 0.002 * rng.standard_normal()
+        outcomes.append(Outcome({"optimizer.lr": 1e-4 ** (1 - x)}, (value,), value))
+    found = rising_ends(outcomes, SPACE, ACCURACY, ["optimizer.lr"])
+    assert [end for _, end in found] == expected
+    assert rising_ends(outcomes, SPACE, ACCURACY, []) == [], "not of a setting that is not shown to matter"

@@ -8,12 +8,14 @@ from statistics import fmean, stdev
 import optuna
 from optuna.study import Study
 
-from cnnlab.config.space import Range
+from cnnlab.config import changed
+from cnnlab.config.space import Dimension, Range
+from cnnlab.errors import BadInput
 from cnnlab.intervals import ALPHA, interval
 from cnnlab.metrics import Metric
 from cnnlab.records import RunEnded, RunStarted
 from cnnlab.result import Result
-from cnnlab.search.importances import Outcome, importances, words
+from cnnlab.search.importances import End, Outcome, importances, rising_ends, words
 from cnnlab.search.plan import Plan
 from cnnlab.search.sampling import from_optuna
 from cnnlab.search.slots import Slot, best_first, counted
@@ -21,6 +23,8 @@ from cnnlab.search.stages import Search, confirmation_of, slots_of
 from cnnlab.search.storage import shown
 from cnnlab.tracking import RunDir, last, read
 
+WIDEN = 0.5
+"""The share of its width by which a range is to be widened."""
 MANY_INFEASIBLE = 0.25
 TRIALS_PER_DIMENSION = 4
 
@@ -125,7 +129,7 @@ def findings_of(plan: Plan) -> Findings:
         gain=_gain(plan.score, best, confirmed),
         importances=shares,
         unknown=words(shares, len(plan.space.dimensions), len(outcomes)),
-        warnings=_warnings(plan, slots, best),
+        warnings=_warnings(plan, slots, best, rising_ends(outcomes, plan.space, plan.score, shares)),
     )
 
 
@@ -256,13 +260,39 @@ def _outcome(plan: Plan, slot: Slot) -> Outcome | None:
     return Outcome(params, history, slot.value, diverged=slot.state == "infeasible")
 
 
-def _warnings(plan: Plan, slots: list[Slot], best: Slot | None) -> list[Advice]:
-    advice = [Advice(doubt) for doubt in plan.doubts] + _many_infeasible(plan, slots)
+def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, rising: list[tuple[Dimension, End]]) -> list[Advice]:
+    advice = [Advice(doubt) for doubt in plan.doubts] + _at_an_end(plan, rising) + _many_infeasible(plan, slots)
     dimensions = len({dimension.path for dimension in plan.space.dimensions})
     if plan.sampler != "grid" and len(slots) < TRIALS_PER_DIMENSION * dimensions:
         text = f"{len(slots)} trials are few for {dimensions} hyperparameter{'s' if dimensions > 1 else ''}"
         advice.append(Advice(text, ("--trials", str(TRIALS_PER_DIMENSION * dimensions))))
     return [*advice, *(_last_epoch(plan, best) if best else [])]
+
+
+def _at_an_end(plan: Plan, rising: list[tuple[Dimension, End]]) -> list[Advice]:
+    advice = []
+    for dimension, end in rising:
+        if wider := _wider(plan, dimension, end):
+            text = (
+                f"{dimension.path}: trials at the {end} end of {dimension.domain} do better than those next to it; a "
+                "wider range may do better still"
+            )
+            advice.append(Advice(text, ("--extend", plan.study, "--search", wider)))
+    return advice
+
+
+def _wider(plan: Plan, dimension: Dimension, end: End) -> str | None:
+    """The range made wider at an end, as a word of --search; None if the wider range is not allowed."""
+    domain = dimension.domain
+    assert isinstance(domain, Range)
+    low, high = (domain.at(-WIDEN), domain.high) if end == "lower" else (domain.low, domain.at(1 + WIDEN))
+    kind = {dimension.only.path: dimension.only.values[0]} if dimension.only else {}
+    try:
+        for value in (low, high):
+            changed(plan.config, {**kind, dimension.path: value})
+    except BadInput:
+        return None
+    return f"{dimension.path}={low:.4g}:{high:.4g}{':log' if domain.log else ''}"
 
 
 def _many_infeasible(plan: Plan, slots: list[Slot]) -> list[Advice]:

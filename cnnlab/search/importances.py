@@ -3,16 +3,17 @@
 `benchmarks/honesty.py --only sweep` measures its error rates; docs/sweeps.md shows them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from scipy import stats
 
-from cnnlab.config.space import Choices, Dimension, Params, Space
+from cnnlab.config.space import Choices, Dimension, Params, Range, Space
 from cnnlab.metrics import Metric
 
+End: TypeAlias = Literal["lower", "upper"]
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 ALPHA = 0.02
@@ -20,6 +21,11 @@ ALPHA = 0.02
 PERMUTATIONS = 1000
 TELLING = 50
 """With fewer trials, a setting that matters is often missed."""
+OUTER, NEXT = 0.1, 0.3
+"""Trials up to the first share of a range are its end; those from there to the second one are next to it."""
+LEAST_AT_END = 3
+EDGE_ALPHA = 0.05
+"""The error rate of the tests of all ends together."""
 LEAST_FREE = 5
 """The least number of trials beyond the parameters of the fit."""
 
@@ -65,8 +71,8 @@ def standings(outcomes: Sequence[Outcome], score: Metric) -> Array:
 def importances(outcomes: Sequence[Outcome], space: Space, score: Metric) -> dict[str, float]:
     """The dimensions that are shown to matter, the most important one first, each with its share of the variance.
 
-    The trials' standings are fitted by a parabola over each range, on its scale, and by a mean for each choice. The
-    dimension with the best F test is added, then the next one given those, as long as at most ALPHA of the
+    The trials' standings are fitted by a line or a parabola over each range, on its scale, and by a mean for each
+    choice. The dimension with the best F test is added, then the next one given those, as long as at most ALPHA of the
     permutations of the residuals have a dimension with a test as good (Freedman and Lane 1983). So the error rate holds
     over all dimensions together. A share is the part of the variance of the standings that a dimension adds.
     """
@@ -84,7 +90,7 @@ def importances(outcomes: Sequence[Outcome], space: Space, score: Metric) -> dic
         shuffled -= fitted @ (fitted.T @ shuffled)
         bases = {name: _new_directions(columns, fitted) for name, columns in left.items()}
         tests = {
-            name: _log_p(np.column_stack([residuals, shuffled]), basis, fitted.shape[1])
+            name: _log_p(np.column_stack([residuals, shuffled]), basis, fitted.shape[1], ordered=_is_range(space[name]))
             for name, basis in bases.items()
             if basis.shape[1] and len(places) - fitted.shape[1] - basis.shape[1] >= LEAST_FREE
         }
@@ -98,6 +104,31 @@ def importances(outcomes: Sequence[Outcome], space: Space, score: Metric) -> dic
         fitted = np.column_stack([fitted, bases[best]])
         del left[best]
     return shares
+
+
+def rising_ends(
+    outcomes: Sequence[Outcome], space: Space, score: Metric, named: Collection[str]
+) -> list[tuple[Dimension, End]]:
+    """The ends of ranges at which trials do better than next to them, of the dimensions that are shown to matter.
+
+    A one-sided Mann-Whitney test of the standings at each end decides (Bonferroni over both ends of all ranges).
+    """
+    places = standings(outcomes, score)
+    ranges = [dimension for dimension in space.dimensions if _is_range(dimension)]
+    rising: list[tuple[Dimension, End]] = []
+    for dimension in ranges:
+        if dimension.name not in named:
+            continue
+        positions = _positions(dimension, outcomes)
+        ends: dict[End, Array] = {"lower": positions, "upper": 1 - positions}
+        for end, distance in ends.items():
+            outer, inner = places[distance <= OUTER], places[(distance > OUTER) & (distance <= NEXT)]
+            if min(len(outer), len(inner)) < LEAST_AT_END:
+                continue
+            p = stats.mannwhitneyu(outer, inner, alternative="greater").pvalue
+            if p < EDGE_ALPHA / (2 * len(ranges)):
+                rising.append((dimension, end))
+    return rising
 
 
 def words(shares: Mapping[str, float], dimensions: int, trials: int) -> str:
@@ -118,11 +149,10 @@ def _columns(dimension: Dimension, outcomes: Sequence[Outcome]) -> Array:
     """(N, k): the parabola's or the choices' columns, centred; 0 for trials that do not have the dimension."""
     values = [outcome.params.get(dimension.name) for outcome in outcomes]
     has = np.array([value is not None for value in values])
-    domain = dimension.domain
-    if isinstance(domain, Choices):
-        columns = np.array([[float(value == choice) for choice in domain.values] for value in values])
+    if isinstance(dimension.domain, Choices):
+        columns = np.array([[float(value == choice) for choice in dimension.domain.values] for value in values])
     else:
-        positions = np.array([0.0 if value is None else domain.position(value) for value in values])
+        positions = np.nan_to_num(_positions(dimension, outcomes))
         columns = np.column_stack([positions, positions**2])
     if not has.any():
         return columns[:, :0]
@@ -130,17 +160,41 @@ def _columns(dimension: Dimension, outcomes: Sequence[Outcome]) -> Array:
     return centred
 
 
+def _positions(dimension: Dimension, outcomes: Sequence[Outcome]) -> Array:
+    """(N,) on the scale of the range; NaN for trials that do not have the dimension."""
+    assert isinstance(dimension.domain, Range)
+    values = [outcome.params.get(dimension.name) for outcome in outcomes]
+    return np.array([np.nan if value is None else dimension.domain.position(value) for value in values])
+
+
+def _is_range(dimension: Dimension) -> bool:
+    return isinstance(dimension.domain, Range)
+
+
 def _new_directions(columns: Array, fitted: Array) -> Array:
-    """An orthonormal basis of what the columns add to the fitted ones."""
-    left, sizes, _ = np.linalg.svd(columns - fitted @ (fitted.T @ columns), full_matrices=False)
-    basis: Array = left[:, sizes > 1e-6]
-    return basis
+    """An orthonormal basis (N, k) of what the columns add to the fitted ones, one vector per column that adds any."""
+    known = fitted
+    for column in columns.T:
+        rest = column - known @ (known.T @ column)
+        size = float(np.linalg.norm(rest))
+        if size > 1e-6:
+            known = np.column_stack([known, rest / size])
+    return known[:, fitted.shape[1] :]
 
 
-def _log_p(residuals: Array, basis: Array, used: int) -> Array:
-    """The logarithm of the p-value of the F test of each column of residuals (N, M)."""
-    free = len(residuals) - used - basis.shape[1]
-    explained = ((basis.T @ residuals) ** 2).sum(0)
-    rest = np.maximum((residuals**2).sum(0) - explained, 1e-12)
-    p: Array = stats.f.logsf(explained / basis.shape[1] / (rest / free), basis.shape[1], free)
-    return p
+def _log_p(residuals: Array, basis: Array, used: int, *, ordered: bool) -> Array:
+    """The logarithm of the p-value of the F test of each column of residuals (N, M).
+
+    Args:
+        ordered: whether the first vectors of the basis are tested alone too (a line, without its parabola); the best
+            test counts.
+    """
+    explained = np.cumsum((basis.T @ residuals) ** 2, axis=0)
+    total = (residuals**2).sum(0)
+    tests = []
+    for size in range(1 if ordered else basis.shape[1], basis.shape[1] + 1):
+        free = len(residuals) - used - size
+        rest = np.maximum(total - explained[size - 1], 1e-12)
+        tests.append(stats.f.logsf(explained[size - 1] / size / (rest / free), size, free))
+    best: Array = np.min(tests, axis=0)
+    return best
