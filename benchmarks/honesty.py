@@ -2,7 +2,8 @@
 
 Thousands of comparisons of known truth are drawn, and judged by the rules of cnnlab and by those of commit 83965c3. A
 world has a validation score as a function of the learning rate, with noise from seeds and from counting images. Prints
-false differences, power, coverage and false alarms; minutes on 2 cores. `null` trains networks instead (an hour).
+false differences, power, coverage and false alarms; minutes on 2 cores. `sweep` draws searches instead, for
+docs/sweeps.md, and `null` trains networks (an hour).
 """
 
 import argparse
@@ -453,33 +454,32 @@ def _train_drawn(
 
 
 def sweep(rng: np.random.Generator, count: int) -> None:
-    """The settings that a sweep names, over `count` / 20 studies."""
+    """What a sweep says of settings and ranges, over `count` / 20 studies per row; the studies' seeds are 0, 1 ..."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     studies = max(1, count // 20)
-    print(f"Studies of TPE and asha, {len(SPACE.dimensions)} settings, {studies} studies. Named: shown to matter.\n")
-    print("| what matters | trials | complete | named first | all named | any other named |\n|---|---|---|---|---|---|")
+    print(f"Studies of TPE and asha, {len(SPACE.dimensions)} settings. Named: shown to matter.\n")
+    heads = ["what matters", "studies", "trials", "complete", "named first", "all named", "any other named"]
+    print(f"| {' | '.join([*heads, 'an end warned of'])} |\n|{'---|' * (len(heads) + 1)}")
     with ProcessPoolExecutor() as pool:
-        drawn = {
-            name: list(pool.map(draw_sweep, [landscape] * studies, range(studies)))
-            for name, landscape in LANDSCAPES.items()
-        }
-    edges = []
-    for name, landscape in LANDSCAPES.items():
-        for trials in LENGTHS:
-            some = [outcomes[:trials] for outcomes in drawn[name]]
-            named = [list(importances(outcomes, SPACE, ACCURACY)) for outcomes in some]
-            complete = np.mean([sum(o.value is not None for o in outcomes) for outcomes in some])
-            first = np.mean([names[:1] != [] and names[0] in landscape.true for names in named])
-            every = np.mean([landscape.true <= set(names) for names in named])
-            other = np.mean([not set(names) <= landscape.true for names in named])
-            hits = f"{first:.0%} | {every:.0%}" if landscape.true else " | "
-            print(f"| {name} | {trials} | {complete:.0f} | {hits} | {other:.1%} |", flush=True)
-            ends = [rising_ends(o, SPACE, ACCURACY, names) for o, names in zip(some, named, strict=True)]
-            ends = [[end for end in some if end[0].name != "model.dropout"] for some in ends]  # its best is at its end
-            edges.append((name, trials, np.mean([bool(some) for some in ends])))
-    print("\nA warning that trials at an end of a range do better than those next to it.\n")
-    print("| what matters | trials | warned |\n|---|---|---|")
-    print("\n".join(f"| {name} | {trials} | {warned:.1%} |" for name, trials, warned in edges), end="\n\n")
+        for name, landscape in LANDSCAPES.items():
+            drawn = list(pool.map(draw_sweep, [landscape] * studies, range(studies)))
+            for trials in LENGTHS:
+                row = _said([outcomes[:trials] for outcomes in drawn], landscape.true)
+                print(f"| {name} | {studies} | {trials} | {row} |", flush=True)
+    print()
+
+
+def _said(drawn: Sequence[list[Outcome]], true: set[str]) -> str:
+    named = [list(importances(outcomes, SPACE, ACCURACY)) for outcomes in drawn]
+    complete = np.mean([sum(outcome.value is not None for outcome in outcomes) for outcomes in drawn])
+    first = np.mean([names[:1] != [] and names[0] in true for names in named])
+    every = np.mean([true <= set(names) for names in named])
+    other = np.mean([not set(names) <= true for names in named])
+    ends = [rising_ends(outcomes, SPACE, ACCURACY, names) for outcomes, names in zip(drawn, named, strict=True)]
+    # the best dropout is at the end of its range, where no wider one is allowed
+    warned = np.mean([any(dimension.name != "model.dropout" for dimension, _ in some) for some in ends])
+    hits = f"{first:.0%} | {every:.0%}" if true else " | "
+    return f"{complete:.0f} | {hits} | {other:.1%} | {warned:.1%}"
 
 
 PARTS = {

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from statistics import fmean
 
 import numpy as np
-from scipy import stats
 
 ALPHA = 0.05
 """The error rate of an interval, and of all verdicts of a comparison together."""
@@ -21,6 +20,8 @@ def interval(values: Sequence[float], alpha: float = ALPHA, resolution: float = 
         resolution: the step between possible values. Their spread counts as at least that of rounding to it, so equal
             values give no interval of width 0.
     """
+    from scipy import stats  # here, because a sweep would wait for it before its first trial
+
     if len(values) < LEAST:
         return None
     half = float(stats.t.isf(alpha / 2, len(values) - 1)) * standard_error(values, resolution)

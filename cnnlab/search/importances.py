@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from scipy import stats
 
 from cnnlab.config.space import Choices, Dimension, Params, Range, Space
 from cnnlab.metrics import Metric
@@ -113,6 +112,8 @@ def rising_ends(
 
     A one-sided Mann-Whitney test of the standings at each end decides (Bonferroni over both ends of all ranges).
     """
+    from scipy import stats  # here, because a sweep would wait for it before its first trial
+
     places = standings(outcomes, score)
     ranges = [dimension for dimension in space.dimensions if _is_range(dimension)]
     rising: list[tuple[Dimension, End]] = []
@@ -189,6 +190,8 @@ def _log_p(residuals: Array, basis: Array, used: int, *, ordered: bool) -> Array
         ordered: whether the first vectors of the basis are tested alone too (a line, without its parabola); the best
             test counts.
     """
+    from scipy import stats  # as in rising_ends
+
     explained = np.cumsum((basis.T @ residuals) ** 2, axis=0)
     total = (residuals**2).sum(0)
     tests = []

@@ -40,8 +40,8 @@ MANY_DECADES = 50.0
 
 
 def load_plots() -> None:
-    """Import the libraries for the plots, which takes 2 s; call it while a core is idle."""
-    for name in ("matplotlib.pyplot", "optuna.visualization.matplotlib", "plotly.io"):
+    """Import the libraries for the findings and the plots, which takes 2 s; call it while a core is idle."""
+    for name in ("scipy.stats", "matplotlib.pyplot", "optuna.visualization.matplotlib", "plotly.io"):
         import_module(name)
 
 
