@@ -1,12 +1,15 @@
 """The settings that a sweep names, and its gain: against counts by hand, NumPy and SciPy, and drawn searches."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from cnnlab.cli.display import sweep_display
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space
 from cnnlab.metrics import ACCURACY, LOSS, Metric
-from cnnlab.search.findings import Confirmed, _best, _gain
+from cnnlab.search.findings import Confirmed, Findings, _best, _gain
 from cnnlab.search.importances import Outcome, importances, rising_ends, standings, words
 from cnnlab.search.slots import Slot
 
@@ -139,3 +142,22 @@ def test_a_range_is_too_narrow_only_if_its_end_is_shown_to_be_better(centre: flo
     found = rising_ends(outcomes, SPACE, ACCURACY, ["optimizer.lr"])
     assert [end for _, end in found] == expected
     assert rising_ends(outcomes, SPACE, ACCURACY, []) == [], "not of a setting that is not shown to matter"
+
+
+@pytest.mark.parametrize(
+    ("best", "scores", "says"),
+    [
+        (2, [0.95, 0.93, 0.96], r"\+2\.33 points over trial 0 on 3 fresh seeds \(95 %: \+0\.90 to \+3\.77\)"),
+        (2, [0.92, 0.93, 0.90], r"no gain shown: -0\.67 points over trial 0 .*"),
+        (2, [0.95, 0.93], r"no gain shown: \+3\.00, \+2\.00 points over trial 0 on 2 fresh seeds; an interval needs 3"),
+        (2, [], "not known: nothing was trained again .*"),
+        (0, [0.95], "no gain shown: the best is trial 0, .*"),
+    ],
+)
+def test_the_headline_is_the_gain_or_that_none_is_shown(best: int, scores: list[float], says: str) -> None:
+    written = confirmed(0, 0.92, 0.91, 0.94)
+    both = [confirmed(2, *scores), written] if scores else []
+    plan = type("PlanOfAccuracy", (), {"score": ACCURACY})()
+    gain = _gain(ACCURACY, SLOTS[best], both)
+    findings = Findings(plan, SLOTS, SLOTS[best], both, gain, importances={}, unknown="", warnings=[])
+    assert re.fullmatch(says, sweep_display._gain(findings))

@@ -180,6 +180,8 @@ def _gain(findings: Findings) -> str:
     score, gain, best = findings.plan.score, findings.gain, findings.best
     if best and best.number == 0:
         return "no gain shown: the best is trial 0, the experiment as written"
+    if gain is None and findings.confirmed:
+        return "not known: trial 0 has no score on the fresh seeds of the best"
     if gain is None:
         return "not known: nothing was trained again on fresh seeds (--confirm)"
     seeds = f"{len(gain.values)} fresh seed{'s' * (len(gain.values) != 1)}"
