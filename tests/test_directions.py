@@ -50,7 +50,7 @@ def test_a_sweep_chooses_prunes_and_ranks_by_either(
         values = [float(row["value"]) for row in csv.DictReader(file) if row["state"] == "complete"]
     assert found["best"]["value"] == best(values)
     assert found["score"] == {"name": score, "value": best(values), "higher_is_better": score == "accuracy"}
-    assert found["gain"] == pytest.approx(abs(found["best"]["value"] - found["baseline"]))
+    assert found["gain"] is None, "nothing was trained on fresh seeds"
 
 
 @pytest.mark.parametrize("score", ["accuracy", "loss"])

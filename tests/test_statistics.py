@@ -8,17 +8,16 @@ import pytest
 from scipy import stats
 
 from cnnlab.comparison.statistics import (
-    ALPHA,
     FIRST_LOOK,
     LOOKS,
     compare_all,
     error_rate,
     expected_best,
-    interval,
     performance_profile,
     profile_scores,
     summarize,
 )
+from cnnlab.intervals import ALPHA, interval
 
 MARGIN = 0.002
 IMAGE = 1 / 359

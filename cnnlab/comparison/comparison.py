@@ -191,6 +191,7 @@ class Comparison(Work["SweepState"]):
         self._run = self._journal = None
 
     def _tune(self, plan: "Plan") -> "Iterator[SweepState]":
+        from cnnlab.search.slots import best_first
         from cnnlab.search.stages import Search, slots_of
         from cnnlab.search.study import open_sweep
 
@@ -198,7 +199,8 @@ class Comparison(Work["SweepState"]):
         plan, journal = open_sweep(replace(plan, above=self._run.run_id))
         with journal:
             yield from work_on(journal, plan, self.workers, self.deliveries, interrupted=lambda: self.stopped)
-            journal.end(slots_of(Search(plan)))
+            slots = slots_of(Search(plan))
+            journal.end(slots, next(iter(best_first(slots, plan.score)), None))
 
     def _contest(self, number: int) -> "Contest":
         from cnnlab.comparison.contests import make_contest

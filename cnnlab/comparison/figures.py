@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cnnlab.comparison.statistics import R_MAX, interval, performance_profile
+from cnnlab.comparison.statistics import R_MAX, performance_profile
 from cnnlab.comparison.verdicts import Final, Verdicts, best_so_far
+from cnnlab.intervals import interval
 from cnnlab.metrics import Metric
 from cnnlab.reading.run_figures import new_figure
 

@@ -14,12 +14,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy import stats
 
-ALPHA = 0.05
-"""The error rate of all pairs and all looks together."""
+from cnnlab.intervals import ALPHA, interval, standard_error
+
 FIRST_LOOK, LATER_LOOK, LOOKS = 0.03, 0.004, 6
 """The part of ALPHA that the first look at a comparison may use, and each later one of these LOOKS in all."""
-LEAST = 3
-"""With fewer values there is neither an interval nor a verdict."""
 R_MAX = 4.0
 """A performance profile ends at this factor of the fastest time."""
 
@@ -83,24 +81,6 @@ def error_rate(look: int) -> float:
     return FIRST_LOOK if look == 1 else LATER_LOOK
 
 
-def interval(values: Sequence[float], alpha: float = ALPHA, resolution: float = 0.0) -> tuple[float, float] | None:
-    """The interval of a mean by Student's t; None for fewer than LEAST values.
-
-    Args:
-        alpha: the error rate.
-        resolution: the step between possible values. Their spread counts as at least that of rounding to it, so equal
-            values give no interval of width 0.
-    """
-    if len(values) < LEAST:
-        return None
-    half = float(stats.t.isf(alpha / 2, len(values) - 1)) * _standard_error(values, resolution)
-    return fmean(values) - half, fmean(values) + half
-
-
-def _standard_error(values: Sequence[float], resolution: float) -> float:
-    return max(float(np.std(values, ddof=1)), resolution / math.sqrt(12)) / math.sqrt(len(values))
-
-
 def summarize(scores: Sequence[float], resolution: float = 0.0) -> Summary:
     """Mean, spread and interval. Raises ValueError if there is no score."""
     if not scores:
@@ -160,7 +140,7 @@ def _pair(
     low, high = interval(differences, alpha, resolution) or (None, None)
     p_value = None
     if low is not None:
-        t = fmean(differences) / max(_standard_error(differences, resolution), 1e-300)
+        t = fmean(differences) / max(standard_error(differences, resolution), 1e-300)
         p_value = min(1.0, ALPHA / alpha * 2 * float(stats.t.sf(abs(t), len(differences) - 1)))
     pair = Pair(
         a=a,

@@ -9,19 +9,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from cnnlab.comparison.statistics import (
-    ALPHA,
-    LEAST,
-    LOOKS,
-    Pair,
-    Summary,
-    compare_all,
-    expected_best,
-    interval,
-    summarize,
-)
+from cnnlab.comparison.statistics import LOOKS, Pair, Summary, compare_all, expected_best, summarize
 from cnnlab.config.arms import contains
 from cnnlab.config.commands import LEAST_TUNINGS
+from cnnlab.intervals import ALPHA, LEAST, interval
 from cnnlab.metrics import Metric
 from cnnlab.result import listed
 from cnnlab.search.slots import CurvePoint
