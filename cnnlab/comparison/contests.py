@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cnnlab.comparison.verdicts import ArmResult, Final, Tried, Tuning, Verdicts, claim_words, judge
+from cnnlab.comparison.images import read_correct
+from cnnlab.comparison.verdicts import ArmResult, Final, Tried, Tuning, Verdicts, claim_words, images_words, judge
 from cnnlab.config import RunConfig, changed, flat
 from cnnlab.config.arms import Arm
 from cnnlab.config.commands import CompareOptions, SweepOptions
@@ -186,7 +187,7 @@ def verdicts_of(contest: Contest, where: str, look: int) -> Verdicts:
         resolution=1 / contest.test_size if contest.test_size else 0.0,
         chance=contest.chance,
     )
-    caveats = (claim_words(verdicts), *_caveats(contest, verdicts, where))
+    caveats = (claim_words(verdicts), images_words(verdicts), *_caveats(contest, verdicts, where))
     return replace(verdicts, warnings=(*contest.doubts, *verdicts.warnings), caveats=caveats)
 
 
@@ -243,7 +244,7 @@ def _caveats(contest: Contest, verdicts: Verdicts, where: str) -> list[str]:
         f"Selected on validation data by one seed per trial; scores are the test {contest.score.words} of "
         f"{contest.seeds} final{'s' * (contest.seeds > 1)} per tuning, on fresh seeds that are the same for all arms",
         "A seed is the initial weights, the order of the data and the validation split; the test images are the same "
-        "for all, so verdicts hold for these images; other images would add the error of their sampling",
+        "for all",
         "The 95 % interval of a single arm holds for that arm alone, and for this look",
         f"Seconds are those of trainings in {where}, one arm after the other: whatever else the machine did shows in "
         "them, and not in steps",
@@ -266,13 +267,14 @@ def _finals(plan: Plan) -> dict[int, tuple[Final, ...]]:
     for slot in slots_of(confirmation):
         if slot.state in ("complete", "infeasible"):
             number, seed = confirmation.trial_and_seed(slot.number)
-            finals[number] = (*finals.get(number, ()), _final(slot, seed, plan.score))
+            finals[number] = (*finals.get(number, ()), _final(slot, seed, plan.score, confirmation.folder(slot.number)))
     return finals
 
 
-def _final(slot: Slot, seed: int, score: Metric) -> Final:
+def _final(slot: Slot, seed: int, score: Metric, run: Path) -> Final:
     attributes: dict[str, Any] = slot.trial.user_attrs if slot.trial else {}
     history = tuple(CurvePoint(*point) for point in attributes.get(HISTORY, ()))
     if slot.state == "infeasible":
         return Final(seed, score.worst, history, diverged=True)
-    return Final(seed, float(attributes[TEST_SCORE]), history)
+    tested = float(attributes[TEST_SCORE])
+    return Final(seed, tested, history, correct=read_correct(run, tested) if score.counts_samples else None)

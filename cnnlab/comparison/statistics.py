@@ -41,6 +41,14 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class ImagesInterval:
+    """The interval of a difference, for other images of the same source too; as wide as that over tunings, or wider."""
+
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True)
 class Pair:
     """Arm `a` against arm `b`, paired by tuning (or by seed, if there are fewer than LEAST tunings)."""
 
@@ -61,6 +69,8 @@ class Pair:
     """Of `a`."""
     failed: tuple[int, int] = (0, 0)
     """The number of trainings of `a` and of `b` that diverged where the other arm's did not."""
+    images: ImagesInterval | None = None
+    """The interval for other test images too, if the score is a share of images and all answers are known."""
 
     @property
     def tied(self) -> bool:
