@@ -11,6 +11,7 @@ import pytest
 import yaml
 from scipy import stats
 
+from cnnlab.cli.display.comparison_display import BAR, interval_bar
 from cnnlab.comparison.paper import escaped, latex_table
 from cnnlab.comparison.rope import with_rope
 from cnnlab.comparison.verdicts import ArmResult, Final, Tuning, Verdicts, judge
@@ -188,3 +189,9 @@ def test_rope_without_its_library_is_refused(cli: Cli) -> None:
     assert done.exit_code == 2
     assert "--rope: baycomp is missing; pip install 'cnnlab[paper]'" in done.stderr
     assert not Path("mlruns").exists()
+
+
+def test_the_bar_of_an_interval_wider_than_the_axis_ends_with_arrows() -> None:
+    bar = interval_bar(-50, 5, 60, 0, 10)
+    assert (len(bar), bar[0], bar[-1]) == (BAR, "◂", "▸")
+    assert interval_bar(1, 2, 30, 0, 10)[-1] == "▸"

@@ -49,18 +49,19 @@ def write_paper(verdicts: Verdicts, contest: Contest, folder: Path) -> list[Path
 def methods(verdicts: Verdicts, contest: Contest) -> str:
     """One paragraph: what was tuned, how often, on what, by which tests, with which caveats and warnings."""
     config, score = contest.config, verdicts.score
-    epochs = config.training.epochs
+    count = config.training.epochs
+    epochs = f"{count} epoch{'s' * (count != 1)}"
     what = "optimizers" if verdicts.question == "optimizer" else f"values of {verdicts.question}"
     sentences = [
         f"With cnnlab {__version__} we compared the {what} {listed(list(contest.plans))} on the dataset "
-        f"{config.data.dataset}, with the network {config.model.name} and {epochs} epoch{'s' * (epochs != 1)} per training",
+        f"{config.data.dataset}, with the network {config.model.name} and {epochs} per training",
         *verdicts.caveats,
         f"Each pair was compared over {verdicts.unit_words} by the interval of Student's t for paired differences, "
         f"with Bonferroni's correction over {len(verdicts.pairs)} pair{'s' * (len(verdicts.pairs) != 1)}",
         f"The error rate of all pairs is {error_rate(verdicts.look):.1%} at this look, look {verdicts.look}, and "
         f"{ALPHA:.0%} over {LOOKS} looks",
-        f"Arms are equal if the interval lies within {score.amount(verdicts.margin)} of no difference, different if it "
-        "excludes no difference, and otherwise undecided",
+        f"Arms are equal if the interval lies within {score.table(verdicts.margin)} {score.points} of no difference, "
+        "different if it excludes no difference, and otherwise undecided",
         f"Result: {sentence(verdicts)}",
         *(f"Warning: {warning}" for warning in verdicts.warnings),
     ]

@@ -27,8 +27,9 @@ def with_rope(verdicts: Verdicts) -> Verdicts:
     )
     if not words:
         return replace(verdicts, pairs=pairs)
-    lead = f"Bayesian t test over {verdicts.unit_words}, equal within {verdicts.score.amount(verdicts.margin)}, each"
-    return replace(verdicts, pairs=pairs, caveats=(*verdicts.caveats, f"{lead} pair for itself: {words}"))
+    margin = f"{verdicts.score.table(verdicts.margin)} {verdicts.score.points}"
+    lead = f"Bayesian t test over {verdicts.unit_words}, equal within {margin}, each pair for itself"
+    return replace(verdicts, pairs=pairs, caveats=(*verdicts.caveats, f"{lead}: {words}"))
 
 
 def _rope(pair: Pair, verdicts: Verdicts) -> Rope | None:

@@ -95,16 +95,17 @@ def print_contests(comparison: Comparison) -> None:
 
 
 def interval_bar(low: float, mean: float, high: float, left: float, right: float) -> str:
-    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `; `◂` or `▸` if it is outside."""
+    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `; `◂` or `▸` for an end that is
+    outside."""
     if high < left:
         return "◂"
     if low > right:
         return "▸"
     scale = (BAR - 1) / (right - left) if right > left else 0.0
-    a, at, b = (max(0, round((value - left) * scale)) for value in (low, mean, high))
+    a, at, b = (min(BAR - 1, max(0, round((value - left) * scale))) for value in (low, mean, high))
     cells = [" "] * BAR
     cells[a : b + 1] = ["─"] * (b + 1 - a)
-    cells[a], cells[b] = "├", "┤"
+    cells[a], cells[b] = "├" if low >= left else "◂", "┤" if high <= right else "▸"
     cells[at] = "●"
     return "".join(cells).rstrip()
 
