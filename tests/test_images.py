@@ -15,8 +15,8 @@ from cnnlab.comparison.images import images_interval, images_variance, read_corr
 from cnnlab.comparison.statistics import interval
 from cnnlab.comparison.verdicts import ArmResult, Final, Tuning, Verdicts, images_words, judge
 from cnnlab.metrics import ACCURACY
-from cnnlab.records import RunEnded
-from cnnlab.training import CORRECT_FILE, Learner, fit
+from cnnlab.records import Epoch, RunEnded
+from cnnlab.training import CORRECT_FILE, Learner, fit, load_latest
 
 Cli = Callable[..., Any]
 IMAGES = 400
@@ -43,6 +43,19 @@ def test_the_order_is_that_of_the_split_however_many_ranks_measured_it() -> None
     wanted = (outputs.argmax(1) == targets).numpy().tobytes()
     assert learner.task.metrics(parts, 50).correct == wanted
     assert learner.task.metrics([*parts, learner.task.measure([])], 50).correct == wanted
+
+
+def test_a_resumed_run_writes_the_file_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    list(fit(Learner(small_config(), small_dataset()), whole))
+    records = fit(Learner(small_config(), small_dataset()), stopped)
+    for record in records:
+        if isinstance(record, Epoch):
+            records.close()
+    assert not (stopped / CORRECT_FILE).exists()
+    (stopped / CORRECT_FILE).write_bytes(b"of an attempt that was killed before its last record")
+    list(fit(Learner(small_config(), small_dataset()), stopped, load_latest(stopped / "checkpoints", 10**9)))
+    assert (stopped / CORRECT_FILE).read_bytes() == (whole / CORRECT_FILE).read_bytes()
 
 
 def test_a_run_that_is_not_tested_says_nothing(tmp_path: Path) -> None:
