@@ -118,6 +118,8 @@ class Measured:
     """With `loss` among them, mean over the samples."""
     confusion: tuple[tuple[int, ...], ...] | None = None
     """Counts by [true class][predicted class], if the task has classes."""
+    correct: bytes | None = None
+    """If the score is a share of the samples: 1 for each sample that it counts, else 0, in the order of the split."""
 
 
 WORDS = {"mean_iou": "mean IoU"}

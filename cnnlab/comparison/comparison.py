@@ -56,6 +56,8 @@ class Comparison(Work["SweepState"]):
         self.contests: list[Contest] = []
         self.verdicts: dict[str, Verdicts] = {}
         """Contest's name -> its verdicts, of the contests that have been judged."""
+        self.note = ""
+        """Why there is no critical-difference picture over several workloads."""
         self._run: RunDir | None = None
         self._journal: Journal | None = None
         self._open = ExitStack()
@@ -86,12 +88,16 @@ class Comparison(Work["SweepState"]):
         """Name the studies and check them; writes only the data cache.
 
         Raises:
-            BadInput: workloads differ in their arms, two workloads are the same, or an arm's sweep is invalid.
+            BadInput: --rope needs a library that is missing, workloads differ in their arms, two workloads are the
+                same, or an arm's sweep is invalid.
         """
+        from cnnlab.comparison.rope import check_installed
         from cnnlab.search.preview import checked_on_data
         from cnnlab.search.study import check_same
         from cnnlab.search.workers import Workers
 
+        if self.options.rope:
+            check_installed()
         contests = [self._contest(number) for number in range(len(self._experiments))]
         _check_workloads(contests)
         for contest in contests:
@@ -148,18 +154,24 @@ class Comparison(Work["SweepState"]):
     def judge(self, contest: "Contest") -> "Verdicts":
         """Judge the trainings that have ended; write the report, the mean curves and the comparison's last record."""
         from cnnlab.comparison.contests import NOT_ALL, is_done, verdicts_of
+        from cnnlab.comparison.paper import write_paper
         from cnnlab.comparison.recorded import comparison_ended, look_at, write_mean_curves
         from cnnlab.comparison.report import write_report
+        from cnnlab.comparison.rope import with_rope
 
         assert self._run is not None
         design = Design(contest.tunings, contest.trials, contest.seeds)
         verdicts = verdicts_of(contest, str(self.workers), look_at(self._run, design))
+        if self.options.rope:
+            verdicts = with_rope(verdicts)
         done = all(is_done(plan) for plans in contest.plans.values() for plan in plans)
         if not done:
             verdicts = replace(verdicts, warnings=(NOT_ALL,))
         if self._journal:
             if done or not self.stopped:
                 write_report(verdicts, contest.folder / "report")
+                if self.options.paper:
+                    write_paper(verdicts, contest, contest.folder / "report")
             for curve in write_mean_curves(verdicts, contest, self._run) if done else []:
                 self.deliveries.add(curve)
             self._journal.write(comparison_ended(verdicts, contest, "" if done else NOT_ALL))
@@ -168,15 +180,17 @@ class Comparison(Work["SweepState"]):
         return verdicts
 
     def conclude(self) -> Path | None:
-        """Draw the performance profile over several workloads, beside the report of the first; returns its path."""
+        """Draw the pictures over several workloads, beside the report of the first; returns the performance profile's
+        path."""
         from cnnlab.comparison.figures import draw_profile
-        from cnnlab.comparison.report import times_to_target
+        from cnnlab.comparison.workloads import draw_critical_difference, times_to_target
 
         self._seconds = time.monotonic() - self._began
         if len(self._experiments) == 1:
             return None
-        times = times_to_target(list(self.verdicts.values()), "seconds")
-        return draw_profile(times, self.contests[0].folder / "report")
+        workloads, folder = list(self.verdicts.values()), self.contests[0].folder / "report"
+        _, self.note = draw_critical_difference(workloads, folder)
+        return draw_profile(times_to_target(workloads, "seconds"), folder)
 
     def _begin(self) -> None:
         self._began = time.monotonic()

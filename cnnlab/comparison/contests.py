@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cnnlab.comparison.verdicts import ArmResult, Final, Tried, Tuning, Verdicts, claim_words, judge
+from cnnlab.comparison.images import read_correct
+from cnnlab.comparison.verdicts import ArmResult, Final, Tried, Tuning, Verdicts, claim_words, images_words, judge
 from cnnlab.config import RunConfig, changed, flat
 from cnnlab.config.arms import Arm
 from cnnlab.config.commands import CompareOptions, SweepOptions
@@ -186,7 +187,7 @@ def verdicts_of(contest: Contest, where: str, look: int) -> Verdicts:
         resolution=1 / contest.test_size if contest.test_size else 0.0,
         chance=contest.chance,
     )
-    caveats = (claim_words(verdicts), *_caveats(contest, verdicts, where))
+    caveats = (claim_words(verdicts), images_words(verdicts), *_caveats(contest, verdicts, where))
     return replace(verdicts, warnings=(*contest.doubts, *verdicts.warnings), caveats=caveats)
 
 
@@ -238,13 +239,11 @@ def _caveats(contest: Contest, verdicts: Verdicts, where: str) -> list[str]:
     decay = flat(plan.config).get("optimizer.weight_decay")
     often = "once" if contest.tunings == 1 else f"{contest.tunings} times"
     finals = "1 fresh seed" if contest.seeds == 1 else f"{contest.seeds} fresh seeds"
-    images = f"these {contest.test_size:,} test images" if contest.test_size else "these test samples"
     return [
         f"Each tuned {often} with {contest.trials} trials ({plan.sampler}, the defaults first, no pruning): {tuned}",
         f"Fixed for all: {held}" + (f", optimizer.weight_decay {decay:g}" if contest.question == "optimizer" else ""),
         f"Selected by validation {contest.score.words} on one seed; scored by test {contest.score.words} on {finals} "
         "per tuning, the same for all",
-        f"Verdicts hold for {images}; other images would add the error of their sampling",
         "The 95 % interval of a single mean holds for that mean alone, and for this look",
         f"Seconds depend on what else the machine did ({where}); steps do not",
     ]
@@ -266,13 +265,14 @@ def _finals(plan: Plan) -> dict[int, tuple[Final, ...]]:
     for slot in slots_of(confirmation):
         if slot.state in ("complete", "infeasible"):
             number, seed = confirmation.trial_and_seed(slot.number)
-            finals[number] = (*finals.get(number, ()), _final(slot, seed, plan.score))
+            finals[number] = (*finals.get(number, ()), _final(slot, seed, plan.score, confirmation.folder(slot.number)))
     return finals
 
 
-def _final(slot: Slot, seed: int, score: Metric) -> Final:
+def _final(slot: Slot, seed: int, score: Metric, run: Path) -> Final:
     attributes: dict[str, Any] = slot.trial.user_attrs if slot.trial else {}
     history = tuple(CurvePoint(*point) for point in attributes.get(HISTORY, ()))
     if slot.state == "infeasible":
         return Final(seed, score.worst, history, diverged=True)
-    return Final(seed, float(attributes[TEST_SCORE]), history)
+    tested = float(attributes[TEST_SCORE])
+    return Final(seed, tested, history, correct=read_correct(run, tested) if score.counts_samples else None)

@@ -5,11 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cnnlab.comparison.figures import draw_comparison, heading_of
-from cnnlab.comparison.statistics import LOOKS, Summary, profile_scores
+from cnnlab.comparison.statistics import LOOKS, Summary
 from cnnlab.comparison.verdicts import ArmResult, ToTarget, Verdicts, sentence
+from cnnlab.comparison.workloads import improvements, interquartile_means, ranked, scores_over
 from cnnlab.metrics import Metric
 from cnnlab.page import Table, page, picture
 from cnnlab.result import Result, settings_text, strict_json
@@ -75,12 +76,17 @@ def comparison_result(by_name: Mapping[str, Verdicts], seconds: float, *, one: b
     if one:
         ((name, only),) = by_name.items()
         return Result({**verdicts_json(only), "study": name, "seconds": seconds})
-    scores = scores_over(list(by_name.values()))
+    workloads = list(by_name.values())
+    scores = scores_over(workloads)
     return Result(
         {
             "workloads": [{"study": name, **verdicts_json(verdicts)} for name, verdicts in by_name.items()],
             "profile": {arm: score._asdict() for arm, score in scores.items()},
             "ranking": ranked(scores),
+            "iqm": {arm: mean._asdict() for arm, mean in interquartile_means(workloads).items()},
+            "improvements": [
+                {"a": found.a, "b": found.b, **found.probability._asdict()} for found in improvements(workloads)
+            ],
             "seconds": seconds,
         }
     )
@@ -88,9 +94,9 @@ def comparison_result(by_name: Mapping[str, Verdicts], seconds: float, *, one: b
 
 def markdown(verdicts: Verdicts) -> str:
     """Tables to paste into a paper, with warnings and caveats as a list below."""
-    lines = [f"**{sentence(verdicts)}.**", "", *_markdown_table(COLUMNS, arm_rows(verdicts))]
+    lines = [f"**{sentence(verdicts)}.**", "", *markdown_table(COLUMNS, arm_rows(verdicts))]
     if verdicts.pairs:
-        lines += ["", *_markdown_table(pair_columns(verdicts), pair_rows(verdicts)), "", f"{note_on_pairs(verdicts)}."]
+        lines += ["", *markdown_table(pair_columns(verdicts), pair_rows(verdicts)), "", f"{note_on_pairs(verdicts)}."]
     notes = [*(f"Warning: {warning}." for warning in verdicts.warnings), *(f"{caveat}." for caveat in verdicts.caveats)]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
@@ -201,7 +207,8 @@ def _p_value(p: float | None) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
     return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
 
 
@@ -232,30 +239,3 @@ def _page(verdicts: Verdicts, figures: Sequence[Path]) -> str:
         notes=[*(f"Warning: {warning}" for warning in verdicts.warnings), *verdicts.caveats],
         figures=[picture(path, heading_of(path.stem, verdicts.score)) for path in figures],
     )
-
-
-class Score(NamedTuple):
-    """The area below the performance profile, in [0, 1], from the median cost of reaching each workload's target."""
-
-    steps: float
-    seconds: float
-
-
-def scores_over(workloads: Sequence[Verdicts]) -> dict[str, Score]:
-    """Each arm's score over the workloads."""
-    steps, seconds = (profile_scores(times_to_target(workloads, unit)) for unit in Score._fields)
-    return {arm: Score(steps[arm], seconds[arm]) for arm in steps}
-
-
-def ranked(scores: Mapping[str, Score]) -> list[str]:
-    """The arms in the order of their scores by seconds, the highest first."""
-    return sorted(scores, key=lambda arm: -scores[arm].seconds)
-
-
-def times_to_target(workloads: Sequence[Verdicts], unit: str) -> dict[str, list[float]]:
-    """Arm -> its `steps` or `seconds` to the target of each workload; infinity if it was missed."""
-    missed = ToTarget(math.inf, math.inf, 0)
-    return {
-        arm: [getattr(verdicts.to_target.get(arm, missed), unit) for verdicts in workloads]
-        for arm in sorted(workloads[0].ranking)
-    }

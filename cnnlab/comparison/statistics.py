@@ -39,6 +39,23 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class ImagesInterval:
+    """The interval of a difference, for other images of the same source too; as wide as that over tunings, or wider."""
+
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Probabilities that one arm is better than the other by more than the margin, equal within it, or worse."""
+
+    better: float
+    equal: float
+    worse: float
+
+
+@dataclass(frozen=True)
 class Pair:
     """Arm `a` against arm `b`, paired by tuning (or by seed, if there are fewer than LEAST tunings)."""
 
@@ -60,6 +77,10 @@ class Pair:
     """Of `a`."""
     failed: tuple[int, int] = (0, 0)
     """The number of trainings of `a` and of `b` that diverged where the other arm's did not."""
+    images: ImagesInterval | None = None
+    """The interval for other test images too, if the score is a share of images and all answers are known."""
+    rope: Rope | None = None
+    """By the Bayesian t test of --rope."""
 
     @property
     def tied(self) -> bool:

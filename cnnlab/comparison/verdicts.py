@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, combinations
 from statistics import fmean, median_low
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from cnnlab.comparison.statistics import LOOKS, Pair, Summary, compare_all, expected_best, summarize
+from cnnlab.comparison.images import Shares, images_interval, shares
+from cnnlab.comparison.statistics import LOOKS, Pair, Summary, compare_all, error_rate, expected_best, summarize
 from cnnlab.config.arms import contains
 from cnnlab.config.commands import LEAST_TUNINGS
 from cnnlab.intervals import ALPHA, LEAST, interval
@@ -47,6 +48,8 @@ class Final:
     history: tuple[CurvePoint, ...] = ()
     """One point per epoch."""
     diverged: bool = False
+    correct: bytes | None = None
+    """1 for each test image that it had right, else 0; None if it is not known, or if the score counts no images."""
 
     @property
     def steps(self) -> list[int]:
@@ -143,6 +146,12 @@ class ArmResult:
         scores = {t.number: [final.score for final in t.finals if not final.diverged] for t in self.tunings if t.finals}
         return {(number,): fmean(some) if some else None for number, some in scores.items()}
 
+    def answers(self, unit: Unit) -> Shares | None:
+        """For each test image the share of a unit's finals that had it right; None if it is not known."""
+        number, *seed = unit
+        of_unit = [final for t in self.tunings if t.number == number for final in t.finals if not final.diverged]
+        return shares([final.correct for final in of_unit if not seed or [final.seed] == seed])
+
 
 @dataclass(frozen=True)
 class ToTarget:
@@ -236,6 +245,8 @@ def judge(
         if common
         else []
     )
+    by_name = {arm.name: arm for arm in trained}
+    pairs = [_with_images(pair, by_name, samples, common, error_rate(look) / len(pairs)) for pair in pairs]
     target = _default_target(arms[0], score) if target is None and arms else target
     return Verdicts(
         question=question,
@@ -289,6 +300,43 @@ def claim_words(verdicts: Verdicts) -> str:
         f"A verdict is about these two settings, not about the {arms}: the sample is {verdicts.unit_words}, not "
         f"tunings; --tunings {LEAST_TUNINGS} or more would compare the {arms}"
     )
+
+
+def images_words(verdicts: Verdicts) -> str:
+    """Whether the verdicts hold for other test images too, as a sentence without a full stop."""
+    decided = [pair for pair in verdicts.pairs if pair.verdict != "undecided"]
+    if not decided:
+        return "no verdict was reached, on these test images or on others"
+    if all(pair.images is None for pair in decided):
+        return "the verdicts hold for these test images only: how much other images would change is not known"
+    only = [f"{pair.a} - {pair.b}" for pair in decided if not _holds_for_other_images(pair, verdicts.margin)]
+    if not only:
+        return "the verdicts hold for other test images of the same source too"
+    if len(only) == len(decided):
+        return "the verdicts hold for these test images only; on others the differences might be none"
+    return f"the verdicts hold for other test images too, but for {listed(only)} for these images only"
+
+
+def _holds_for_other_images(pair: Pair, margin: float) -> bool:
+    """Whether the interval over images gives the verdict too."""
+    if pair.images is None:
+        return False
+    low, high = pair.images.ci_low, pair.images.ci_high
+    return -margin < low and high < margin if pair.verdict == "equal" else low > 0 or high < 0
+
+
+def _with_images(
+    pair: Pair,
+    arms: Mapping[str, ArmResult],
+    samples: Mapping[str, Mapping[Unit, float | None]],
+    common: Sequence[Unit],
+    alpha: float,
+) -> Pair:
+    if pair.ci_low is None or pair.ci_high is None:
+        return pair
+    sound = [unit for unit in common if samples[pair.a][unit] is not None and samples[pair.b][unit] is not None]
+    a, b = ([arms[name].answers(unit) for unit in sound] for name in (pair.a, pair.b))
+    return replace(pair, images=images_interval(a, b, (pair.ci_low, pair.ci_high), alpha))
 
 
 def best_so_far(arm: ArmResult, score: Metric) -> list[tuple[float, tuple[float, float] | None]]:

@@ -151,6 +151,13 @@ class CompareOptions(StudyOptions):
         None, description="Validation score to be reached, as 0.9. [default: what the first arm reaches untuned]"
     )
     sampler: Sampler = Field("qmc", description="Draws the trials.")
+    paper: bool = Field(
+        False, description="Write the methods paragraph and the tables too, as Markdown and LaTeX, into the report."
+    )
+    rope: bool = Field(
+        False,
+        description="Add the Bayesian t test of each pair, equal within the margin; needs pip install 'cnnlab[paper]'.",
+    )
 
     @model_validator(mode="after")
     def _check_design(self) -> "CompareOptions":

@@ -2,7 +2,7 @@
 
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -12,8 +12,9 @@ from rich.text import Text
 
 from cnnlab.cli.display.terminal import plain_table
 from cnnlab.comparison import Comparison
-from cnnlab.comparison.report import diverged, note_on_pairs, pair_columns, pair_rows, ranked, scores_over
+from cnnlab.comparison.report import diverged, note_on_pairs, pair_columns, pair_rows
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
+from cnnlab.comparison.workloads import Estimate, improvements, interquartile_means, ranked, scores_over
 from cnnlab.result import listed, settings_text, strict_json
 
 BAR = 24
@@ -49,7 +50,8 @@ def print_verdicts(name: str, verdicts: Verdicts, seconds: float) -> None:
 
 
 def _print_workloads(comparison: Comparison, profile: Path) -> None:
-    scores = scores_over(list(comparison.verdicts.values()))
+    workloads = list(comparison.verdicts.values())
+    scores = scores_over(workloads)
     for name, verdicts in comparison.verdicts.items():
         click.echo(f"\n{name}")
         _print_tables(verdicts)
@@ -59,7 +61,23 @@ def _print_workloads(comparison: Comparison, profile: Path) -> None:
     )
     for arm in ranked(scores):
         click.echo(f"  {arm:14} by seconds {scores[arm].seconds:.3f}   by steps {scores[arm].steps:.3f}")
-    click.echo(f"{comparison.seconds:.0f} s; performance profile: {profile.relative_to(Path.cwd())}")
+    if means := interquartile_means(workloads):
+        score = workloads[0].score
+        click.echo(
+            f"\ninterquartile mean of the test {score.words}{score.in_tables}, 95 % stratified bootstrap interval"
+        )
+        for arm, mean in means.items():
+            click.echo(f"  {arm:14} {_estimate(mean, score.table)}")
+    click.echo("\nprobability of a better score on a workload, 95 % stratified bootstrap interval")
+    for found in improvements(workloads):
+        click.echo(f"  {found.a} over {found.b}: {_estimate(found.probability, '{:.2f}'.format)}")
+    if comparison.note:
+        click.echo(comparison.note)
+    click.echo(f"\n{comparison.seconds:.0f} s; performance profile: {profile.relative_to(Path.cwd())}")
+
+
+def _estimate(found: Estimate, write: Callable[[float], str]) -> str:
+    return f"{write(found.value)} ({write(found.ci_low)} to {write(found.ci_high)})"
 
 
 def print_contests(comparison: Comparison) -> None:
