@@ -448,7 +448,7 @@ def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli, pr
 @pytest.mark.parametrize("written", ["", '{"record": "run_cre'])
 def test_a_run_that_is_only_being_made_is_looked_at_again_later(written: str) -> None:
     from cnnlab.courier import Deliveries
-    from cnnlab.search.sweep import deliver_begun
+    from cnnlab.search.run_sweep import deliver_begun
 
     Path("trial").mkdir()
     Path("trial/journal.jsonl").write_text(written)

@@ -146,7 +146,7 @@ def test_the_paper_has_paragraph_and_tables(cli: Cli) -> None:
     report = Path("mlruns/studies", found["study"], "report")
     markdown, latex = (report / "paper.md").read_text(), (report / "paper.tex").read_text()
     paragraph = markdown.splitlines()[0]
-    for text in ("on the dataset digits", "Tuned 3 times by 1 trials each", "Student's t", found["verdict"]):
+    for text in ("on the dataset digits", "Each tuned 3 times with 1 trial (", "Student's t", found["verdict"]):
         assert text in paragraph
     assert all(caveat[1:] in paragraph for caveat in found["caveats"])
     assert markdown.count("\n| --- |") == 2

@@ -16,7 +16,7 @@ from cnnlab.config.arms import Arm, read_arms
 from cnnlab.config.commands import CompareOptions, Design, options_from
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
-from cnnlab.search.sweep import start_fork_server, work_on
+from cnnlab.search.run_sweep import start_fork_server, work_on
 from cnnlab.tracking import Journal, RunDir
 from cnnlab.work import Work
 

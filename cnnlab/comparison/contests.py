@@ -240,7 +240,7 @@ def _caveats(contest: Contest, verdicts: Verdicts, where: str) -> list[str]:
     often = "once" if contest.tunings == 1 else f"{contest.tunings} times"
     finals = "1 fresh seed" if contest.seeds == 1 else f"{contest.seeds} fresh seeds"
     return [
-        f"Each tuned {often} with {contest.trials} trials ({plan.sampler}, the defaults first, no pruning): {tuned}",
+        f"Each tuned {often} with {contest.trials} trial{'s' * (contest.trials != 1)} ({plan.sampler}, the defaults first, no pruning): {tuned}",
         f"Fixed for all: {held}" + (f", optimizer.weight_decay {decay:g}" if contest.question == "optimizer" else ""),
         f"Selected by validation {contest.score.words} on one seed; scored by test {contest.score.words} on {finals} "
         "per tuning, the same for all",
