@@ -237,10 +237,11 @@ def _caveats(contest: Contest, verdicts: Verdicts, where: str) -> list[str]:
     fixed = ("data.batch_size", "schedule.name", "training.epochs", "data.augment", "model.dropout")
     held = ", ".join(f"{path} {settings[path]}" for path in fixed if path in settings and path != contest.question)
     decay = flat(plan.config).get("optimizer.weight_decay")
+    trials = "1 trial" if contest.trials == 1 else f"{contest.trials} trials"
     often = "once" if contest.tunings == 1 else f"{contest.tunings} times"
     finals = "1 fresh seed" if contest.seeds == 1 else f"{contest.seeds} fresh seeds"
     return [
-        f"Each tuned {often} with {contest.trials} trial{'s' * (contest.trials != 1)} ({plan.sampler}, the defaults first, no pruning): {tuned}",
+        f"Each tuned {often} with {trials} ({plan.sampler}, the defaults first, no pruning): {tuned}",
         f"Fixed for all: {held}" + (f", optimizer.weight_decay {decay:g}" if contest.question == "optimizer" else ""),
         f"Selected by validation {contest.score.words} on one seed; scored by test {contest.score.words} on {finals} "
         "per tuning, the same for all",
