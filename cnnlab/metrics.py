@@ -25,6 +25,8 @@ class Metric:
     """The number of decimal places of a value in `unit`."""
     margin: float = 0.001
     """By default, a smaller difference does not matter."""
+    counts_samples: bool = False
+    """Whether a value is a share of the samples, so that its smallest step is one sample of the split."""
 
     @property
     def scale(self) -> float:
@@ -116,6 +118,8 @@ class Measured:
     """With `loss` among them, mean over the samples."""
     confusion: tuple[tuple[int, ...], ...] | None = None
     """Counts by [true class][predicted class], if the task has classes."""
+    correct: bytes | None = None
+    """If the score is a share of the samples: 1 for each sample that it counts, else 0, in the order of the split."""
 
 
 WORDS = {"mean_iou": "mean IoU"}
@@ -132,7 +136,7 @@ def short_name(name: str) -> str:
     return SHORT.get(name, words_of(name))
 
 
-ACCURACY = Metric("accuracy", unit="%", margin=0.002)
+ACCURACY = Metric("accuracy", unit="%", margin=0.002, counts_samples=True)
 PIXEL_ACCURACY = Metric("pixel_accuracy", unit="%", margin=0.002)
 MEAN_IOU = Metric("mean_iou", unit="%", margin=0.002)
 LOSS = Metric("loss", higher_is_better=False, worst=1e3, unit="nats", unit_digits=4, margin=0.01)

@@ -119,7 +119,7 @@ def test_what_is_wrong_is_said_before_anything_is_written() -> None:
         lambda: cnnlab.sweep(SMALL, sampler="best"),
         lambda: cnnlab.sweep(SMALL, study="../elsewhere"),
         lambda: cnnlab.compare(SMALL, optimizers=["sgd"]),
-        lambda: cnnlab.compare(SMALL, seeds=1),
+        lambda: cnnlab.compare(SMALL, tunings=0),
         lambda: cnnlab.load("nothing"),
     ):
         with pytest.raises(BadInput):
@@ -200,10 +200,11 @@ def test_a_sweep_goes_on_at_the_command_line(cli: Cli) -> None:
 
 
 def test_a_comparison_goes_on_at_the_command_line(cli: Cli) -> None:
-    found = cnnlab.compare(SMALL, over={"model.activation": ["relu", "tanh"]}, trials=2, seeds=2, workers=1)
+    size = {"tunings": 1, "trials": 2, "seeds": 2, "workers": 1}
+    found = cnnlab.compare(SMALL, over={"model.activation": ["relu", "tanh"]}, **size)
     assert found.question == "model.activation"
-    words = ("--over", "model.activation=relu,tanh", "--trials", "2", "--seeds", "2", "--workers", "1", "--json")
-    by_command = json.loads(cli("compare", *FLAGS, *words).stdout)
+    words = [word for name, number in size.items() for word in (f"--{name}", str(number))]
+    by_command = json.loads(cli("compare", *FLAGS, "--over", "model.activation=relu,tanh", *words, "--json").stdout)
     assert {**by_command, "seconds": 0} == {**found, "seconds": 0}
 
 

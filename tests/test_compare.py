@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import yaml
+from scipy import stats
 
 from cnnlab.cli.display import comparison_display
 from cnnlab.cli.display.comparison_display import interval_bar
@@ -29,6 +32,8 @@ Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
 SMALL = ("--epochs", "2", "-s", "data.train_size=128", "--json")
 HERE = ("--workers", "1", "--tracking-uri", "none", *SMALL)
+ONCE = ("--tunings", "1", "--trials", "2", "--seeds", "2")
+"""The smallest comparison in which a winner is chosen."""
 KEYS = {
     "optimizers": {
         "name",
@@ -42,7 +47,7 @@ KEYS = {
         "ci_high",
         "infeasible",
     },
-    "pairs": {"a", "b", "difference", "ci_low", "ci_high", "p_value", "verdict"},
+    "pairs": {"a", "b", "difference", "ci_low", "ci_high", "p_value", "verdict", "claim"},
 }
 """What scripts rely on."""
 
@@ -142,7 +147,13 @@ BAD = [
     (("--optimizers", "sgd,adma"), "did you mean adam?"),
     (("--optimizers", "sgd"), "sgd alone cannot be compared"),
     (("--optimizers", "sgd,sgd"), "named twice"),
-    (("--seeds", "1"), "seeds: 1 is not allowed; it must be greater than or equal to 2"),
+    (("--seeds", "0"), "seeds: 0 is not allowed; it must be greater than or equal to 1"),
+    (("--tunings", "0"), "tunings: 0 is not allowed; it must be greater than or equal to 1"),
+    (("--tunings", "sgd=5,adam=10"), "unequal budgets"),
+    (("--quick", "--thorough"), "--quick and --thorough are both given; keep one"),
+    (("--null", "adma"), "did you mean adam?"),
+    (("--null", "adam", "--optimizers", "sgd,adam"), "--null and --optimizers are both given; keep one"),
+    (("--null", "adam", "--over", "model.norm=none,batch"), "--null and --over are both given; keep one"),
     (("--seeds", "sgd=5,adam=10"), "unequal budgets"),
     (("--trials", "sgd=8,adam=16"), "unequal budgets"),
     (("--trials", "0"), "greater than or equal to 1"),
@@ -205,22 +216,33 @@ def test_bad_arms_in_yaml(cli: Cli, own: Any, says: str) -> None:
 
 
 def test_a_comparison_from_end_to_end(cli: Cli) -> None:
-    small = ("-s", "data.val_fraction=0.02")
-    done = cli("compare", "--optimizers", "sgd,Adam", "--trials", "3", "--seeds", "5", *HERE, *small)
+    words = ("--optimizers", "sgd,Adam", "--tunings", "3", "--trials", "2", *HERE, "-s", "data.val_fraction=0.02")
+    done = cli("compare", *words)
     found = compared(done)
     assert done.exit_code == 0
+    assert re.match(r"up to 24 trainings, about \d+\.\d minutes, in this process\n", done.stderr)
     few = "few validation images (30): each is 3.3 % of them"
     assert done.stderr.splitlines().count(few) == found["warnings"].count(few) == 1
-    assert set(found) >= {"optimizers", "pairs", "ranking", "warnings"}
+    assert (found["claim"], found["tunings"], found["look"]) == ("optimizers", 3, 1)
     for key, wanted in KEYS.items():
         assert set(found[key][0]) >= wanted
     assert [arm["name"] for arm in found["optimizers"]] == found["ranking"]
-    assert [(arm["trials"], arm["seeds"], len(arm["scores"])) for arm in found["optimizers"]] == [(3, 5, 5)] * 2
-    assert all(set(arm["best_params"]) == {"optimizer.lr"} for arm in found["optimizers"])
+    assert set(found["not_worse"]) <= set(found["ranking"])
+    for arm in found["optimizers"]:
+        assert (arm["trials"], arm["seeds"], len(arm["tunings"])) == (6, 3, 3)
+        assert [score for tuning in arm["tunings"] for score in tuning["scores"]] == arm["scores"]
+        assert all(set(tuning["params"]) == {"optimizer.lr"} for tuning in arm["tunings"])
+        assert arm["best_params"] in [tuning["params"] for tuning in arm["tunings"]]
+        assert arm["ci_low"] < arm["mean"] < arm["ci_high"]
     (pair,) = found["pairs"]
     assert (pair["a"], pair["b"]) == tuple(found["ranking"])
     assert pair["verdict"] in ("better", "equal", "undecided")
-    assert pair["p_wilcoxon"] is None
+    assert pair["claim"] == "optimizers"
+    first, second = (arm["scores"] for arm in found["optimizers"])
+    test = stats.ttest_rel(first, second)
+    ends = test.confidence_interval(0.97)
+    assert (pair["ci_low"], pair["ci_high"]) == pytest.approx((ends.low, ends.high))
+    assert found["margin"] == 1 / 359, "the digits have 359 test images"
     folder = Path("mlruns/studies", found["study"], "report")
     assert {"compare.csv", "compare.html", "compare.json", "compare.md", "curves.png"} <= {
         f.name for f in folder.iterdir()
@@ -232,39 +254,72 @@ def test_a_comparison_from_end_to_end(cli: Cli) -> None:
     assert "Fixed for all: data.batch_size 64" in (folder / "compare.md").read_text()
     shown = json.loads(cli("show", found["study"], "--json").stdout)
     assert {**shown, "seconds": 0} == {**found, "seconds": 0}
-    words = ("--optimizers", "sgd,adam", "--trials", "3", "--seeds", "5", *HERE[:-1], *small)
-    printed = cli("compare", *words).stdout
+    printed = cli("compare", *[word for word in words if word != "--json"]).stdout
     assert cli("show", found["study"]).stdout.splitlines()[:-1] == printed.splitlines()[:-1]  # the last has the seconds
-    assert "| " not in printed
+    for told in (found["verdict"], *found["warnings"], *found["caveats"]):
+        assert told in printed, "what JSON and the report say is on the terminal too"
 
 
-def test_finals_are_paired_by_fresh_seeds_and_scored_on_the_test_split(cli: Cli) -> None:
-    found = compared(cli("compare", "--optimizers", "sgd,adam", "--trials", "2", "--seeds", "2", *HERE))
-    seeds: dict[str, set[int]] = {}
+def trained(stage: str) -> dict[str, list[tuple[int, float]]]:
+    """Study -> the seed and the learning rate of each of its trainings of a stage."""
+    rows: dict[str, list[tuple[int, float]]] = {}
+    for run in list_trials():
+        study, part = run.path.relative_to(Path("mlruns/studies").absolute()).parts[:2]
+        if part == stage:
+            config = run.created.config
+            rows.setdefault(study, []).append((config["training"]["seed"], config["optimizer"]["lr"]))
+    return {study: sorted(some) for study, some in rows.items()}
+
+
+def test_a_tuning_has_the_same_points_and_seeds_for_all_arms_and_others_than_the_next_one(cli: Cli) -> None:
+    """The range of each arm spans three decades, so a position in it is a learning rate over the range's lowest."""
+    compared(cli("compare", "--study", "ours", "--optimizers", "sgd,adam", "--tunings", "3", "--trials", "3", *HERE))
+    _, arms = read_arms(RunConfig(), "sgd,adam", None, 3)
+    spans = {arm.name: arm.space["optimizer.lr"].domain for arm in arms}
+    trials, finals = trained("trials"), trained("confirm")
+    assert set(trials) == set(finals) == {f"ours.{arm}{end}" for arm in ("sgd", "adam") for end in ("", ".2", ".3")}
+    positions, seeds = [], []
+    for end in ("", ".2", ".3"):
+        drawn = {}
+        for arm, span in spans.items():
+            assert isinstance(span, Range)
+            default = RunConfig.model_validate({"optimizer": {"name": arm}}).optimizer.lr
+            drawn[arm] = sorted(span.position(lr) for _, lr in trials[f"ours.{arm}{end}"] if lr != default)
+            assert len(drawn[arm]) == 2
+        assert drawn["sgd"] == pytest.approx(drawn["adam"], abs=1e-3)  # a rate has three digits
+        positions.append(tuple(np.round(drawn["sgd"], 2)))
+        of_trials, of_finals = (
+            [{seed for seed, _ in rows[f"ours.{arm}{end}"]} for arm in spans] for rows in (trials, finals)
+        )
+        assert of_trials[0] == of_trials[1]
+        assert of_finals[0] == of_finals[1]
+        assert len(of_trials[0]) == len(of_finals[0]) == 1
+        assert not of_trials[0] & of_finals[0], "finals have fresh seeds"
+        seeds += [*of_trials[0], *of_finals[0]]
+    assert len(set(positions)) == 3
+    assert len(set(seeds)) == 6
+
+
+def test_finals_are_scored_on_the_test_split(cli: Cli) -> None:
+    found = compared(cli("compare", "--optimizers", "sgd,adam", *ONCE, *HERE))
     tested: dict[str, list[float]] = {}
-    tried = set()
     for run in list_trials():
         study, stage = run.path.relative_to(Path("mlruns/studies").absolute()).parts[:2]
-        seed = run.created.config["training"]["seed"]
-        if stage == "trials":
-            tried.add(seed)
         if stage == "confirm":
             ended = last(read(run.journal_file)[0], RunEnded)
             assert ended is not None
             assert ended.test_score is not None
-            seeds.setdefault(study, set()).add(seed)
             tested.setdefault(study, []).append(ended.test_score)
-    first, second = seeds.values()
-    assert first == second
-    assert len(first) == 2
-    assert tried == {0}
-    assert not tried & first
     for arm in found["optimizers"]:
+        assert len(arm["scores"]) == 2
         assert set(arm["scores"]) <= set(tested[f"{found['study']}.{arm['name']}"])
+    assert found["claim"] == found["pairs"][0]["claim"] == "settings"
+    assert "these two settings" in cli("show", found["study"]).stdout
+    assert found["pairs"][0]["ci_low"] is None, "two values have no interval"
 
 
 def test_the_same_command_twice_says_the_same_and_trains_nothing(cli: Cli) -> None:
-    words = ("compare", "--optimizers", "sgd,adam", "--trials", "2", "--seeds", "2", *HERE)
+    words = ("compare", "--optimizers", "sgd,adam", *ONCE, *HERE)
     first = compared(cli(*words))
     before = {run.path: run.journal_file.stat().st_mtime for run in list_trials()}
     second = compared(cli(*words))
@@ -272,26 +327,43 @@ def test_the_same_command_twice_says_the_same_and_trains_nothing(cli: Cli) -> No
     assert before == {run.path: run.journal_file.stat().st_mtime for run in list_trials()}
 
 
-def test_more_seeds_keep_the_first_ones(cli: Cli) -> None:
-    words = ("compare", "--optimizers", "sgd,adam", "--trials", "2", *HERE)
-    two, three = compared(cli(*words, "--seeds", "2")), compared(cli(*words, "--seeds", "3"))
-    assert two["study"] == three["study"]
+def test_more_tunings_or_seeds_keep_the_first_ones_and_are_another_look(cli: Cli) -> None:
+    words = ("compare", "--optimizers", "sgd,adam", "--trials", "1", *HERE)
+    two = compared(cli(*words, "--tunings", "2", "--seeds", "1"))
+    three = compared(cli(*words, "--tunings", "3", "--seeds", "1"))
+    more = compared(cli(*words, "--tunings", "3", "--seeds", "2"))
+    assert two["study"] == three["study"] == more["study"]
+    assert [found["look"] for found in (two, three, more)] == [1, 2, 3]
     for name, kept in scores(two).items():
         assert scores(three)[name][:2] == kept
-        assert len(scores(three)[name]) == 3
+        assert scores(more)[name][::2] == scores(three)[name]
+    assert "(this is look 3)" in cli("show", more["study"]).stdout
+    assert compared(cli(*words, "--tunings", "2", "--seeds", "1"))["look"] == 1, "seen before"
+
+
+def test_an_optimizer_against_itself_has_other_points_and_other_seeds(cli: Cli) -> None:
+    found = compared(cli("compare", "--study", "ours", "--null", "adam", "--tunings", "3", "--trials", "2", *HERE))
+    assert set(found["ranking"]) == {"adam", "adam-again"}
+    for one, other in (("ours.adam", "ours.adam-again"), ("ours.adam.2", "ours.adam-again.2")):
+        for stage in ("trials", "confirm"):
+            rows = trained(stage)
+            assert not {seed for seed, _ in rows[one]} & {seed for seed, _ in rows[other]}
+    (pair,) = found["pairs"]
+    assert pair["verdict"] in ("undecided", "equal")
+    assert found["claim"] == "optimizers"
 
 
 def test_a_comparison_that_was_killed_goes_on_to_what_it_would_have_been(
     process: Process, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    words = ("compare", "--optimizers", "sgd,adam", "--trials", "3", "--seeds", "2", *HERE)
+    words = ("compare", "--optimizers", "sgd,adam", "--tunings", "2", "--trials", "2", "--seeds", "1", *HERE)
     whole = compared(process(*words))
     (tmp_path / "killed").mkdir()
     monkeypatch.chdir(tmp_path / "killed")
     running = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not list(Path("mlruns").glob("studies/*.adam/trials/001/journal.jsonl")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -307,15 +379,28 @@ def test_a_comparison_that_was_killed_goes_on_to_what_it_would_have_been(
 
 
 def test_a_live_comparison_is_not_joined_by_accident(cli: Cli) -> None:
-    found = compared(cli("compare", "--optimizers", "sgd,adam", "--trials", "1", "--seeds", "2", *HERE))
+    found = compared(cli("compare", "--optimizers", "sgd,adam", *ONCE, *HERE))
     with RunDir(Path("mlruns/studies", found["study"]).absolute()).hold():
-        done = cli("compare", "--optimizers", "sgd,adam", "--trials", "1", "--seeds", "2", *HERE)
+        done = cli("compare", "--optimizers", "sgd,adam", *ONCE, *HERE)
     assert done.exit_code == 3
     assert f"join it by --study {found['study']}" in done.stderr
 
 
 def test_two_processes_share_a_comparison_by_its_name(process: Process) -> None:
-    words = ("compare", "--study", "ours", "--optimizers", "sgd,adam", "--trials", "4", "--seeds", "3", *HERE)
+    words = (
+        "compare",
+        "--study",
+        "ours",
+        "--optimizers",
+        "sgd,adam",
+        "--tunings",
+        "2",
+        "--trials",
+        "2",
+        "--seeds",
+        "2",
+        *HERE,
+    )
     first = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -330,7 +415,7 @@ def test_two_processes_share_a_comparison_by_its_name(process: Process) -> None:
 def test_a_broken_optimizer_comes_last_and_clearly(cli: Cli) -> None:
     own = {"momentum": None, "broken": {"name": "sgd", "lr": {"low": 1e-13, "high": 1e-12}}}
     Path("broken.yaml").write_text(yaml.safe_dump({"compare": own}))
-    words = ("--trials", "3", "--seeds", "6", "--epochs", "4", *HERE[:4], *SMALL[2:])
+    words = ("--tunings", "1", "--trials", "2", "--seeds", "8", "--epochs", "4", *HERE[:4], *SMALL[2:])
     found = compared(cli("compare", "broken.yaml", *words))
     assert found["ranking"] == ["momentum", "broken"]
     assert found["pairs"][0]["verdict"] == "better"
@@ -339,7 +424,7 @@ def test_a_broken_optimizer_comes_last_and_clearly(cli: Cli) -> None:
 def test_an_optimizer_that_always_diverges_is_counted_and_ranked_last(cli: Cli) -> None:
     own = {"momentum": None, "adam": None, "wild": {"name": "sgd", "lr": {"low": 1e18, "high": 1e19}}}
     Path("wild.yaml").write_text(yaml.safe_dump({"compare": own, "optimizer": {"name": "sgd"}}))
-    found = compared(cli("compare", "wild.yaml", "--trials", "2", "--seeds", "2", *HERE))
+    found = compared(cli("compare", "wild.yaml", *ONCE, *HERE))
     wild = found["optimizers"][-1]
     assert (wild["name"], wild["infeasible"], wild["mean"]) == ("wild", 2, None)
     assert any(text.startswith("wild: no trial was trained to its end") for text in found["warnings"])
@@ -350,20 +435,21 @@ def test_several_workloads_have_a_score(cli: Cli) -> None:
     for name, channels in (("one", [4]), ("two", [4, 8])):
         values = {"name": name, "model": {"channels": channels, "hidden": []}, "compare": ["sgd", "adam"]}
         Path(f"{name}.yaml").write_text(yaml.safe_dump(values))
-    words = ("compare", "--workload", "one.yaml", "--workload", "two.yaml", "--trials", "2", "--seeds", "2")
+    words = ("compare", "--workload", "one.yaml", "--workload", "two.yaml", *ONCE)
     found = compared(cli(*words, *HERE))
     assert len(found["workloads"]) == 2
-    assert set(found["algoperf"]) == {"sgd", "adam"}
-    assert all(0 <= score["steps"] <= 1 for score in found["algoperf"].values())
+    assert set(found["profile"]) == {"sgd", "adam"}
+    assert all(0 <= score["steps"] <= 1 for score in found["profile"].values())
     assert (Path("mlruns/studies", found["workloads"][0]["study"], "report/profile.png")).exists()
     text = cli(*words, *HERE[:-1]).stdout
-    assert "AlgoPerf's score over 2 workloads" in text
+    assert "area below the performance profile over 2 workloads" in text
 
 
 def test_a_comparison_in_mlflow_is_a_parent_with_studies_finals_and_mean_curves_below_it(process: Process) -> None:
     import mlflow
 
-    done = process("compare", "--optimizers", "sgd,adam", "--trials", "2", "--seeds", "2", *SMALL, "--workers", "1")
+    design = ("--tunings", "1", "--trials", "2", "--seeds", "3")
+    done = process("compare", "--optimizers", "sgd,adam", *design, *SMALL, "--workers", "1")
     found = compared(done)
     if "run cnnlab sync" in done.stderr:  # a machine so busy that the courier had no turn
         assert process("sync").returncode == 0
@@ -374,13 +460,16 @@ def test_a_comparison_in_mlflow_is_a_parent_with_studies_finals_and_mean_curves_
     (parent,) = [run for run in runs if run.data.tags.get("cnnlab.kind") == "comparison"]
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["cnnlab.ranking"] == ", ".join(found["ranking"])
+    assert parent.data.tags["cnnlab.verdict"] == found["verdict"]
+    assert found["verdict"].endswith("each verdict is about these two settings")
+    assert parent.data.tags["cnnlab.claim"] == "settings"
     for arm in found["optimizers"]:
         assert parent.data.metrics[f"test/accuracy/{arm['name']}"] == pytest.approx(arm["mean"])
     files = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
     assert {"report/compare.html", "report/compare.md", "report/compare.csv", "report/pairs.png"} <= files
     below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     sweeps = [run for run in below if run.data.tags.get("cnnlab.kind") == "sweep"]
-    curves = [run for run in below if run.data.tags.get("cnnlab.kind") == "mean of seeds"]
+    curves = [run for run in below if run.data.tags.get("cnnlab.kind") == "mean of finals"]
     assert len(sweeps) == len(curves) == 2
     for sweep in sweeps:
         stages = [
@@ -389,7 +478,7 @@ def test_a_comparison_in_mlflow_is_a_parent_with_studies_finals_and_mean_curves_
             if run.data.tags.get("mlflow.parentRunId") == sweep.info.run_id
         ]
         assert stages.count("search") == 2
-        assert stages.count("confirm") in (2, 4)  # where the defaults are the best, they are confirmed once
+        assert stages.count("confirm") in (3, 6)  # where the defaults are the best, they are confirmed once
     for curve in curves:
         points = client.get_metric_history(curve.info.run_id, "val/accuracy")
         assert len(points) == 2
@@ -407,7 +496,7 @@ def test_of_a_comparison_that_was_interrupted_it_is_said_how_far_it_got(cli: Cli
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(session, "work_on", interrupted)
-    words = ("compare", "--optimizers", "sgd,momentum", "--trials", "2", "--seeds", "2", *HERE)
+    words = ("compare", "--optimizers", "sgd,momentum", *ONCE, *HERE)
     ended = cli(*words[:-1])  # without --json
     assert ended.exit_code == 130
     assert "interrupted: sgd 2 of 2 trials, momentum 0 of 2 trials; the same command goes on" in ended.stderr
@@ -423,18 +512,37 @@ def test_of_a_comparison_that_was_interrupted_it_is_said_how_far_it_got(cli: Cli
     assert compared(cli(*words))["pairs"]
 
 
-def test_a_dry_run_prints_the_arms_and_writes_nothing(cli: Cli) -> None:
-    done = cli("compare", "--dry-run", "--optimizers", "sgd,adam", "--trials", "12")
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "8 tunings of 8 trials each, then 1 fresh seed for the best and for the defaults of each tuning"),
+        (("--quick",), "5 tunings of 4 trials each, then 1 fresh seed for"),
+        (("--thorough",), "16 tunings of 16 trials each, then 2 fresh seeds for"),
+        (("--quick", "--trials", "5"), "5 tunings of 5 trials each"),
+        (("--tunings", "2"), "2 tunings of 8 trials each, then 10 fresh seeds for"),
+        (("--tunings", "1", "--seeds", "5"), "1 tuning of 8 trials, then 5 fresh seeds for"),
+    ],
+    ids=str,
+)
+def test_a_dry_run_prints_the_design_and_writes_nothing(cli: Cli, words: tuple[str, ...], says: str) -> None:
+    done = cli("compare", "--dry-run", "--optimizers", "sgd,adam", *words)
     assert done.exit_code == 0
-    assert "12 trials each, then 5 fresh seeds each" in done.stdout
-    assert "optimizer.lr in 0.0001 .. 0.1 (log), optimizer.betas in" in done.stdout
+    assert says in done.stdout
     assert not Path("mlruns").exists()
+
+
+def test_a_dry_run_prints_the_arms(cli: Cli) -> None:
+    done = cli("compare", "--dry-run", "--optimizers", "sgd,adam", "--trials", "12")
+    assert "optimizer.lr in 0.0001 .. 0.1 (log), optimizer.betas in" in done.stdout
 
 
 def test_an_interval_as_a_bar() -> None:
     assert interval_bar(0.0, 0.5, 1.0, 0.0, 1.0) == "├───────────●──────────┤"
     assert interval_bar(0.5, 0.5, 0.5, 0.5, 0.5) == "●"
     assert interval_bar(0.0, 0.1, 0.2, 0.5, 1.0) == "◂"
+    assert interval_bar(1.5, 1.6, 1.7, 0.5, 1.0) == "▸"
+    assert interval_bar(-9.0, 0.5, 9.0, 0.0, 1.0) == "◂───────────●──────────▸", "no wider than its axis"
+    assert interval_bar(-9.0, -1.0, 0.5, 0.0, 1.0) == "◂───────────┤"
 
 
 @pytest.mark.parametrize(
@@ -443,7 +551,7 @@ def test_an_interval_as_a_bar() -> None:
         (None, set()),
         (110, set()),
         (100, {"95 % interval"}),
-        (60, {"95 % interval", "diverged", "to target"}),
+        (60, {"95 % interval", "to target", "diverged"}),
     ],
 )
 def test_a_narrow_terminal_is_spared_whole_columns_and_no_word_is_cut(room: int | None, spared: set[str]) -> None:

@@ -50,7 +50,7 @@ def test_a_sweep_chooses_prunes_and_ranks_by_either(
         values = [float(row["value"]) for row in csv.DictReader(file) if row["state"] == "complete"]
     assert found["best"]["value"] == best(values)
     assert found["score"] == {"name": score, "value": best(values), "higher_is_better": score == "accuracy"}
-    assert found["gain"] == pytest.approx(abs(found["best"]["value"] - found["baseline"]))
+    assert found["gain"] is None, "nothing was trained on fresh seeds"
 
 
 @pytest.mark.parametrize("score", ["accuracy", "loss"])
@@ -69,7 +69,7 @@ def test_a_comparison_ranks_and_judges_by_either(cli: Callable[..., Result], sco
     Path("compare.yaml").write_text(
         "compare: {adam: {lr: {low: 0.01, high: 0.03}}, broken: {name: sgd, lr: {low: 1e-12, high: 2e-12}}}\n"
     )
-    budget = ["--trials", "2", "--seeds", "5", "--epochs", "8", "--workers", "1"]
+    budget = ["--tunings", "1", "--trials", "2", "--seeds", "5", "--epochs", "8", "--workers", "1"]
     result = cli("compare", "compare.yaml", *QUICK, "-s", f"task.score={score}", *budget)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -81,5 +81,5 @@ def test_a_comparison_ranks_and_judges_by_either(cli: Callable[..., Result], sco
     assert pair["probability"] > 0.9
     assert pair["verdict"] in ("better", "undecided")
     assert found["target"] is not None
-    assert adam["missed_target"] == 0
+    assert adam["missed_target"] < 5, "the target is the median of what adam, the first arm, reaches untuned"
     assert broken["missed_target"] == 5

@@ -12,7 +12,20 @@ import cnnlab
 
 ROOT = Path(cnnlab.__file__).parent
 
-FLOOR_0 = {"errors", "seeds", "metrics", "records", "config", "process", "result", "interrupts", "files", "page", ""}
+FLOOR_0 = {
+    "errors",
+    "seeds",
+    "metrics",
+    "intervals",
+    "records",
+    "config",
+    "process",
+    "result",
+    "interrupts",
+    "files",
+    "page",
+}
+FLOOR_0 |= {""}
 FLOOR_1 = FLOOR_0 | {"data", "models", "tasks", "tracking"}
 FLOOR_2 = FLOOR_1 | {"training"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -24,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"process"},
     "interrupts": {"errors", "process"},
     "metrics": set(),
+    "intervals": set(),
     "records": {"errors", "metrics"},
     "config": {"errors", "metrics"},
     "data": FLOOR_0,

@@ -181,7 +181,7 @@ def test_the_server_of_workers_does_not_see_ctrl_c() -> None:
         "import os, signal, multiprocessing.forkserver as server\n"
         "os.setpgrp()\n"
         "from cnnlab.process import obey_signals; obey_signals()\n"
-        "from cnnlab.search.sweep import start_fork_server; start_fork_server()\n"
+        "from cnnlab.search.run_sweep import start_fork_server; start_fork_server()\n"
         "print(server._forkserver._forkserver_pid, flush=True); os.killpg(0, signal.SIGINT)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)  # waits for the server too

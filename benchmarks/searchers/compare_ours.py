@@ -14,6 +14,7 @@ def run(asked: Sixteen) -> Found:
     trials, seeds = sys.argv[2:4]
     settings = {
         "--optimizers": "sgd,momentum,adam",
+        "--tunings": "1",
         "--trials": trials,
         "--seeds": seeds,
         "--dataset": "fashion_mnist",

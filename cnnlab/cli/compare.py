@@ -24,9 +24,6 @@ from cnnlab.config.commands import CompareOptions
 from cnnlab.errors import BadInput
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 
-SEEDS_OF_A_FIRST_LOOK = 5
-"""The number of seeds without an experiment: a quick look at the command."""
-
 
 @click.command("compare", cls=Command)
 @experiment_argument
@@ -50,21 +47,18 @@ def command(
     quiet: bool,
     **given: Any,
 ) -> int:
-    """EXPERIMENT is a YAML file or a folder of images. Each optimizer's settings are tuned on validation data, the
-    best is trained again on fresh seeds, and test scores are compared pair by pair. The same command again goes on
-    where it stopped.
+    """EXPERIMENT is a YAML file or a folder of images. Each optimizer's settings are tuned several times on validation
+    data, the winner of each tuning is trained again on fresh seeds, and test scores are compared pair by pair over the
+    tunings. The same command continues a comparison that was stopped.
 
     \b
-    Example: cnnlab compare --optimizers momentum,rmsprop,adam --trials 12 --seeds 10 --dataset fashion_mnist
+    Example: cnnlab compare --optimizers momentum,rmsprop,adam --thorough --dataset fashion_mnist
     """
     if experiment and workload:
         raise BadInput(f"{experiment}: --workload is given too; name each experiment by --workload")
     settings = settings_of(given, assignments)
     configs = [read_experiment(file, settings) for file in workload or (experiment,)]
-    options = options_of(CompareOptions, given)
-    if not (experiment or workload):
-        options.setdefault("seeds", SEEDS_OF_A_FIRST_LOOK)
-    comparison = Comparison(configs, **options)
+    comparison = Comparison(configs, **options_of(CompareOptions, given))
     if dry_run:
         from cnnlab.cli.display.comparison_display import print_contests
 
@@ -82,6 +76,10 @@ def _compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
         from cnnlab.cli.display.sweep_display import open_sweep_view
         from cnnlab.cli.display.terminal import deliver, open_status
 
+        if not quiet:
+            trainings, seconds = comparison.estimate()
+            budget = f"up to {trainings:,} trainings, about {seconds / 60:.1f} minutes"
+            click.echo(f"{budget}, {comparison.workers}", err=True)
         with catch_interrupts(comparison.stop) as interrupt:
             for contest in comparison.contests:
                 doubted = False

@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from cnnlab.config import Given, RunConfig, config_given
 from cnnlab.config.arms import Arm, read_arms
-from cnnlab.config.commands import CompareOptions, options_from
+from cnnlab.config.commands import CompareOptions, Design, options_from
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
-from cnnlab.search.sweep import start_fork_server, work_on
+from cnnlab.search.run_sweep import start_fork_server, work_on
 from cnnlab.tracking import Journal, RunDir
 from cnnlab.work import Work
 
 if TYPE_CHECKING:
     from cnnlab.comparison.contests import Contest
     from cnnlab.comparison.verdicts import Verdicts
+    from cnnlab.search import Plan
     from cnnlab.search.workers import SweepState, Workers
+
+
+AGAIN = "-again"
+"""The end of the second name of the optimizer that --null compares with itself."""
 
 
 class Comparison(Work["SweepState"]):
@@ -51,6 +56,8 @@ class Comparison(Work["SweepState"]):
         self.contests: list[Contest] = []
         self.verdicts: dict[str, Verdicts] = {}
         """Contest's name -> its verdicts, of the contests that have been judged."""
+        self.note = ""
+        """Why there is no critical-difference picture over several workloads."""
         self._run: RunDir | None = None
         self._journal: Journal | None = None
         self._open = ExitStack()
@@ -81,18 +88,24 @@ class Comparison(Work["SweepState"]):
         """Name the studies and check them; writes only the data cache.
 
         Raises:
-            BadInput: workloads differ in their arms, two workloads are the same, or an arm's sweep is invalid.
+            BadInput: --rope needs a library that is missing, workloads differ in their arms, two workloads are the
+                same, or an arm's sweep is invalid.
         """
+        from cnnlab.comparison.rope import check_installed
         from cnnlab.search.preview import checked_on_data
         from cnnlab.search.study import check_same
         from cnnlab.search.workers import Workers
 
+        if self.options.rope:
+            check_installed()
         contests = [self._contest(number) for number in range(len(self._experiments))]
         _check_workloads(contests)
         for contest in contests:
-            for arm, plan in contest.plans.items():
-                check_same(plan)
-                contest.plans[arm] = checked_on_data(plan)
+            for arm, plans in contest.plans.items():
+                for plan in plans:
+                    check_same(plan)
+                checked = checked_on_data(plans[0])  # the other tunings have the same space and the same images
+                contest.plans[arm] = tuple(replace(plan, doubts=checked.doubts) for plan in plans)
         place = contests[0].config.place
         self._workers = Workers.of(self.options.worker_count, place.device, place.threads)
         self.contests = contests
@@ -108,8 +121,20 @@ class Comparison(Work["SweepState"]):
                     self.judge(contest)
             self.conclude()
 
+    def estimate(self) -> tuple[int, float]:
+        """The number of trainings of all contests, and their seconds, estimated from the beginning of one of each.
+
+        Call it after `check`.
+        """
+        from cnnlab.search.preview import trial_seconds
+
+        trainings = [contest.trainings for contest in self.contests]
+        each = [trial_seconds(contest.first.with_threads(self.workers.threads).config) for contest in self.contests]
+        seconds = sum(count * one for count, one in zip(trainings, each, strict=True))
+        return sum(trainings), seconds / self.workers.number
+
     def tune(self, contest: "Contest") -> "Iterator[SweepState]":
-        """Train what is left of a contest, one arm after the other. Call `judge` afterwards.
+        """Train what is left of a contest: each tuning of one arm after the other. Call `judge` afterwards.
 
         Raises:
             InUse: a live process has this comparison, and `study` does not name it.
@@ -121,41 +146,51 @@ class Comparison(Work["SweepState"]):
             open_comparison(contest, self.experiment_name, self.tracking_uri, str(self.workers), joining=joining)
         )
         self.deliveries.add(self._run)
-        for arm in contest.plans:
-            if not self.stopped:
-                yield from self._tune_arm(contest, arm)
+        for number in range(contest.tunings):  # all arms of one tuning first, so that they meet the same machine
+            for plans in contest.plans.values():
+                if not self.stopped:
+                    yield from self._tune(plans[number])
 
     def judge(self, contest: "Contest") -> "Verdicts":
         """Judge the trainings that have ended; write the report, the mean curves and the comparison's last record."""
         from cnnlab.comparison.contests import NOT_ALL, is_done, verdicts_of
-        from cnnlab.comparison.recorded import comparison_ended, write_mean_curves
+        from cnnlab.comparison.paper import write_paper
+        from cnnlab.comparison.recorded import comparison_ended, look_at, write_mean_curves
         from cnnlab.comparison.report import write_report
+        from cnnlab.comparison.rope import with_rope
 
         assert self._run is not None
-        verdicts = verdicts_of(contest, str(self.workers))
-        done = all(is_done(plan) for plan in contest.plans.values())
+        design = Design(contest.tunings, contest.trials, contest.seeds)
+        verdicts = verdicts_of(contest, str(self.workers), look_at(self._run, design))
+        if self.options.rope:
+            verdicts = with_rope(verdicts)
+        done = all(is_done(plan) for plans in contest.plans.values() for plan in plans)
         if not done:
             verdicts = replace(verdicts, warnings=(NOT_ALL,))
         if self._journal:
             if done or not self.stopped:
                 write_report(verdicts, contest.folder / "report")
+                if self.options.paper:
+                    write_paper(verdicts, contest, contest.folder / "report")
             for curve in write_mean_curves(verdicts, contest, self._run) if done else []:
                 self.deliveries.add(curve)
-            self._journal.write(comparison_ended(verdicts, "" if done else NOT_ALL))
+            self._journal.write(comparison_ended(verdicts, contest, "" if done else NOT_ALL))
         self.verdicts[contest.name] = verdicts
         self._end(None)
         return verdicts
 
     def conclude(self) -> Path | None:
-        """Draw the performance profile over several workloads, beside the report of the first; returns its path."""
+        """Draw the pictures over several workloads, beside the report of the first; returns the performance profile's
+        path."""
         from cnnlab.comparison.figures import draw_profile
-        from cnnlab.comparison.report import times_to_target
+        from cnnlab.comparison.workloads import draw_critical_difference, times_to_target
 
         self._seconds = time.monotonic() - self._began
         if len(self._experiments) == 1:
             return None
-        times = times_to_target(list(self.verdicts.values()), "seconds")
-        return draw_profile(times, self.contests[0].folder / "report")
+        workloads, folder = list(self.verdicts.values()), self.contests[0].folder / "report"
+        _, self.note = draw_critical_difference(workloads, folder)
+        return draw_profile(times_to_target(workloads, "seconds"), folder)
 
     def _begin(self) -> None:
         self._began = time.monotonic()
@@ -169,15 +204,17 @@ class Comparison(Work["SweepState"]):
                 self._run.end_by(error)
         self._run = self._journal = None
 
-    def _tune_arm(self, contest: "Contest", arm: str) -> "Iterator[SweepState]":
+    def _tune(self, plan: "Plan") -> "Iterator[SweepState]":
+        from cnnlab.search.slots import best_first
         from cnnlab.search.stages import Search, slots_of
         from cnnlab.search.study import open_sweep
 
         assert self._run is not None
-        plan, journal = open_sweep(replace(contest.plans[arm], above=self._run.run_id))
+        plan, journal = open_sweep(replace(plan, above=self._run.run_id))
         with journal:
             yield from work_on(journal, plan, self.workers, self.deliveries, interrupted=lambda: self.stopped)
-            journal.end(slots_of(Search(plan)))
+            slots = slots_of(Search(plan))
+            journal.end(slots, next(iter(best_first(slots, plan.score)), None))
 
     def _contest(self, number: int) -> "Contest":
         from cnnlab.comparison.contests import make_contest
@@ -185,8 +222,9 @@ class Comparison(Work["SweepState"]):
 
         config, question, arms = self._experiments[number]
         alone = self.options.study is None or len(self._experiments) == 1
-        return make_contest(
-            prepare(config).config,
+        prepared = prepare(config)
+        contest = make_contest(
+            prepared.config,
             question,
             [replace(arm, config=prepare(arm.config).config) for arm in arms],
             self.options,
@@ -194,6 +232,10 @@ class Comparison(Work["SweepState"]):
             experiment=self.experiment_name,
             tracking_uri=self.tracking_uri,
         )
+        if not contest.score.counts_samples:
+            return contest
+        dataset = prepared.dataset
+        return replace(contest, test_size=len(dataset.test), chance=1 / len(dataset.classes))
 
 
 def _check_target(target: float, configs: Sequence[RunConfig]) -> None:
@@ -207,13 +249,15 @@ def _check_target(target: float, configs: Sequence[RunConfig]) -> None:
 def _question(config: RunConfig, options: CompareOptions) -> tuple[RunConfig, str, list[Arm]]:
     """The experiment, the question (`optimizer`, or the setting that is compared), and the arms."""
     optimizers, over = options.optimizers, options.over
+    if options.null:
+        optimizers = {options.null: {}, f"{options.null}{AGAIN}": {"name": options.null}}
     if isinstance(optimizers, Mapping):
         config, optimizers = config.model_copy(update={"compare": dict(optimizers)}), None
     elif optimizers is not None and not isinstance(optimizers, str):
         optimizers = ",".join(optimizers)
     if isinstance(over, Mapping):
         over = ";".join(f"{path}={','.join(map(json.dumps, values))}" for path, values in over.items())
-    return config, *read_arms(config, optimizers, over, options.trials)
+    return config, *read_arms(config, optimizers, over, options.design.trials)
 
 
 def _check_workloads(contests: "Sequence[Contest]") -> None:

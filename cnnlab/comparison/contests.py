@@ -1,11 +1,12 @@
-"""A contest: a sweep per arm with the same budget, and the best of each trained again on the same fresh seeds."""
+"""A contest: each arm is tuned several times with the same budget, and each winner trained again on fresh seeds."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cnnlab.comparison.verdicts import ArmResult, Final, Tried, Verdicts, judge
-from cnnlab.config import RunConfig, flat
+from cnnlab.comparison.images import read_correct
+from cnnlab.comparison.verdicts import ArmResult, Final, Tried, Tuning, Verdicts, claim_words, images_words, judge
+from cnnlab.config import RunConfig, changed, flat
 from cnnlab.config.arms import Arm
 from cnnlab.config.commands import CompareOptions, SweepOptions
 from cnnlab.config.space import Range
@@ -15,6 +16,7 @@ from cnnlab.search.plan import digest_of
 from cnnlab.search.slots import HISTORY, TEST_SCORE, CurvePoint, Slot, best_first
 from cnnlab.search.stages import Search, Stage, confirmation_of, slots_of
 from cnnlab.search.study import with_study
+from cnnlab.seeds import derive
 from cnnlab.tracking import as_word, studies_root
 
 LR = "optimizer.lr"
@@ -26,17 +28,21 @@ class Contest:
     """What is compared, and how: the sweeps of its arms."""
 
     name: str
-    """Its studies are `NAME.ARM`."""
+    """Its studies are `NAME.ARM`, and `NAME.ARM.2` ... for the other tunings."""
     question: str
     """`optimizer`, or the setting that is compared."""
     config: RunConfig
     """The experiment as written."""
-    plans: dict[str, Plan]
-    """Arm -> its sweep."""
+    plans: dict[str, tuple[Plan, ...]]
+    """Arm -> its sweeps, one per tuning."""
     margin: float
     """A smaller difference of the score does not matter."""
     target: float | None
-    """The validation score to reach; None for the median of the untuned defaults."""
+    """The validation score to reach; None for what the first arm's defaults reach."""
+    test_size: int = 0
+    """The number of test images; 0 if it is not known, or if the score is no share of images."""
+    chance: float | None = None
+    """The score of a network that has learned nothing, if it is known."""
 
     @property
     def score(self) -> Metric:
@@ -44,12 +50,29 @@ class Contest:
         return self.config.task.metric
 
     @property
+    def first(self) -> Plan:
+        """The first arm's first sweep, whose numbers are those of all."""
+        return next(iter(self.plans.values()))[0]
+
+    @property
     def trials(self) -> int:
-        return next(iter(self.plans.values())).trials
+        """Of each tuning."""
+        return self.first.trials
+
+    @property
+    def tunings(self) -> int:
+        """Of each arm."""
+        return len(next(iter(self.plans.values())))
 
     @property
     def seeds(self) -> int:
-        return next(iter(self.plans.values())).confirm_seeds
+        """The number of fresh seeds on which each winner is trained again."""
+        return self.first.confirm_seeds
+
+    @property
+    def trainings(self) -> int:
+        """The number of trainings: trials, and finals of the winner and of the defaults."""
+        return len(self.plans) * self.tunings * (self.trials + 2 * self.seeds)
 
     @property
     def folder(self) -> Path:
@@ -59,12 +82,15 @@ class Contest:
     @property
     def doubts(self) -> list[str]:
         """Reasons to distrust results on its data, one per line."""
-        return list(dict.fromkeys(doubt for plan in self.plans.values() for doubt in plan.doubts))
+        return list(dict.fromkeys(doubt for plans in self.plans.values() for plan in plans for doubt in plan.doubts))
 
     def progress(self) -> list[str]:
-        """The progress of each arm: `sgd 4 of 4 trials`."""
-        finished = {arm: sum(slot.finished for slot in slots_of(Search(plan))) for arm, plan in self.plans.items()}
-        return [f"{arm} {count} of {self.trials} trials" for arm, count in finished.items()]
+        """The progress of each arm: `sgd 4 of 64 trials`."""
+        finished = {
+            arm: sum(slot.finished for plan in plans for slot in slots_of(Search(plan)))
+            for arm, plans in self.plans.items()
+        }
+        return [f"{arm} {count} of {self.trials * self.tunings} trials" for arm, count in finished.items()]
 
 
 def folder_of(name: str) -> Path:
@@ -82,8 +108,8 @@ def make_contest(
     experiment: str,
     tracking_uri: str,
 ) -> Contest:
-    """A sweep per arm. Trial 0 has the untuned defaults; no trial is pruned; the best trial and the defaults are
-    trained again on fresh seeds.
+    """A sweep per arm and tuning. Trial 0 has the untuned defaults; no trial is pruned; the best trial and the defaults
+    are trained again on fresh seeds. Tunings of one number have the same seed in all arms, and so the same points.
 
     Args:
         config: the experiment as written.
@@ -95,46 +121,91 @@ def make_contest(
     Raises:
         BadInput: the sampler does not suit a space or is not installed, or the storage is of an unknown kind.
     """
-    tuning = SweepOptions(
-        trials=options.trials,
+    design = options.design
+    sweep = SweepOptions(
+        trials=design.trials,
         sampler=options.sampler,
         pruner="none",
         confirm=1,
-        confirm_seeds=options.seeds,
+        confirm_seeds=design.seeds,
         storage=options.storage,
     )
+    seed = config.training.seed
     plans = {
-        arm.name: Plan.of(
-            arm.config.model_copy(update={"name": f"{config.label}-{arm.name}"}),
-            arm.space,
-            tuning,
-            experiment=experiment,
-            tracking_uri=tracking_uri,
-        )
-        for arm in arms
+        arm.name: [
+            Plan.of(
+                changed(
+                    arm.config,
+                    {
+                        "name": f"{config.label}-{arm.name}",
+                        # the arm of --null that is the other one under a second name must not repeat its trainings
+                        "training.seed": _tuning_seed(seed, number, again=options.null is not None and index == 1),
+                    },
+                ),
+                arm.space,
+                sweep,
+                experiment=experiment,
+                tracking_uri=tracking_uri,
+            )
+            for number in range(design.tunings)
+        ]
+        for index, arm in enumerate(arms)
     }
     if name is None:
-        identities = {arm: plan.identity() for arm, plan in plans.items()}
+        identities = {arm: some[0].identity() for arm, some in plans.items()}
         name = f"compare-{as_word(config.label)}-{digest_of(identities)}"
-    named = {arm: with_study(replace(plan, study=f"{name}.{arm}")) for arm, plan in plans.items()}
+    named = {
+        arm: tuple(with_study(replace(plan, study=study_of(name, arm, i))) for i, plan in enumerate(some))
+        for arm, some in plans.items()
+    }
     score = config.task.metric
     margin = score.margin if options.margin is None else options.margin / score.scale
     return Contest(name, question, config, named, margin, options.target)
 
 
-def verdicts_of(contest: Contest, where: str) -> Verdicts:
-    """The verdicts on the trainings that have ended; `where` is as of `_caveats`."""
-    arms = [_arm_result(plan, name) for name, plan in contest.plans.items()]
-    verdicts = judge(contest.question, arms, contest.margin, contest.target, score=contest.score)
-    return replace(verdicts, warnings=(*contest.doubts, *verdicts.warnings), caveats=tuple(_caveats(contest, where)))
+def study_of(name: str, arm: str, tuning: int) -> str:
+    """The name of a tuning's study."""
+    return f"{name}.{arm}" + (f".{tuning + 1}" if tuning else "")
 
 
-def _arm_result(plan: Plan, name: str) -> ArmResult:
+def _tuning_seed(seed: int, number: int, *, again: bool) -> int:
+    """The first tuning has the experiment's own seed."""
+    if again:
+        return derive(seed, "null", index=number) >> 32
+    return derive(seed, "tuning", index=number) >> 32 if number else seed
+
+
+def verdicts_of(contest: Contest, where: str, look: int) -> Verdicts:
+    """The verdicts on the trainings that have ended; `where` is as of `_caveats`, `look` as of `judge`."""
+    verdicts = judge(
+        contest.question,
+        [_arm_result(name, plans) for name, plans in contest.plans.items()],
+        contest.margin,
+        contest.target,
+        score=contest.score,
+        look=look,
+        resolution=1 / contest.test_size if contest.test_size else 0.0,
+        chance=contest.chance,
+    )
+    caveats = (claim_words(verdicts), images_words(verdicts), *_caveats(contest, verdicts, where))
+    return replace(verdicts, warnings=(*contest.doubts, *verdicts.warnings), caveats=caveats)
+
+
+def _arm_result(name: str, plans: tuple[Plan, ...]) -> ArmResult:
+    return ArmResult(
+        name=name,
+        tunings=tuple(_tuning(plan, number) for number, plan in enumerate(plans)),
+        lr_alone=[dimension.path for dimension in plans[0].space.dimensions] == [LR],
+        independent=plans[0].sampler in ("qmc", "random"),
+    )
+
+
+def _tuning(plan: Plan, number: int) -> Tuning:
     slots = slots_of(Search(plan))
     best = next(iter(best_first(slots, plan.score)), None)
     finals = _finals(plan)
-    return ArmResult(
-        name=name,
+    return Tuning(
+        number=number,
         tried=tuple(_tried(plan, slot) for slot in slots if slot.finished),
         best_trial=best.number if best else None,
         best_params=plan.searched(best.config) if best else {},
@@ -144,38 +215,38 @@ def _arm_result(plan: Plan, name: str) -> ArmResult:
 
 
 def is_done(plan: Plan) -> bool:
-    """Whether all trainings of an arm have ended."""
+    """Whether all trainings of a tuning have ended."""
     confirmation = confirmation_of(plan)
     stages: list[Stage] = [Search(plan), *([confirmation] if confirmation else [])]
     return all(slot.finished for stage in stages for slot in slots_of(stage))
 
 
-def _caveats(contest: Contest, where: str) -> list[str]:
+def _caveats(contest: Contest, verdicts: Verdicts, where: str) -> list[str]:
     """The conditions that hold for all arms, in sentences without a full stop.
 
     Args:
         where: the number of trainings that ran side by side, in words.
     """
-    plan = next(iter(contest.plans.values()))
+    plan = contest.first
     spaces = {
-        arm: ", ".join(f"{d.path.rpartition('.')[2]} in {d.domain}" for d in plan.space.dimensions)
-        for arm, plan in contest.plans.items()
+        arm: ", ".join(f"{d.path.rpartition('.')[2]} {d.domain}" for d in plans[0].space.dimensions)
+        for arm, plans in contest.plans.items()
     }
     tuned = "; ".join(f"{arm}: {space}" for arm, space in spaces.items())
     settings = flat(contest.config)
     fixed = ("data.batch_size", "schedule.name", "training.epochs", "data.augment", "model.dropout")
     held = ", ".join(f"{path} {settings[path]}" for path in fixed if path in settings and path != contest.question)
     decay = flat(plan.config).get("optimizer.weight_decay")
+    trials = "1 trial" if contest.trials == 1 else f"{contest.trials} trials"
+    often = "once" if contest.tunings == 1 else f"{contest.tunings} times"
+    finals = "1 fresh seed" if contest.seeds == 1 else f"{contest.seeds} fresh seeds"
     return [
-        f"Tuned by {contest.trials} trials each, the untuned defaults among them, drawn by {plan.sampler} and not "
-        f"pruned: {tuned}",
+        f"Each tuned {often} with {trials} ({plan.sampler}, the defaults first, no pruning): {tuned}",
         f"Fixed for all: {held}" + (f", optimizer.weight_decay {decay:g}" if contest.question == "optimizer" else ""),
-        f"Selected on validation data; scores are the test {contest.score.words} on {contest.seeds} fresh seeds, the "
-        "same for each",
-        "A seed is the initial weights, the order of the data and the validation split; the test images are the same "
-        "for all, so intervals and tests are over seeds, not over data sets",
-        f"Seconds are those of trainings in {where}, one arm after the other: whatever else the machine did shows in "
-        "them, and not in steps",
+        f"Selected by validation {contest.score.words} on one seed; scored by test {contest.score.words} on {finals} "
+        "per tuning, the same for all",
+        "The 95 % interval of a single mean holds for that mean alone, and for this look",
+        f"Seconds depend on what else the machine did ({where}); steps do not",
     ]
 
 
@@ -195,13 +266,14 @@ def _finals(plan: Plan) -> dict[int, tuple[Final, ...]]:
     for slot in slots_of(confirmation):
         if slot.state in ("complete", "infeasible"):
             number, seed = confirmation.trial_and_seed(slot.number)
-            finals[number] = (*finals.get(number, ()), _final(slot, seed, plan.score))
+            finals[number] = (*finals.get(number, ()), _final(slot, seed, plan.score, confirmation.folder(slot.number)))
     return finals
 
 
-def _final(slot: Slot, seed: int, score: Metric) -> Final:
+def _final(slot: Slot, seed: int, score: Metric, run: Path) -> Final:
     attributes: dict[str, Any] = slot.trial.user_attrs if slot.trial else {}
     history = tuple(CurvePoint(*point) for point in attributes.get(HISTORY, ()))
     if slot.state == "infeasible":
         return Final(seed, score.worst, history, diverged=True)
-    return Final(seed, float(attributes[TEST_SCORE]), history)
+    tested = float(attributes[TEST_SCORE])
+    return Final(seed, tested, history, correct=read_correct(run, tested) if score.counts_samples else None)

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cnnlab.comparison.statistics import R_MAX, bootstrap_interval, performance_profile
-from cnnlab.comparison.verdicts import Final, Verdicts, expected_best_of
+from cnnlab.comparison.statistics import R_MAX, performance_profile
+from cnnlab.comparison.verdicts import Final, Verdicts, best_so_far
+from cnnlab.intervals import interval
 from cnnlab.metrics import Metric
 from cnnlab.reading.run_figures import new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HEADINGS = {
-    "curves": "Validation {score} on fresh seeds: mean and 95 % interval",
+    "curves": "Validation {score} of the finals: mean and 95 % interval",
     "sensitivity": "{Score} over the learning rate",
-    "expected_best": "Expected best value, by the number of trials",
+    "expected_best": "Expected best value, by the number of trials: mean and 95 % interval over tunings",
     "pairs": "Row less column, in {points} of {score}",
     "profile": "Share of workloads within a factor of the fastest",
 }
@@ -33,7 +35,9 @@ def heading_of(figure: str, score: Metric) -> str:
 def draw_comparison(verdicts: Verdicts, folder: Path) -> list[Path]:
     """Write as PNG the figures for which there are enough trainings; returns their paths."""
     figures = {"curves": curves_figure(verdicts), "sensitivity": sensitivity_figure(verdicts)}
-    if any(len(arm.random_values(verdicts.score)) > 1 for arm in verdicts.arms):
+    if all(arm.independent for arm in verdicts.arms) and any(
+        len(t.drawn) > 1 for a in verdicts.arms for t in a.tunings
+    ):
         figures["expected_best"] = expected_best_figure(verdicts)
     if verdicts.pairs:
         figures["pairs"] = pairs_figure(verdicts)
@@ -67,20 +71,20 @@ class BandPoint(NamedTuple):
     train_loss: float
     val: float
     """The validation score."""
-    low: float
-    """95 % bootstrap interval of that mean."""
-    high: float
+    low: float | None
+    """95 % interval of that mean; None for fewer than 3 finals."""
+    high: float | None
 
 
 def band(finals: Sequence[Final]) -> list[BandPoint]:
-    """A point for each epoch that more than half of the seeds reached."""
+    """A point for each epoch that more than half of the finals reached."""
     points = []
     for epoch in range(max((len(final.history) for final in finals), default=0)):
         reached = [final for final in finals if len(final.history) > epoch]
         if 2 * len(reached) <= len(finals):
             break
         values = [final.validation[epoch] for final in reached]
-        low, high = bootstrap_interval(values)
+        low, high = interval(values) or (None, None)
         points.append(
             BandPoint(
                 step=reached[0].steps[epoch],
@@ -111,9 +115,9 @@ def curves_figure(verdicts: Verdicts) -> "Figure":
             label = arm.name if points in near else f"{arm.name} (out of sight)"
             for axes, x in ((by_step, steps), (by_second, seconds)):
                 axes.plot(x, means, "o-", color=f"C{number}", label=label, markersize=3)
-                axes.fill_between(x, lows, highs, color=f"C{number}", alpha=0.2, linewidth=0)
+                _fill(axes, x, lows, highs, f"C{number}")
     if len(near) < len(bands):
-        shown = [value for points in near for point in points for value in (point.low, point.high)]
+        shown = [value for points in near for point in points for value in (point.val, point.low, point.high) if value]
         by_step.set_ylim(min(shown) - score.near_best, max(shown) + score.near_best)
     for axes, label in ((by_step, "step"), (by_second, "seconds of training")):
         if verdicts.target is not None:
@@ -149,12 +153,15 @@ def sensitivity_figure(verdicts: Verdicts) -> "Figure":
 
 
 def expected_best_figure(verdicts: Verdicts) -> "Figure":
-    """The expected best value against the number of quasi-random trials."""
+    """The expected best value against the number of drawn trials."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
-    for arm in verdicts.arms:
-        values = expected_best_of(arm, verdicts.score)
-        axes.plot(range(1, len(values) + 1), values, "o-", label=arm.name, markersize=4)
+    for number, arm in enumerate(verdicts.arms):
+        points = best_so_far(arm, verdicts.score)
+        trials = range(1, len(points) + 1)
+        axes.plot(trials, [mean for mean, _ in points], "o-", color=f"C{number}", label=arm.name, markersize=4)
+        lows, highs = zip(*[band or (None, None) for _, band in points], strict=True) if points else ((), ())
+        _fill(axes, trials, lows, highs, f"C{number}")
     axes.set(xlabel="trials", ylabel=f"best validation {verdicts.score.words}")
     axes.set(title=heading_of("expected_best", verdicts.score))
     axes.legend()
@@ -176,7 +183,7 @@ def pairs_figure(verdicts: Verdicts) -> "Figure":
         for x, y, sign, verdict in ((j, i, 1, pair.verdict), (i, j, -1, turned)):
             text = f"{verdicts.score.table(sign * pair.difference, sign='+')}\n{verdict}"
             axes.text(x, y, text, ha="center", va="center", fontsize=8)
-    widest = float(np.nanmax(np.abs(points))) or 1.0
+    widest = float(np.max(np.nan_to_num(np.abs(points)))) or 1.0
     figure.colorbar(
         axes.imshow(points, cmap="PuOr", vmin=-1.5 * widest, vmax=1.5 * widest), ax=axes, label=verdicts.score.points
     )
@@ -184,6 +191,16 @@ def pairs_figure(verdicts: Verdicts) -> "Figure":
     axes.set_yticks(range(size), names)
     axes.set(title=heading_of("pairs", verdicts.score))
     return figure
+
+
+def _fill(
+    axes: "Axes", x: Sequence[float], lows: Sequence[float | None], highs: Sequence[float | None], colour: str
+) -> None:
+    """A band where there are intervals."""
+    known = [(at, low, high) for at, low, high in zip(x, lows, highs, strict=True) if low is not None]
+    if known:
+        places, below, above = zip(*known, strict=True)
+        axes.fill_between(places, below, above, color=colour, alpha=0.2, linewidth=0)
 
 
 def _save(figure: "Figure", path: Path) -> Path:

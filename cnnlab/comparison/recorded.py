@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from cnnlab.comparison.contests import NOT_ALL, Contest, folder_of, is_done, verdicts_of
+from cnnlab.comparison.contests import NOT_ALL, Contest, folder_of, is_done, study_of, verdicts_of
 from cnnlab.comparison.figures import band
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
 from cnnlab.config import changed
+from cnnlab.config.commands import Design
 from cnnlab.errors import BadInput, InUse
-from cnnlab.records import ComparisonEnded, ComparisonStarted, MeanOfSeeds, RunEnded
+from cnnlab.records import ComparisonEnded, ComparisonStarted, MeanOfFinals, RunEnded
 from cnnlab.run import config_of, create_run
 from cnnlab.search.storage import storage_url
 from cnnlab.search.study import find_or_make_run, stored_plan
@@ -56,8 +57,11 @@ def open_comparison(
                 name=contest.name,
                 question=contest.question,
                 arms=tuple(contest.plans),
+                tunings=contest.tunings,
                 trials=contest.trials,
                 seeds=contest.seeds,
+                test_size=contest.test_size,
+                chance=contest.chance,
                 score=contest.score,
                 margin=contest.margin,
                 target=contest.target,
@@ -80,21 +84,46 @@ def stored_verdicts(name: str, storage: str | None) -> tuple[Verdicts, float]:
     run = RunDir(folder_of(name))
     records = read(run.journal_file)[0]
     started, ended = last(records, ComparisonStarted), last(records, ComparisonEnded)
-    studies = {arm: f"{name}.{arm}" for arm in (started.arms if started else ())}
-    stored = {arm: stored_plan(study, storage_url(storage, study)) for arm, study in studies.items()}
-    plans = {arm: plan for arm, plan in stored.items() if plan}
+    studies = (
+        {arm: [study_of(name, arm, number) for number in range(started.tunings)] for arm in started.arms}
+        if started
+        else {}
+    )
+    stored = {
+        arm: tuple(plan for study in some if (plan := stored_plan(study, storage_url(storage, study))))
+        for arm, some in studies.items()
+    }
+    plans = {arm: some for arm, some in stored.items() if some}
     if started is None or not plans:
         raise BadInput(
             f"{name}: its studies are not in {storage or 'mlruns/studies'}; if they are in a database, add --storage"
         )
-    contest = Contest(name, started.question, config_of(run), plans, started.margin, started.target)
-    verdicts = verdicts_of(contest, started.where)
-    if plans != stored or not all(map(is_done, plans.values())):
+    contest = Contest(
+        name,
+        started.question,
+        config_of(run),
+        plans,
+        started.margin,
+        started.target,
+        started.test_size,
+        started.chance,
+    )
+    design = Design(started.tunings, started.trials, started.seeds)
+    verdicts = verdicts_of(contest, started.where, look_at(run, design))
+    complete = all(len(some) == started.tunings and all(map(is_done, some)) for some in stored.values())
+    if not complete:
         verdicts = replace(verdicts, warnings=(NOT_ALL,))
     return verdicts, (ended.time if ended and ended.time > started.time else time.time()) - started.time
 
 
-def comparison_ended(verdicts: Verdicts, reason: str) -> ComparisonEnded:
+def look_at(run: RunDir, design: Design) -> int:
+    """The number of complete results of a comparison with other designs, this one included."""
+    ended = [record for record in read(run.journal_file)[0] if isinstance(record, ComparisonEnded)]
+    looks = list(dict.fromkeys(Design(r.tunings, r.trials, r.seeds) for r in ended if r.status == "finished"))
+    return (looks.index(design) if design in looks else len(looks)) + 1
+
+
+def comparison_ended(verdicts: Verdicts, contest: Contest, reason: str) -> ComparisonEnded:
     """The comparison's last record.
 
     Args:
@@ -107,6 +136,10 @@ def comparison_ended(verdicts: Verdicts, reason: str) -> ComparisonEnded:
         scores={name: summary.mean for name, summary in verdicts.summaries.items()},
         ranking=tuple(verdicts.ranking),
         verdict=sentence(verdicts),
+        claim=verdicts.claim,
+        tunings=contest.tunings,
+        trials=contest.trials,
+        seeds=contest.seeds,
         score=verdicts.score.name,
     )
 
@@ -118,21 +151,21 @@ def write_mean_curves(verdicts: Verdicts, contest: Contest, run: RunDir) -> list
 
 
 def _write_mean_curve(arm: ArmResult, verdicts: Verdicts, contest: Contest, above: RunDir) -> RunDir | None:
-    seeds = len(arm.finals)
-    name = f"{arm.name}-mean-of-{seeds}-seeds"
-    folder = above.path / "curves" / f"{name}-of-trial-{arm.best_trial}"
+    name = f"{arm.name}-mean-of-{len(arm.finals)}-finals"
+    trials = "-".join(str(tuning.best_trial) for tuning in arm.tunings)
+    folder = above.path / "curves" / f"{name}-of-trials-{trials}"
     if RunDir(folder).is_created():
         return None
-    plan = contest.plans[arm.name]
-    config = changed(plan.config, {**arm.best_params, "name": name})
-    tags = {"study": contest.name, "kind": "mean of seeds", "arm": arm.name, "seeds": str(seeds)}
+    plan = contest.plans[arm.name][0]
+    config = changed(plan.config, {**arm.best_params(verdicts.score), "name": name})
+    tags = {"study": contest.name, "kind": "mean of finals", "arm": arm.name, "finals": str(len(arm.finals))}
     run = create_run(config, plan.experiment, plan.tracking_uri, folder, parent=above.run_id, tags=tags)
     points = band(arm.finals)
     with run.hold(), Journal(run.journal_file) as journal:
         now = time.time()
         for point in points:
             journal.write(
-                MeanOfSeeds(
+                MeanOfFinals(
                     time=now + point.seconds,
                     step=point.step,
                     train_loss=point.train_loss,

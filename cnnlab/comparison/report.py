@@ -5,16 +5,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cnnlab.comparison.figures import draw_comparison, heading_of
-from cnnlab.comparison.statistics import Summary, algoperf_scores, least_p_value
+from cnnlab.comparison.statistics import LOOKS, Summary
 from cnnlab.comparison.verdicts import ArmResult, ToTarget, Verdicts, sentence
+from cnnlab.comparison.workloads import improvements, interquartile_means, ranked, scores_over
+from cnnlab.metrics import Metric
 from cnnlab.page import Table, page, picture
 from cnnlab.result import Result, settings_text, strict_json
 
-COLUMNS = ("", "trials", "diverged", "tuned", "mean ± std", "95 % interval", "median", "untuned", "to the target", "lr")
-PAIR_COLUMNS = ("pair", "difference", "95 % interval", "P(A > B)", "t", "Wilcoxon", "verdict")
+COLUMNS = ("", "trials", "diverged", "best tuned", "mean ± std", "95 % interval", "median", "untuned", "to the target")
+PAIR_COLUMNS = ("pair", "difference", "95 % interval, all pairs", "P(A > B)", "p", "verdict")
+ABOUT_SETTINGS = "verdict on these two settings"
 
 
 def write_report(verdicts: Verdicts, folder: Path) -> list[Path]:
@@ -34,8 +37,8 @@ def write_report(verdicts: Verdicts, folder: Path) -> list[Path]:
 def verdicts_json(verdicts: Verdicts) -> dict[str, Any]:
     """The object in compare.json, and most of what `compare --json` prints. Scores are test scores.
 
-    `p_value` decides the verdict: the larger of the paired t test's and the exact Wilcoxon test's, both corrected by
-    Holm over the pairs; null if there are too few seeds for either. The cost of a target that was missed is null.
+    The interval of a pair decides its verdict; it holds over all pairs and looks. The cost of a target that was missed
+    is null.
     """
     return {
         "question": verdicts.question,
@@ -45,8 +48,15 @@ def verdicts_json(verdicts: Verdicts) -> dict[str, Any]:
             "higher_is_better": verdicts.score.higher_is_better,
         },
         "optimizers": [_arm_json(verdicts, arm) for arm in verdicts.arms],
-        "pairs": [{**asdict(pair), "p_value": pair.p_value} for pair in verdicts.pairs],
+        "pairs": [
+            {**asdict(pair), "failed": list(pair.failed), "tied": pair.tied, "claim": verdicts.claim}
+            for pair in verdicts.pairs
+        ],
         "ranking": verdicts.ranking,
+        "not_worse": verdicts.not_worse,
+        "claim": verdicts.claim,
+        "tunings": max((len(arm.tunings) for arm in verdicts.arms), default=0),
+        "look": verdicts.look,
         "warnings": list(verdicts.warnings),
         "verdict": sentence(verdicts),
         "margin": verdicts.margin,
@@ -66,12 +76,17 @@ def comparison_result(by_name: Mapping[str, Verdicts], seconds: float, *, one: b
     if one:
         ((name, only),) = by_name.items()
         return Result({**verdicts_json(only), "study": name, "seconds": seconds})
-    scores = scores_over(list(by_name.values()))
+    workloads = list(by_name.values())
+    scores = scores_over(workloads)
     return Result(
         {
             "workloads": [{"study": name, **verdicts_json(verdicts)} for name, verdicts in by_name.items()],
-            "algoperf": {arm: score._asdict() for arm, score in scores.items()},
+            "profile": {arm: score._asdict() for arm, score in scores.items()},
             "ranking": ranked(scores),
+            "iqm": {arm: mean._asdict() for arm, mean in interquartile_means(workloads).items()},
+            "improvements": [
+                {"a": found.a, "b": found.b, **found.probability._asdict()} for found in improvements(workloads)
+            ],
             "seconds": seconds,
         }
     )
@@ -79,47 +94,61 @@ def comparison_result(by_name: Mapping[str, Verdicts], seconds: float, *, one: b
 
 def markdown(verdicts: Verdicts) -> str:
     """Tables to paste into a paper, with warnings and caveats as a list below."""
-    lines = [f"**{sentence(verdicts)}.**", "", *_markdown_table(COLUMNS, arm_rows(verdicts))]
+    lines = [f"**{sentence(verdicts)}.**", "", *markdown_table(COLUMNS, arm_rows(verdicts))]
     if verdicts.pairs:
-        lines += ["", *_markdown_table(PAIR_COLUMNS, pair_rows(verdicts)), "", f"{note_on_pairs(verdicts)}."]
+        lines += ["", *markdown_table(pair_columns(verdicts), pair_rows(verdicts)), "", f"{note_on_pairs(verdicts)}."]
     notes = [*(f"Warning: {warning}." for warning in verdicts.warnings), *(f"{caveat}." for caveat in verdicts.caveats)]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
 def arm_rows(verdicts: Verdicts) -> list[list[str]]:
     """A row per arm with the cells of COLUMNS. Scores are in their unit: accuracies in percent."""
-    table, near_best = verdicts.score.table, verdicts.score.amount(verdicts.score.near_best)
+    table = verdicts.score.table
     rows = []
     for arm in verdicts.arms:
         summary, untuned, to = _results(verdicts, arm)
-        near = verdicts.near_best(arm)
         cost = f"{to.steps:.0f} steps, {to.seconds:.1f} s" if to and math.isfinite(to.steps) else "missed"
         rows.append(
             [
                 arm.name,
                 str(len(arm.tried)),
-                str(arm.infeasible),
-                settings_text(arm.best_params),
+                diverged(arm),
+                settings_text(arm.best_params(verdicts.score)),
                 f"{table(summary.mean)} ± {table(summary.std)}" if summary else "none",
-                f"{table(summary.ci_low)} to {table(summary.ci_high)}" if summary else "",
+                between(verdicts.score, summary.ci_low, summary.ci_high) if summary else "",
                 table(summary.median) if summary else "",
                 f"{table(untuned.mean)} ± {table(untuned.std)}" if untuned else "",
                 "" if to is None else cost,
-                "" if near is None else f"{near:.0%} of its range within {near_best}",
             ]
         )
     return rows
 
 
+def diverged(arm: ArmResult) -> str:
+    """The number of trials and of finals that diverged: `3 trials, 2 of 8 finals`; empty if none did."""
+    trials = arm.infeasible - arm.failed
+    words = [f"{trials} trial{'s' * (trials > 1)}"] if trials else []
+    return ", ".join([*words, *([f"{arm.failed} of {len(arm.finals)} finals"] if arm.failed else [])])
+
+
+def between(score: Metric, low: float | None, high: float | None, sign: str = "") -> str:
+    """An interval in the score's unit: `87.1 to 88.2`; empty if there is none."""
+    return "" if low is None or high is None else f"{score.table(low, sign=sign)} to {score.table(high, sign=sign)}"
+
+
 def note_on_pairs(verdicts: Verdicts) -> str:
-    """Which tests the p-values of the pairs are of; if there are none, why."""
+    """What the intervals and p-values of the pairs are."""
     score = verdicts.score
-    tests = "p-values of the paired t and the exact Wilcoxon test, after Holm"
-    note = f"differences in {score.points} of {score.words}; {tests}"
-    if all(pair.p_value is not None and pair.p_wilcoxon is not None for pair in verdicts.pairs):
-        return note
-    least = least_p_value(verdicts.seeds)
-    return f"{note}; none: {verdicts.seeds} seeds give p = {least:.2g} at best, times {len(verdicts.pairs)} for Holm"
+    return (
+        f"differences in {score.points} of {score.words}, paired over {verdicts.unit_words}; the 95 % intervals and p "
+        f"hold for all pairs and up to {LOOKS} looks together (this is look {verdicts.look}); equal: within "
+        f"±{score.table(verdicts.margin)}"
+    )
+
+
+def pair_columns(verdicts: Verdicts) -> list[str]:
+    """PAIR_COLUMNS; the last one says if verdicts are about settings alone."""
+    return [*PAIR_COLUMNS[:-1], PAIR_COLUMNS[-1] if verdicts.claim == "optimizers" else ABOUT_SETTINGS]
 
 
 def pair_rows(verdicts: Verdicts) -> list[list[str]]:
@@ -128,12 +157,11 @@ def pair_rows(verdicts: Verdicts) -> list[list[str]]:
     return [
         [
             f"{pair.a} - {pair.b}",
-            table(pair.difference, sign="+"),
-            f"{table(pair.ci_low, sign='+')} to {table(pair.ci_high, sign='+')}",
-            f"{pair.probability:.2f}",
-            _p_value(pair.p_t),
-            _p_value(pair.p_wilcoxon),
-            pair.verdict + (f" (about {pair.seeds_to_decide} seeds)" if pair.seeds_to_decide else ""),
+            "none" if math.isnan(pair.difference) else table(pair.difference, sign="+"),
+            between(verdicts.score, pair.ci_low, pair.ci_high, "+") or "none",
+            "none" if math.isnan(pair.probability) else f"{pair.probability:.2f}",
+            _p_value(pair.p_value),
+            f"{pair.verdict} (tied)" if pair.tied else pair.verdict,
         ]
         for pair in verdicts.pairs
     ]
@@ -144,16 +172,20 @@ def _arm_json(verdicts: Verdicts, arm: ArmResult) -> dict[str, Any]:
     return {
         "name": arm.name,
         "trials": len(arm.tried),
-        "best_params": arm.best_params,
+        "best_params": arm.best_params(verdicts.score),
         "seeds": len(arm.finals),
         "scores": [final.score for final in arm.finals],
+        "failed": arm.failed / len(arm.finals) if arm.finals else None,
+        "tunings": [
+            {"trial": t.best_trial, "params": t.best_params, "scores": [final.score for final in t.finals]}
+            for t in arm.tunings
+        ],
         **_summary_json(summary),
         "infeasible": arm.infeasible,
         "untuned": {"scores": [final.score for final in arm.untuned], **_summary_json(untuned)},
         "steps_to_target": _finite(to.steps if to else None),
         "seconds_to_target": _finite(to.seconds if to else None),
         "missed_target": to.missed if to else None,
-        "lr_range_near_best": verdicts.near_best(arm),
     }
 
 
@@ -175,7 +207,8 @@ def _p_value(p: float | None) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
     return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
 
 
@@ -183,19 +216,22 @@ def _write_scores(verdicts: Verdicts, path: Path) -> Path:
     """Write one row per final."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["arm", "settings", "seed", f"test_{verdicts.score.name}", "diverged", "steps", "seconds"])
+        score = f"test_{verdicts.score.name}"
+        writer.writerow(["arm", "tuning", "settings", "seed", score, "diverged", "steps", "seconds"])
         for arm in verdicts.arms:
-            for settings, finals in (("tuned", arm.finals), ("untuned", arm.untuned)):
-                for f in finals:
-                    steps, seconds = (f.steps[-1], round(f.seconds[-1], 3)) if f.history else ("", "")
-                    writer.writerow([arm.name, settings, f.seed, f.score, f.diverged, steps, seconds])
+            for tuning in arm.tunings:
+                for settings, finals in (("tuned", tuning.finals), ("untuned", tuning.untuned)):
+                    for f in finals:
+                        steps, seconds = (f.steps[-1], round(f.seconds[-1], 3)) if f.history else ("", "")
+                        row = [arm.name, tuning.number, settings, f.seed, f.score, f.diverged, steps, seconds]
+                        writer.writerow(row)
     return path
 
 
 def _page(verdicts: Verdicts, figures: Sequence[Path]) -> str:
     tables = [Table(COLUMNS, arm_rows(verdicts))]
     if verdicts.pairs:
-        tables.append(Table(PAIR_COLUMNS, pair_rows(verdicts), f"{note_on_pairs(verdicts)}."))
+        tables.append(Table(pair_columns(verdicts), pair_rows(verdicts), f"{note_on_pairs(verdicts)}."))
     return page(
         f"Comparison over {verdicts.question}",
         lead=f"{sentence(verdicts)}.",
@@ -203,30 +239,3 @@ def _page(verdicts: Verdicts, figures: Sequence[Path]) -> str:
         notes=[*(f"Warning: {warning}" for warning in verdicts.warnings), *verdicts.caveats],
         figures=[picture(path, heading_of(path.stem, verdicts.score)) for path in figures],
     )
-
-
-class Score(NamedTuple):
-    """AlgoPerf's score in [0, 1], from the median over seeds of the cost of reaching each workload's target."""
-
-    steps: float
-    seconds: float
-
-
-def scores_over(workloads: Sequence[Verdicts]) -> dict[str, Score]:
-    """Each arm's score over the workloads."""
-    steps, seconds = (algoperf_scores(times_to_target(workloads, unit)) for unit in Score._fields)
-    return {arm: Score(steps[arm], seconds[arm]) for arm in steps}
-
-
-def ranked(scores: Mapping[str, Score]) -> list[str]:
-    """The arms in the order of their scores by seconds, the highest first."""
-    return sorted(scores, key=lambda arm: -scores[arm].seconds)
-
-
-def times_to_target(workloads: Sequence[Verdicts], unit: str) -> dict[str, list[float]]:
-    """Arm -> its `steps` or `seconds` to the target of each workload; infinity if it was missed."""
-    missed = ToTarget(math.inf, math.inf, 0)
-    return {
-        arm: [getattr(verdicts.to_target.get(arm, missed), unit) for verdicts in workloads]
-        for arm in sorted(workloads[0].ranking)
-    }

@@ -1,30 +1,23 @@
-"""Statistics of scores over seeds: intervals, paired tests, verdicts, and scores over several workloads.
+"""Statistics of a comparison: intervals, verdicts on pairs, and scores over several workloads.
 
-There is one score per seed. Both arms of a pair have the same seeds, in the same order.
+The sample is the tunings: each tunes every arm anew, with points, seeds and splits that all arms share, so arms are
+paired. `benchmarks/honesty.py` measures the error rates of these rules; docs/compare.md shows them.
 """
 
 import math
-import warnings
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from statistics import fmean, median_low
 from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
-from statsmodels.stats.weightstats import ttost_paired
 
-ALPHA = 0.05
-POWER = 0.8
-"""`seeds_to_decide` gives the number of seeds with which the tests have this power."""
-LEAST_SEEDS = 5
-"""With fewer seeds, no pair gets a verdict."""
-RESAMPLES = 9999
-MOST_SEEDS = 1000
-"""`seeds_to_decide` reports no larger number."""
+from cnnlab.intervals import ALPHA, interval, standard_error
+
+FIRST_LOOK, LATER_LOOK, LOOKS = 0.03, 0.004, 6
+"""The part of ALPHA that the first look at a comparison may use, and each later one of these LOOKS in all."""
 R_MAX = 4.0
 """A performance profile ends at this factor of the fastest time."""
 
@@ -33,76 +26,110 @@ Verdict: TypeAlias = Literal["better", "worse", "equal", "undecided"]
 
 @dataclass(frozen=True)
 class Summary:
-    """Statistics of one arm's scores."""
+    """Statistics of one arm's scores, of trainings that did not diverge."""
 
     mean: float
     std: float
     """The sample standard deviation; 0 for one score."""
     median: float
+    """A score that occurred: of an even number, the lower one of the two in the middle."""
+    ci_low: float | None
+    """95 % interval of the mean by Student's t; None for fewer than LEAST scores."""
+    ci_high: float | None
+
+
+@dataclass(frozen=True)
+class ImagesInterval:
+    """The interval of a difference, for other images of the same source too; as wide as that over tunings, or wider."""
+
     ci_low: float
     ci_high: float
-    """95 % bootstrap interval of the mean, by percentiles (Efron 1979)."""
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Probabilities that one arm is better than the other by more than the margin, equal within it, or worse."""
+
+    better: float
+    equal: float
+    worse: float
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Arm `a` against arm `b`, seed by seed."""
+    """Arm `a` against arm `b`, paired by tuning (or by seed, if there are fewer than LEAST tunings)."""
 
     a: str
     b: str
     difference: float
     """Mean of a - b."""
-    ci_low: float
-    ci_high: float
-    """95 % paired bootstrap interval of the difference."""
+    ci_low: float | None
+    """Simultaneous 95 % interval of the difference: all pairs and all looks together err in at most 5 % of comparisons.
+    It decides the verdict. None if there are fewer than LEAST differences."""
+    ci_high: float | None
+    p_value: float | None
+    """Of the paired t test, corrected as the interval is: at most 5 % exactly if the interval excludes 0. None without
+    an interval."""
     probability: float
     """P(A > B): that a has the better score, over all pairs of scores. A tie counts half (Agarwal et al. 2021,
     arXiv 2108.13264)."""
-    p_t: float | None
-    """Of the paired t test, corrected over the pairs; None if there are fewer than LEAST_SEEDS seeds."""
-    p_wilcoxon: float | None
-    """Of the exact signed-rank test, corrected; None if even its smallest p-value would not be significant."""
-    p_equal: float | None
-    """Of two one-sided t tests against a difference of the margin (Schuirmann 1987)."""
     verdict: Verdict
     """Of `a`."""
-    seeds_to_decide: int | None
-    """Of an undecided pair, if mean and spread stay as they are; None if it is more than MOST_SEEDS."""
+    failed: tuple[int, int] = (0, 0)
+    """The number of trainings of `a` and of `b` that diverged where the other arm's did not."""
+    images: ImagesInterval | None = None
+    """The interval for other test images too, if the score is a share of images and all answers are known."""
+    rope: Rope | None = None
+    """By the Bayesian t test of --rope."""
 
     @property
-    def p_value(self) -> float | None:
-        """The larger p-value of the two tests, which decides the verdict; None if there is neither."""
-        return max((p for p in (self.p_t, self.p_wilcoxon) if p is not None), default=None)
+    def tied(self) -> bool:
+        """Whether both have the same mean, to the image."""
+        return abs(self.difference) < 1e-12
+
+    @property
+    def excludes_0(self) -> bool:
+        """Whether there is an interval, and 0 lies outside it."""
+        return self.ci_low is not None and self.ci_high is not None and (self.ci_low > 0 or self.ci_high < 0)
 
 
-def summarize(scores: Sequence[float]) -> Summary:
+def error_rate(look: int) -> float:
+    """The error rate of the `look`-th look at a comparison (from 1), over all its pairs.
+
+    A look is a result with more tunings or seeds than before. The rates of LOOKS looks add up to ALPHA, so all their
+    intervals hold together (union bound; repeated confidence intervals: Jennison and Turnbull 1989).
+    """
+    return FIRST_LOOK if look == 1 else LATER_LOOK
+
+
+def summarize(scores: Sequence[float], resolution: float = 0.0) -> Summary:
     """Mean, spread and interval. Raises ValueError if there is no score."""
     if not scores:
         raise ValueError("no scores")
-    low, high = bootstrap_interval(scores)
+    low, high = interval(scores, resolution=resolution) or (None, None)
     std = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
-    return Summary(mean=float(np.mean(scores)), std=std, median=float(np.median(scores)), ci_low=low, ci_high=high)
+    return Summary(mean=fmean(scores), std=std, median=median_low(scores), ci_low=low, ci_high=high)
 
 
-def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the mean; if all values are the same, both ends are that value."""
-    if len(set(values)) == 1:
-        return float(values[0]), float(values[0])
-    rng = np.random.default_rng(0)
-    result = stats.bootstrap((np.asarray(values),), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+def compare_all(
+    scores: Mapping[str, Sequence[float | None]],
+    margin: float,
+    *,
+    look: int = 1,
+    resolution: float = 0.0,
+    higher_is_better: bool = True,
+) -> list[Pair]:
+    """Every pair of arms, each with its simultaneous interval, which decides the verdict.
 
-
-def compare_all(scores: Mapping[str, Sequence[float]], margin: float, *, higher_is_better: bool = True) -> list[Pair]:
-    """Every pair of arms, with Holm's correction over the pairs (Holm 1979).
-
-    A pair is better or worse if the paired t test is significant and, if there are enough seeds for it, the exact
-    Wilcoxon test too. A pair is equal if both one-sided tests put the difference within the margin, even if the other
-    tests are significant.
+    Equal if the interval lies within the margin; else better or worse if it excludes 0; else undecided. Bonferroni's
+    correction over the pairs holds for any correlation of them. An arm that diverges more often is worse if a sign test
+    says so (exact, corrected alike), and is never better or equal.
 
     Args:
-        scores: arm -> one score per seed, the same seeds in the same order.
+        scores: arm -> one score per tuning, the same tunings in the same order; None if it diverged.
         margin: a smaller difference does not matter.
+        look: as of `error_rate`.
+        resolution: as of `interval`.
         higher_is_better: whether the higher of two scores is the better one.
 
     Raises:
@@ -110,23 +137,65 @@ def compare_all(scores: Mapping[str, Sequence[float]], margin: float, *, higher_
     """
     if len({len(values) for values in scores.values()}) > 1:
         raise ValueError(
-            f"each arm must have the same seeds, but got { ({name: len(s) for name, s in scores.items()}) }"
+            f"each arm must have the same tunings, but got { ({name: len(s) for name, s in scores.items()}) }"
         )
     names = list(combinations(scores, 2))
-    pairs = [_pair(a, b, scores[a], scores[b], margin) for a, b in names]
-    t = _holm([pair.p_t for pair in pairs])
-    wilcoxon = _holm([pair.p_wilcoxon for pair in pairs])
-    if pairs and least_p_value(len(scores[names[0][0]])) * len(pairs) > ALPHA:
-        wilcoxon = [None] * len(pairs)
-    corrected = [replace(pair, p_t=p, p_wilcoxon=w) for pair, p, w in zip(pairs, t, wilcoxon, strict=True)]
-    judged = [_judged(pair, scores[pair.a], scores[pair.b], margin, len(pairs)) for pair in corrected]
-    return judged if higher_is_better else [_turned(pair) for pair in judged]
+    alpha = error_rate(look) / max(1, len(names))
+    sign = 1 if higher_is_better else -1
+    return [_pair(a, b, scores, margin, alpha, resolution, sign) for a, b in names]
 
 
-def _turned(pair: Pair) -> Pair:
-    """The pair if the lower score is the better one; the difference stays a - b."""
-    turned: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
-    return replace(pair, probability=1 - pair.probability, verdict=turned.get(pair.verdict, pair.verdict))
+def _pair(
+    a: str,
+    b: str,
+    scores: Mapping[str, Sequence[float | None]],
+    margin: float,
+    alpha: float,
+    resolution: float,
+    sign: int,
+) -> Pair:
+    rows = list(zip(scores[a], scores[b], strict=True))
+    both = [(one, other) for one, other in rows if one is not None and other is not None]
+    failed = sum(x is None and y is not None for x, y in rows), sum(y is None and x is not None for x, y in rows)
+    differences = [one - other for one, other in both]
+    low, high = interval(differences, alpha, resolution) or (None, None)
+    p_value = None
+    if low is not None:
+        t = fmean(differences) / max(standard_error(differences, resolution), 1e-300)
+        p_value = min(1.0, ALPHA / alpha * 2 * float(stats.t.sf(abs(t), len(differences) - 1)))
+    pair = Pair(
+        a=a,
+        b=b,
+        difference=fmean(differences) if both else math.nan,
+        ci_low=low,
+        ci_high=high,
+        p_value=p_value,
+        probability=_probability(both, sign) if both else math.nan,
+        verdict="undecided",
+        failed=failed,
+    )
+    return replace(pair, verdict=_verdict(pair, margin, alpha, sign))
+
+
+def _probability(both: Sequence[tuple[float, float]], sign: int) -> float:
+    a, b = np.transpose(both)
+    return float(np.mean(np.sign(sign * (a[:, None] - b)) + 1)) / 2
+
+
+def _verdict(pair: Pair, margin: float, alpha: float, sign: int) -> Verdict:
+    a_failed, b_failed = pair.failed
+    by_failures: Verdict = "undecided"
+    if a_failed != b_failed and stats.binomtest(a_failed, a_failed + b_failed).pvalue < alpha:
+        by_failures = "worse" if a_failed > b_failed else "better"
+    if pair.ci_low is None or pair.ci_high is None:
+        return by_failures
+    if -margin < pair.ci_low and pair.ci_high < margin:
+        return "equal" if a_failed == b_failed else by_failures
+    if not pair.excludes_0:
+        return by_failures
+    better = sign * pair.difference > 0
+    fails_more = a_failed > b_failed if better else b_failed > a_failed
+    return "undecided" if fails_more else "better" if better else "worse"
 
 
 def expected_best(values: Sequence[float]) -> list[float]:
@@ -157,11 +226,11 @@ def performance_profile(times: Mapping[str, Sequence[float]], ratios: Sequence[f
     }
 
 
-def algoperf_scores(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
+def profile_scores(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The area below each arm's performance profile from 1 to R_MAX, divided by R_MAX - 1.
 
-    AlgoPerf's score (Dahl et al. 2023, arXiv 2306.07179). The profile is a step function, so the area is exact: each
-    workload adds the part of [1, R_MAX] above its ratio.
+    The formula of AlgoPerf's score (Dahl et al. 2023, arXiv 2306.07179), on other workloads and by other rules. The
+    profile is a step function, so the area is exact: each workload adds the part of [1, R_MAX] above its ratio.
     """
     fastest = [min(column) for column in zip(*times.values(), strict=True)]
 
@@ -172,110 +241,3 @@ def algoperf_scores(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
         name: float(np.mean([part(time, best) for time, best in zip(row, fastest, strict=True)]))
         for name, row in times.items()
     }
-
-
-def share_near_best(positions: Sequence[float], values: Sequence[float], within: float) -> float:
-    """The share of a range in which the value is at most `within` below the best, interpolated linearly.
-
-    Args:
-        positions: where in the range each value lies, in [0, 1].
-        values: one per position.
-    """
-    order = np.argsort(positions)
-    grid = np.linspace(0, 1, 1001)
-    curve = np.interp(grid, np.asarray(positions)[order], np.asarray(values)[order])
-    return float(np.mean(curve >= max(values) - within))
-
-
-def _pair(a: str, b: str, scores_a: Sequence[float], scores_b: Sequence[float], margin: float) -> Pair:
-    """The pair with p-values that are not corrected yet."""
-    differences = [one - other for one, other in zip(scores_a, scores_b, strict=True)]
-    low, high = bootstrap_interval(differences)
-    more = stats.mannwhitneyu(scores_a, scores_b).statistic / (len(scores_a) * len(scores_b))
-    enough = len(differences) >= LEAST_SEEDS
-    return Pair(
-        a=a,
-        b=b,
-        difference=float(np.mean(differences)),
-        ci_low=low,
-        ci_high=high,
-        probability=float(more),
-        p_t=_t_test(differences) if enough else None,
-        p_wilcoxon=_wilcoxon(differences) if enough else None,
-        p_equal=_equivalence(differences, margin) if enough else None,
-        verdict="undecided",
-        seeds_to_decide=None,
-    )
-
-
-def _t_test(differences: Sequence[float]) -> float:
-    """The two-sided p-value. If all differences are the same, there is no spread: 1 if they are 0, else 0."""
-    if len(set(differences)) == 1:
-        return 1.0 if differences[0] == 0 else 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # nearly identical data
-        return float(stats.ttest_1samp(differences, 0.0).pvalue)
-
-
-def _wilcoxon(differences: Sequence[float]) -> float:
-    """The exact p-value; if there are ties or zeros, by a permutation test over all signs (a sample of them for many
-    seeds)."""
-    if not any(differences):
-        return 1.0
-    sizes = [abs(difference) for difference in differences]
-    if 0 not in sizes and len(set(sizes)) == len(sizes):
-        return float(stats.wilcoxon(differences, method="exact").pvalue)
-    method = stats.PermutationMethod(n_resamples=2**13, rng=np.random.default_rng(0))
-    return float(stats.wilcoxon(differences, method=method).pvalue)
-
-
-def least_p_value(seeds: int) -> float:
-    """The smallest p-value of the exact two-sided signed-rank test; all differences have the same sign then."""
-    return float(2.0 ** (1 - seeds))
-
-
-def _equivalence(differences: Sequence[float], margin: float) -> float:
-    if len(set(differences)) == 1:
-        return 0.0 if abs(differences[0]) < margin else 1.0
-    return float(ttost_paired(np.asarray(differences), np.zeros(len(differences)), -margin, margin)[0])
-
-
-def _holm(values: Sequence[float | None]) -> list[float | None]:
-    known = [value for value in values if value is not None]
-    if len(known) < len(values) or not known:
-        return [None] * len(values)
-    return [float(p) for p in multipletests(known, ALPHA, method="holm")[1]]
-
-
-def _judged(pair: Pair, scores_a: Sequence[float], scores_b: Sequence[float], margin: float, pairs: int) -> Pair:
-    if pair.p_equal is not None and pair.p_equal < ALPHA:
-        return replace(pair, verdict="equal")
-    if pair.p_value is not None and pair.p_value < ALPHA:
-        return replace(pair, verdict="better" if pair.difference > 0 else "worse")
-    differences = [one - other for one, other in zip(scores_a, scores_b, strict=True)]
-    return replace(pair, seeds_to_decide=seeds_to_decide(differences, margin, pairs))
-
-
-def seeds_to_decide(differences: Sequence[float], margin: float, pairs: int = 1) -> int | None:
-    """The number of seeds with which the tests have POWER to decide a pair with this mean and spread.
-
-    Either the t test finds the difference, or the one-sided tests put it within the margin: the smaller number of the
-    two. None if it is more than MOST_SEEDS.
-    """
-    if len(differences) < 2 or len(set(differences)) == 1:
-        return LEAST_SEEDS if len(differences) < LEAST_SEEDS else None
-    mean, std = abs(float(np.mean(differences))), float(np.std(differences, ddof=1))
-    needed = [_seeds_for(mean / std, ALPHA / pairs, "two-sided")]
-    if mean < margin:  # of the two one-sided tests, the one of the nearer margin decides
-        needed.append(_seeds_for((margin - mean) / std, ALPHA, "larger"))
-    seeds = min(needed)
-    return max(LEAST_SEEDS, len(differences) + 1, int(seeds)) if seeds <= MOST_SEEDS else None
-
-
-def _seeds_for(effect: float, alpha: float, alternative: str) -> float:
-    """The fewest seeds with which a t test finds the effect with POWER; infinity if it is more than MOST_SEEDS."""
-    test = TTestPower()
-    seeds = range(2, MOST_SEEDS + 1)
-    # the power of a very large effect is computed as nan
-    enough = bisect_left(seeds, True, key=lambda n: not test.power(effect, n, alpha, alternative=alternative) < POWER)
-    return seeds[enough] if enough < len(seeds) else math.inf

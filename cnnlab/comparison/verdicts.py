@@ -1,28 +1,26 @@
 """The verdicts of a contest: the arms' scores on fresh seeds, each pair's verdict, and warnings about the tuning."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, combinations
+from statistics import fmean, median_low
+from typing import Literal, TypeAlias
 
-from cnnlab.comparison.statistics import (
-    LEAST_SEEDS,
-    MOST_SEEDS,
-    Pair,
-    Summary,
-    compare_all,
-    expected_best,
-    share_near_best,
-    summarize,
-)
+import numpy as np
+
+from cnnlab.comparison.images import Shares, images_interval, shares
+from cnnlab.comparison.statistics import LOOKS, Pair, Summary, compare_all, error_rate, expected_best, summarize
 from cnnlab.config.arms import contains
+from cnnlab.config.commands import LEAST_TUNINGS
+from cnnlab.intervals import ALPHA, LEAST, interval
 from cnnlab.metrics import Metric
 from cnnlab.result import listed
 from cnnlab.search.slots import CurvePoint
 
-EDGE = 0.05
-"""Share of a range. If the best learning rate is nearer to an end of its range, the range was too narrow."""
+Claim: TypeAlias = Literal["optimizers", "settings"]
+Unit: TypeAlias = tuple[int, ...]
+"""One value of the sample: a tuning (its index), or one of its finals (with the seed's index)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Tried:
     """Best validation score; None if it diverged or failed."""
     lr: float
     position: float | None = None
-    """Of the learning rate in its range, in [0, 1]; None if it is not tuned."""
+    """Of the learning rate in its range, in [0, 1]; None if it is not tuned, or not drawn."""
     untuned: bool = False
     """Whether it is the first trial, which has the defaults."""
     diverged: bool = False
@@ -44,12 +42,14 @@ class Final:
     """One training on a fresh seed."""
 
     seed: int
-    """Its index. Trainings with the same index have the same initial weights and the same order of the data."""
+    """Its index. Trainings of one tuning with the same index have the same initial weights and order of the data."""
     score: float
-    """On the test split; the metric's worst value if it diverged."""
+    """On the test split; the metric's worst value if it diverged, which no mean counts."""
     history: tuple[CurvePoint, ...] = ()
     """One point per epoch."""
     diverged: bool = False
+    correct: bytes | None = None
+    """1 for each test image that it had right, else 0; None if it is not known, or if the score counts no images."""
 
     @property
     def steps(self) -> list[int]:
@@ -71,12 +71,13 @@ class Final:
 
 
 @dataclass(frozen=True)
-class ArmResult:
-    """The trials and finals of one arm."""
+class Tuning:
+    """One tuning of an arm: its trials, and its winner trained again."""
 
-    name: str
+    number: int
+    """Tunings of all arms with the same number have the same points, seeds and splits."""
     tried: tuple[Tried, ...]
-    """The first has the untuned defaults, the others are quasi-random."""
+    """The first has the untuned defaults."""
     best_trial: int | None
     best_params: dict[str, object]
     """Of the best trial: dotted path -> value."""
@@ -85,32 +86,81 @@ class ArmResult:
     """Trainings with the defaults on the same seeds."""
 
     @property
-    def infeasible(self) -> int:
-        """Trials and finals that diverged."""
-        return sum(tried.diverged for tried in self.tried) + sum(final.diverged for final in self.finals)
+    def drawn(self) -> list[Tried]:
+        """The trials without the untuned one."""
+        return [tried for tried in self.tried if not tried.untuned]
 
-    def random_values(self, score: Metric) -> list[float]:
-        """The values of the quasi-random trials; the metric's worst value for one that diverged."""
-        return [_or_worst(tried, score) for tried in self.tried if not tried.untuned]
-
-    def best_of_first(self, trials: int, score: Metric) -> float:
-        """The best value of the first `trials` trials."""
-        best = score.best(_or_worst(tried, score) for tried in self.tried[:trials])
+    def best_of(self, trials: int, score: Metric) -> float:
+        """The best value of the first `trials` trials; the metric's worst value if none has one."""
+        best = score.best(tried.value for tried in self.tried[:trials])
         return score.worst if best is None else best
 
 
-def _or_worst(tried: Tried, score: Metric) -> float:
-    return score.worst if tried.value is None else tried.value
+@dataclass(frozen=True)
+class ArmResult:
+    """The tunings of one arm."""
+
+    name: str
+    tunings: tuple[Tuning, ...]
+    lr_alone: bool = True
+    """Whether nothing but the learning rate is tuned."""
+    independent: bool = True
+    """Whether trials were drawn without regard to earlier ones."""
+
+    @property
+    def finals(self) -> tuple[Final, ...]:
+        return tuple(final for tuning in self.tunings for final in tuning.finals)
+
+    @property
+    def untuned(self) -> tuple[Final, ...]:
+        return tuple(final for tuning in self.tunings for final in tuning.untuned)
+
+    @property
+    def tried(self) -> tuple[Tried, ...]:
+        return tuple(tried for tuning in self.tunings for tried in tuning.tried)
+
+    @property
+    def infeasible(self) -> int:
+        """Trials and finals that diverged."""
+        return sum(tried.diverged for tried in self.tried) + self.failed
+
+    @property
+    def failed(self) -> int:
+        """Finals that diverged."""
+        return sum(final.diverged for final in self.finals)
+
+    def best_params(self, score: Metric) -> dict[str, object]:
+        """The settings with the best validation score of all tunings."""
+        if not any(tuning.best_params for tuning in self.tunings):
+            return {}
+        return min(self.tunings, key=lambda tuning: score.rank(tuning.best_of(len(tuning.tried), score))).best_params
+
+    def units(self, claim: Claim) -> dict[Unit, float | None]:
+        """The sample: each tuning's mean score, or each final's; None if it diverged."""
+        if claim == "settings":
+            return {
+                (tuning.number, final.seed): None if final.diverged else final.score
+                for tuning in self.tunings
+                for final in tuning.finals
+            }
+        scores = {t.number: [final.score for final in t.finals if not final.diverged] for t in self.tunings if t.finals}
+        return {(number,): fmean(some) if some else None for number, some in scores.items()}
+
+    def answers(self, unit: Unit) -> Shares | None:
+        """For each test image the share of a unit's finals that had it right; None if it is not known."""
+        number, *seed = unit
+        of_unit = [final for t in self.tunings if t.number == number for final in t.finals if not final.diverged]
+        return shares([final.correct for final in of_unit if not seed or [final.seed] == seed])
 
 
 @dataclass(frozen=True)
 class ToTarget:
-    """The cost of reaching the target, as a median over seeds; infinity if most seeds missed it."""
+    """The cost of reaching the target: a median that occurred; infinity if most trainings missed it."""
 
     steps: float
     seconds: float
     missed: int
-    """The number of seeds that missed it."""
+    """The number of trainings that missed it."""
 
 
 @dataclass(frozen=True)
@@ -120,15 +170,21 @@ class Verdicts:
     question: str
     """`optimizer`, or the setting that was compared."""
     score: Metric
+    claim: Claim
+    """What a verdict is about: the arms, over tunings, or the settings that were chosen, over seeds."""
     arms: tuple[ArmResult, ...]
     """The best mean first; arms without a final last."""
     margin: float
+    look: int
+    """The number of results of this comparison so far with other designs, this one included."""
     target: float | None
-    """A validation score; None if none was given and no training of the defaults has ended."""
+    """A validation score; None if none was given and no training of the first arm's defaults has ended."""
     summaries: Mapping[str, Summary]
     untuned: Mapping[str, Summary]
     """Of the trainings with the defaults."""
     pairs: tuple[Pair, ...]
+    units: int
+    """The number of values per arm that the pairs are made of: tunings, or finals."""
     to_target: Mapping[str, ToTarget]
     warnings: tuple[str, ...]
     caveats: tuple[str, ...] = ()
@@ -138,17 +194,17 @@ class Verdicts:
         return [arm.name for arm in self.arms]
 
     @property
-    def seeds(self) -> int:
-        """The number of seeds that all arms have."""
-        return len(_common_seeds(self.arms))
+    def not_worse(self) -> list[str]:
+        """The arms that are not shown to be worse than any other."""
+        worse = {pair.b for pair in self.pairs if pair.verdict == "better"}
+        worse |= {pair.a for pair in self.pairs if pair.verdict == "worse"}
+        return [name for name in self.summaries if name not in worse]
 
-    def near_best(self, arm: ArmResult) -> float | None:
-        """The share of the learning rate's range that is near the best; None for fewer than 3 rates."""
-        score = self.score
-        points = [(t.position, -score.rank(_or_worst(t, score))) for t in arm.tried if t.position is not None]
-        if len(points) < 3:
-            return None
-        return share_near_best([x for x, _ in points], [y for _, y in points], score.near_best)
+    @property
+    def unit_words(self) -> str:
+        """The number of units, in words: `8 tunings`."""
+        word = "tuning" if self.claim == "optimizers" else "seed"
+        return f"{self.units} {word}{'s' * (self.units != 1)}"
 
 
 def judge(
@@ -158,33 +214,54 @@ def judge(
     target: float | None = None,
     *,
     score: Metric,
+    look: int = 1,
+    resolution: float = 0.0,
+    chance: float | None = None,
 ) -> Verdicts:
     """Rank the arms, compare each pair, and warn about flaws of the tuning.
 
     Args:
         question: `optimizer`, or the setting that is compared.
-        arms: a seed that one arm lacks is left out of all pairs.
-        margin: a smaller difference of the score does not matter.
-        target: a validation score; None for the median of the untuned defaults' best validation scores.
+        arms: a tuning or a seed that one arm lacks is left out of all pairs.
+        margin: a smaller difference of the score does not matter; at least `resolution` is used.
+        target: a validation score; None for the median of the best ones that the first arm's defaults reached.
         score: the metric by which they are compared.
+        look: as of `statistics.error_rate`.
+        resolution: the smallest step of the test score: one image of the test split.
+        chance: the score of a network that has learned nothing, if it is known.
     """
-    summaries = {arm.name: summarize([final.score for final in arm.finals]) for arm in arms if arm.finals}
-    ranked = sorted(arms, key=lambda arm: score.rank(summaries[arm.name].mean if arm.finals else None))
-    common = _common_seeds(ranked)
-    scores = {arm.name: [final.score for final in arm.finals if final.seed in common] for arm in ranked if arm.finals}
-    pairs = tuple(compare_all(scores, margin, higher_is_better=score.higher_is_better)) if common else ()
-    target = _default_target(ranked, score) if target is None else target
+    trained = [arm for arm in arms if arm.finals]
+    tunings = min((len([t for t in arm.tunings if t.finals]) for arm in trained), default=0)
+    claim: Claim = "optimizers" if tunings >= LEAST_TUNINGS else "settings"
+    margin = max(margin, resolution)
+    samples = {arm.name: arm.units(claim) for arm in trained}
+    values = {name: [value for value in some.values() if value is not None] for name, some in samples.items()}
+    summaries = {name: summarize(some, resolution) for name, some in values.items() if some}
+    ranked = sorted(arms, key=lambda arm: score.rank(summaries[arm.name].mean if arm.name in summaries else None))
+    common = sorted(set.intersection(*map(set, samples.values()))) if len(samples) > 1 else []
+    scores = {arm.name: [samples[arm.name][unit] for unit in common] for arm in ranked if arm.name in samples}
+    pairs = (
+        compare_all(scores, margin, look=look, resolution=resolution, higher_is_better=score.higher_is_better)
+        if common
+        else []
+    )
+    by_name = {arm.name: arm for arm in trained}
+    pairs = [_with_images(pair, by_name, samples, common, error_rate(look) / len(pairs)) for pair in pairs]
+    target = _default_target(arms[0], score) if target is None and arms else target
     return Verdicts(
         question=question,
         score=score,
+        claim=claim,
         arms=tuple(ranked),
         margin=margin,
+        look=look,
         target=target,
-        summaries=summaries,
-        untuned={arm.name: summarize([final.score for final in arm.untuned]) for arm in ranked if arm.untuned},
-        pairs=pairs,
-        to_target={} if target is None else {arm.name: _to_target(arm, target, score) for arm in ranked if arm.finals},
-        warnings=tuple(_warnings(ranked, pairs, margin, target, score)),
+        summaries={arm.name: summaries[arm.name] for arm in ranked if arm.name in summaries},
+        untuned={arm.name: summarize(some) for arm in ranked if (some := _sound(arm.untuned))},
+        pairs=tuple(pairs),
+        units=len(common),
+        to_target={} if target is None else {arm.name: _to_target(arm, target, score) for arm in trained},
+        warnings=tuple(_warnings(ranked, pairs, samples, target, score, resolution, chance, look)),
     )
 
 
@@ -193,95 +270,206 @@ def sentence(verdicts: Verdicts) -> str:
     if not verdicts.pairs:
         return "nothing to compare: fewer than two were trained to their end"
     best = verdicts.ranking[0]
-    if verdicts.seeds < LEAST_SEEDS:
-        few = f"{verdicts.seeds} seeds are too few to claim anything"
-        return f"{best} has the best mean, but {few}: {LEAST_SEEDS} at least"
-    pairs = [pair for pair in verdicts.pairs if pair.a == best]
+    lead = f"{best} has the best mean"
+    if tied := [name for pair in verdicts.pairs if pair.tied and (name := pair.b if pair.a == best else "")]:
+        lead = f"{listed([best, *tied])} are tied for the best mean"
+    if verdicts.units < LEAST:
+        return f"{lead}, but {verdicts.unit_words} are too few to claim anything; at least {LEAST} are needed"
     clauses = []
+    pairs = [pair for pair in verdicts.pairs if pair.a == best]
     if better := [pair for pair in pairs if pair.verdict == "better"]:
-        clauses.append("better than " + listed([f"{p.b} (by {_lead(verdicts.score, p)})" for p in better]))
+        clauses.append("better than " + listed([f"{p.b} ({_lead(verdicts.score, p)})" for p in better]))
     if equal := [pair.b for pair in pairs if pair.verdict == "equal"]:
-        clauses.append(f"equal to {listed(equal)} within {verdicts.score.amount(verdicts.margin)}")
-    if undecided := [pair for pair in pairs if pair.verdict == "undecided"]:
-        clauses.append("not told apart from " + listed([f"{pair.b} ({_would_decide(pair)})" for pair in undecided]))
-    return f"{best} has the best mean; it is {listed(clauses)}"
+        clauses.append(
+            f"equal to {listed(equal)} within {verdicts.score.table(verdicts.margin)} {verdicts.score.points}"
+        )
+    if open_ := [pair.b for pair in pairs if pair.verdict == "undecided"]:
+        clauses.append(f"not told apart from {listed(open_)}")
+    if worse := [pair.b for pair in pairs if pair.verdict == "worse"]:  # by its failures
+        clauses.append(f"worse than {listed(worse)}, because more of its trainings diverged")
+    about = "" if verdicts.claim == "optimizers" else "; each verdict is about these two settings"
+    return f"{lead}; it is {listed(clauses)}{about}"
+
+
+def claim_words(verdicts: Verdicts) -> str:
+    """What the verdicts are about, as a sentence without a full stop."""
+    arms = "optimizers" if verdicts.question == "optimizer" else "arms"
+    if verdicts.claim == "optimizers":
+        return f"A verdict is about two {arms}, tuned in this way: the sample is {verdicts.unit_words}"
+    return (
+        f"A verdict is about these two settings, not about the {arms}: the sample is {verdicts.unit_words}, not "
+        f"tunings; --tunings {LEAST_TUNINGS} or more would compare the {arms}"
+    )
+
+
+def images_words(verdicts: Verdicts) -> str:
+    """Whether the verdicts hold for other test images too, as a sentence without a full stop."""
+    decided = [pair for pair in verdicts.pairs if pair.verdict != "undecided"]
+    if not decided:
+        return "no verdict was reached, on these test images or on others"
+    if all(pair.images is None for pair in decided):
+        return "the verdicts hold for these test images only: how much other images would change is not known"
+    only = [f"{pair.a} - {pair.b}" for pair in decided if not _holds_for_other_images(pair, verdicts.margin)]
+    if not only:
+        return "the verdicts hold for other test images of the same source too"
+    if len(only) == len(decided):
+        return "the verdicts hold for these test images only; on others the differences might be none"
+    return f"the verdicts hold for other test images too, but for {listed(only)} for these images only"
+
+
+def _holds_for_other_images(pair: Pair, margin: float) -> bool:
+    """Whether the interval over images gives the verdict too."""
+    if pair.images is None:
+        return False
+    low, high = pair.images.ci_low, pair.images.ci_high
+    return -margin < low and high < margin if pair.verdict == "equal" else low > 0 or high < 0
+
+
+def _with_images(
+    pair: Pair,
+    arms: Mapping[str, ArmResult],
+    samples: Mapping[str, Mapping[Unit, float | None]],
+    common: Sequence[Unit],
+    alpha: float,
+) -> Pair:
+    if pair.ci_low is None or pair.ci_high is None:
+        return pair
+    sound = [unit for unit in common if samples[pair.a][unit] is not None and samples[pair.b][unit] is not None]
+    a, b = ([arms[name].answers(unit) for unit in sound] for name in (pair.a, pair.b))
+    return replace(pair, images=images_interval(a, b, (pair.ci_low, pair.ci_high), alpha))
+
+
+def best_so_far(arm: ArmResult, score: Metric) -> list[tuple[float, tuple[float, float] | None]]:
+    """The expected best value of 1, 2 ... drawn trials: its mean over the tunings, and its 95 % interval."""
+    sign = 1 if score.higher_is_better else -1
+    curves = []
+    for tuning in arm.tunings:
+        values = [sign * _or_worst(tried, score) for tried in tuning.drawn]
+        curves.append([sign * value for value in expected_best(values)])
+    return [(fmean(column), interval(column)) for column in zip(*curves, strict=False)]
 
 
 def _lead(score: Metric, pair: Pair) -> str:
-    return f"{score.table(abs(pair.difference))} {score.points}"
+    if not pair.excludes_0:  # the failures decided
+        return "fewer of its trainings diverged"
+    return f"by {score.table(abs(pair.difference))} {score.points}"
 
 
-def expected_best_of(arm: ArmResult, score: Metric) -> list[float]:
-    """The expected best value of 1, 2, ... quasi-random trials."""
-    values = arm.random_values(score)
-    if score.higher_is_better:
-        return expected_best(values)
-    return [-value for value in expected_best([-value for value in values])]
+def _sound(finals: Sequence[Final]) -> list[float]:
+    return [final.score for final in finals if not final.diverged]
 
 
-def _would_decide(pair: Pair) -> str:
-    seeds = pair.seeds_to_decide
-    return f"about {seeds} seeds would decide" if seeds else f"{MOST_SEEDS} seeds would not decide"
-
-
-def _common_seeds(arms: Sequence[ArmResult]) -> set[int]:
-    seeds = [{final.seed for final in arm.finals} for arm in arms if arm.finals]
-    return set.intersection(*seeds) if len(seeds) > 1 else set()
-
-
-def _default_target(arms: Sequence[ArmResult], score: Metric) -> float | None:
-    best = [score.best(final.validation) for arm in arms for final in arm.untuned if final.history]
+def _default_target(reference: ArmResult, score: Metric) -> float | None:
+    best = [score.best(final.validation) for final in reference.untuned if final.history]
     known = [value for value in best if value is not None]
-    return statistics.median(known) if known else None
+    return median_low(known) if known else None
 
 
 def _to_target(arm: ArmResult, target: float, score: Metric) -> ToTarget:
     reached = [(final, final.reaches(target, score)) for final in arm.finals]
     steps = [math.inf if index is None else final.steps[index] for final, index in reached]
     seconds = [math.inf if index is None else final.seconds[index] for final, index in reached]
-    return ToTarget(statistics.median(steps), statistics.median(seconds), sum(index is None for _, index in reached))
+    return ToTarget(median_low(steps), median_low(seconds), sum(index is None for _, index in reached))
 
 
 def _warnings(
-    arms: Sequence[ArmResult], pairs: Sequence[Pair], margin: float, target: float | None, score: Metric
+    arms: Sequence[ArmResult],
+    pairs: Sequence[Pair],
+    samples: Mapping[str, Mapping[Unit, float | None]],
+    target: float | None,
+    score: Metric,
+    resolution: float,
+    chance: float | None,
+    look: int,
 ) -> list[str]:
     unfinished = [arm.name for arm in arms if not arm.finals]
     warnings = [f"{name}: no trial was trained to its end, so it is in no pair and ranked last" for name in unfinished]
-    warnings += [text for pair in pairs if (text := _under_tuned(pair, margin))]
-    warnings += [text for arm in arms if (text := _edge(arm))]
-    warnings += _reversed(arms, margin, score)
-    if missing := [arm.name for arm in arms if arm.finals and {f.seed for f in arm.finals} != _common_seeds(arms)]:
+    warnings += [
+        f"{arm.name}: {arm.failed} of {len(arm.finals)} finals diverged; its mean is that of the others"
+        for arm in arms
+        if arm.failed
+    ]
+    if look > LOOKS:
+        warnings.append(f"this is look {look}; the error rate of 5 % holds for {LOOKS} looks")
+    warnings += [text for arm in arms if (text := _at_chance(arm, chance, resolution))]
+    warnings += [text for pair in pairs if (text := _under_tuned(pair))]
+    warnings += [text for arm in arms if (text := edge_warning(arm, score, ALPHA / len(arms)))]
+    warnings += [text for a, b in combinations(arms, 2) if (text := crossing_warning(a, b, score, len(arms)))]
+    shared = set.intersection(*map(set, samples.values())) if samples else set()
+    if missing := [name for name, some in samples.items() if set(some) != shared]:
         warnings.append(
-            f"{listed(missing)}: seeds that not all have were left out of the pairs; the same command goes on"
+            f"{listed(missing)}: trainings without a partner were left out of the pairs; the same command goes on"
         )
     if target is not None and not any(f.reaches(target, score) is not None for arm in arms for f in arm.finals):
         warnings.append(f"the target {score.show(target)} was reached by none")
     return warnings
 
 
-def _under_tuned(pair: Pair, margin: float) -> str:
-    """A warning if an optimizer has a lower mean than its special case; pairs are in the order of the means."""
-    if not contains(pair.b, pair.a) or abs(pair.difference) <= margin:
+def _at_chance(arm: ArmResult, chance: float | None, resolution: float) -> str:
+    """A warning if finals are no better than chance: within two standard errors of a count on the test split."""
+    if chance is None:
         return ""
-    why = "it is under-tuned" if pair.verdict == "better" else "it is under-tuned, or its seeds were unlucky"
-    return f"{pair.b} is below {pair.a}, its special case: {why}; more trials would show"
-
-
-def _edge(arm: ArmResult) -> str:
-    best = None if arm.best_trial is None else arm.tried[arm.best_trial]
-    if best is None or best.position is None or EDGE < best.position < 1 - EDGE:
+    limit = chance + 2 * math.sqrt(chance * (1 - chance) * resolution)
+    low = [score for score in _sound(arm.finals) if score <= limit]
+    if not low:
         return ""
-    end = "lower" if best.position < 0.5 else "upper"
-    return f"{arm.name}: its best learning rate, {best.lr:.3g}, lies at the {end} end of its range"
+    many = f"{len(low)} of {len(arm.finals)} finals"
+    return f"{arm.name}: {many} are at chance level ({max(low):.3f}), which lowers its mean"
 
 
-def _reversed(arms: Sequence[ArmResult], margin: float, score: Metric) -> list[str]:
-    """A warning for each pair of arms whose order is reversed with half the trials."""
-    warnings = []
-    for a, b in combinations(arms, 2):
-        half = max(len(a.tried), len(b.tried)) // 2
-        before = a.best_of_first(half, score) - b.best_of_first(half, score)
-        after = a.best_of_first(2 * half + 1, score) - b.best_of_first(2 * half + 1, score)
-        if before * after < 0 and max(abs(before), abs(after)) > margin:
-            warnings.append(f"{a.name} and {b.name} would have been ranked the other way round with half the trials")
-    return warnings
+def _under_tuned(pair: Pair) -> str:
+    """A warning if an optimizer is shown to be worse than its special case; pairs are in the order of the means."""
+    if not contains(pair.b, pair.a) or pair.verdict != "better":
+        return ""
+    return f"{pair.b} is worse than {pair.a}, its special case: it is under-tuned; more --trials would show"
+
+
+def edge_warning(arm: ArmResult, score: Metric, alpha: float) -> str:
+    """A warning if the score still rises at an end of the learning rate's range.
+
+    In each tuning the outermost rate is compared with the next one, and a paired t test over the tunings decides.
+    """
+    rows = []
+    for tuning in arm.tunings:
+        placed = [(tried.position, _or_worst(tried, score)) for tried in tuning.drawn if tried.position is not None]
+        if len(placed) >= LEAST:
+            rows.append([value for _, value in sorted(placed)])
+    for end, outer, inner in (("lower", 0, 1), ("upper", -1, -2)):
+        rises = interval([score.gain(row[outer], row[inner]) for row in rows], alpha)
+        if rises and rises[0] > 0:
+            return (
+                f"{arm.name}: at the {end} end of its range the outermost learning rate does better than the next one "
+                f"over {len(rows)} tunings; a wider range may do better still"
+            )
+    return ""
+
+
+def _or_worst(tried: Tried, score: Metric) -> float:
+    return score.worst if tried.value is None else tried.value
+
+
+def crossing_warning(a: ArmResult, b: ArmResult, score: Metric, arms: int) -> str:
+    """A warning if one arm is shown ahead after 1, 2, 4 ... trials and the other one after all of them.
+
+    A false alarm needs a false lead at the end, or at one of the earlier numbers, which share the error rate.
+    """
+    tunings = list(zip(a.tunings, b.tunings, strict=False))
+    trials = min((len(t.tried) for pair in tunings for t in pair), default=0)
+    if len(tunings) < LEAST or trials < 2:
+        return ""
+    early = [2**power for power in range(trials.bit_length()) if 2**power < trials]
+    alpha = ALPHA / math.comb(arms, 2)
+
+    def ahead(count: int, alpha: float) -> int:
+        """1 if a is shown ahead after this number of trials, -1 if b is, else 0."""
+        gains = [score.gain(x.best_of(count, score), y.best_of(count, score)) for x, y in tunings]
+        low, high = interval(gains, alpha, resolution=1e-9) or (0.0, 0.0)
+        return int(np.sign(low)) if low * high > 0 else 0
+
+    at_end = ahead(trials, alpha)
+    turned = next((count for count in early if ahead(count, alpha / len(early)) == -at_end != 0), None)
+    if turned is None:
+        return ""
+    late, first = (a.name, b.name) if at_end > 0 else (b.name, a.name)
+    lead = f"after {turned} trial{'s' * (turned > 1)} {first} is ahead of {late}"
+    return f"{lead}, after {trials} it is behind: the ranks depend on the budget"

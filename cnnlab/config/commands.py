@@ -5,9 +5,9 @@ The command line has a flag for each field; Python takes each field as a keyword
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from cnnlab.config.arms import DEFAULT, SHIPPED
 from cnnlab.config.messages import explain, nearest
@@ -39,6 +39,28 @@ LOWER = BeforeValidator(lambda name: name.lower() if isinstance(name, str) else 
 Sampler: TypeAlias = Annotated[Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"], LOWER]
 Pruner: TypeAlias = Annotated[Literal["none", "median", "asha", "hyperband", "patient"], LOWER]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class Design(NamedTuple):
+    """The size of a comparison, for each arm."""
+
+    tunings: int
+    trials: int
+    """Of each tuning."""
+    seeds: int
+    """On which the winner of each tuning is trained again."""
+
+    @property
+    def words(self) -> str:
+        seeds = f"{self.seeds} fresh seed{'s' * (self.seeds > 1)}"
+        return f"{self.tunings} tunings of {self.trials} trials, each winner trained again on {seeds}"
+
+
+DESIGNS = {"quick": Design(5, 4, 1), "default": Design(8, 8, 1), "thorough": Design(16, 16, 2)}
+"""Chosen by `benchmarks/honesty.py --only designs`."""
+LEAST_TUNINGS = 3
+"""With fewer, a comparison is about settings, and seeds are its sample."""
+SEEDS_OF_ONE_TUNING = 10
 
 
 class RecordOptions(Section):
@@ -96,14 +118,28 @@ class CompareOptions(StudyOptions):
         "NAME=A,B,...",
         "Compare the values of this setting instead, the learning rate tuned for each: model.activation=relu,tanh",
     )
-    trials: Annotated[Count, BeforeValidator(_check_equal)] = Field(
-        8, description="Number of trials of each arm; the first has its defaults."
+    tunings: Annotated[Count, BeforeValidator(_check_equal)] | None = Field(
+        None,
+        description="How often each arm is tuned, with other points and seeds each time; 3 or more for a claim about "
+        f"the arms. [default: {DESIGNS['default'].tunings}]",
     )
-    seeds: Annotated[int, Field(ge=2, le=1_000_000), BeforeValidator(_check_equal)] = Field(
-        10,
-        description="Number of fresh seeds on which the best of each arm is trained again. "
-        "[default: 10; 5 without an experiment]",
+    trials: Annotated[Count, BeforeValidator(_check_equal)] | None = Field(
+        None,
+        description="Number of trials of each tuning; the first has the arm's defaults. "
+        f"[default: {DESIGNS['default'].trials}]",
     )
+    seeds: Annotated[Count, BeforeValidator(_check_equal)] | None = Field(
+        None,
+        description="Number of fresh seeds on which the winner of each tuning is trained again. "
+        f"[default: {DESIGNS['default'].seeds}; {SEEDS_OF_ONE_TUNING} for 1 or 2 tunings]",
+    )
+    null: str | None = _text(
+        "NAME",
+        "Compare this optimizer with itself under two names, other points and seeds for each: a difference is a false "
+        "alarm.",
+    )
+    quick: bool = Field(False, description=f"{DESIGNS['quick'].words}.")
+    thorough: bool = Field(False, description=f"{DESIGNS['thorough'].words}.")
     margin: float | None = Field(
         None,
         ge=0,
@@ -112,9 +148,31 @@ class CompareOptions(StudyOptions):
         "[default: the score's own, 0.2 points of a fraction]",
     )
     target: float | None = Field(
-        None, description="Validation score to be reached, as 0.9. [default: the median of the untuned defaults]"
+        None, description="Validation score to be reached, as 0.9. [default: what the first arm reaches untuned]"
     )
     sampler: Sampler = Field("qmc", description="Draws the trials.")
+    paper: bool = Field(
+        False, description="Write the methods paragraph and the tables too, as Markdown and LaTeX, into the report."
+    )
+    rope: bool = Field(
+        False,
+        description="Add the Bayesian t test of each pair, equal within the margin; needs pip install 'cnnlab[paper]'.",
+    )
+
+    @model_validator(mode="after")
+    def _check_design(self) -> "CompareOptions":
+        for one, other in (("quick", "thorough"), ("null", "optimizers"), ("null", "over")):
+            if getattr(self, one) and getattr(self, other):
+                raise ValueError(f"--{one} and --{other} are both given; keep one")
+        return self
+
+    @property
+    def design(self) -> Design:
+        """The named design, with the numbers that are given in place of its own."""
+        named = DESIGNS["quick" if self.quick else "thorough" if self.thorough else "default"]
+        tunings = self.tunings or named.tunings
+        seeds = named.seeds if tunings >= LEAST_TUNINGS else SEEDS_OF_ONE_TUNING
+        return Design(tunings, self.trials or named.trials, self.seeds or seeds)
 
 
 Options = TypeVar("Options", bound=RecordOptions)

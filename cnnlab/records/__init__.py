@@ -15,7 +15,7 @@ from cnnlab.records.run_records import CheckpointSealed, Epoch, RunCreated, RunE
 from cnnlab.records.search_records import (
     ComparisonEnded,
     ComparisonStarted,
-    MeanOfSeeds,
+    MeanOfFinals,
     SweepEnded,
     SweepStarted,
     TrialEnded,
@@ -27,7 +27,7 @@ __all__ = [
     "ComparisonStarted",
     "Ended",
     "Epoch",
-    "MeanOfSeeds",
+    "MeanOfFinals",
     "Record",
     "RunCreated",
     "RunEnded",
@@ -65,5 +65,5 @@ def from_line(line: bytes) -> Record:
 def _records() -> TypeAdapter[Record]:
     """Pydantic reads a journal of a million steps in a fifth of the time that json and our own checks took."""
     training = RunCreated | RunStarted | Steps | Epoch | CheckpointSealed | RunEnded
-    search = SweepStarted | TrialEnded | SweepEnded | ComparisonStarted | MeanOfSeeds | ComparisonEnded
+    search = SweepStarted | TrialEnded | SweepEnded | ComparisonStarted | MeanOfFinals | ComparisonEnded
     return TypeAdapter(Annotated[training | search, Field(discriminator="record")])

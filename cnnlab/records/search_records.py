@@ -94,44 +94,50 @@ class ComparisonStarted(Record):
     question: str
     """`optimizer`, or the setting that is compared."""
     arms: tuple[str, ...]
+    tunings: int
+    """Of each arm."""
     trials: int
-    """Of each arm's search."""
+    """Of each tuning."""
     seeds: int
-    """Of each arm's finals."""
+    """Of each tuning's finals."""
     score: Metric = ACCURACY
     margin: float = ACCURACY.margin
     """A difference of the score too small to matter."""
     target: float | None = None
     """The validation score that was asked for."""
+    test_size: int = 0
+    """The number of test images; 0 if the score is no share of them."""
+    chance: float | None = None
+    """The score of a network that has learned nothing, if it is known."""
     where: str = ""
     """The number of trainings that ran side by side, in words."""
 
     def mlflow_tags(self) -> dict[str, str]:
-        return {**running(self, "question", "trials", "seeds"), **named({"arms": ", ".join(self.arms)})}
+        return {**running(self, "question", "tunings", "trials", "seeds"), **named({"arms": ", ".join(self.arms)})}
 
     def death(self, records: Sequence[Record], at: float, word: str) -> "ComparisonEnded":
         return ComparisonEnded(at, "died", "its process died; the same command goes on", {}, (), "")
 
 
 @dataclass(frozen=True, config=CONFIG)
-class MeanOfSeeds(Record):
-    """One arm's finals after an epoch, all seeds together."""
+class MeanOfFinals(Record):
+    """One arm's finals after an epoch, all together."""
 
-    record: Literal["mean_of_seeds"] = field(default="mean_of_seeds", kw_only=True)
+    record: Literal["mean_of_finals"] = field(default="mean_of_finals", kw_only=True)
     time: float
     step: int
     train_loss: float
     val: float
     """The mean validation score."""
-    low: float
-    """95 % bootstrap interval of the mean."""
-    high: float
+    low: float | None
+    """95 % interval of the mean; None for fewer than 3 finals."""
+    high: float | None
     score: str = "accuracy"
 
     def mlflow_metrics(self) -> list[MetricRow]:
         val = f"val/{self.score}"
         values = {"train/epoch_loss": self.train_loss, val: self.val, f"{val}_low": self.low, f"{val}_high": self.high}
-        return rows(values, self.time, self.step)
+        return rows({name: value for name, value in values.items() if value is not None}, self.time, self.step)
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -143,6 +149,11 @@ class ComparisonEnded(Ended):
     """Arm -> its mean test score."""
     ranking: tuple[str, ...]
     verdict: str
+    claim: str = ""
+    """`optimizers` or `settings`: what the verdicts are about."""
+    tunings: int = 0
+    trials: int = 0
+    seeds: int = 0
     score: str = "accuracy"
 
     def mlflow_metrics(self) -> list[MetricRow]:
@@ -150,4 +161,4 @@ class ComparisonEnded(Ended):
 
     def mlflow_tags(self) -> dict[str, str]:
         ranking = ", ".join(self.ranking)
-        return {**super().mlflow_tags(), **named({"ranking": ranking, "verdict": self.verdict})}
+        return {**super().mlflow_tags(), **named({"ranking": ranking, "verdict": self.verdict, "claim": self.claim})}

@@ -1,9 +1,9 @@
-"""The findings of a sweep: the best against trial 0, its scores on fresh seeds, importances, advice."""
+"""The findings of a sweep: the gain over trial 0 on fresh seeds, the settings that matter, advice."""
 
-import statistics
-import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 
 import optuna
 from optuna.study import Study
@@ -11,25 +11,22 @@ from optuna.study import Study
 from cnnlab.config import changed
 from cnnlab.config.space import Dimension, Range
 from cnnlab.errors import BadInput
+from cnnlab.intervals import ALPHA, interval
 from cnnlab.metrics import Metric
-from cnnlab.records import RunEnded
+from cnnlab.records import RunEnded, RunStarted
 from cnnlab.result import Result
+from cnnlab.search.importances import End, Outcome, importances, rising_ends, words
 from cnnlab.search.plan import Plan
-from cnnlab.search.sampling import dimension_named, from_optuna
+from cnnlab.search.sampling import from_optuna
 from cnnlab.search.slots import Slot, best_first, counted
 from cnnlab.search.stages import Search, confirmation_of, slots_of
 from cnnlab.search.storage import shown
 from cnnlab.tracking import RunDir, last, read
 
-EDGE = 0.05
-"""A share of a range's width. If the best value is nearer to an end, the range was too narrow."""
 WIDEN = 0.5
 """The share of its width by which a range is to be widened."""
 MANY_INFEASIBLE = 0.25
-NO_MATTER = 0.02
-"""A hyperparameter with a smaller importance has no effect, if there are TELLING complete trials."""
 TRIALS_PER_DIMENSION = 4
-TELLING = 20
 
 
 @dataclass(frozen=True)
@@ -39,16 +36,51 @@ class Confirmed:
     trial: int
     selected: float
     """The value for which it was selected: as the best of many, it is biased upwards."""
-    scores: tuple[float, ...]
+    by_seed: Mapping[int, float]
+    """Index of the fresh seed -> score, of trainings that did not diverge."""
+    diverged: int
+    """The number of the others."""
+    resolution: float
+    """One image of the validation split; 0 if it is not known."""
 
     @property
-    def mean(self) -> float:
-        return statistics.fmean(self.scores)
+    def scores(self) -> tuple[float, ...]:
+        return tuple(self.by_seed.values())
+
+    @property
+    def mean(self) -> float | None:
+        """Of the seeds that did not diverge; None if all did."""
+        return fmean(self.scores) if self.scores else None
 
     @property
     def std(self) -> float | None:
         """The sample standard deviation over the seeds; None for one seed."""
-        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+        return stdev(self.scores) if len(self.scores) > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the mean by Student's t; None for fewer than 3 scores."""
+        return interval(self.scores, resolution=self.resolution)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better a trial is than trial 0, paired by fresh seed."""
+
+    values: tuple[float, ...]
+    """Per seed on which neither diverged."""
+    ends: tuple[float, float] | None
+    """95 % interval of the mean by Student's t, simultaneous over the trials that were confirmed (Bonferroni), since
+    the best of them is chosen by the same seeds. None for fewer than 3 values."""
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the interval lies above 0."""
+        return self.ends is not None and self.ends[0] > 0
 
 
 @dataclass(frozen=True)
@@ -66,9 +98,14 @@ class Findings:
     plan: Plan
     slots: list[Slot]
     best: Slot | None
+    """By the mean of the confirmation, if there was one; else by the validation score."""
     confirmed: list[Confirmed]
+    gain: Gain | None
+    """Of the best; None without a confirmation, or if trial 0 is the best."""
     importances: dict[str, float]
-    """Dimension -> its share of the variance of the values; they add up to 1. Empty if too little is known."""
+    """Dimension -> its share of the variance, of those that are shown to matter."""
+    unknown: str
+    """What is known of the other dimensions, in words."""
     warnings: list[Advice]
 
     @property
@@ -76,33 +113,31 @@ class Findings:
         """The value of the experiment as written."""
         return self.slots[0].value if self.slots else None
 
-    @property
-    def gain(self) -> float | None:
-        """How much better the best is than the experiment as written."""
-        if self.best is None or self.best.value is None or self.baseline is None:
-            return None
-        return self.plan.score.gain(self.best.value, self.baseline)
-
 
 def findings_of(plan: Plan) -> Findings:
     """Read a plan's study."""
     slots = slots_of(Search(plan))
-    best = next(iter(best_first(slots, plan.score)), None)
-    importances = _importances(plan, slots)
+    confirmed = _confirmed(plan, slots)
+    best = _best(plan, slots, confirmed)
+    outcomes = [outcome for slot in slots if (outcome := _outcome(plan, slot))]
+    shares = importances(outcomes, plan.space, plan.score)
     return Findings(
         plan=plan,
         slots=slots,
         best=best,
-        confirmed=_confirmed(plan, slots),
-        importances=importances,
-        warnings=_warnings(plan, slots, best, importances),
+        confirmed=confirmed,
+        gain=_gain(plan.score, best, confirmed),
+        importances=shares,
+        unknown=words(shares, len(plan.space.dimensions), len(outcomes)),
+        warnings=_warnings(plan, slots, best, rising_ends(outcomes, plan.space, plan.score, shares)),
     )
 
 
 def sweep_result(findings: Findings, seconds: float) -> Result:
     """The object that `sweep --json` prints. Values are validation scores, as `score` says.
 
-    `baseline` is the value of trial 0; `gain` is how much better the best is; `confirmed` are scores on fresh seeds.
+    `baseline` is the value of trial 0; `gain` is how much better the best is than trial 0 on fresh seeds; `confirmed`
+    are the scores on them.
     """
     plan, best = findings.plan, findings.best
     run = RunDir(Path(best.run_dir)) if best and best.run_dir else None
@@ -128,11 +163,8 @@ def sweep_result(findings: Findings, seconds: float) -> Result:
             "seconds": seconds,
             "warnings": [advice.text for advice in findings.warnings],
             "baseline": findings.baseline,
-            "gain": findings.gain,
-            "confirmed": [
-                {"trial": c.trial, "selected": c.selected, "scores": list(c.scores), "mean": c.mean, "std": c.std}
-                for c in findings.confirmed
-            ],
+            "gain": _gain_object(findings.gain),
+            "confirmed": [_confirmed_object(confirmed) for confirmed in findings.confirmed],
             "importances": findings.importances,
         }
     )
@@ -145,34 +177,91 @@ def feasible(slots: list[Slot], score: Metric) -> Study:
     return study
 
 
+def _gain_object(gain: Gain | None) -> dict[str, object] | None:
+    if gain is None:
+        return None
+    low, high = gain.ends or (None, None)
+    return {"mean": gain.mean, "ci_low": low, "ci_high": high, "values": list(gain.values), "shown": gain.is_shown}
+
+
+def _confirmed_object(confirmed: Confirmed) -> dict[str, object]:
+    low, high = confirmed.interval or (None, None)
+    return {
+        "trial": confirmed.trial,
+        "selected": confirmed.selected,
+        "scores": list(confirmed.scores),
+        "mean": confirmed.mean,
+        "std": confirmed.std,
+        "ci_low": low,
+        "ci_high": high,
+        "diverged": confirmed.diverged,
+    }
+
+
 def _confirmed(plan: Plan, slots: list[Slot]) -> list[Confirmed]:
+    """The trials of the confirmation that have been trained again on at least one seed."""
     confirmation = confirmation_of(plan)
     if confirmation is None:
         return []
-    scores: dict[int, list[float]] = {}
-    for slot in slots_of(confirmation):
-        if slot.value is not None:
-            scores.setdefault(confirmation.trial_and_seed(slot.number)[0], []).append(slot.value)
-    trials = [number for number, _ in confirmation.trials if number in scores]
-    return [Confirmed(number, slots[number].value or 0.0, tuple(scores[number])) for number in trials]
+    again = slots_of(confirmation)
+    found = []
+    for number, _ in confirmation.trials:
+        mine = {
+            confirmation.trial_and_seed(s.number)[1]: s
+            for s in again
+            if confirmation.trial_and_seed(s.number)[0] == number
+        }
+        scores = {seed: slot.value for seed, slot in mine.items() if slot.value is not None}
+        diverged = sum(slot.state == "infeasible" for slot in mine.values())
+        if scores or diverged:
+            selected = slots[number].value
+            assert selected is not None
+            found.append(Confirmed(number, selected, scores, diverged, _resolution(plan.score, again)))
+    return found
 
 
-def _importances(plan: Plan, slots: list[Slot]) -> dict[str, float]:
-    complete = [slot for slot in slots if slot.value is not None]
-    if len(complete) < 4 or len({slot.value for slot in complete}) < 2:
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            shares = optuna.importance.get_param_importances(feasible(complete, plan.score))
-        except (RuntimeError, ValueError):  # no variance, or no parameter that all trials have
-            return {}
-    return {dimension_named(plan.space, name).name: float(share) for name, share in shares.items()}
+def _resolution(score: Metric, slots: list[Slot]) -> float:
+    """One image of the validation split, if the score counts images and a run of the slots is on this machine."""
+    if not score.counts_samples:
+        return 0.0
+    journals = (RunDir(Path(slot.run_dir)).journal_file for slot in slots if slot.run_dir)
+    started = (last(read(journal)[0], RunStarted) for journal in journals if journal.exists())
+    return next((1 / run.val_size for run in started if run and run.val_size), 0.0)
 
 
-def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, importances: dict[str, float]) -> list[Advice]:
-    advice = [Advice(doubt) for doubt in plan.doubts] + (_at_an_end(plan, best) if best else [])
-    advice += [*_many_infeasible(plan, slots), *(_no_effect(plan, slots, best, importances) if best else [])]
+def _best(plan: Plan, slots: list[Slot], confirmed: list[Confirmed]) -> Slot | None:
+    """Of the confirmed trials that diverged least often, the one with the best mean; else the best complete trial."""
+    if confirmed:
+        return slots[min(confirmed, key=lambda c: (c.diverged, plan.score.rank(c.mean))).trial]
+    return next(iter(best_first(slots, plan.score)), None)
+
+
+def _gain(score: Metric, best: Slot | None, confirmed: list[Confirmed]) -> Gain | None:
+    by_trial = {one.trial: one for one in confirmed}
+    if best is None or best.number == 0 or not {0, best.number} <= by_trial.keys():
+        return None
+    ours, written = by_trial[best.number], by_trial[0]
+    values = tuple(
+        score.gain(value, written.by_seed[seed]) for seed, value in ours.by_seed.items() if seed in written.by_seed
+    )
+    if not values:
+        return None
+    return Gain(values, interval(values, ALPHA / (len(confirmed) - 1), ours.resolution))
+
+
+def _outcome(plan: Plan, slot: Slot) -> Outcome | None:
+    """None for a trial that failed, has not ended, or has no score."""
+    if slot.trial is None or slot.state not in ("complete", "pruned", "infeasible"):
+        return None
+    history = tuple(value for _, value in sorted(slot.trial.intermediate_values.items()))
+    if slot.state == "pruned" and not history:
+        return None
+    params = from_optuna(plan.space, dict(slot.trial.params))
+    return Outcome(params, history, slot.value, diverged=slot.state == "infeasible")
+
+
+def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, rising: list[tuple[Dimension, End]]) -> list[Advice]:
+    advice = [Advice(doubt) for doubt in plan.doubts] + _at_an_end(plan, rising) + _many_infeasible(plan, slots)
     dimensions = len({dimension.path for dimension in plan.space.dimensions})
     if plan.sampler != "grid" and len(slots) < TRIALS_PER_DIMENSION * dimensions:
         text = f"{len(slots)} trials are few for {dimensions} hyperparameter{'s' if dimensions > 1 else ''}"
@@ -180,28 +269,23 @@ def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, importances: dic
     return [*advice, *(_last_epoch(plan, best) if best else [])]
 
 
-def _at_an_end(plan: Plan, best: Slot) -> list[Advice]:
-    advice, settings = [], plan.searched(best.config)
-    for name in from_optuna(plan.space, dict(best.trial.params)) if best.trial else ():
-        dimension = plan.space[name]
-        value = settings[dimension.path]
-        if isinstance(dimension.domain, Range) and value in dimension.domain:
-            position = dimension.domain.position(value)
-            if wider := _wider(plan, dimension, dimension.domain, position):
-                end = "lower" if position < 0.5 else "upper"
-                text = f"the best {dimension.path}, {value:.4g}, lies at the {end} end of {dimension.domain}"
-                advice.append(Advice(text, ("--extend", plan.study, "--search", wider)))
+def _at_an_end(plan: Plan, rising: list[tuple[Dimension, End]]) -> list[Advice]:
+    advice = []
+    for dimension, end in rising:
+        if wider := _wider(plan, dimension, end):
+            text = (
+                f"{dimension.path}: trials at the {end} end of {dimension.domain} do better than those next to it; a "
+                "wider range may do better still"
+            )
+            advice.append(Advice(text, ("--extend", plan.study, "--search", wider)))
     return advice
 
 
-def _wider(plan: Plan, dimension: Dimension, domain: Range, position: float) -> str | None:
-    """The range made wider at the end where `position` lies, as a word of --search.
-
-    None if `position` lies at no end, or if the wider range is not allowed.
-    """
-    if EDGE < position < 1 - EDGE:
-        return None
-    low, high = (domain.at(-WIDEN), domain.high) if position <= EDGE else (domain.low, domain.at(1 + WIDEN))
+def _wider(plan: Plan, dimension: Dimension, end: End) -> str | None:
+    """The range made wider at an end, as a word of --search; None if the wider range is not allowed."""
+    domain = dimension.domain
+    assert isinstance(domain, Range)
+    low, high = (domain.at(-WIDEN), domain.high) if end == "lower" else (domain.low, domain.at(1 + WIDEN))
     kind = {dimension.only.path: dimension.only.values[0]} if dimension.only else {}
     try:
         for value in (low, high):
@@ -223,18 +307,6 @@ def _many_infeasible(plan: Plan, slots: list[Slot]) -> list[Advice]:
         return [Advice(text)]
     scale = ":log" if domain.log else ""
     return [Advice(text, ("--search", f"optimizer.lr={domain.low:.4g}:{max(rates):.4g}{scale}"))]
-
-
-def _no_effect(plan: Plan, slots: list[Slot], best: Slot, importances: dict[str, float]) -> list[Advice]:
-    if sum(slot.value is not None for slot in slots) < TELLING:
-        return []
-    settings = plan.searched(best.config)
-    weak = [(plan.space[name].path, share) for name, share in importances.items() if share < NO_MATTER]
-    return [
-        Advice(f"{path} made no difference ({share:.0%} of the variance): fix it", ("-s", f"{path}={settings[path]}"))
-        for path, share in weak
-        if path in settings
-    ]
 
 
 def _last_epoch(plan: Plan, best: Slot) -> list[Advice]:

@@ -63,9 +63,9 @@ def checked_on_data(plan: Plan) -> Plan:
 
 def preview(plan: Plan, workers: Workers) -> Preview:
     """Draw the first trials and train the experiment for a few seconds; writes nothing but the data cache."""
-    trial_seconds = _trial_seconds(plan.with_threads(workers.threads).config)
+    one = trial_seconds(plan.with_threads(workers.threads).config)
     trainings = plan.trials * plan.seeds + (plan.confirm + 1 if plan.confirm else 0) * plan.confirm_seeds
-    return Preview(_first_trials(Search(plan)), trial_seconds, trainings * trial_seconds / workers.number)
+    return Preview(_first_trials(Search(plan)), one, trainings * one / workers.number)
 
 
 def _first_trials(search: Search) -> list[dict[str, Any]]:
@@ -81,7 +81,8 @@ def _first_trials(search: Search) -> list[dict[str, Any]]:
     return trials
 
 
-def _trial_seconds(config: RunConfig) -> float:
+def trial_seconds(config: RunConfig) -> float:
+    """The seconds of a training, estimated from its first PIECE_SECONDS; writes nothing but the data cache."""
     prepared = prepare(config)
     began, done, steps = time.perf_counter(), 0, 0
     with closing(fit(prepared)) as records:

@@ -18,7 +18,7 @@ from cnnlab.run import create_run
 from cnnlab.search.claims import study_slots
 from cnnlab.search.plan import Plan, differences
 from cnnlab.search.sampling import check_sampler, distribution, from_optuna, nearest_inside, optuna_name, to_optuna
-from cnnlab.search.slots import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT, Slot, best_first
+from cnnlab.search.slots import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT, Slot
 from cnnlab.search.storage import STUDY_FILE, open_storage, shown, storage_url
 from cnnlab.tracking import Journal, RunDir, read, studies_root
 
@@ -253,11 +253,10 @@ class SweepJournal:
                     )
                 )
 
-    def end(self, slots: list[Slot]) -> None:
+    def end(self, slots: list[Slot], best: Slot | None) -> None:
         """Write the result as the last record. A continued sweep writes more."""
         done = sum(slot.finished for slot in slots)
         status: Status = "finished" if done == len(slots) else "interrupted"
-        best = next(iter(best_first(slots, self.plan.score)), None)
         self._write(
             SweepEnded(
                 time=time.time(),

@@ -14,12 +14,12 @@ from optuna.study import Study
 
 from cnnlab.config import RunConfig, to_yaml
 from cnnlab.page import page
+from cnnlab.result import listed
 from cnnlab.search.findings import Findings, feasible
 from cnnlab.search.sampling import optuna_name
 
 PLOTS: dict[str, tuple[str, str]] = {
     "history": ("plot_optimization_history", "Values in the order of the trials"),
-    "importances": ("plot_param_importances", "What mattered"),
     "slice": ("plot_slice", "Each hyperparameter alone"),
     "parallel": ("plot_parallel_coordinate", "All hyperparameters of each trial"),
     "contour": ("plot_contour", "Hyperparameters two by two"),
@@ -40,8 +40,8 @@ MANY_DECADES = 50.0
 
 
 def load_plots() -> None:
-    """Import the libraries for the plots, which takes 2 s; call it while a core is idle."""
-    for name in ("matplotlib.pyplot", "optuna.importance", "optuna.visualization.matplotlib", "plotly.io"):
+    """Import the libraries for the findings and the plots, which takes 2 s; call it while a core is idle."""
+    for name in ("scipy.stats", "matplotlib.pyplot", "optuna.visualization.matplotlib", "plotly.io"):
         import_module(name)
 
 
@@ -68,10 +68,26 @@ def _write_best(findings: Findings, path: Path) -> Path:
     config = RunConfig.model_validate(findings.best.config)
     heading = (
         f"# The best of {len(findings.slots)} trials of the study {findings.plan.study}: trial {findings.best.number}, "
-        f"validation {score.words} {score.show(findings.best.value)}.\n"
+        f"validation {score.words} {score.show(findings.best.value)}.\n# {_chosen_by(findings)}\n"
     )
     path.write_text(heading + to_yaml(config), encoding="utf-8")
     return path
+
+
+def _chosen_by(findings: Findings) -> str:
+    """Why it is the best, and whether it is better than trial 0, as a sentence."""
+    if not findings.confirmed:
+        return "It has the best validation score of the search; it was not trained again on fresh seeds."
+    trials = listed([str(confirmed.trial) for confirmed in findings.confirmed])
+    by = (
+        f"Of trials {trials} it has the best mean on fresh seeds"
+        if len(findings.confirmed) > 1
+        else "It was trained again"
+    )
+    if findings.gain is None:
+        return f"{by}."
+    shown = "a gain over trial 0 is shown" if findings.gain.is_shown else "no gain over trial 0 is shown"
+    return f"{by}; {shown}."
 
 
 def _write_trials(findings: Findings, path: Path) -> Path:
@@ -146,8 +162,19 @@ def _write_page(study: Study, findings: Findings, path: Path) -> Path:
         if figure is not None:
             code = to_html(figure, full_html=False, include_plotlyjs="inline" if not figures else False)
             figures.append((heading, Markup(code)))
-    path.write_text(page(f"Study {findings.plan.study}", figures=figures), encoding="utf-8")
+    path.write_text(page(f"Study {findings.plan.study}", notes=_notes(findings), figures=figures), encoding="utf-8")
     return path
+
+
+def _notes(findings: Findings) -> list[str]:
+    """What mattered, in sentences."""
+    shares = [
+        f"{name} ({share:.0%} of the variance of the trials' ranks)" for name, share in findings.importances.items()
+    ]
+    return [
+        *([f"What mattered: {listed(shares)}"] if shares else []),
+        *([findings.unknown] if findings.unknown else []),
+    ]
 
 
 def _plot(plots: ModuleType, function: str, study: Study, findings: Findings) -> Any:
@@ -161,5 +188,6 @@ def _plot(plots: ModuleType, function: str, study: Study, findings: Findings) ->
 def _options(function: str, findings: Findings) -> dict[str, Any]:
     if function != "plot_contour":
         return {}
-    ranked = sorted(findings.importances, key=lambda name: -findings.importances[name])[:MOST_IN_CONTOUR]
+    names = [*findings.importances, *(dimension.name for dimension in findings.plan.space.dimensions)]
+    ranked = list(dict.fromkeys(names))[:MOST_IN_CONTOUR]
     return {"params": [optuna_name(findings.plan.space[name]) for name in ranked]} if len(ranked) > 1 else {}

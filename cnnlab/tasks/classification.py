@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise, zip_longest
 from typing import Any, ClassVar
 
 import torch
@@ -40,23 +41,32 @@ class Classification(Task):
     def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
         return {"accuracy": sums[0] / samples}
 
-    def measure(self, answered: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[float], list[int]]:
-        """The losses of the chunks, each summed over its samples, and the cells of the confusion matrix."""
-        losses, cells = [], []
+    def measure(self, answered: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[float], list[int], list[bytes]]:
+        """The losses of the chunks, each summed over its samples; the cells of the confusion matrix; for each chunk, as
+        `Measured.correct`, which samples the score counts, if it counts samples."""
+        losses, cells, correct = [], [], []
+        counts_samples = self.config.task.metric.counts_samples
         for outputs, targets in answered:
+            predicted = outputs.argmax(1)
             losses.append(self.total_loss(outputs, targets))
-            cells.append(self.count(outputs, targets))
-        return (torch.stack(losses).tolist(), torch.stack(cells).sum(0).tolist()) if losses else ([], [])
+            cells.append(self.count(predicted, targets))
+            if counts_samples:
+                correct.append(predicted == targets)
+        if not losses:
+            return [], [], []
+        return torch.stack(losses).tolist(), torch.stack(cells).sum(0).tolist(), _bytes_of(correct)
 
     def metrics(self, parts: Sequence[Any], samples: int) -> Measured:
-        loss = math.fsum(loss for losses, _ in parts for loss in losses)  # the order does not matter
-        cells = [sum(column) for column in zip(*(cells for _, cells in parts if cells), strict=True)]
+        loss = math.fsum(loss for losses, *_ in parts for loss in losses)  # the order does not matter
+        cells = [sum(column) for column in zip(*(cells for _, cells, _ in parts if cells), strict=True)]
         counts = square(cells, len(self.classes))
-        return Measured({"loss": loss / samples, **self.metrics_of(counts)}, counts)
+        turns = zip_longest(*(chunks for *_, chunks in parts), fillvalue=b"")  # part r has every `len(parts)`th chunk
+        correct = b"".join(chunk for turn in turns for chunk in turn)
+        return Measured({"loss": loss / samples, **self.metrics_of(counts)}, counts, correct or None)
 
-    def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def count(self, predicted: Tensor, targets: Tensor) -> Tensor:
         """(K * K,) samples by true and predicted class."""
-        return count_cells(targets, outputs.argmax(1), len(self.classes))
+        return count_cells(targets, predicted, len(self.classes))
 
     def metrics_of(self, counts: Counts) -> dict[str, float]:
         return {"accuracy": accuracy(counts)}
@@ -64,6 +74,15 @@ class Classification(Task):
     def answer(self, outputs: Tensor) -> Tensor:
         """(N,) int64, the class of each image."""
         return outputs.argmax(1)
+
+
+def _bytes_of(chunks: Sequence[Tensor]) -> list[bytes]:
+    """The bytes of each chunk, (N,) bool on the device; copied to the CPU all at once."""
+    if not chunks:
+        return []
+    flags = torch.cat(list(chunks)).cpu().numpy().tobytes()
+    ends = list(accumulate(map(len, chunks), initial=0))
+    return [flags[first:end] for first, end in pairwise(ends)]
 
 
 def count_cells(true: Tensor, predicted: Tensor, classes: int, ignored: int | None = None) -> Tensor:

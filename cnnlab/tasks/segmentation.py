@@ -29,14 +29,14 @@ class Segmentation(Classification):
 
     def step_sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(K * K,) pixels by true and predicted class."""
-        return self.count(outputs, targets)
+        return self.count(outputs.argmax(1), targets)
 
     def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
         """Mean IoU and pixel accuracy."""
         return _overall(square(sums, len(self.classes)))
 
-    def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return count_cells(targets, outputs.argmax(1), len(self.classes), ignored=VOID)
+    def count(self, predicted: Tensor, targets: Tensor) -> Tensor:
+        return count_cells(targets, predicted, len(self.classes), ignored=VOID)
 
     def metrics_of(self, counts: Counts) -> dict[str, float]:
         """Mean IoU, pixel accuracy, and the IoU of each class that occurs."""

@@ -1,13 +1,14 @@
 """The loop (`fit`) and what it needs: ledger, learner, gradients, ranks, checkpoints."""
 
 from cnnlab.training.checkpoint import Checkpoint, below, load_latest, load_weights, weights_digest
-from cnnlab.training.fit import fit, run_started
+from cnnlab.training.fit import CORRECT_FILE, fit, run_started
 from cnnlab.training.learner import Learner
 from cnnlab.training.ledger import check_identity, identity
 from cnnlab.training.network import trained_form
 from cnnlab.training.place import out_of_memory, resolve_device, resolve_precision, set_for_training
 
 __all__ = [
+    "CORRECT_FILE",
     "Checkpoint",
     "Learner",
     "below",

@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from cnnlab.config.data import TASKS
 from cnnlab.data import describe
+from cnnlab.files import written_whole
 from cnnlab.records import CheckpointSealed, Record, RunEnded, RunStarted
 from cnnlab.training.checkpoint import Checkpoint, save_tensors, seal, weights_digest
 from cnnlab.training.learner import Learner
@@ -19,6 +22,8 @@ LOOK_SECONDS = 0.25
 
 WEIGHTS_FILE = "checkpoints/best.safetensors"
 EXAMPLES_FILE = "examples.safetensors"
+CORRECT_FILE = "test_correct.npy"
+"""Of a run whose score counts samples: (N,) bool in the order of the test split, whether the score counts a sample."""
 
 
 def fit(
@@ -143,12 +148,16 @@ class _Loop(NamedTuple):
         return [CheckpointSealed(time.time(), position.step, position.epoch, path.name)]
 
     def _finish(self, tested: bool) -> RunEnded:
-        """Save the best epoch's weights; measure the test split once with them; save examples for the task's figure."""
+        """Save the best epoch's weights; measure the test split once with them; save which samples are correct, and
+        examples for the task's figure."""
         weights = self.learner.best_weights
         self.learner.load_weights(weights)
         if self.folder:
             save_tensors(weights, self.folder / WEIGHTS_FILE)
         test = self.learner.measure("test") if tested else None
+        if self.folder and test and test.correct is not None:
+            with written_whole(self.folder / CORRECT_FILE) as file, file.open("wb") as opened:
+                np.save(opened, np.frombuffer(test.correct, np.bool_), allow_pickle=False)
         ended = self.ledger.finished(test, weights_digest(weights), WEIGHTS_FILE if self.folder else None)
         if not (tested and self.folder and (examples := self.learner.examples())):
             return ended

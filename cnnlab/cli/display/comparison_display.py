@@ -1,7 +1,8 @@
 """The result of a comparison, for scripts and for people; its preview, for people. It imports Rich."""
 
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -11,23 +12,24 @@ from rich.text import Text
 
 from cnnlab.cli.display.terminal import plain_table
 from cnnlab.comparison import Comparison
-from cnnlab.comparison.report import PAIR_COLUMNS, note_on_pairs, pair_rows, ranked, scores_over
+from cnnlab.comparison.report import diverged, note_on_pairs, pair_columns, pair_rows
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
-from cnnlab.result import settings_text, strict_json
+from cnnlab.comparison.workloads import Estimate, improvements, interquartile_means, ranked, scores_over
+from cnnlab.result import listed, settings_text, strict_json
 
 BAR = 24
 """Characters of an interval's bar."""
 PROBABILITY = "P(A > B)"
 """A column for which a terminal has no room."""
-SPARE = (("95 % interval",), ("diverged",), ("to target",), ("untuned",))
+SPARE = (("95 % interval",), ("to target",), ("diverged",), ("untuned",))
 """Columns of the arms that are left out on a narrow terminal, in this order."""
-SPARE_OF_PAIRS = (("t", "Wilcoxon"), ("95 % interval",))
+SPARE_OF_PAIRS = (("p",), ("95 % interval, all pairs",))
 WRAPPED = 20
 """The last column may be wrapped to this number of characters before another column is left out."""
 
 
 def print_comparison(comparison: Comparison, profile: Path | None, *, as_json: bool) -> None:
-    """Print the result on stdout: each workload; if there are several, AlgoPerf's score over all of them.
+    """Print the result on stdout: each workload; if there are several, the area below the performance profile.
 
     Args:
         profile: the file of the performance profile over several workloads.
@@ -48,14 +50,34 @@ def print_verdicts(name: str, verdicts: Verdicts, seconds: float) -> None:
 
 
 def _print_workloads(comparison: Comparison, profile: Path) -> None:
-    scores = scores_over(list(comparison.verdicts.values()))
+    workloads = list(comparison.verdicts.values())
+    scores = scores_over(workloads)
     for name, verdicts in comparison.verdicts.items():
         click.echo(f"\n{name}")
         _print_tables(verdicts)
-    click.echo(f"\nAlgoPerf's score over {len(comparison.verdicts)} workloads (1: the fastest to the target on each):")
+    click.echo(
+        f"\narea below the performance profile over {len(comparison.verdicts)} workloads "
+        "(1: the fastest to the target on each)"
+    )
     for arm in ranked(scores):
         click.echo(f"  {arm:14} by seconds {scores[arm].seconds:.3f}   by steps {scores[arm].steps:.3f}")
-    click.echo(f"{comparison.seconds:.0f} s; performance profile: {profile.relative_to(Path.cwd())}")
+    if means := interquartile_means(workloads):
+        score = workloads[0].score
+        click.echo(
+            f"\ninterquartile mean of the test {score.words}{score.in_tables}, 95 % stratified bootstrap interval"
+        )
+        for arm, mean in means.items():
+            click.echo(f"  {arm:14} {_estimate(mean, score.table)}")
+    click.echo("\nprobability of a better score on a workload, 95 % stratified bootstrap interval")
+    for found in improvements(workloads):
+        click.echo(f"  {found.a} over {found.b}: {_estimate(found.probability, '{:.2f}'.format)}")
+    if comparison.note:
+        click.echo(comparison.note)
+    click.echo(f"\n{comparison.seconds:.0f} s; performance profile: {profile.relative_to(Path.cwd())}")
+
+
+def _estimate(found: Estimate, write: Callable[[float], str]) -> str:
+    return f"{write(found.value)} ({write(found.ci_low)} to {write(found.ci_high)})"
 
 
 def print_contests(comparison: Comparison) -> None:
@@ -63,79 +85,113 @@ def print_contests(comparison: Comparison) -> None:
     for contest in comparison.contests:
         click.echo(f"comparison {contest.name} over {contest.question}, {comparison.workers}")
         click.echo(
-            f"{contest.trials} trials each, then {contest.seeds} fresh seeds each for the best and for the defaults"
+            f"{_count(contest.tunings, 'tuning')} of {_count(contest.trials, 'trial')}"
+            f"{' each' * (contest.tunings > 1)}, then {_count(contest.seeds, 'fresh seed')} "
+            "for the best and for the defaults of each tuning"
         )
         for doubt in contest.doubts:
             click.echo(doubt)
-        for arm, plan in contest.plans.items():
+        for arm, (plan, *_) in contest.plans.items():
             ranges = ", ".join(f"{d.path} in {d.domain}" for d in plan.space.dimensions)
             click.echo(f"  {arm:12} lr {plan.config.optimizer.lr:g} untuned; tuned: {ranges}")
 
 
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
 def interval_bar(low: float, mean: float, high: float, left: float, right: float) -> str:
-    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `; `◂` or `▸` if it is outside."""
+    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `; `◂` and `▸` where it ends."""
     if high < left:
         return "◂"
     if low > right:
         return "▸"
     scale = (BAR - 1) / (right - left) if right > left else 0.0
-    a, at, b = (max(0, round((value - left) * scale)) for value in (low, mean, high))
+    a, at, b = (min(max(0, round((value - left) * scale)), BAR - 1) for value in (low, mean, high))
     cells = [" "] * BAR
     cells[a : b + 1] = ["─"] * (b + 1 - a)
-    cells[a], cells[b] = "├", "┤"
-    cells[at] = "●"
+    cells[a], cells[b] = "├" if low >= left else "◂", "┤" if high <= right else "▸"
+    if left <= mean <= right:
+        cells[at] = "●"
     return "".join(cells).rstrip()
 
 
 def _print_tables(verdicts: Verdicts) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     room = console.width if sys.stdout.isatty() else None
-    console.print(_arms(verdicts, room))
+
+    def say(text: str, style: str = "", mark: str = "") -> None:
+        """Words are wrapped on a terminal, below the mark; a pipe gets one line."""
+        lines = textwrap.wrap(text, room - len(mark)) if room else [text]
+        for number, line in enumerate(lines):
+            console.print(Text((" " * len(mark) if number else mark) + line, style=style), soft_wrap=True)
+
+    table, columns = _arms(verdicts, room)
+    console.print(table)
+    say(_note_on_arms(verdicts, columns))
     if verdicts.pairs:
-        console.print(Text())
+        console.print()
         console.print(_pairs(verdicts, room))
-    console.print(Text(f"\n{sentence(verdicts)}.", style="bold"), soft_wrap=True)
+        say(note_on_pairs(verdicts))
+    console.print()
+    say(f"{sentence(verdicts)}.", "bold")
+    if len(verdicts.not_worse) > 1 and verdicts.pairs:
+        say(f"not shown to be worse than the best: {listed(verdicts.not_worse)}")
     for warning in verdicts.warnings:
-        console.print(Text(f"! {warning}"), soft_wrap=True)
+        say(warning, mark="! ")
+    for caveat in verdicts.caveats:
+        say(caveat, "dim", mark="- ")
 
 
-def _arms(verdicts: Verdicts, room: int | None) -> Table:
+def _arms(verdicts: Verdicts, room: int | None) -> tuple[Table, list[str]]:
+    """The table of the arms, and its columns."""
     score = verdicts.score
-    names = ("95 % interval", "untuned", "to target", "diverged", "tuned")
+    names = ("diverged", "95 % interval", "untuned", "to target", "best tuned")
     columns = [verdicts.question, f"test{score.in_tables}", *names]
     rows: list[list[str]] = []
     best = score.best(summary.mean for summary in verdicts.summaries.values())
     near = [s for s in verdicts.summaries.values() if best is not None and score.gain(best, s.mean) <= score.in_sight]
-    left, right = min((s.ci_low for s in near), default=0.0), max((s.ci_high for s in near), default=0.0)
+    left = min((s.ci_low for s in near if s.ci_low is not None), default=0.0)
+    right = max((s.ci_high for s in near if s.ci_high is not None), default=0.0)
     for arm in verdicts.arms:
         summary, untuned = verdicts.summaries.get(arm.name), verdicts.untuned.get(arm.name)
-        bar = summary and interval_bar(summary.ci_low, summary.mean, summary.ci_high, left, right)
+        bar = ""
+        if summary and summary.ci_low is not None and summary.ci_high is not None:
+            bar = interval_bar(summary.ci_low, summary.mean, summary.ci_high, left, right)
         rows.append(
             [
                 arm.name,
                 f"{score.table(summary.mean)} ± {score.table(summary.std)}" if summary else "none",
-                bar or "",
+                diverged(arm),
+                bar,
                 score.table(untuned.mean) if untuned else "none",
                 _steps(verdicts, arm),
-                str(arm.infeasible or ""),
-                settings_text(arm.best_params),
+                settings_text(arm.best_params(score)),
             ]
         )
-    table, kept = _fitted(columns, rows, SPARE, room)
-    if verdicts.target is not None:
-        steps = f"; steps to a validation {score.words} of {score.show(verdicts.target)}, the median"
-        table.caption = f"± over {verdicts.seeds} seeds{steps if 'to target' in kept else ''}"
-        table.caption_justify = "left"
-    return table
+    if not any(diverged(arm) for arm in verdicts.arms):
+        columns, rows = _without("diverged", columns, rows)
+    return _fitted(columns, rows, SPARE, room)
+
+
+def _note_on_arms(verdicts: Verdicts, columns: Sequence[str]) -> str:
+    note = f"mean ± standard deviation over {verdicts.unit_words}"
+    if verdicts.target is None or "to target" not in columns:
+        return note
+    score = verdicts.score
+    return (
+        f"{note}; to target: steps to a validation {score.words} of {score.show(verdicts.target)}, median of the finals"
+    )
 
 
 def _pairs(verdicts: Verdicts, room: int | None) -> Table:
-    shown = [i for i, column in enumerate(PAIR_COLUMNS) if column != PROBABILITY]
-    rows = [[row[i] for i in shown] for row in pair_rows(verdicts)]
-    table, kept = _fitted([PAIR_COLUMNS[i] for i in shown], rows, SPARE_OF_PAIRS, room)
-    note = note_on_pairs(verdicts)
-    table.caption, table.caption_justify = note if "t" in kept else note.partition(";")[0], "left"
-    return table
+    columns, rows = _without(PROBABILITY, pair_columns(verdicts), pair_rows(verdicts))
+    return _fitted(columns, rows, SPARE_OF_PAIRS, room)[0]
+
+
+def _without(name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    kept = [index for index, column in enumerate(columns) if column != name]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _fitted(

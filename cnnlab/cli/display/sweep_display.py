@@ -15,6 +15,7 @@ from rich.text import Text
 from cnnlab.cli.display.terminal import facts_table, open_block, plain_table, progress_row
 from cnnlab.cli.streams import typed
 from cnnlab.config.run_config import FLAGS, path_of
+from cnnlab.intervals import LEAST
 from cnnlab.result import settings_text, strict_json
 from cnnlab.search import Plan
 from cnnlab.search.findings import Findings, sweep_result
@@ -134,8 +135,7 @@ def print_findings(findings: Findings, seconds: float, command: Sequence[str], *
     parts: list[RenderableType] = [_summary(findings, seconds)]
     if findings.confirmed:
         parts += [Text(), _confirmation(findings)]
-    if findings.importances:
-        parts += [Text(), _importances(findings.importances)]
+    parts += [Text(), _importances(findings)]
     title = f"{findings.plan.study}: {'best is trial ' + str(findings.best.number) if findings.best else 'no result'}"
     console.print(Panel(Group(*parts), title=Text(title), expand=False))
     for advice in findings.warnings:
@@ -166,7 +166,8 @@ def _summary(findings: Findings, seconds: float) -> Table:
     counts = counted(findings.slots)
     ended = ", ".join(f"{number} {name}" for name, number in counts.items() if name != "total" and number)
     if findings.best:
-        table.add_row("validation", _against_the_baseline(findings))
+        table.add_row("gain", _gain(findings))
+        table.add_row("validation", _at_selection(findings))
         table.add_row("settings", Text(settings_text(findings.plan.searched(findings.best.config))))
         table.add_row("next", Text(f"cnnlab train mlruns/studies/{findings.plan.study}/best.yaml"))
     table.add_row("trials", f"{counts['total']} of {len(findings.slots)}: {ended or 'none ended'}; {seconds:.0f} s")
@@ -174,33 +175,56 @@ def _summary(findings: Findings, seconds: float) -> Table:
     return table
 
 
-def _against_the_baseline(findings: Findings) -> str:
-    score, baseline = findings.plan.score, findings.baseline
-    assert findings.best
-    assert findings.best.value is not None
-    shown = score.show(findings.best.value)
-    if baseline is None:
-        return shown
-    lead = findings.best.value - baseline
-    return f"{shown}, trial 0 (as written) {score.show(baseline)}: {lead:+.4f}"
+def _gain(findings: Findings) -> str:
+    """The headline: the best against the experiment as written, on seeds that no trial had."""
+    score, gain, best = findings.plan.score, findings.gain, findings.best
+    if best and best.number == 0:
+        return "no gain shown: the best is trial 0, the experiment as written"
+    if gain is None and findings.confirmed:
+        return "not known: trial 0 has no score on the fresh seeds of the best"
+    if gain is None:
+        return "not known: nothing was trained again on fresh seeds (--confirm)"
+    seeds = f"{len(gain.values)} fresh seed{'s' * (len(gain.values) != 1)}"
+    if gain.ends is None:
+        values = ", ".join(score.table(value, sign="+") for value in gain.values)
+        return f"no gain shown: {values} {score.points} over trial 0 on {seeds}; an interval needs {LEAST}"
+    low, high = (score.table(end, sign="+") for end in gain.ends)
+    size = f"{score.table(gain.mean, sign='+')} {score.points} over trial 0 on {seeds} (95 %: {low} to {high})"
+    return size if gain.is_shown else f"no gain shown: {size}"
+
+
+def _at_selection(findings: Findings) -> str:
+    score, baseline, best = findings.plan.score, findings.baseline, findings.best
+    assert best
+    assert best.value is not None
+    shown = score.show(best.value)
+    return shown if baseline is None or best.number == 0 else f"{shown} at selection, trial 0 {score.show(baseline)}"
 
 
 def _confirmation(findings: Findings) -> Table:
-    numbers = ("at selection", "on fresh seeds", "seeds")
+    """The mean with its interval, or the values if they are too few for one."""
+    numbers = ("at selection", "on fresh seeds", "95 % interval", "seeds", "diverged")
     table = plain_table("trained again", *numbers, right=numbers)
     for confirmed in findings.confirmed:
         name = "trial 0, as written" if confirmed.trial == 0 else f"trial {confirmed.trial}"
-        spread = "" if confirmed.std is None else f" ± {confirmed.std:.4f}"
-        seeds = str(len(confirmed.scores))
-        table.add_row(name, f"{confirmed.selected:.4f}", f"{confirmed.mean:.4f}{spread}", seeds)
+        fresh, ends = ", ".join(f"{score:.4f}" for score in confirmed.scores), ""
+        if confirmed.interval:
+            fresh, ends = f"{confirmed.mean:.4f}", "{:.4f} to {:.4f}".format(*confirmed.interval)
+        seeds = str(len(confirmed.scores) + confirmed.diverged)
+        table.add_row(name, f"{confirmed.selected:.4f}", fresh, ends, seeds, str(confirmed.diverged or ""))
     return table
 
 
-def _importances(importances: dict[str, float]) -> Table:
+def _importances(findings: Findings) -> Table:
     table = Table.grid(padding=(0, 2))
-    for name, share in importances.items():
+    for name, share in findings.importances.items():
         table.add_row(Text(name), Text("█" * round(30 * share) or "▏", "cyan"), f"{share:.0%}")
-    return table
+    outer = Table.grid()
+    if findings.importances:
+        outer.add_row(table)
+    if findings.unknown:
+        outer.add_row(Text(findings.unknown))
+    return outer
 
 
 def _again(command: Sequence[str], action: Sequence[str]) -> str:
