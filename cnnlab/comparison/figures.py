@@ -112,7 +112,7 @@ def curves_figure(verdicts: Verdicts) -> "Figure":
         if arm.name in bands:
             points = bands[arm.name]
             steps, seconds, _, means, lows, highs = zip(*points, strict=True)
-            label = arm.name if points in near else f"{arm.name} (out of sight)"
+            label = arm.name if points in near else f"{arm.name} (outside the axis)"
             for axes, x in ((by_step, steps), (by_second, seconds)):
                 axes.plot(x, means, "o-", color=f"C{number}", label=label, markersize=3)
                 _fill(axes, x, lows, highs, f"C{number}")

@@ -104,7 +104,7 @@ class SweepOptions(StudyOptions):
     )
     confirm_seeds: Count = Field(3, description="Number of fresh seeds.")
     retries: int = Field(2, ge=0, le=100, description="How often a trial that crashed is tried again.")
-    extend: str | None = _text("OLD", "Take over the trials of this study that lie inside the space given now.")
+    extend: str | None = _text("OLD", "Begin with the trials of this study that lie inside the new space.")
     timeout: float | None = Field(None, gt=0, allow_inf_nan=False, description="Stop after this number of seconds.")
 
 

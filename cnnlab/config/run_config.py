@@ -43,7 +43,7 @@ FLAGS = {
 
 class TrainingConfig(Section):
     epochs: PositiveInt = Field(10, description="passes over the training images")
-    seed: int = Field(0, ge=0, lt=2**63, description="of everything random")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of all random numbers")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto is bf16 if the device computes it natively, else fp32"
     )

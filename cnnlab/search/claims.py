@@ -39,7 +39,7 @@ def study_slots(study: Study, wanted: int) -> list[Slot]:
 
 
 def fill(study: Study, wanted: int, first_params: FirstParams, *, ahead: int) -> bool:
-    """Add missing attempts until `ahead` are ready to be claimed; none if half of these are.
+    """If fewer than half of `ahead` attempts are ready to be claimed, add attempts until `ahead` are ready.
 
     They are not added all at once, because samplers read them for each trial.
 
@@ -110,7 +110,7 @@ def _take_first(study: Study, wanted: int) -> Slot | None:
     with _alone(storage):  # otherwise many processes would try to take the same one
         slot = next((slot for slot in study_slots(study, wanted) if _is_ready(slot)), None)
         if slot and slot.trial:
-            # the owner first: a process that dies in between leaves the trial waiting, not running without an owner
+            # write the owner first: if the process dies between the two writes, the trial still waits
             storage.set_trial_user_attr(id_of(slot.trial), OWNER, this_process())
             storage.set_trial_state_values(id_of(slot.trial), TrialState.RUNNING)
         return slot
@@ -145,7 +145,7 @@ class Watch:
     """Notices running trials whose process is dead.
 
     A process of this machine is looked up by its number. The beat of a process on another machine has to change within
-    SILENCE_SECONDS by this machine's clock, so clocks need not agree. If the lock of the trial's run is seen from here,
+    SILENCE_SECONDS by this machine's clock, so clocks need not agree. If this machine sees that the run is locked,
     that process is only paused. If this process did not look for a while (it was paused, or the storage was gone for
     both), the wait begins anew.
     """

@@ -1,7 +1,7 @@
 """A study in a database that many processes share: Optuna's own tables, written to in few statements.
 
-Optuna's RDBStorage sends some 50 statements per trial through SQLAlchemy's ORM, and to claim one it reads all that have
-not ended. Here the process that has claimed a trial keeps it in memory, and writes parameters and attributes with the
+Optuna's RDBStorage sends some 50 statements per trial through SQLAlchemy's ORM, and reads all unfinished trials for
+each claim. Here the process that has claimed a trial keeps it in memory, and writes parameters and attributes with the
 next report. The rows are those that Optuna would have written, so its dashboard can read them.
 """
 
@@ -60,7 +60,7 @@ class StorageGone(RunFailed):
 
 
 def patient(ask: Callable[P, T]) -> Callable[P, T]:
-    """Ask a database again, with growing pauses, while it does not answer. Raises StorageGone.
+    """Repeat a request to a database, with growing pauses, until the database answers. Raises StorageGone.
 
     Args:
         ask: its first argument is the database, or its URL, which the message names.
@@ -112,7 +112,7 @@ WAITING = (
     .order_by(TRIALS.c.number)
 )
 """A study's waiting trials of slots below `wanted`."""
-# a row that another process is just taking is passed over, so nobody waits for it
+# skips rows that another process has locked, so no process waits
 FIRST_WAITING = WAITING.limit(1).with_for_update(skip_locked=True, of=TRIALS)
 
 
@@ -124,7 +124,7 @@ class _Claimed:
     unsent: dict[sa.Column[Any], dict[Any, dict[str, Any]]] = field(
         default_factory=lambda: {PARAMS.c.param_name: {}, USER.c.key: {}, REPORTS.c.step: {}}
     )
-    """The rows that are not written yet: the column that tells a trial's rows apart -> its value -> the row."""
+    """The rows that are not written yet: key column -> key -> the row; the key is unique within a trial."""
 
 
 class Database(CachedDatabase):

@@ -24,7 +24,7 @@ from cnnlab.search.storage import shown
 from cnnlab.tracking import RunDir, last, read
 
 WIDEN = 0.5
-"""The share of its width by which a range is to be widened."""
+"""A range that is too narrow is widened by this share of its width."""
 MANY_INFEASIBLE = 0.25
 TRIALS_PER_DIMENSION = 4
 

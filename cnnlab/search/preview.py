@@ -1,4 +1,4 @@
-"""Before a sweep begins: whether its space can be trained on this machine's data, and its first trials and its time."""
+"""Checks of a sweep's space on this machine's data, and a preview: the first trials and the estimated time."""
 
 import time
 from contextlib import closing

@@ -124,7 +124,7 @@ class Sweep(Work["SweepState"]):
 
         Raises:
             BadInput: as `check`.
-            InUse: a live process has this study, and it is not joined by its name.
+            InUse: a live process has this study, and --study does not name it.
         """
         from cnnlab.search.study import extend, open_sweep
 
@@ -181,7 +181,10 @@ class Sweep(Work["SweepState"]):
 
 
 def _decided(options: SweepOptions, size: int | None) -> SweepOptions:
-    """The options for a space of `size` points (None for a range): a small one is tried whole, by a grid."""
+    """The options with sampler and trials decided: a grid if the space has few points.
+
+    size: the number of points of the space; None if it has a range.
+    """
     sampler, trials = options.sampler, options.trials
     if sampler is None and size is not None and size <= max(trials or 0, DEFAULT_TRIALS):
         sampler = "grid"

@@ -49,7 +49,7 @@ def distribution(dimension: Dimension) -> CategoricalDistribution | IntDistribut
 
 
 def optuna_name(dimension: Dimension) -> str:
-    """A dimension's name in Optuna's study, in which 1 - value on a log scale is another parameter."""
+    """A dimension's name in Optuna's study. If the scale is the log of 1 - value, the parameter there is `1 - NAME`."""
     complement = isinstance(dimension.domain, Range) and dimension.domain.complement
     return f"1 - {dimension.name}" if complement else dimension.name
 

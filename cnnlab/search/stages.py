@@ -44,7 +44,7 @@ class Search:
 
     @property
     def wanted(self) -> int:
-        """The number of trials. A grid ends with its last point; an experiment that is none of its points is extra."""
+        """The number of trials. A grid has one per point, and one for the experiment if it is not a point of it."""
         plan = self.plan
         if plan.sampler != "grid" or plan.trials < (plan.space.size or 0):
             return plan.trials

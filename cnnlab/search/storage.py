@@ -30,12 +30,13 @@ DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "mysql": ("mysql+pym
 SERVED = {
     "pool_size": 2,  # a process needs few connections, and many processes share the server
     "connect_args": {"connect_timeout": 10},
-    "isolation_level": "READ COMMITTED",  # after a wait for a lock, see what its holder wrote; MySQL's default does not
+    # a process that has waited for a lock reads what its holder wrote; with MySQL's default it would not
+    "isolation_level": "READ COMMITTED",
 }
 """How to connect to a database server."""
 
 OPEN_AGAIN = (0.1, 0.5)
-"""Seconds after which a database is tried again whose tables another process is making."""
+"""Pauses in seconds before another try, if another process is creating the tables."""
 MADE_JUST_NOW = ("already exists", "UNIQUE", "uplicate")
 """Words in a database's error if so. A database that does not answer is not tried again."""
 

@@ -81,7 +81,7 @@ def check_same(plan: Plan) -> None:
     if differing := differences(known, plan.identity()):
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         without_defaults = known["space"].keys() < plan.space.to_json().keys()
-        do = "search nothing but what --search names by --only" if without_defaults else "name another study"
+        do = "add --only to search only what --search names" if without_defaults else "name another study"
         raise BadInput(
             f"--study {plan.study}: it was made for something else: {differing[0]}{more}; {do}, or widen its space in "
             f"a new one by --extend {plan.study}"
@@ -131,7 +131,7 @@ def extend(plan: Plan, old: str, storage: str | None) -> None:
 
 
 def stored_plan(study: str, storage: str) -> Plan | None:
-    """The plan that a study was made for, as last given; None if there is no such study."""
+    """The plan of a study, with the options that were given last; None if there is no such study."""
     found = find_study(study, storage)
     known = found.user_attrs if found else {}
     if IDENTITY not in known:
@@ -191,7 +191,7 @@ def open_sweep(plan: Plan) -> tuple[Plan, "SweepJournal"]:
 
 
 class SweepJournal:
-    """The sweep's run, the parent of its trials: how each trial ended, in the order in which this was seen.
+    """The sweep's run, the parent of its trials: one record per ended trial, in the order in which the ends were seen.
 
     Of the processes of this machine that work on the study, one writes the journal; the others write nothing. A context
     manager that closes it.

@@ -29,7 +29,7 @@ Interrupted = Callable[[], bool]
 """Whether to stop as soon as a checkpoint is sealed."""
 
 SEEDS = "seeds"
-"""The tag cnnlab.kind of a trial's run that trains nothing itself and is the parent of the runs of its seeds."""
+"""Value of the tag cnnlab.kind: a run that trains nothing and is the parent of a trial's runs, one per seed."""
 
 
 class _Interrupted(Exception):

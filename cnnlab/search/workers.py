@@ -114,7 +114,7 @@ class SweepState:
 def run_trials(
     plan: Plan, workers: Workers, timeout: float | None, interrupted: Interrupted
 ) -> Generator[SweepState, None, None]:
-    """Work on a plan's study until all trials have ended, in whichever process; then confirm the best.
+    """Work on a plan's study until all its trials have ended, here or in other processes; then confirm the best.
 
     Args:
         plan: of a study that exists.
@@ -253,7 +253,7 @@ def _interrupted_by_sigterm() -> Callable[[], bool]:
     """A function that returns True after a SIGTERM, or if the process that started this one is gone."""
     ignore_signals()  # they reach all processes; the command passes them on as SIGTERM
     signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # the server that it was forked from blocks them
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # they are blocked in the fork server, and a fork inherits that
     parent = multiprocessing.parent_process()
     looked = time.monotonic()
 

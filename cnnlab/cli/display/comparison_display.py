@@ -206,7 +206,7 @@ def _fitted(
             if sum(widths[name] for name in kept) <= room:
                 break
             kept = [name for name in kept if name not in names]
-            widths[last] = min(widths[last], WRAPPED)  # the first is left out sooner than words are wrapped
+            widths[last] = min(widths[last], WRAPPED)  # once wrapping is allowed, count at most WRAPPED characters
     table = plain_table(*kept)
     table.columns[-1].no_wrap = room is None
     for row in rows:

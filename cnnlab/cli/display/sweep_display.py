@@ -114,7 +114,7 @@ def _table(title: str, plan: Plan, slots: list[Slot], what: Callable[[Slot], str
     table = Table(box=None, header_style="dim", padding=(0, 1))
     for name in (title, "", "curve"):
         table.add_column(name, no_wrap=True)
-    table.add_column("settings")  # may wrap: if there is no room, Rich takes it from such columns
+    table.add_column("settings")  # the only column that Rich may shorten if the terminal is narrow
     for slot in slots:
         settings = Text(settings_text(plan.searched(slot.config)), no_wrap=True, overflow="ellipsis")
         table.add_row(f"trial {slot.number}", what(slot), Text(curve(slot), "cyan"), settings)
