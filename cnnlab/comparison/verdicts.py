@@ -431,9 +431,9 @@ def edge_warning(arm: ArmResult, score: Metric, alpha: float) -> str:
     """
     rows = []
     for tuning in arm.tunings:
-        placed = [(tried.position, _or_worst(tried, score)) for tried in tuning.drawn if tried.position is not None]
-        if len(placed) >= LEAST:
-            rows.append([value for _, value in sorted(placed)])
+        points = [(tried.position, _or_worst(tried, score)) for tried in tuning.drawn if tried.position is not None]
+        if len(points) >= LEAST:
+            rows.append([value for _, value in sorted(points)])
     for end, outer, inner in (("lower", 0, 1), ("upper", -1, -2)):
         rises = interval([score.gain(row[outer], row[inner]) for row in rows], alpha)
         if rises and rises[0] > 0:
