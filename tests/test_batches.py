@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from runs import small_dataset
 
 from cnnlab.data import Batches, placement
+from tests.runs import small_dataset
 
 CPU = torch.device("cpu")
 TRAIN = small_dataset(50).train

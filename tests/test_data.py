@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from files import caches, config, load_folder, noise, picture, pictures, write_idx
 
 from cnnlab.config import DataConfig
 from cnnlab.data import Dataset, Split, load
@@ -24,6 +23,7 @@ from cnnlab.data.dataset import Source, hold_out, stratified_order
 from cnnlab.data.load import FINDERS
 from cnnlab.data.published import DEBIAN, IDX_FILES
 from cnnlab.errors import BadInput, RunFailed
+from tests.files import caches, config, load_folder, noise, picture, pictures, write_idx
 
 needs_fashion = pytest.mark.skipif(
     not DEBIAN["fashion_mnist"].exists(), reason="needs Debian's package: apt-get install dataset-fashion-mnist"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import records_of, small_config, small_dataset
 
 from cnnlab.config import RunConfig, read_config
 from cnnlab.data import Dataset, load
@@ -17,6 +16,7 @@ from cnnlab.models import Normalize, build
 from cnnlab.records import CheckpointSealed, Epoch, Record, RunEnded, RunStarted, Steps
 from cnnlab.seeds import derive
 from cnnlab.training import Learner, fit, load_latest
+from tests.runs import records_of, small_config, small_dataset
 
 ANY_STEP = 10**9
 

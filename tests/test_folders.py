@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from files import caches, config, load_folder, noise, picture, pictures
 from PIL import Image
 
 from cnnlab.data import describe, load
 from cnnlab.data.tree import is_junk, split_named
 from cnnlab.errors import BadInput
+from tests.files import caches, config, load_folder, noise, picture, pictures
 
 
 def test_a_folder_a_class_any_size() -> None:

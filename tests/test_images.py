@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import records_of, small_config, small_dataset
 
 from cnnlab.comparison.images import images_interval, images_variance, read_correct, shares
 from cnnlab.comparison.verdicts import ArmResult, Final, Tuning, Verdicts, images_words, judge
@@ -17,6 +16,7 @@ from cnnlab.intervals import interval
 from cnnlab.metrics import ACCURACY
 from cnnlab.records import Epoch, RunEnded
 from cnnlab.training import CORRECT_FILE, Learner, fit, load_latest
+from tests.runs import records_of, small_config, small_dataset
 
 Cli = Callable[..., Any]
 IMAGES = 400

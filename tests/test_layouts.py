@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from files import caches, load_folder, noise, write_idx
 from PIL import Image
 
 from cnnlab.data import Dataset
 from cnnlab.data.layouts import LAYOUTS
 from cnnlab.errors import BadInput
+from tests.files import caches, load_folder, noise, write_idx
 
 RANDOM = np.random.default_rng(0)
 

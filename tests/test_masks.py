@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from click.testing import Result
-from files import config
 from PIL import Image, ImageDraw
 
 from cnnlab.config import read_config
@@ -21,6 +20,7 @@ from cnnlab.data.builtin import TEST, TRAIN, shapes_masks, shapes_with_masks
 from cnnlab.data.published import VOC_CLASSES as CLASSES
 from cnnlab.errors import BadInput
 from cnnlab.training import Learner
+from tests.files import config
 
 SIDE = 12
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import losses_of, small_config, small_dataset
 
 from cnnlab.config import RunConfig
 from cnnlab.data import Dataset, load
@@ -15,6 +14,7 @@ from cnnlab.models import Normalize, build
 from cnnlab.records import Epoch, Record, RunEnded
 from cnnlab.seeds import derive
 from cnnlab.training import Learner, fit, load_latest
+from tests.runs import losses_of, small_config, small_dataset
 
 NETWORKS: dict[str, dict[str, object]] = {
     "cnn": {"model__norm": "batch", "model__dropout": 0.3},

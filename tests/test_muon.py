@@ -5,7 +5,6 @@ import sys
 
 import pytest
 import torch
-from runs import small_config, small_dataset
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -14,6 +13,7 @@ from cnnlab.errors import BadInput
 from cnnlab.models import build
 from cnnlab.training import Learner
 from cnnlab.training.optimizer import FiniteGuard, MuonWithAdamW, make_optimizer
+from tests.runs import small_config, small_dataset
 
 
 def muon(parameters: list[Parameter], **settings: object) -> MuonWithAdamW:

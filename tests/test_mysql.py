@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import place
+
+from tests.servers import place
 
 SERVER, INSTALL = shutil.which("mariadbd"), shutil.which("mariadb-install-db")
 pytestmark = pytest.mark.skipif(not (SERVER and INSTALL), reason="needs MariaDB: apt-get install mariadb-server")

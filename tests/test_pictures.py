@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from files import load_folder
 from PIL import Image
 
 from cnnlab.data import pictures
 from cnnlab.data.masks import decode_masks
 from cnnlab.data.pictures import decode_all, on_disk
 from cnnlab.errors import BadInput
+from tests.files import load_folder
 
 
 def decoded(*images: Image.Image, suffix: str = "png") -> tuple[list[int], tuple[str, ...]]:

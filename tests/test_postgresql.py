@@ -9,10 +9,10 @@ from pathlib import Path
 
 import optuna
 import pytest
-from servers import POSTGRESQL, postgresql
 
 from cnnlab.search.claims import study_slots
 from cnnlab.search.storage import open_storage, storage_url
+from tests.servers import POSTGRESQL, postgresql
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 

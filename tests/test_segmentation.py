@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mlflow.utils.validation import _validate_metric_name
-from runs import losses_of, records_of
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, jaccard_score
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from cnnlab.tasks import TASKS, make_task
 from cnnlab.tasks.classification import Classification, square
 from cnnlab.tasks.segmentation import Segmentation, metric_names
 from cnnlab.training import Learner, fit, load_latest
+from tests.runs import losses_of, records_of
 
 K, HEIGHT, WIDTH = 4, 6, 5
 

@@ -19,7 +19,6 @@ import optuna
 import pytest
 import yaml
 from click.testing import Result
-from runs import workers_of
 
 from cnnlab.errors import BadInput
 from cnnlab.records import Epoch, RunEnded, RunStarted, SweepEnded, TrialEnded
@@ -27,6 +26,7 @@ from cnnlab.search import Sweep
 from cnnlab.search.sampling import make_pruner
 from cnnlab.search.study import stored_plan
 from cnnlab.tracking import RunDir, last, list_studies, list_trials, read
+from tests.runs import workers_of
 
 Cli = Callable[..., Result]
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
