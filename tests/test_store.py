@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from test_tracking import FIRST_EPOCH, START, WHOLE, created, deliver, make_run
 
 from cnnlab.errors import RunFailed
 from cnnlab.records import RunEnded
 from cnnlab.tracking import Deliverer, RunDir, is_delivered, load_progress, open_store, store_answers
 from cnnlab.tracking import store as store_module
 from cnnlab.tracking.progress import Progress, save_progress
+from tests.test_tracking import FIRST_EPOCH, START, WHOLE, created, deliver, make_run
 
 CROWD = Path(__file__).with_name("crowd.py")
 FAILED = RunEnded(START + 3.5, "failed", "it diverged", 3, 1)  # such a run has no model, which takes seconds to log

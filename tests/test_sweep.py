@@ -620,7 +620,7 @@ def test_another_experiment_or_space_in_the_same_study_is_refused_with_the_diffe
     assert other.exit_code == 2
     assert "config.model.channels: [16, 32] there, [8] here" in other.stderr
     assert "name another study" in other.stderr
-    assert "by --only" in cli("sweep", *words, "--search", "training.clip_norm=1,2").stderr
+    assert "--only to search" in cli("sweep", *words, "--search", "training.clip_norm=1,2").stderr
     wider = cli("sweep", *[word.replace("0.1", "1") if word.startswith("lr=") else word for word in words])
     assert wider.exit_code == 2
     assert "space.optimizer.lr.domain.high: 0.1 there, 1.0 here" in wider.stderr
