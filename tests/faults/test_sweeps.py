@@ -201,7 +201,7 @@ claims.FIRST_BEAT_SECONDS, claims.BEAT_SECONDS, claims.SILENCE_SECONDS = 0.1, 0.
 from cnnlab.__main__ import main
 main()
 """
-PAUSED = ["--epochs", "6", "--trials", "5", "--workers", "1", "--tracking-uri", "none"]
+PAUSED = ["--epochs", "6", "--trials", "3", "--workers", "1", "--tracking-uri", "none"]
 
 
 @pytest.mark.parametrize("where", ["the same folder", pytest.param("another folder", marks=pytest.mark.slow)])
@@ -222,15 +222,15 @@ def test_who_was_paused_beyond_the_grace_time_doubles_nothing(where: str) -> Non
     first.send_signal(signal.SIGSTOP)
     (paused,) = (t.user_attrs["cnnlab:slot"] for t in trials_in(url) if t.state == TrialState.RUNNING)
     second = start_on("two", two)
-    others = Counter({n: 1 for n in range(5) if n != paused})
+    others = Counter({n: 1 for n in range(3) if n != paused})
     wait_until(
         lambda: others <= Counter(t.user_attrs["cnnlab:slot"] for t in trials_in(url) if t.state == TrialState.COMPLETE)
     )
     time.sleep(4)  # twice the grace time
     first.send_signal(signal.SIGCONT)
     found = [ended(second), ended(first)]
-    wrong = what_is_wrong(url, 5, two / STUDY)
-    held = not wrong and all((f["total"], f["complete"], f["failed"]) == (5, 5, 0) for f in found)
+    wrong = what_is_wrong(url, 3, two / STUDY)
+    held = not wrong and all((f["total"], f["complete"], f["failed"]) == (3, 3, 0) for f in found)
     tally("a worker paused for longer than the grace time", tried=1, held=int(held))
     assert held, (wrong, found, [(t.number, t.state, t.user_attrs) for t in trials_in(url)])
 
