@@ -416,7 +416,7 @@ def images(rng: np.random.Generator, count: int) -> None:
 
 
 def _answers(rng: np.random.Generator, size: int, accuracy: float, own: float, spread: float) -> Array:
-    """(8, size) 1 where one of 8 tunings of an arm has an image right; two arms have the same accuracy over all images.
+    """(8, size): 1 if a tuning of an arm has an image right. All arms have the same accuracy over all images.
 
     An answer is right if the arm's level, the image's own effect, the tuning's effect and noise are positive together.
     """

@@ -84,11 +84,6 @@ class Metric:
         """A value, or a difference, in `unit` for a table, as in `98.33`; with "+" as sign, as in `+0.73`."""
         return f"{self.in_unit(value):{sign}.{self.unit_digits}f}"
 
-    def amount(self, difference: float) -> str:
-        """A difference in a sentence, as in `0.2 points`."""
-        size = self.in_unit(difference)
-        return f"{size:g} {self.points.removesuffix('s') if size == 1 and self.unit == '%' else self.points}"
-
     @property
     def in_tables(self) -> str:
         """The end of a column's heading, after the name of the split: `test, %`."""

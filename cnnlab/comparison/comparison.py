@@ -57,7 +57,7 @@ class Comparison(Work["SweepState"]):
         self.verdicts: dict[str, Verdicts] = {}
         """Contest's name -> its verdicts, of the contests that have been judged."""
         self.note = ""
-        """Why there is no critical-difference picture over several workloads."""
+        """The reason why the critical-difference picture was not drawn; empty if it was."""
         self._run: RunDir | None = None
         self._journal: Journal | None = None
         self._open = ExitStack()

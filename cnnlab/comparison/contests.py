@@ -40,7 +40,7 @@ class Contest:
     target: float | None
     """The validation score to reach; None for what the first arm's defaults reach."""
     test_size: int = 0
-    """The number of test images; 0 if it is not known, or if the score is no share of images."""
+    """The number of test images; 0 if it is unknown, or if the score does not count images."""
     chance: float | None = None
     """The score of a network that has learned nothing, if it is known."""
 

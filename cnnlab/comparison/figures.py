@@ -196,7 +196,7 @@ def pairs_figure(verdicts: Verdicts) -> "Figure":
 def _fill(
     axes: "Axes", x: Sequence[float], lows: Sequence[float | None], highs: Sequence[float | None], colour: str
 ) -> None:
-    """A band where there are intervals."""
+    """Fill the band between two curves; points without an interval are left out."""
     known = [(at, low, high) for at, low, high in zip(x, lows, highs, strict=True) if low is not None]
     if known:
         places, below, above = zip(*known, strict=True)

@@ -106,7 +106,7 @@ class ComparisonStarted(Record):
     target: float | None = None
     """The validation score that was asked for."""
     test_size: int = 0
-    """The number of test images; 0 if the score is no share of them."""
+    """The number of test images; 0 if the score does not count them."""
     chance: float | None = None
     """The score of a network that has learned nothing, if it is known."""
     where: str = ""

@@ -101,7 +101,10 @@ def _count(number: int, word: str) -> str:
 
 
 def interval_bar(low: float, mean: float, high: float, left: float, right: float) -> str:
-    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `; `◂` and `▸` where it ends."""
+    """An interval on an axis from `left` to `right`, in BAR characters: `   ├──●──┤  `.
+
+    `◂` and `▸` stand for an end of the interval that lies outside the axis.
+    """
     if high < left:
         return "◂"
     if low > right:

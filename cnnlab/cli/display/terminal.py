@@ -88,7 +88,7 @@ def open_status(quiet: bool, what: str) -> AbstractContextManager[object]:
 
 
 def deliver(work: "Work[object]", later: str, *, quiet: bool) -> None:
-    """Wait for MLflow. If something was not delivered, stderr says so; success is reported on a terminal only.
+    """Wait for MLflow. What was not delivered is reported on stderr; success is reported on a terminal only.
 
     Args:
         later: the command that delivers the rest later.
