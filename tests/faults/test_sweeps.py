@@ -16,9 +16,11 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import OperationalError
 
 from cnnlab.config import RunConfig
 from cnnlab.process import this_process
@@ -204,6 +206,19 @@ main()
 PAUSED = ["--epochs", "6", "--trials", "3", "--workers", "1", "--tracking-uri", "none"]
 
 
+def pause_in_a_trial(command: "subprocess.Popen[str]", url: str) -> int:
+    """The number of the trial's slot. A command that holds SQLite's lock goes on: nobody could read beside it."""
+    while command.poll() is None:
+        command.send_signal(signal.SIGSTOP)
+        with suppress(OperationalError, StorageInternalError):
+            running = [t.user_attrs["cnnlab:slot"] for t in trials_in(url) if t.state == TrialState.RUNNING]
+            if running:
+                return int(running[0])
+        command.send_signal(signal.SIGCONT)
+        time.sleep(0.2)
+    raise AssertionError(command.communicate())
+
+
 @pytest.mark.parametrize("where", ["the same folder", pytest.param("another folder", marks=pytest.mark.slow)])
 def test_who_was_paused_beyond_the_grace_time_doubles_nothing(where: str) -> None:
     """Two commands that take each other for another machine's, so that only the beat says who lives."""
@@ -218,9 +233,7 @@ def test_who_was_paused_beyond_the_grace_time_doubles_nothing(where: str) -> Non
 
     first = start_on("one", one)
     wait_until(lambda: list(one.glob("mlruns/studies/s/trials/*/checkpoints/*.json")))
-    time.sleep(0.2)
-    first.send_signal(signal.SIGSTOP)
-    (paused,) = (t.user_attrs["cnnlab:slot"] for t in trials_in(url) if t.state == TrialState.RUNNING)
+    paused = pause_in_a_trial(first, url)
     second = start_on("two", two)
     others = Counter({n: 1 for n in range(3) if n != paused})
     wait_until(
