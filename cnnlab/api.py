@@ -105,11 +105,11 @@ def load(run: str | Path | Result) -> "nn.Module":
         BadInput: there is no such run, or it has not finished.
         RunFailed: the weights are damaged.
     """
-    from cnnlab.run import load_trained
+    from cnnlab.reading.trained import load_trained
     from cnnlab.tracking import find_run
 
     word = run.run_dir if isinstance(run, Result) else str(run)
-    return load_trained(find_run(word).path)
+    return load_trained(find_run(word).path).model
 
 
 def _to_the_end(work: Work[object]) -> Result:

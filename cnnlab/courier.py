@@ -243,8 +243,8 @@ def deliverer_of(run: RunDir, uri: str) -> Deliverer:
     """The deliverer of a run to a store, with the functions that load networks and draw figures."""
 
     def load_model(path: Path) -> Any:
-        from cnnlab.run import load_trained  # which imports PyTorch
+        from cnnlab.reading.trained import load_trained  # which imports PyTorch
 
-        return load_trained(path)
+        return load_trained(path).model
 
     return Deliverer(run, uri, load_model, draw)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from cnnlab import __version__
 from cnnlab.config import RunConfig, as_config, flat, read_config, to_yaml
@@ -23,24 +22,18 @@ from cnnlab.config.run_config import is_place
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwords
 from cnnlab.files import naming
-from cnnlab.models import Normalize
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
-from cnnlab.tasks import make_task
 from cnnlab.tracking import Journal, RunDir, last, make_mlruns, new_run_id, read, runs_root
 from cnnlab.training import (
     Learner,
-    below,
     check_identity,
     fit,
     identity,
     load_latest,
-    load_weights,
     out_of_memory,
     resolve_device,
     resolve_precision,
     run_started,
-    trained_form,
-    weights_digest,
 )
 
 log = logging.getLogger("cnnlab")
@@ -247,48 +240,6 @@ def record_run(learner: Learner, run: RunDir, *, tested: bool = True) -> Generat
         except BaseException as error:
             run.end("failed", reason=one_line(f"{type(error).__name__}: {error}"))
             raise
-
-
-def load_trained(path: Path) -> nn.Module:
-    """A finished run's network with the weights of its best epoch, in evaluation mode.
-
-    It takes (N, C, H, W) uint8 and returns its task's outputs: (N, classes) or (N, classes, H, W).
-
-    Raises:
-        BadInput: the run has not finished.
-        RunFailed: the weights are damaged.
-    """
-    run = RunDir(path)
-    records = read(run.journal_file)[0]
-    started, ended = last(records, RunStarted), last(records, RunEnded)
-    if started is None or ended is None or ended.weights_file is None:
-        raise BadInput(f"{run.run_id}: this run has no trained network; it did not finish")
-    config = config_of(run)
-    network = make_task(config, started.classes, started.image_shape).build(seed=0)
-    channels = started.image_shape[0]
-    model = trained_form(network, Normalize(torch.zeros(channels), torch.ones(channels)))
-    model.load_state_dict(_best_weights(run, ended))
-    return model.eval()
-
-
-def _best_weights(run: RunDir, ended: RunEnded) -> dict[str, torch.Tensor]:
-    """The weights with the journal's digest, from their file; if it is damaged, from the last checkpoint.
-
-    Raises:
-        RunFailed: both are damaged.
-    """
-    try:
-        return load_weights(run.path / str(ended.weights_file), ended.weights_sha256)
-    except RunFailed as damage:
-        checkpoint = load_latest(run.checkpoints, ended.step)
-        best = below("best.", checkpoint.tensors) if checkpoint else {}
-        if weights_digest(best) != ended.weights_sha256:
-            command = f"cnnlab train {run.config_file}"
-            raise RunFailed(
-                f"{damage}; the last checkpoint does not have them either; train again: {command}"
-            ) from None
-        log.warning("%s; the last checkpoint's copy is used", damage)
-        return best
 
 
 def describe_hardware() -> str:

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 AT_HOME = {
     "mlflow": {"tracking"},
     "optuna": {"search"},
-    "torch": {"data", "models", "tasks", "training", "run", "search", "api"},
+    "torch": {"data", "models", "tasks", "training", "run", "reading", "search", "api"},
 }
 """A library -> the only rooms that may import it."""
 

@@ -23,8 +23,9 @@ from cnnlab.models import build
 from cnnlab.models.fcn import enlarge
 from cnnlab.models.unet import UShaped
 from cnnlab.reading import draw
+from cnnlab.reading.trained import load_trained
 from cnnlab.records import Epoch, RunEnded, RunStarted
-from cnnlab.run import create_run, load_trained, record_run
+from cnnlab.run import create_run, record_run
 from cnnlab.tasks import TASKS, make_task
 from cnnlab.tasks.classification import Classification, square
 from cnnlab.tasks.segmentation import Segmentation, metric_names
@@ -310,7 +311,7 @@ def test_a_recorded_run_leaves_its_figure_and_a_network_that_can_be_loaded() -> 
     examples = load_file(run.path / "examples.safetensors")
     assert torch.equal(examples["targets"], dataset.test.targets[:6])
     with torch.no_grad():
-        outputs = load_trained(run.path)(dataset.test.inputs[:6])
+        outputs = load_trained(run.path).model(dataset.test.inputs[:6])
     assert torch.equal(examples["answers"], outputs.argmax(1).to(torch.uint8))
     figures = draw(run.path, Path("figures"))
     assert [path.name for path in figures] == ["curves.png", "confusion.png", "examples.png"]

@@ -16,8 +16,9 @@ import torch
 import cnnlab
 from cnnlab.data import Dataset, Split
 from cnnlab.errors import BadInput, RunFailed
+from cnnlab.reading.trained import load_trained
 from cnnlab.records import CheckpointSealed, RunEnded
-from cnnlab.run import load_trained, record_run
+from cnnlab.run import record_run
 from cnnlab.tracking import Deliverer, RunDir, last, read
 from cnnlab.training import load_latest
 from tests.faults.table import repeats, tally
@@ -234,11 +235,11 @@ def test_a_run_does_not_go_on_from_another_runs_checkpoint(setting: str, value: 
 
 def check_flips_of_weights(run: RunDir, count: int, caplog: pytest.LogCaptureFixture) -> None:
     """With a whole checkpoint beside them the weights are the same all the same; without it they are refused."""
-    best, whole = run.checkpoints / "best.safetensors", load_trained(run.path).state_dict()
+    best, whole = run.checkpoints / "best.safetensors", load_trained(run.path).model.state_dict()
     missed = []
     for flip in flips(best, count):
         caplog.clear()
-        loaded = load_trained(run.path).state_dict()
+        loaded = load_trained(run.path).model.state_dict()
         named = [str(best) in record.getMessage() for record in caplog.records]
         if named != [True] or any(not torch.equal(loaded[name], whole[name]) for name in whole):
             missed.append(flip)
@@ -286,7 +287,8 @@ def test_damaged_weights_are_not_delivered_but_all_the_rest_is(run: RunDir) -> N
     next(damage)
     for path in run.checkpoints.glob("step-*"):
         path.unlink()
-    delivery = Deliverer(run, f"sqlite:///{Path.cwd()}/mlflow.db", load_trained, lambda path, into: [])
+    store = f"sqlite:///{Path.cwd()}/mlflow.db"
+    delivery = Deliverer(run, store, lambda path: load_trained(path).model, lambda path, into: [])
     complete = delivery.deliver()
     ended = last(read(run.journal_file)[0], RunEnded)
     assert ended is not None

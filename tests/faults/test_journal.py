@@ -16,8 +16,8 @@ import pytest
 from click.testing import Result
 
 from cnnlab.errors import LONGEST_LINE, shortened
+from cnnlab.reading.trained import load_trained
 from cnnlab.records import Record, RunEnded, Steps
-from cnnlab.run import load_trained
 from cnnlab.tracking import Deliverer, Journal, RunDir, journal, mark_dead, read
 from tests.faults.table import repeats, tally
 from tests.faults.trainee import config, new_run, outcome, train
@@ -237,10 +237,10 @@ def test_a_run_with_a_damaged_journal_goes_on_to_the_same_bits(
     if lost is not RunEnded:
         run.journal_file.write_bytes(b"".join(lines[:-1]))  # killed before its last word
     number = damage(run, lost)
-    Deliverer(run, uri, load_trained, lambda path, into: []).deliver()
+    Deliverer(run, uri, lambda path: load_trained(path).model, lambda path, into: []).deliver()
     assert mark_dead(run)
     train(run, SMALL)
-    Deliverer(run, uri, load_trained, lambda path, into: []).deliver()
+    Deliverer(run, uri, lambda path: load_trained(path).model, lambda path, into: []).deliver()
     ours, expected = outcome(run), outcome(finished)
     gone = json.loads(lines[number - 1]) if lost is Steps else {"first": 0, "losses": []}
     missing = range(gone["first"], gone["first"] + len(gone["losses"]))

@@ -15,8 +15,8 @@ import pytest
 from torch import nn
 
 from cnnlab.config import RunConfig
+from cnnlab.reading.trained import load_trained
 from cnnlab.records import RunEnded, RunStarted, Steps
-from cnnlab.run import load_trained
 from cnnlab.tracking import Deliverer, RunDir, last, mark_dead, read
 from tests.faults.signalled import descendants
 from tests.faults.table import repeats, tally
@@ -56,7 +56,7 @@ def repeated(run: RunDir) -> list[int]:
 
 def deliver(run: RunDir, uri: str) -> None:
     def model(path: Path) -> nn.Module:
-        return load_trained(path)
+        return load_trained(path).model
 
     Deliverer(run, uri, model, lambda path, into: []).deliver()
 

@@ -1,0 +1,72 @@
+"""The trained network of a finished run, without its data and its optimizer."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cnnlab.config import RunConfig
+from cnnlab.errors import BadInput, RunFailed
+from cnnlab.models import Normalize
+from cnnlab.records import RunEnded, RunStarted
+from cnnlab.run import config_of
+from cnnlab.tasks import Task, make_task
+from cnnlab.tracking import RunDir, last, read
+from cnnlab.training import below, load_latest, load_weights, trained_form, weights_digest
+
+log = logging.getLogger("cnnlab")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run and its network with the weights of the best epoch, in evaluation mode."""
+
+    run: RunDir
+    config: RunConfig
+    started: RunStarted
+    ended: RunEnded
+    task: Task
+    model: nn.Module
+    """It takes (N, C, H, W) uint8 and returns its task's outputs: (N, classes) or (N, classes, H, W)."""
+
+
+def load_trained(path: Path) -> Trained:
+    """The network of the run in this directory.
+
+    Raises:
+        BadInput: the run has not finished.
+        RunFailed: the weights are damaged.
+    """
+    run = RunDir(path)
+    records = read(run.journal_file)[0]
+    started, ended = last(records, RunStarted), last(records, RunEnded)
+    if started is None or ended is None or ended.weights_file is None:
+        raise BadInput(f"{run.run_id}: this run has no trained network; it did not finish")
+    config = config_of(run)
+    task = make_task(config, started.classes, started.image_shape)
+    channels = started.image_shape[0]
+    model = trained_form(task.build(seed=0), Normalize(torch.zeros(channels), torch.ones(channels)))
+    model.load_state_dict(_best_weights(run, ended))
+    return Trained(run, config, started, ended, task, model.eval())
+
+
+def _best_weights(run: RunDir, ended: RunEnded) -> dict[str, torch.Tensor]:
+    """The weights with the journal's digest, from their file; if it is damaged, from the last checkpoint.
+
+    Raises:
+        RunFailed: both are damaged.
+    """
+    try:
+        return load_weights(run.path / str(ended.weights_file), ended.weights_sha256)
+    except RunFailed as damage:
+        checkpoint = load_latest(run.checkpoints, ended.step)
+        best = below("best.", checkpoint.tensors) if checkpoint else {}
+        if weights_digest(best) != ended.weights_sha256:
+            command = f"cnnlab train {run.config_file}"
+            raise RunFailed(
+                f"{damage}; the last checkpoint does not have them either; train again: {command}"
+            ) from None
+        log.warning("%s; the last checkpoint's copy is used", damage)
+        return best
