@@ -340,9 +340,9 @@ EDGES["steep"] = replace(WORLDS["digits-like"], curve=8.0)
 
 
 def warnings(rng: np.random.Generator, count: int) -> None:
-    """The warnings that the best learning rate lies near an end of its range or beyond, and that the arms' curves cross."""
+    """The warnings that the best learning rate lies near an end or beyond, and that the arms' curves cross."""
     design, few = DESIGNS["default"], count // 4
-    print("Best learning rate near an end or beyond: arms with a warning. 83965c3: one tuning, within 5 % of the end.\n")
+    print("Best learning rate near an end or beyond: warnings. 83965c3: one tuning, within 5 % of the end.\n")
     print("| world | optimum at | 83965c3, 8 trials | now, default design |\n|---|---|---|---|")
     for name, world in EDGES.items():
         for centre in (0.5, 0.3, 0.2, 0.1, -0.2, -0.5):
