@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.config import DataConfig
+from cnnlab.config import read_config
 from cnnlab.config.data import DATASETS, VOID
 from cnnlab.data import Dataset, Split, load
 from cnnlab.errors import BadInput, quoted
@@ -46,8 +46,9 @@ def load_for(trained: Trained, dataset: str | None = None, root: str | None = No
         name = dataset or (given.dataset if DATASETS[given.dataset].root != "unread" else own)
         _, height, width = started.image_shape
         size = given.resize if name == given.dataset else height if height == width else None
-        kept = given.model_dump() if name == given.dataset else {"batch_size": 1}
-        data = DataConfig.model_validate({**kept, "dataset": name, "root": root, "resize": size})
+        kept = given.model_dump() if name == given.dataset else {}
+        kept |= {"dataset": name, "root": root, "resize": size, "train_size": None, "batch_size": 1}
+        data = read_config(None, {f"data.{key}": value for key, value in kept.items()})[0].data
     if (task := DATASETS[data.dataset].task) != started.task:
         raise BadInput(f"data.dataset: {data.dataset} is not allowed; it is for {task}, and the run for {started.task}")
     found = load(data, trained.config.training.seed)
