@@ -35,6 +35,11 @@ def a_run(**settings: object) -> trained.Trained:
     return trained.load_trained(find_run(result.run_dir).path)
 
 
+def read(path: str) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)
+
+
 def odd_pictures(root: Path) -> list[Path]:
     """Grey of 16 bits that uses a part of the range, transparent drawings, JPEGs; of several sizes."""
     random = np.random.default_rng(0)
@@ -189,7 +194,7 @@ def test_features_are_those_of_the_layer(cli: Cli) -> None:
     run = a_run()
     done = cli("features", "last", "-o", "f.npz", "--fit", "logistic")
     assert done.exit_code == 0, done.output
-    arrays, dataset = np.load("f.npz"), load(run.config.data, 0)
+    arrays, dataset = read("f.npz"), load(run.config.data, 0)
     with torch.inference_mode():
         expected = torch.nn.Sequential(run.model.normalize, *list(run.model.network)[:-1])(dataset.test.inputs)
     np.testing.assert_allclose(arrays["test"], expected.numpy(), rtol=1e-4, atol=1e-5)
@@ -199,7 +204,7 @@ def test_features_are_those_of_the_layer(cli: Cli) -> None:
     assert f"test accuracy {score:.4f}" in done.stdout
     Image.new("L", (8, 8)).save("a.png")
     assert cli("features", "last", "a.png", "-o", "g.npz", "--layer", "0").exit_code == 0
-    assert np.load("g.npz")["features"].shape == (1, 16)
+    assert read("g.npz")["features"].shape == (1, 16)
 
 
 BAD = [
