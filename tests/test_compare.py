@@ -17,6 +17,7 @@ import optuna
 import pytest
 import yaml
 from scipy import stats
+from scipy.stats import qmc
 
 from cnnlab.cli.display import comparison_display
 from cnnlab.cli.display.comparison_display import interval_bar
@@ -24,7 +25,7 @@ from cnnlab.config import RunConfig
 from cnnlab.config.arms import read_arms
 from cnnlab.config.space import Choices, Range
 from cnnlab.records import ComparisonEnded, RunEnded
-from cnnlab.search.sampling import make_sampler, suggest
+from cnnlab.search.sampling import make_sampler, quasi_random, suggest, to_optuna
 from cnnlab.tracking import RunDir, last, list_trials, read
 
 Cli = Callable[..., Any]
@@ -129,18 +130,21 @@ def test_over_asks_another_question_and_tunes_the_rate_for_each_arm() -> None:
     assert [arm.name for arm in read_arms(RunConfig(), None, "batch_size=16,64", 8)[1]] == ["16", "64"]
 
 
-def test_the_choices_of_a_quasi_random_search_vary() -> None:
-    """Optuna's quasi-random points know no choices; these come from a seed of each trial's own."""
+def test_the_points_of_a_quasi_random_search_are_scipys_and_its_choices_vary() -> None:
+    """Each depends on the seed and the trial's number alone, so that workers and interruptions change none."""
     _, (adam, _) = read_arms(RunConfig(), "adam,sgd", None, 10)
-    study = optuna.create_study()
-    drawn = []
-    for number in range(12):
+    ranges = [d.name for d in adam.space.dimensions if isinstance(d.domain, Range)]
+    study, drawn = optuna.create_study(), []
+    for number in range(1, 13):
+        study.enqueue_trial(to_optuna(adam.space, quasi_random(adam.space, number, seed=7)))
         study.sampler = make_sampler("qmc", adam.space, study_seed=7, trial_seed=1000 + number)
-        trial = study.ask()
-        drawn.append(suggest(trial, adam.space))
-        study.tell(trial, 0.0)
+        drawn.append(suggest(study.ask(), adam.space))
     assert len({str(point["optimizer.betas"]) for point in drawn}) >= 3
-    assert len({point["optimizer.lr"] for point in drawn}) == 12
+    with pytest.warns(UserWarning, match="power of 2"):
+        expected = qmc.Sobol(len(ranges), rng=7).random(12)
+    domains = {d.name: d.domain for d in adam.space.dimensions}
+    found = [[domains[name].position(point[name]) for name in ranges] for point in drawn]
+    assert found == pytest.approx(expected)
 
 
 BAD = [

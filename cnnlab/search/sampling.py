@@ -4,14 +4,13 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, PatientPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import Trial
 
 from cnnlab.config.commands import Pruner, Sampler
@@ -108,22 +107,36 @@ def _tpe(space: Space, study: int, trial: int) -> BaseSampler:
     return TPESampler(seed=trial, group=conditional, multivariate=True if conditional else None)
 
 
-def _sequence(kind: Callable[..., BaseSampler], study: int, trial: int) -> BaseSampler:
-    return kind(seed=study, independent_sampler=RandomSampler(seed=trial), warn_independent_sampling=False)
+def _cmaes(space: Space, study: int, trial: int) -> BaseSampler:
+    return CmaEsSampler(seed=study, independent_sampler=RandomSampler(seed=trial), warn_independent_sampling=False)
+
+
+def quasi_random(space: Space, number: int, seed: int) -> Params:
+    """Point `number` (from 1) of a scrambled Sobol sequence (Owen 1998) over the ranges that always apply.
+
+    It depends on nothing else: not on how many trials run at once, nor on which ones were interrupted.
+    """
+    from scipy.stats import qmc  # which takes half a second
+
+    ranges = [d for d in space.dimensions if isinstance(d.domain, Range) and d.only is None]
+    if not ranges:
+        return {}
+    positions = qmc.Sobol(len(ranges), rng=seed).random_base2((number - 1).bit_length())[number - 1]
+    return {d.name: d.domain.nearest(d.domain.at(position)) for d, position in zip(ranges, positions, strict=True)}  # type: ignore[union-attr]
 
 
 SAMPLERS: dict[Sampler, Callable[[Space, int, int], BaseSampler]] = {
     "tpe": _tpe,
     "random": lambda space, study, trial: RandomSampler(seed=trial),
-    "qmc": lambda space, study, trial: _sequence(partial(QMCSampler, scramble=True), study, trial),
+    "qmc": lambda space, study, trial: RandomSampler(seed=trial),  # draws choices; the ranges' values are fixed
     "gp": lambda space, study, trial: GPSampler(seed=trial, warn_independent_sampling=False),
-    "cmaes": lambda space, study, trial: _sequence(CmaEsSampler, study, trial),
+    "cmaes": _cmaes,
     "grid": lambda space, study, trial: RandomSampler(seed=trial),  # never draws: each trial's point is fixed
 }
 """Name -> a sampler for one trial of a space, from the study's seed and the trial's seed.
 
-The points of qmc and cmaes form one sequence, so they come from the study's seed. They do not draw choices.
-Choices, and all that the other samplers draw, come from the trial's seed.
+The points of cmaes form one sequence, so they come from the study's seed. It does not draw choices. Choices, and all
+that the other samplers draw, come from the trial's seed.
 """
 
 PRUNERS: dict[Pruner, Callable[[int], BasePruner]] = {

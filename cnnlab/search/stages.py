@@ -21,6 +21,7 @@ from cnnlab.search.sampling import (
     make_pruner,
     make_sampler,
     nearest_inside,
+    quasi_random,
     suggest,
     suggest_one,
     to_optuna,
@@ -67,9 +68,12 @@ class Search:
 
     def first_params(self, number: int) -> dict[str, Any]:
         """The parameters that are fixed before anything is sampled, as Optuna keeps them."""
+        plan = self.plan
         if number == 0:
-            return to_optuna(self.plan.space, nearest_inside(self.plan.space, flat(self.plan.config)))
-        return self._grid()[number - 1] if self.plan.sampler == "grid" else {}
+            return to_optuna(plan.space, nearest_inside(plan.space, flat(plan.config)))
+        if plan.sampler == "qmc":
+            return to_optuna(plan.space, quasi_random(plan.space, number, plan.sampler_seed(0)))
+        return self._grid()[number - 1] if plan.sampler == "grid" else {}
 
     def configs(self, number: int, trial: Trial) -> list[RunConfig]:
         """The trainings of a trial, one per seed."""
