@@ -101,7 +101,8 @@ def test_frozen_blocks_keep_weights_and_statistics(settings: dict[str, object], 
     before = {name: tensor.clone() for name, tensor in learner.model.network.state_dict().items()}
     list(fit(learner))
     same = {name for name, tensor in learner.model.network.state_dict().items() if torch.equal(tensor, before[name])}
-    assert same == {name for name in before if name.split(".")[0] in kept}
+    # before batch normalisation, a bias has no gradient
+    assert same - {"0.bias"} == {name for name in before if name.split(".")[0] in kept} - {"0.bias"}
 
 
 def test_blocks_are_layers_or_modules_of_several() -> None:
@@ -164,7 +165,7 @@ def test_a_resume_refuses_other_weights_in_the_file(tmp_path: Path) -> None:
     records_of(config, folder=tmp_path / "c")
     start = load_latest(tmp_path / "c/checkpoints", 12)
     (tmp_path / "b/checkpoints/best.safetensors").replace(file)
-    with pytest.raises(BadInput, match="initial_sha256: .* was made with"):
+    with pytest.raises(BadInput, match=r"initial_sha256: .* was made with"):
         list(fit(Learner(config, small_dataset()), tmp_path / "c", start))
 
 

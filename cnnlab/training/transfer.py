@@ -63,11 +63,9 @@ def start_from(config: ModelConfig, model: nn.Module, head: set[str]) -> dict[st
         weight = weights[name]
         if weight.shape != tensor.shape and name in head:
             continue
-        if weight.dim() == 4 and tensor.shape == (len(weight), channels, *weight.shape[2:]):
-            weight = (
-                (weight.sum(1, keepdim=True) / channels).expand_as(tensor) if weight.shape != tensor.shape else weight
-            )
-        if weight.shape != tensor.shape:
+        if weight.shape != tensor.shape == (len(weight), channels, *weight.shape[2:]):
+            weight = weight.sum(1, keepdim=True) / channels  # broadcast; an image in grey gives the same as before
+        elif weight.shape != tensor.shape:
             theirs, ours = tuple(weight.shape), tuple(tensor.shape)
             raise _other_network(config, f"its {name} is {theirs}, and that of {config.name} on these images {ours}")
         tensor.copy_(weight)
@@ -104,15 +102,15 @@ def _read(config: ModelConfig) -> dict[str, Tensor]:
 
 def _other_network(config: ModelConfig, difference: str) -> BadInput:
     return BadInput(
-        f"model.weights: {config.weights} does not fit {config.name}: {difference}; use the network, with the settings, "
-        "that the weights were trained with"
+        f"model.weights: {config.weights} does not fit {config.name}: {difference}; use the network, with the "
+        "settings, that the weights were trained with"
     )
 
 
 def freeze(how: int | str, network: nn.Module, head: set[str]) -> list[nn.Module]:
     """Exclude blocks from training; returns the modules that are to stay in evaluation mode.
 
-    In evaluation mode, batch normalisation keeps its statistics and dropout does nothing. `blocks` says what a block is.
+    In evaluation mode, batch normalisation keeps its statistics and dropout does nothing. A block is one of `blocks`.
 
     Args:
         how: `model.freeze`.
@@ -125,8 +123,8 @@ def freeze(how: int | str, network: nn.Module, head: set[str]) -> list[nn.Module
     body = [block for block in blocks(network) if not any(last & set(module.parameters()) for module in block)]
     if isinstance(how, int) and how > len(body):
         raise BadInput(
-            f"model.freeze: {quoted(how)} is not allowed; this network has {len(body)} blocks before its last layer; it "
-            f"must be from 0 to {len(body)}, all or none"
+            f"model.freeze: {quoted(how)} is not allowed; this network has {len(body)} blocks before its last layer; "
+            f"it must be from 0 to {len(body)}, all or none"
         )
     count = {"none": 0, "all": len(body)}.get(str(how), how)
     frozen = [module for block in body[: int(count)] for module in block]
