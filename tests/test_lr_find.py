@@ -78,7 +78,6 @@ def test_each_seed_starts_from_the_same_weights() -> None:
         "data.batch_size": "full",
         "data.train_size": 64,
         "training.precision": "fp32",
-        "data.val_fraction": 0.1,
     }
     test = range_test(read_config(None, settings)[0], seeds=3, steps=20)
     assert test.losses[0][0] == pytest.approx(test.losses[1][0], rel=1e-5)
