@@ -14,8 +14,7 @@ setting may be given once: `--lr 0.1 -s optimizer.lr=0.2` is refused.
 
 Names may be written in any capitals: `Adam` is `adam`, `ReLU` is `relu`. Three libraries have more: `torchvision/vgg16`
 is a network of torchvision, `timm/resnet18` one of timm (the extra `timm`), `torch.optim.ASGD` a class of torch.optim
-with PyTorch's own defaults, except that the
-learning rate is 0.001.
+with PyTorch's own defaults, except that the learning rate is 0.001.
 """
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
