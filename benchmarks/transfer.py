@@ -50,6 +50,7 @@ def accuracies(images: Path, size: int, **settings: object) -> list[float]:
                 **NETWORK,
                 "data.dataset": "folder",
                 "data.root": str(images),
+                "data.resize": 32,  # without it, a folder is read at 64
                 "data.train_size": size,
                 "training.epochs": EPOCHS[size],
                 "training.seed": seed,
