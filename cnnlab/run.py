@@ -18,18 +18,20 @@ import torch
 
 from cnnlab import __version__
 from cnnlab.config import RunConfig, as_config, flat, read_config, to_yaml
+from cnnlab.config.models import IMAGENET
 from cnnlab.config.run_config import is_place
 from cnnlab.data import Dataset, load
 from cnnlab.errors import BadInput, RunFailed, one_line, quoted, without_passwords
 from cnnlab.files import naming
 from cnnlab.records import Epoch, Record, RunCreated, RunEnded, RunStarted, Status, Steps
-from cnnlab.tracking import Journal, RunDir, last, make_mlruns, new_run_id, read, runs_root
+from cnnlab.tracking import Journal, RunDir, find_run, last, make_mlruns, new_run_id, read, runs_root
 from cnnlab.training import (
     Learner,
     check_identity,
     fit,
     identity,
     load_latest,
+    load_weights,
     out_of_memory,
     resolve_device,
     resolve_precision,
@@ -47,7 +49,8 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Learner:
         dataset: the data that `config.data` names; None to load it.
 
     Returns:
-        The learner. In its `config`, the batch size auto is replaced by a number.
+        The learner. In its `config`, the batch size auto is replaced by a number, and a run as `model.weights` by the
+        file of its best weights.
 
     Raises:
         BadInput: the config is invalid on this machine or with this data.
@@ -55,7 +58,7 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Learner:
     """
     try:
         dataset = dataset or load(config.data, config.training.seed)
-        return Learner(_with_batch_size(config, len(dataset.train)), dataset)
+        return Learner(_with_weights_file(_with_batch_size(config, len(dataset.train))), dataset)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -71,6 +74,30 @@ def _with_batch_size(config: RunConfig, images: int) -> RunConfig:
         return config
     data = config.data.model_copy(update={"batch_size": config.data.images_per_step(images)})
     return config.model_copy(update={"data": data})
+
+
+def _with_weights_file(config: RunConfig) -> RunConfig:
+    """The config with the file of a run's best weights instead of the run.
+
+    Raises:
+        BadInput: there is neither such a run nor such a file, or the run has not finished.
+        RunFailed: the file is damaged.
+    """
+    weights = config.model.weights
+    if weights in (None, IMAGENET) or os.path.isfile(str(weights)):
+        return config
+    try:
+        run = find_run(str(weights))
+    except BadInput as error:
+        raise BadInput(f"model.weights: {error}; it must be a run, a .safetensors or .pth file, or imagenet") from None
+    ended = last(read(run.journal_file)[0], RunEnded)
+    if ended is None or ended.weights_file is None:
+        raise BadInput(f"model.weights: {weights} has no trained weights; cnnlab train --resume {run.word} finishes it")
+    path = run.path / ended.weights_file
+    load_weights(path, ended.weights_sha256)
+    if path.is_relative_to(Path.cwd()):  # the folder may be moved before a resume
+        path = path.relative_to(Path.cwd())
+    return config.model_copy(update={"model": config.model.model_copy(update={"weights": str(path)})})
 
 
 class Stopped(Exception):

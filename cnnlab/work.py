@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from cnnlab.config import Given, as_config, config_given
+from cnnlab.config import Given, as_config, changed, config_given
 from cnnlab.courier import Deliveries
 from cnnlab.errors import InUse
 from cnnlab.process import brief_spins
@@ -154,6 +154,14 @@ class Training(Work[Record]):
         training._run = run
         training._place = dict(place or {})
         return training
+
+    def continued(self, settings: Mapping[str, Any]) -> "Training":
+        """A new training that starts from the weights of this finished run's best epoch, with `settings` changed."""
+        return Training(
+            changed(self.config, {"model.weights": self.run.word, **settings}),
+            experiment_name=self.experiment_name,
+            tracking_uri=self.tracking_uri,
+        )
 
     @property
     def run(self) -> RunDir:

@@ -12,9 +12,9 @@ Rendered from the fields in `cnnlab/config/` by `docs/render_config.py`. In an e
 of its section; on the command line it is `-s section.key=value`. `cnnlab train --help` lists those with a flag. A
 setting may be given once: `--lr 0.1 -s optimizer.lr=0.2` is refused.
 
-Names may be written in any capitals: `Adam` is `adam`, `ReLU` is `relu`. Two libraries have more: `torchvision/vgg16`
-is a network of torchvision, `torch.optim.ASGD` a class of torch.optim with PyTorch's own defaults, except that the
-learning rate is 0.001.
+Names may be written in any capitals: `Adam` is `adam`, `ReLU` is `relu`. Three libraries have more: `torchvision/vgg16`
+is a network of torchvision, `timm/resnet18` one of timm (the extra `timm`), `torch.optim.ASGD` a class of torch.optim
+with PyTorch's own defaults, except that the learning rate is 0.001.
 """
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "Train one network.",
     "sweep": "Search hyperparameters.",
     "compare": "Compare optimizers, each tuned with the same budget.",
+    "lr-find": "Find learning rates to search, by a range test.",
     "studies": "List the sweeps made here.",
     "runs": "List the runs made here.",
     "show": "Show one run, one sweep or one comparison: settings, curves, results.",

@@ -170,7 +170,7 @@ store_option = click.option(
 
 
 def _value(path: str, text: str) -> Any:
-    if path in ("name", "data.root"):  # always text, even if it looks like a number
+    if path in ("name", "data.root", "model.weights"):  # always text, even if it looks like a number
         return text
     try:
         return parse_yaml(text)

@@ -22,6 +22,8 @@ from cnnlab.errors import BadInput
 from cnnlab.interrupts import at_once_when_interrupted, catch_interrupts
 from cnnlab.work import Training
 
+EPOCHS = "training.epochs"
+
 
 @click.command("train", cls=Command)
 @experiment_argument
@@ -36,7 +38,8 @@ from cnnlab.work import Training
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Continue a run that was stopped: its id, a beginning of it, last, or its directory.",
+    help="Continue a run that was stopped: its id, a beginning of it, last, or its directory. With --epochs N, train a "
+    "finished run's weights for N more epochs, as a new run.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the whole config as YAML and stop.")
 @output_options
@@ -60,16 +63,30 @@ def command(
     """
     settings = settings_of(flags, assignments)
     if resume is not None:
-        if experiment or run_dir or not all(map(is_place, settings)):
+        place = {path: value for path, value in settings.items() if is_place(path)}
+        if experiment or run_dir or set(settings) - set(place) - {EPOCHS}:
             raise BadInput(
                 "--resume keeps the run's settings: leave out the experiment and all settings except those of the "
-                "place (--device, -s place.threads=N)"
+                "place (--device, -s place.threads=N), and --epochs for a run that has finished"
             )
-        training = Training.resumed(resume, settings, tracking_uri)
-        if training.result.status == "finished":
+        training = Training.resumed(resume, place, tracking_uri)
+        status, name = training.result.status, training.run.run_id
+        if EPOCHS in settings:
+            if status != "finished":
+                raise BadInput(
+                    f"--epochs: {name} has not finished, so no epochs can be added; first finish it: "
+                    f"cnnlab train --resume {training.run.word}"
+                )
+            added = training.continued(settings)
+            complain(
+                f"{name} has finished; a new run trains {settings[EPOCHS]} more epochs from its weights of the best "
+                "epoch, with a new schedule"
+            )
+            return _train(added, "no run was made", as_json=as_json, quiet=quiet)
+        if status == "finished":
             from cnnlab.cli.display.run_display import print_result
 
-            complain(f"{training.run.run_id} has finished; this is its result")
+            complain(f"{name} has finished; this is its result")
             print_result(training.result, as_json=as_json)
             return 0
         return _train(training, "the run is as it was", as_json=as_json, quiet=quiet)

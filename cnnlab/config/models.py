@@ -21,10 +21,32 @@ ActivationField = Annotated[Activation, Field(description="the nonlinearity")]
 NormField = Annotated[Norm, Field(description="normalisation after each convolution")]
 
 
+IMAGENET = "imagenet"
+"""The weights that the network's library has."""
+
+
 class ModelConfig(Section):
     """Any of them."""
 
     name: str
+    weights: str | None = Field(
+        None,
+        min_length=1,
+        description="trained weights to start from: a run, a file (.safetensors, .pth), or imagenet for "
+        "torchvision/NAME and timm/NAME",
+    )
+    freeze: Literal["none", "all"] | Annotated[int, Field(ge=0)] = Field(
+        "none", description="the first N blocks are not trained; all: nothing but the last layer is"
+    )
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> "ModelConfig":
+        if self.weights == IMAGENET and not isinstance(self, TorchvisionModel | TimmModel):
+            raise ValueError(
+                f"weights imagenet is not allowed for {self.name}; it is for torchvision/NAME and timm/NAME; "
+                "name a run or a file"
+            )
+        return self
 
 
 class Perceptron(ModelConfig):
@@ -110,9 +132,15 @@ class UNet(ModelConfig):
 
 
 class TorchvisionModel(ModelConfig):
-    """A classification model of torchvision, with random weights and its first and last layer fitted to the data."""
+    """A classification model of torchvision, with its first and last layer fitted to the data."""
 
     name: str = Field(pattern=r"^torchvision/\w+$")
+
+
+class TimmModel(ModelConfig):
+    """A network of timm (the extra timm), with its first and last layer fitted to the data."""
+
+    name: str = Field(pattern=r"^timm/[\w.]+$")
 
 
 _DROPOUT = {"dropout": {"low": 0.0, "high": 0.6}}
@@ -131,4 +159,5 @@ MODELS = {
     "fcn": Entry(config=FCN, tasks=SEGMENTATION),
     "unet": Entry(config=UNet, tasks=SEGMENTATION),
     "torchvision/NAME": Entry(config=TorchvisionModel, tasks=CLASSIFICATION, members=_TORCHVISION),
+    "timm/NAME": Entry(config=TimmModel, tasks=CLASSIFICATION),
 }

@@ -33,6 +33,9 @@ class OptimizerConfig(Section):
 
     name: str
     lr: LearningRate = 0.001
+    body_lr_factor: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="the learning rate of all but the last layer is lr times this"
+    )
 
 
 class _Named(OptimizerConfig):

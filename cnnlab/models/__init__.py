@@ -6,18 +6,31 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnlab.config.models import CNN, FCN, MLP, LeNet5, ModelConfig, Perceptron, ResNet20, TorchvisionModel, UNet
+from cnnlab.config.models import (
+    CNN,
+    FCN,
+    MLP,
+    LeNet5,
+    ModelConfig,
+    Perceptron,
+    ResNet20,
+    TimmModel,
+    TorchvisionModel,
+    UNet,
+)
 from cnnlab.models.blocks import Normalize, initialise
 from cnnlab.models.classic import lenet5, mlp, perceptron
 from cnnlab.models.cnn import cnn
 from cnnlab.models.fcn import fcn
+from cnnlab.models.imagenet import imagenet_file, imagenet_statistics
 from cnnlab.models.resnet import resnet20
 from cnnlab.models.sizes import SizedLayer, sized_layers
+from cnnlab.models.timm_model import timm_model
 from cnnlab.models.torchvision_model import torchvision_model
 from cnnlab.models.unet import unet
 from cnnlab.seeds import drawing
 
-__all__ = ["MODELS", "Normalize", "SizedLayer", "build", "sized_layers"]
+__all__ = ["MODELS", "Normalize", "SizedLayer", "build", "imagenet_file", "imagenet_statistics", "sized_layers"]
 
 MODELS: dict[type, Callable[[Any, tuple[int, int, int], int], nn.Module]] = {
     Perceptron: perceptron,
@@ -28,6 +41,7 @@ MODELS: dict[type, Callable[[Any, tuple[int, int, int], int], nn.Module]] = {
     FCN: fcn,
     UNet: unet,
     TorchvisionModel: torchvision_model,
+    TimmModel: timm_model,
 }
 
 
@@ -37,7 +51,7 @@ def build(config: ModelConfig, shape: tuple[int, int, int], outputs: int, seed: 
     The same config, shape, outputs and seed give the same weights.
 
     Raises:
-        BadInput: a layer would have an empty output, or torchvision has no such model.
+        BadInput: a layer would have an empty output, or the library has no such network.
     """
     with drawing(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -29,11 +29,11 @@ def torchvision_model(config: TorchvisionModel, shape: tuple[int, int, int], cla
     extra = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = zoo.get_model(name, weights=None, num_classes=classes, **extra)
     _fit_channels(model, shape[0])
-    _try_on(model, shape, name)
+    try_on(model, shape, config.name)
     return model
 
 
-def _try_on(model: nn.Module, shape: tuple[int, int, int], name: str) -> None:
+def try_on(model: nn.Module, shape: tuple[int, int, int], name: str) -> None:
     """Raises BadInput if images of this shape are too small for the network."""
     model.eval()
     try:
@@ -42,7 +42,7 @@ def _try_on(model: nn.Module, shape: tuple[int, int, int], name: str) -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         channels, height, width = shape
         raise BadInput(
-            f"model.name: torchvision/{name} cannot take images of {height}x{width}x{channels} "
+            f"model.name: {name} cannot take images of {height}x{width}x{channels} "
             f"({str(error).splitlines()[0]}); try larger ones (data.resize=224)"
         ) from None
 

@@ -104,6 +104,8 @@ class RunStarted(Record):
     """The number of images that could not be read and were left out."""
     notes: tuple[str, ...] = ()
     """Lines about the data: the splits, the images per class, which files were skipped and why."""
+    initial_sha256: str = ""
+    """The digest of the weights that the run started from; empty if they are random."""
 
     def mlflow_tags(self) -> dict[str, str]:
         description = (
@@ -116,6 +118,7 @@ class RunStarted(Record):
             "precision",
             "cpu_threads",
             "seed",
+            *(("initial_sha256",) if self.initial_sha256 else ()),
         )
         return running(self, *description)
 

@@ -92,6 +92,7 @@ def run_started(learner: Learner) -> RunStarted:
         counts=dict(dataset.counts),
         skipped_images=dataset.skipped,
         notes=tuple(describe(dataset)),
+        initial_sha256=learner.initial_sha256,
     )
 
 

@@ -108,7 +108,7 @@ class OverRanks:
         Writes the part's gradient into `part_gradients`.
         """
         if not self.network.model.training:
-            self.network.model.train()
+            self.network.train()
         self.generator.manual_seed(noise + part)
         samples = slice(size * part // count, size * (part + 1) // count)
         targets = self.targets[samples]

@@ -6,23 +6,24 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnnlab.config import RunConfig
-from cnnlab.config.models import TorchvisionModel
+from cnnlab.config.models import TimmModel, TorchvisionModel
 from cnnlab.data import Batches, Dataset, placement
 from cnnlab.errors import BadInput
 from cnnlab.metrics import Measured
 from cnnlab.models import Normalize, sized_layers
 from cnnlab.seeds import derive
 from cnnlab.tasks import make_task
-from cnnlab.training.checkpoint import below
+from cnnlab.training.checkpoint import below, weights_digest
 from cnnlab.training.gradients import InMicroBatches, OverRanks, has_batch_norm
 from cnnlab.training.ledger import Taken, check_warmup
 from cnnlab.training.network import Network, answers, keep_in_fp32, measure_part, trained_form
 from cnnlab.training.optimizer import FiniteGuard, make_optimizer
 from cnnlab.training.place import default_generator, resolve_device, resolve_precision
 from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
+from cnnlab.training.transfer import freeze, head_of, start_from
 
 
 class StepResult(NamedTuple):
@@ -59,9 +60,9 @@ class Learner:
         self.task = make_task(config, dataset.classes, dataset.image_shape)
         self.network = self._make_network()
         self.model, self.precision = self.network.model, self.network.precision
-        self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.weights, body = self._trained_weights()
         self.ranks = Ranks(self._count_ranks())
-        self.optimizer = make_optimizer(config.optimizer, self.weights)
+        self.optimizer = make_optimizer(config.optimizer, self.weights, body)
         self.guard = FiniteGuard(self.optimizer, self.device)
         self.gradients = self._make_gradients()
         self._check_single_samples()
@@ -87,17 +88,38 @@ class Learner:
         seed = derive(config.training.seed, "init")
         network = self.task.build(seed)
         image, target = torch.zeros(1, *dataset.image_shape), dataset.train.targets[:1]
+        self.head = self._head(network)
         layers = sized_layers(network, lambda: self.task.forward(network, image, target))
         self.multiply_adds = self.batch_size * sum(sized.multiply_adds for sized in layers)
         self.threads = threads_for_step(self.multiply_adds, config.place.threads)
         precision = resolve_precision(config.training.precision, self.device)
         if precision == "bf16" and self.device.type == "cpu":
             keep_in_fp32(layers)
-        return Network(self.task, trained_form(network, Normalize.of(dataset.train.inputs)), self.device, precision)
+        model = trained_form(network, Normalize.of(dataset.train.inputs))
+        self.initial_sha256 = ""
+        if config.model.weights:
+            self.initial_sha256 = weights_digest(start_from(config.model, model, self.head))
+        return Network(self.task, model, self.device, precision, freeze(config.model.freeze, network, self.head))
+
+    def _head(self, network: nn.Module) -> set[str]:
+        """`head_of` the network, if a setting asks which layer is the last one."""
+        model = self.config.model
+        asked = model.weights or model.freeze != "none" or self.config.optimizer.body_lr_factor != 1
+        return head_of(self.task, network) if asked else set()
+
+    def _trained_weights(self) -> tuple[list[nn.Parameter], int]:
+        """The weights that are trained, and how many of the first of them have the body's learning rate."""
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        if self.config.optimizer.body_lr_factor == 1:
+            return weights, 0
+        head = {weight for name, weight in self.model.named_parameters() if name.removeprefix("network.") in self.head}
+        body = [weight for weight in weights if weight not in head]
+        return [*body, *(weight for weight in weights if weight in head)], len(body)
 
     def _count_ranks(self) -> int:
         """1 on an accelerator, with micro-batches, or if parts of a batch give other results than the whole."""
-        whole = has_batch_norm(self.model) or isinstance(self.config.model, TorchvisionModel) or not self.task.additive
+        foreign = isinstance(self.config.model, TorchvisionModel | TimmModel)
+        whole = has_batch_norm(self.model) or foreign or not self.task.additive
         if whole or self.device.type != "cpu" or self.config.training.accumulate > 1:
             return 1
         return ranks_for_step(self.multiply_adds, self.batch_size, self.threads)
@@ -143,7 +165,7 @@ class Learner:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Within the context, the ranks are running."""
-        self.model.train()  # all layers; a rank calls it again only after a measurement
+        self.network.train()  # all layers; a rank calls it again only after a measurement
         part = [self.gradients.part] if isinstance(self.gradients, OverRanks) else []
         try:
             with self.ranks.at_work(*part, self._measure_part):
@@ -153,7 +175,7 @@ class Learner:
 
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
         """Prepare the batches of an epoch, from batch number `first` on, and put all layers into training mode."""
-        self.model.train()
+        self.network.train()
         self._epoch = self.batches.epoch(epoch, first=first)
 
     def step(self, lr: float, noise: int) -> None:
@@ -175,7 +197,7 @@ class Learner:
         if self.config.training.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.training.clip_norm, norm, foreach=True)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_factor"]
         return StepResult(loss, sums, self.guard.step(loss, norm), len(inputs))
 
     def collect(self) -> Taken:

@@ -54,16 +54,20 @@ class Position:
     """Metrics of the validation split after the best epoch."""
 
 
-ABOUT_DATA = ("classes", "image_shape", "train_size", "val_size", "test_size", "dataset_digest", "parameters")
+ABOUT = (
+    *("classes", "image_shape", "train_size", "val_size", "test_size", "dataset_digest", "parameters"),
+    "initial_sha256",
+)
 
 
 def identity(config: RunConfig, about: RunStarted) -> dict[str, Any]:
-    """What a resume must not change: the settings except the place, the data, and the size of the network.
+    """What a resume must not change: the settings except the place, the data, the size of the network, and
+    the weights that it started from.
 
     The values are plain, as JSON returns them.
     """
     settings = {path: value for path, value in flat(config).items() if not is_place(path)}
-    values = {**settings, **{name: getattr(about, name) for name in ABOUT_DATA}}
+    values = {**settings, **{name: getattr(about, name) for name in ABOUT}}
     return dict(json.loads(json.dumps(values)))
 
 

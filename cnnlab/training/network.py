@@ -1,7 +1,7 @@
 """A network in the form in which it is trained, saved and measured, on its device and in its precision."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -25,10 +25,14 @@ class Network:
     Args:
         model: in its trained form; it is moved to the device, in channels_last, which convolutions need to be fast.
         precision: fp32 or bf16 (autocast).
+        frozen: modules that stay in evaluation mode.
     """
 
-    def __init__(self, task: Task, model: nn.Module, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, task: Task, model: nn.Module, device: torch.device, precision: str, frozen: Sequence[nn.Module] = ()
+    ) -> None:
         self.task = task
+        self.frozen = frozen
         self.model: nn.Module = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
         self.precision = precision
@@ -39,6 +43,12 @@ class Network:
             return self._forward(inputs, targets)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             return self._forward(inputs, targets).float()
+
+    def train(self) -> None:
+        """Put all layers but the frozen ones into training mode."""
+        self.model.train()
+        for module in self.frozen:
+            module.eval()
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         model = self.model

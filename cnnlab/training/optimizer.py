@@ -61,11 +61,11 @@ class MuonWithAdamW(Optimizer):
     have the same learning rate and weight decay, as Muon's update is scaled to the size of AdamW's (Liu et al. 2025,
     arXiv 2502.16982, section 2.2).
 
-    It has one group: all parameters in their order, and the learning rate. The state of a parameter is that of Muon or
+    Its groups have all parameters in their order, and the learning rate. The state of a parameter is that of Muon or
     AdamW.
 
     Args:
-        parameters: of the whole network, the classifier's last.
+        groups: parameters of the whole network, the classifier's last, in one group or several.
         fused: whether AdamW uses its fused kernel.
 
     Raises:
@@ -74,7 +74,7 @@ class MuonWithAdamW(Optimizer):
 
     def __init__(
         self,
-        parameters: list[Parameter],
+        groups: list[dict[str, Any]],
         lr: float,
         weight_decay: float,
         momentum: float,
@@ -86,18 +86,19 @@ class MuonWithAdamW(Optimizer):
     ) -> None:
         # `fused` is in the group, so that load_state_dict puts AdamW's step count on the device that its kernel needs;
         # it is not in the defaults, as Muon takes no `found_inf`
-        super().__init__([{"params": parameters, "fused": fused}], {"lr": lr})
-        self.hidden = _hidden(parameters)
+        super().__init__([{**group, "fused": fused} for group in groups], {"lr": lr})
+        self.hidden = _hidden([parameter for group in groups for parameter in group["params"]])
         if not self.hidden:
             raise BadInput(
                 "optimizer.name: muon trains the matrices of hidden layers, and this network has none; use adamw, to "
                 "which muon leaves the classifier"
             )
         self.matrices = [_as_matrix(weight, like=weight) for weight in self.hidden]
-        hidden = set(self.hidden)
-        others = [parameter for parameter in parameters if parameter not in hidden]
+        matrix_of = dict(zip(self.hidden, self.matrices, strict=True))
+        matrices = [{"params": [matrix_of[w] for w in group["params"] if w in matrix_of]} for group in groups]
+        others = [{"params": [w for w in group["params"] if w not in matrix_of]} for group in groups]
         self.muon = torch.optim.Muon(
-            self.matrices,
+            matrices,
             lr,
             weight_decay,
             momentum,
@@ -115,7 +116,8 @@ class MuonWithAdamW(Optimizer):
             self.muon.state[matrix] = self.state[weight]
         self.adamw.state = self.state
         for half in (self.muon, self.adamw):
-            half.param_groups[0]["lr"] = self.param_groups[0]["lr"]
+            for group, whole in zip(half.param_groups, self.param_groups, strict=True):
+                group["lr"] = whole["lr"]
             bare_step(half)()
         for matrix in self.matrices:
             matrix.grad = None  # else the gradient's memory would be held through the next backward pass
@@ -166,22 +168,29 @@ UNUSABLE = {
 }
 
 
-def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> Optimizer:
+def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter], body: int = 0) -> Optimizer:
     """The optimizer, with its fused kernel if there is one for the parameters' device.
+
+    A group's `lr_factor` times the learning rate is that of its parameters.
+
+    Args:
+        body: the number of parameters, the first ones, that have the smaller learning rate, in a group of their own.
 
     Raises:
         BadInput: torch.optim has no such class, the class has no such parameter or rejects its value, or the network
             has no hidden layer for muon.
     """
     parameters = list(parameters)
-    settings = config.model_dump(exclude={"name"})
+    parts = ((config.body_lr_factor, parameters[:body]), (1.0, parameters[body:]))
+    groups = [{"params": part, "lr_factor": factor} for factor, part in parts if part]
+    settings = config.model_dump(exclude={"name", "body_lr_factor"})
     cls = _torch_class(config, settings) if isinstance(config, TorchOptimizer) else CLASSES[type(config).__name__]
     if parameters[0].device.type in FUSED_ON.get(cls, ()):
         settings["fused"] = True
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     _avoid_dynamo()
     try:
-        return cls(parameters, **settings)
+        return cls(groups, **settings)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BadInput(
             f"optimizer: torch.optim.{cls.__name__} rejects these settings: {' '.join(str(error).split())}"

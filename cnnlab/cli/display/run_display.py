@@ -24,6 +24,9 @@ from cnnlab.tracking import RunDir, last, run_page
 EPOCH_ROWS = 8
 """How many of the last epochs the live view shows."""
 
+LINE = "braille"
+"""The marker of a line."""
+
 Point = tuple[int, float]
 """(step, loss)"""
 
@@ -140,19 +143,34 @@ def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
     points, finite = _thinned(_finite(training), 4 * width), _finite(validation)
     if len(points) < 2:
         return Text()
+    first, final = points[0][0], points[-1][0]
+    ticks = sorted({first, (first + final) // 2, final})
+    return _curve([(points, LINE), (finite, "●")], {tick: str(tick) for tick in ticks}, width, height)
+
+
+def range_curve(
+    rates: Sequence[float], middle: Sequence[float], low: Sequence[float], high: Sequence[float], width: int
+) -> Text:
+    """Losses of a range test against the learning rate on a log scale: the middle as a line, the ends as points."""
+    at = [math.log10(rate) for rate in rates[: len(middle)]]
+    ticks = {power: f"1e{power}" for power in range(math.ceil(at[0]), math.floor(at[-1]) + 1)}
+    ends = [*zip(at, low, strict=True), *zip(at, high, strict=True)]
+    return _curve([(ends, "·"), (list(zip(at, middle, strict=True)), LINE)], ticks, width, height=14)
+
+
+def _curve(signals: Sequence[tuple[Sequence[Any], str]], ticks: Mapping[int, str], width: int, height: int) -> Text:
+    """Points (x, y) in characters, one marker per signal, the last on top; those in braille are joined by a line."""
     import plotext  # 0.3 s, so only if there is a curve
 
     figure = plotext.figure
     figure.clear()
     figure.plot_size(width, height)
-    line = figure.signal(*zip(*points, strict=True), marker="braille")
-    line.lines(True)
-    figure.draw(line)
-    if finite:
-        figure.draw(figure.signal(*zip(*finite, strict=True), marker="●"))
-    first, final = points[0][0], points[-1][0]
-    ticks = sorted({first, (first + final) // 2, final})
-    figure.ruler("x").ticks(ticks, [str(tick) for tick in ticks])
+    for points, marker in signals:
+        if points:
+            signal = figure.signal(*zip(*points, strict=True), marker=marker)
+            signal.lines(marker == LINE)
+            figure.draw(signal)
+    figure.ruler("x").ticks(list(ticks), list(ticks.values()))
     return Text(plotext.uncolorize(figure.build()).rstrip("\n"), style="cyan")
 
 

@@ -1,0 +1,145 @@
+"""A range test of the learning rate (Smith 2017, section 3.3): the loss while the rate rises step by step."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from cnnlab.config import RunConfig
+from cnnlab.config.optimizers import OPTIMIZERS
+from cnnlab.config.section import tag_of
+from cnnlab.reading.run_figures import new_figure
+from cnnlab.run import prepare
+from cnnlab.training import Learner, set_for_training
+
+SMOOTHING = 0.8
+"""Weight of the past in the running mean of the losses."""
+BEYOND = 4.0
+"""A test ends if the smoothed loss is this many times the lowest."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A learning rate and why it is suggested."""
+
+    lr: float
+    reason: str
+    alone: tuple[float, float] = (0.0, 0.0)
+    """The lowest and the highest of what each seed alone suggests."""
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """Learning rates and the losses of each seed, smoothed; a seed's losses end where its test ended."""
+
+    rates: tuple[float, ...]
+    losses: tuple[tuple[float, ...], ...]
+
+    @property
+    def middle(self) -> list[float]:
+        """The median of the seeds at each rate that all of them reached."""
+        return [median(at) for at in zip(*self.losses, strict=False)]
+
+    @property
+    def spread(self) -> tuple[list[float], list[float]]:
+        """The lowest and the highest of the seeds."""
+        columns = list(zip(*self.losses, strict=False))
+        return [min(at) for at in columns], [max(at) for at in columns]
+
+    def suggestions(self) -> list[Suggestion]:
+        """A tenth of the rate at which the loss diverges, and the rate at which it falls fastest, by the median.
+
+        The loss diverges at the first rate, after its lowest value, at which it is above its first value, or at which
+        a seed's test ended.
+        """
+        alone = zip(*(RangeTest(self.rates, (losses,))._by_the_median() for losses in self.losses), strict=True)
+        rates = [[suggestion.lr for suggestion in each] for each in alone]
+        both = zip(self._by_the_median(), rates, strict=True)
+        return [replace(suggestion, alone=(min(each), max(each))) for suggestion, each in both]
+
+    def _by_the_median(self) -> list[Suggestion]:
+        losses = self.middle
+        lowest = losses.index(min(losses))
+        slopes = np.gradient(losses[: lowest + 1]) if lowest else np.zeros(1)
+        steepest = self.rates[int(slopes.argmin())]
+        risen = [index for index in range(lowest, len(losses)) if losses[index] > losses[0]]
+        if risen or len(losses) < len(self.rates):
+            diverged = self.rates[risen[0] if risen else len(losses)]
+            reason = f"a tenth of {diverged:.2g}, where the loss diverges"
+        else:
+            diverged = self.rates[-1]
+            reason = f"a tenth of {diverged:.2g}, the end of the test; the loss did not diverge"
+        return [
+            Suggestion(_short(diverged / 10), reason),
+            Suggestion(_short(steepest), "the loss falls fastest here"),
+        ]
+
+    def search(self) -> str:
+        """The words of `--search` for a range around the suggestions."""
+        rates = [suggestion.lr for suggestion in self.suggestions()]
+        return f"lr={_short(min(rates) / 3):g}:{_short(max(rates) * 3):g}:log"
+
+
+def range_test(config: RunConfig, seeds: int = 3, steps: int = 100) -> RangeTest:
+    """Train for `steps` steps per seed, all from the same weights, with a rate that rises on a log scale.
+
+    The rates are from a tenth of the optimizer's default range to ten times its end. A seed determines the order of the
+    images. Nothing is written but the data cache.
+
+    Raises:
+        BadInput: the config is invalid on this machine or with this data.
+    """
+    ends = OPTIMIZERS[tag_of(OPTIMIZERS, config.optimizer.name)].lr
+    rates = tuple(np.geomspace(ends["low"] / 10, ends["high"] * 10, steps).tolist())
+    first = prepare(config)
+    start = {name: tensor.clone() for name, tensor in first.model.state_dict().items()}
+    losses = []
+    for seed in range(config.training.seed, config.training.seed + seeds):
+        training = config.training.model_copy(update={"seed": seed})
+        learner = prepare(config.model_copy(update={"training": training}), first.dataset)
+        learner.load_weights(start)
+        losses.append(_smoothed_losses(learner, rates))
+    return RangeTest(rates, tuple(losses))
+
+
+def _smoothed_losses(learner: Learner, rates: Sequence[float]) -> tuple[float, ...]:
+    """The running mean of the losses at these rates, until it is far above the lowest or not finite."""
+    smoothed: list[float] = []
+    mean = 0.0
+    with set_for_training(learner.operator_threads, learner.generator), learner.at_work():
+        for step, rate in enumerate(rates):
+            epoch, batch = divmod(step, len(learner.batches))
+            if batch == 0:
+                learner.begin_epoch(epoch)
+            learner.step(rate, noise=step)
+            taken = learner.collect()
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * taken.losses[0]
+            loss = mean / (1 - SMOOTHING ** (step + 1))  # as in Adam: without the bias to the first 0
+            if taken.bad[0] or not math.isfinite(loss) or (smoothed and loss > BEYOND * min(smoothed)):
+                break
+            smoothed.append(loss)
+    return tuple(smoothed)
+
+
+def draw_range_test(test: RangeTest, folder: Path) -> Path:
+    """Write lr_find.png into the folder, which is there: the median of the seeds, their range, the suggestions."""
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    rates = test.rates[: len(test.middle)]
+    axes.fill_between(rates, *test.spread, alpha=0.25, linewidth=0, label="lowest to highest of the seeds")
+    axes.plot(rates, test.middle, label="median of the seeds")
+    for suggestion, style in zip(test.suggestions(), ("--", ":"), strict=True):
+        axes.axvline(suggestion.lr, linestyle=style, color="tab:red", label=f"{suggestion.lr:g}: {suggestion.reason}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed")
+    axes.legend(fontsize="small")
+    path = folder / "lr_find.png"
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _short(rate: float) -> float:
+    """With two significant digits."""
+    return float(f"{rate:.2g}")
