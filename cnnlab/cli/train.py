@@ -72,16 +72,16 @@ def command(
             complain(f"{training.run.run_id} has finished; this is its result")
             print_result(training.result, as_json=as_json)
             return 0
-        return _train(training, "the run is as it was", as_json=as_json, quiet=quiet)
+        return train_and_print(training, "the run is as it was", as_json=as_json, quiet=quiet)
     config = read_experiment(experiment, settings)
     if dry_run:
         click.echo(to_yaml(config), nl=False)
         return 0
     training = Training(config, experiment_name=experiment_name, tracking_uri=tracking_uri, run_dir=run_dir)
-    return _train(training, "no run was made", as_json=as_json, quiet=quiet)
+    return train_and_print(training, "no run was made", as_json=as_json, quiet=quiet)
 
 
-def _train(training: Training, unchanged: str, *, as_json: bool, quiet: bool) -> int:
+def train_and_print(training: Training, unchanged: str, *, as_json: bool, quiet: bool) -> int:
     """Train, print the result, return the exit code.
 
     Args:
@@ -94,7 +94,7 @@ def _train(training: Training, unchanged: str, *, as_json: bool, quiet: bool) ->
         with at_once_when_interrupted(f"interrupted before the first step; {unchanged}"):
             training.prepare()
         with catch_interrupts(training.stop) as interrupt:
-            with open_run_view(quiet) as show:
+            with open_run_view(quiet, training.before) as show:
                 for record in training:
                     show(record)
             if not as_json:  # --json waits for MLflow's id of the run

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HEADINGS = {
     "curves": "Validation {score} of the finals: mean and 95 % interval",
     "sensitivity": "{Score} over the learning rate",
-    "expected_best": "Expected best value, by the number of trials: mean and 95 % interval over tunings",
+    "expected_best": "Expected best of 1, 2 ... trials, the untuned one first: mean and 95 % interval over tunings",
     "pairs": "Row less column, in {points} of {score}",
     "profile": "Share of workloads within a factor of the fastest",
 }
@@ -153,7 +153,7 @@ def sensitivity_figure(verdicts: Verdicts) -> "Figure":
 
 
 def expected_best_figure(verdicts: Verdicts) -> "Figure":
-    """The expected best value against the number of drawn trials."""
+    """The expected best value against the number of trials, the untuned one first."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
     for number, arm in enumerate(verdicts.arms):

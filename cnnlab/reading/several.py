@@ -40,7 +40,9 @@ def _defaults(dataset: str, names: tuple[tuple[str, str], ...]) -> dict[str, Any
     """Empty if this version knows one of the names no longer."""
     with suppress(CnnlabError):
         by_dataset = flat(as_config({"data": {"dataset": dataset}}))
-        by_name = flat(as_config({"data": {"dataset": dataset}, **{section: {"name": name} for section, name in names}}))
+        by_name = flat(
+            as_config({"data": {"dataset": dataset}, **{section: {"name": name} for section, name in names}})
+        )
         chosen = {f"{section}.name": by_dataset[f"{section}.name"] for section, _ in names}
         return {**by_name, **chosen, "data.dataset": RunConfig().data.dataset}
     return {}
@@ -108,7 +110,9 @@ def check_names(asked: Sequence[str], known: Mapping[str, object], option: str) 
     """Raises BadInput for the first name that is not known."""
     for name in asked:
         if known and name not in known:
-            hint = nearest(name, known) or "; names are the keys of cnnlab runs --json, and settings as lr or data.resize"
+            hint = (
+                nearest(name, known) or "; names are the keys of cnnlab runs --json, and settings as lr or data.resize"
+            )
             raise BadInput(f"{option}: no run has {quoted(name)}{hint}")
 
 

@@ -5,7 +5,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import click
@@ -17,6 +20,7 @@ from rich.text import Text
 from cnnlab.cli.display.terminal import facts_table, open_block, progress_row, result_console
 from cnnlab.errors import LONGEST_LINE, shortened, without_passwords
 from cnnlab.metrics import Metric, words_of
+from cnnlab.reading.run_figures import Point, thinned, training_losses
 from cnnlab.records import Epoch, Record, RunStarted, Steps
 from cnnlab.result import strict_json
 from cnnlab.tracking import RunDir, last, run_page
@@ -24,18 +28,19 @@ from cnnlab.tracking import RunDir, last, run_page
 EPOCH_ROWS = 8
 """How many of the last epochs the live view shows."""
 
-Point = tuple[int, float]
-"""(step, loss)"""
-
 
 @contextmanager
-def open_run_view(quiet: bool) -> Iterator[Callable[[Record], None]]:
-    """A function that shows each record on stderr: live on a terminal, else in plain lines for logs."""
+def open_run_view(quiet: bool, before: Sequence[Record] = ()) -> Iterator[Callable[[Record], None]]:
+    """A function that shows each record on stderr: live on a terminal, else in plain lines for logs.
+
+    Args:
+        before: the records of a resumed run so far.
+    """
     if quiet:
         yield lambda record: None
     elif sys.stderr.isatty():
         with open_block() as draw:
-            yield LiveRun(draw).show
+            yield LiveRun(draw, before).show
     else:
         yield PlainRun().show
 
@@ -66,17 +71,20 @@ class PlainRun:
 class LiveRun:
     """A bar, a table of epochs, and a loss curve in characters."""
 
-    def __init__(self, draw: Callable[..., None]) -> None:
+    def __init__(self, draw: Callable[..., None], before: Sequence[Record] = ()) -> None:
         self.draw = draw
         self.console = Console(stderr=True)
         self.started: RunStarted | None = None
-        self.records: list[Record] = []
+        self.records = list(before)
         self.step = 0
         self.clock = time.monotonic()
 
     def show(self, record: Record) -> None:
         if isinstance(record, RunStarted):
             self.started, self.step, self.clock = record, record.step, time.monotonic()
+            # a resume trains the steps after its checkpoint again
+            kept = [r for r in self.records if not isinstance(r, Epoch) or r.step <= record.step]
+            self.records = [cut for r in kept if (cut := _up_to(r, record.step))]
         elif isinstance(record, Steps):
             self.step = record.last
         self.records.append(record)
@@ -90,6 +98,14 @@ class LiveRun:
                 epoch_table(self.records, EPOCH_ROWS),
                 loss_curve(self.records, min(self.console.width, 100)),
             )
+
+
+def _up_to(record: Record, step: int) -> Record | None:
+    """The part of a record up to a step; None if there is none."""
+    if not isinstance(record, Steps) or record.last <= step:
+        return record
+    count = step + 1 - record.first
+    return replace(record, losses=record.losses[:count], times=record.times[:count]) if count > 0 else None
 
 
 def heading(started: RunStarted) -> str:
@@ -133,38 +149,48 @@ def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
     Args:
         width, height: in characters.
     """
-    training = [
-        (step, loss) for r in records if isinstance(r, Steps) for step, loss in enumerate(r.losses, start=r.first)
-    ]
     validation = [(record.step, record.val["loss"]) for record in records if isinstance(record, Epoch)]
-    points, finite = _thinned(_finite(training), 4 * width), _finite(validation)
+    points = thinned(training_losses(records), 4 * width)
+    finite = [(step, loss) for step, loss in validation if math.isfinite(loss)]
     if len(points) < 2:
         return Text()
+    return _chart([("training loss", "braille", points), ("validation loss", "●", finite)], width, height)
+
+
+def training_curves(runs: Mapping[str, Sequence[Record]], width: int, height: int = 14) -> Text:
+    """The training losses of several runs against the step, a letter for each; empty without a finite loss.
+
+    Args:
+        runs: label -> records.
+        width, height: in characters.
+    """
+    lines = [
+        (f"{letter} {label}", letter, thinned(training_losses(records), width))
+        for letter, (label, records) in zip(cycle(ascii_uppercase), runs.items(), strict=False)
+    ]
+    chart = _chart(lines, width, height) if any(points for _, _, points in lines) else Text()
+    names = [Text(f"{name}{'' if points else ': no finite loss'}") for name, _, points in lines]
+    return Text("\n").join([Text("training loss"), chart, *names])
+
+
+def _chart(lines: Sequence[tuple[str, str, list[Point]]], width: int, height: int) -> Text:
+    """Lines, each with its label, its marker and its points, and a legend if the label is not its marker's."""
     import plotext  # 0.3 s, so only if there is a curve
 
     figure = plotext.figure
     figure.clear()
     figure.plot_size(width, height)
-    line = figure.signal(*zip(*points, strict=True), marker="braille")
-    line.lines(True)
-    figure.draw(line)
-    if finite:
-        figure.draw(figure.signal(*zip(*finite, strict=True), marker="●"))
-    first, final = points[0][0], points[-1][0]
-    ticks = sorted({first, (first + final) // 2, final})
+    for label, marker, points in lines:
+        if points:
+            signal = figure.signal(*zip(*points, strict=True), marker=marker)
+            signal.lines(marker == "braille")
+            if not label.startswith(f"{marker} "):
+                signal.label(label)
+            figure.draw(signal)
+    steps = [step for _, _, points in lines for step, _ in points]
+    ticks = sorted({min(steps), (min(steps) + max(steps)) // 2, max(steps)})
     figure.ruler("x").ticks(ticks, [str(tick) for tick in ticks])
     return Text(plotext.uncolorize(figure.build()).rstrip("\n"), style="cyan")
-
-
-def _finite(points: list[Point]) -> list[Point]:
-    return [(step, loss) for step, loss in points if math.isfinite(loss)]
-
-
-def _thinned(points: list[Point], most: int) -> list[Point]:
-    """About `most` points at most, each the mean of its neighbours; a terminal shows no more."""
-    size = max(1, len(points) // most)
-    groups = [points[start : start + size] for start in range(0, len(points), size)]
-    return [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
 
 
 def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") -> None:
