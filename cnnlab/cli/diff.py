@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import folder
 from cnnlab.errors import BadInput
 from cnnlab.result import strict_json
@@ -12,8 +13,8 @@ RESULTS = ("status", "epochs", "steps", "best_epoch", "parameters", "fit_seconds
 
 
 @click.command("diff")
-@click.argument("one", metavar="RUN")
-@click.argument("other", metavar="RUN")
+@click.argument("one", metavar="RUN", shell_complete=complete_run)
+@click.argument("other", metavar="RUN", shell_complete=complete_run)
 @click.option("--plot", type=click.Path(), callback=folder, help="Write the curves as PNG into this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(one: str, other: str, plot: Path | None, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import click
 
+from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import output_options, store_option
 from cnnlab.cli.streams import complain
 
@@ -10,7 +11,7 @@ COMMIT = "mlflow.source.git.commit"
 
 
 @click.command("rerun")
-@click.argument("word", metavar="RUN", default="last")
+@click.argument("word", metavar="RUN", default="last", shell_complete=complete_run)
 @store_option
 @output_options
 def command(word: str, tracking_uri: str | None, as_json: bool, quiet: bool) -> int:

@@ -2,9 +2,11 @@
 
 import click
 
+from cnnlab.cli.completion import complete_any
+
 
 @click.command("rm")
-@click.argument("words", metavar="RUN|STUDY...", nargs=-1, required=True)
+@click.argument("words", metavar="RUN|STUDY...", nargs=-1, required=True, shell_complete=complete_any)
 @click.option("--yes", is_flag=True, help="Delete. Without it, nothing is deleted.")
 def command(words: tuple[str, ...], yes: bool) -> None:
     """RUN is a run id, an unambiguous beginning of one, or last; STUDY is the name of a sweep or a comparison, whose

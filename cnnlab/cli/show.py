@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cnnlab.cli.completion import complete_any
 from cnnlab.cli.options import folder
 from cnnlab.config import RunConfig, flat, flatten
 from cnnlab.errors import BadInput
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("show")
-@click.argument("words", metavar="[RUN]...", nargs=-1)
+@click.argument("words", metavar="[RUN]...", nargs=-1, shell_complete=complete_any)
 @click.option(
     "--plot",
     type=click.Path(),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import (
     Command,
     command_options,
@@ -36,6 +37,7 @@ from cnnlab.work import Training
 @click.option(
     "--resume",
     metavar="RUN",
+    shell_complete=complete_run,
     help="Continue a run that was stopped: its id, a beginning of it, last, or its directory.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the whole config as YAML and stop.")

@@ -296,6 +296,8 @@ def claim_words(verdicts: Verdicts) -> str:
     arms = "optimizers" if verdicts.question == "optimizer" else "arms"
     if verdicts.claim == "optimizers":
         return f"A verdict is about two {arms}, tuned in this way: the sample is {verdicts.unit_words}"
+    if not any(arm.best_params(verdicts.score) for arm in verdicts.arms):
+        return f"A verdict is about these two settings as written: the sample is {verdicts.unit_words}"
     return (
         f"A verdict is about these two settings, not about the {arms}: the sample is {verdicts.unit_words}, not "
         f"tunings; --tunings {LEAST_TUNINGS} or more would compare the {arms}"

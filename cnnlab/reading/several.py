@@ -1,4 +1,4 @@
-"""Several runs side by side: the settings in which they differ, a row of values for each, and rows chosen by a condition.
+"""Several runs side by side: the settings that differ, a row of values for each, and rows chosen by a condition.
 
 Configs are plain values, as journals hold them, so that runs of another version can be read too.
 """
@@ -61,6 +61,7 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for path in chosen
         if path != "name" and not is_place(path) and any(one.get(path) != settings[0].get(path) for one in settings)
     ]
+    paths.sort(key=lambda path: not path.endswith(".name"))  # adam, lr 0.1
     return [{path: one[path] for path in paths if path in one} for one in settings]
 
 

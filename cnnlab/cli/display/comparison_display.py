@@ -91,7 +91,7 @@ def print_contests(comparison: Comparison) -> None:
             click.echo(doubt)
         for arm, (plan, *_) in contest.plans.items():
             ranges = ", ".join(f"{d.path} in {d.domain}" for d in plan.space.dimensions)
-            click.echo(f"  {arm:12} lr {plan.config.optimizer.lr:g} untuned; tuned: {ranges}")
+            click.echo(f"  {arm:12} lr {plan.config.optimizer.lr:g} untuned; tuned: {ranges or 'nothing'}")
 
 
 def _count(number: int, word: str) -> str:

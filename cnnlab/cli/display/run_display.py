@@ -154,7 +154,8 @@ def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
     finite = [(step, loss) for step, loss in validation if math.isfinite(loss)]
     if len(points) < 2:
         return Text()
-    return _chart([("training loss", "braille", points), ("validation loss", "●", finite)], width, height)
+    legend = Text("    ⠤⠤ training loss, ● validation loss", "dim")
+    return Text("\n").join([_chart([("braille", points), ("●", finite)], width, height), legend])
 
 
 def training_curves(runs: Mapping[str, Sequence[Record]], width: int, height: int = 14) -> Text:
@@ -165,29 +166,28 @@ def training_curves(runs: Mapping[str, Sequence[Record]], width: int, height: in
         width, height: in characters.
     """
     lines = [
-        (f"{letter} {label}", letter, thinned(training_losses(records), width))
+        (label, letter, thinned(training_losses(records), width))
         for letter, (label, records) in zip(cycle(ascii_uppercase), runs.items(), strict=False)
     ]
-    chart = _chart(lines, width, height) if any(points for _, _, points in lines) else Text()
-    names = [Text(f"{name}{'' if points else ': no finite loss'}") for name, _, points in lines]
+    drawn = [(letter, points) for _, letter, points in lines if points]
+    chart = _chart(drawn, width, height) if drawn else Text()
+    names = [Text(f"{letter} {label}{'' if points else ': no finite loss'}") for label, letter, points in lines]
     return Text("\n").join([Text("training loss"), chart, *names])
 
 
-def _chart(lines: Sequence[tuple[str, str, list[Point]]], width: int, height: int) -> Text:
-    """Lines, each with its label, its marker and its points, and a legend if the label is not its marker's."""
+def _chart(lines: Sequence[tuple[str, Sequence[Point]]], width: int, height: int) -> Text:
+    """Lines, each with its marker and its points."""
     import plotext  # 0.3 s, so only if there is a curve
 
     figure = plotext.figure
     figure.clear()
     figure.plot_size(width, height)
-    for label, marker, points in lines:
+    for marker, points in lines:
         if points:
             signal = figure.signal(*zip(*points, strict=True), marker=marker)
             signal.lines(marker == "braille")
-            if not label.startswith(f"{marker} "):
-                signal.label(label)
             figure.draw(signal)
-    steps = [step for _, _, points in lines for step, _ in points]
+    steps = [step for _, points in lines for step, _ in points]
     ticks = sorted({min(steps), (min(steps) + max(steps)) // 2, max(steps)})
     figure.ruler("x").ticks(ticks, [str(tick) for tick in ticks])
     return Text(plotext.uncolorize(figure.build()).rstrip("\n"), style="cyan")

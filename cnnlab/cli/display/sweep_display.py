@@ -52,7 +52,7 @@ def heading(plan: Plan, workers: Workers) -> str:
 
 
 def curves(slots: Sequence[Slot]) -> tuple[list[str], str]:
-    """For each trial the validation scores after each epoch, in characters; and the range, which all share, in words."""
+    """For each trial the validation scores after each epoch, in characters; and the range that all share."""
     scores = [_scores(slot) for slot in slots]
     known = [value for values in scores for value in values]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
