@@ -13,9 +13,9 @@ from cnnlab.result import strict_json
 
 
 @click.command("runs")
-@click.option("--where", metavar="CONDITION", help='Only runs for which it holds: "val_accuracy > 0.9 and lr < 0.01".')
+@click.option("--where", metavar="CONDITION", help='Only runs for which it holds: "epochs > 5 and lr < 0.01".')
 @click.option("--sort", metavar="NAME", help="The lowest value first; with -NAME the highest first.")
-@click.option("--columns", metavar="NAME,...", help="These columns, as run_id,lr,test_accuracy.")
+@click.option("--columns", metavar="NAME,...", help="These columns, as run_id,lr,epochs.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
 def command(where: str | None, sort: str | None, columns: str | None, as_csv: bool, as_json: bool) -> None:

@@ -24,7 +24,7 @@ COMPARISONS = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-FORM = "write comparisons of names, numbers and 'text' with and, or, not, as in \"test_accuracy > 0.9 and lr < 0.01\""
+FORM = "write comparisons of names, numbers and 'text' with and, or, not, as in \"epochs > 5 and lr < 0.01\""
 
 
 def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
