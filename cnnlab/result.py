@@ -35,8 +35,11 @@ def short(value: object) -> str:
 
 
 def settings_text(settings: Mapping[str, object]) -> str:
-    """Settings (dotted path -> value) as `lr 0.1, momentum 0.9`."""
-    return ", ".join(f"{path.rpartition('.')[2]} {short(value)}" for path, value in settings.items())
+    """Settings (dotted path -> value) as `adam, lr 0.1, momentum 0.9`."""
+    return ", ".join(
+        short(value) if path.endswith(".name") else f"{path.rpartition('.')[2]} {short(value)}"
+        for path, value in settings.items()
+    )
 
 
 def listed(words: Sequence[str]) -> str:

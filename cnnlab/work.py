@@ -17,7 +17,7 @@ from cnnlab.process import brief_spins
 from cnnlab.reading import run_result
 from cnnlab.records import Record, RunStarted
 from cnnlab.result import Result
-from cnnlab.tracking import RunDir, end_dead, find_run, present_store, resolve, resolve_experiment
+from cnnlab.tracking import RunDir, end_dead, find_run, present_store, read, resolve, resolve_experiment
 
 if TYPE_CHECKING:
     from cnnlab.training import Learner
@@ -162,6 +162,11 @@ class Training(Work[Record]):
             experiment_name=self.experiment_name,
             tracking_uri=self.tracking_uri,
         )
+
+    @property
+    def before(self) -> list[Record]:
+        """The records of a resumed run so far."""
+        return read(self._run.journal_file)[0] if self._run else []
 
     @property
     def run(self) -> RunDir:

@@ -263,12 +263,13 @@ def test_curves_that_cross_are_reported() -> None:
 
 def test_the_expected_best_has_a_band_from_the_tunings() -> None:
     rows = [(0.5, 0.6, 0.8), (0.5, 0.7, 0.9), (0.5, 0.65, 0.95)]
-    (first, ends), (last, _) = best_so_far(tuned_over(rows), ACCURACY)
+    (untuned, _), (first, ends), (last, _) = best_so_far(tuned_over(rows), ACCURACY)
+    assert untuned == 0.5
     assert first == pytest.approx(np.mean([np.mean(row[1:]) for row in rows]))
     assert last == pytest.approx(np.mean([max(row) for row in rows]))
     assert ends is not None
     assert ends[0] < first < ends[1]
-    assert best_so_far(tuned_over(rows[:2]), ACCURACY)[0][1] is None
+    assert best_so_far(tuned_over(rows[:2]), ACCURACY)[1][1] is None
 
 
 # the target, and several workloads

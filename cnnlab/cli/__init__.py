@@ -3,11 +3,13 @@
 import errno
 import importlib
 import inspect
+import os
 import signal
 import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from cnnlab import __version__
 from cnnlab.cli.streams import complain, open_streams
@@ -26,6 +28,9 @@ COMMANDS = {
     "evaluate": "Measure the network of a run, with intervals, per class and for calibration.",
     "export": "Write the network of a run in a format that other programs load.",
     "features": "Write the representations of images in a layer of a run's network.",
+    "diff": "Compare two runs: settings that differ, curves, results.",
+    "rm": "Show what runs and studies would be deleted, and delete them with --yes.",
+    "rerun": "Train a run's recorded config again.",
     "ui": "Open the MLflow UI on the runs made here.",
     "sync": "Deliver what MLflow does not have yet.",
     "doctor": "Report problems here, and end the runs whose process died.",
@@ -54,6 +59,11 @@ NO_MEMORY = ("failed to map segment", "annot allocate memory", "an't allocate me
 class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Imports no command."""
+        commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -120,6 +130,16 @@ def _option_meant(word: str, command: click.Command) -> str | None:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--install-completion",
+    metavar="[SHELL]",
+    is_flag=False,
+    flag_value="auto",
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, param, value: importlib.import_module("cnnlab.cli.completion").install(ctx, param, value),
+    help="Install completion for bash, zsh or fish. [default: the shell of $SHELL]",
+)
 @click.version_option(__version__, message="cnnlab %(version)s")
 def cnnlab() -> None:
     """Experiments with the hyperparameters of convolutional networks.
@@ -138,6 +158,8 @@ def run(args: list[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     received.clear()
     open_streams()
+    if "_CNNLAB_COMPLETE" in os.environ:
+        importlib.import_module("cnnlab.cli.completion")
     try:
         code = cnnlab.main(args=args, prog_name="cnnlab", standalone_mode=False)
         sys.stdout.flush()

@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
+from cnnlab.cli.completion import complete_setting, complete_study
 from cnnlab.cli.streams import complain
 from cnnlab.config import RunConfig, collected, parse_yaml, read_config
 from cnnlab.config.commands import RecordOptions
@@ -54,6 +55,7 @@ def setting_options(command: F) -> F:
         "assignments",
         multiple=True,
         metavar="PATH=VALUE",
+        shell_complete=complete_setting,
         help="Any other setting: -s model.channels=[32,64]",
     )(command)
     for flag, path in reversed(FLAGS.items()):
@@ -87,6 +89,9 @@ def _option(name: str, field: FieldInfo, names: list[str], description: str = ""
         form, text = "NAME", f"{text.rstrip('.')}: {', '.join(names)}"
     if "[default:" not in text and field.default is not None:
         text = f"{text.rstrip('.')}. [default: {field.default}]"
+
+    if name in ("study", "extend"):
+        return click.option(flag, name, metavar=form, help=text, shell_complete=complete_study)
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(known) for known in names if known.startswith(incomplete)]

@@ -1,31 +1,56 @@
 """`cnnlab runs`"""
 
+import csv
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from cnnlab.cli.streams import complain
-from cnnlab.errors import CnnlabError
-from cnnlab.metrics import short_name
+from cnnlab.errors import BadInput, CnnlabError
 from cnnlab.result import strict_json
 
 
 @click.command("runs")
+@click.option("--where", metavar="CONDITION", help='Only runs for which it holds: "epochs > 5 and lr < 0.01".')
+@click.option("--sort", metavar="NAME", help="The lowest value first; with -NAME the highest first.")
+@click.option("--columns", metavar="NAME,...", help="These columns, as run_id,lr,epochs.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
-def command(as_json: bool) -> None:
-    """Read from the journals below mlruns/runs, oldest first, without MLflow.
+def command(where: str | None, sort: str | None, columns: str | None, as_csv: bool, as_json: bool) -> None:
+    """Read from the journals below mlruns/runs, oldest first, without MLflow. Names are the keys of --json, flags as lr
+    or batch_size, and settings as optimizer.lr.
 
     \b
-    Example: cnnlab runs
+    Example: cnnlab runs --where "val_accuracy > 0.9 and lr < 0.01" --sort -test_accuracy
     """
-    results = list(_readable())
+    from cnnlab.reading.several import check_names, chosen, differing, row_of
+
+    if as_json and as_csv:
+        raise BadInput("--json and --csv are both given; keep one")
+    results = {result["run_dir"]: result for result in _readable()}
+    rows = [row_of(result) for result in results.values()]
+    names = columns.split(",") if columns is not None else []
+    check_names(names, dict.fromkeys(name for row in rows for name in row), "--columns")
+    rows = chosen(rows, where, sort)
+    found = [results[row["run_dir"]] for row in rows]
     if as_json:
-        click.echo(strict_json(results))
-    elif not results:
-        click.echo("no runs in mlruns/runs yet; cnnlab train makes one")
+        click.echo(strict_json(found))
+    elif as_csv:
+        differ = dict.fromkeys(path for one in differing([result["config"] for result in found]) for path in one)
+        plain = [key for result in found[:1] for key, value in result.items() if not isinstance(value, dict | list)]
+        writer = csv.DictWriter(sys.stdout, names or list(dict.fromkeys([*plain, *differ])), "", "ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif not found:
+        click.echo(
+            f"no run of {len(results)}: {where}" if results else "no runs in mlruns/runs yet; cnnlab train makes one"
+        )
     else:
-        _print_table(results)
+        from cnnlab.cli.display.runs_display import print_columns, print_runs
+
+        print_columns(rows, names) if names else print_runs(found)
 
 
 def _readable() -> Iterator[dict[str, Any]]:
@@ -38,25 +63,3 @@ def _readable() -> Iterator[dict[str, Any]]:
             yield run_result(run)
         except CnnlabError as error:
             complain(str(error))
-
-
-def _print_table(results: list[dict[str, Any]]) -> None:
-    from cnnlab.cli.display.terminal import WHOLE, plain_table, result_console
-
-    scores = {result["score"]["name"] for result in results}
-    # a single score is named in the heading, several beside each value
-    shared = short_name(next(iter(scores))) if len(scores) == 1 else ""
-    numbers = ("epochs", f"val {shared}".strip(), f"test {shared}".strip())
-    table = plain_table("run", "status", "dataset", "model", "optimizer", *numbers, right=numbers)
-    for result in results:
-        settings = (str(result[key]) for key in ("run_id", "status", "dataset", "model", "optimizer", "epochs"))
-        table.add_row(*settings, *(_score(result, split, named=not shared) for split in ("val", "test")))
-    result_console(in_pipe=WHOLE).print(table)
-
-
-def _score(result: dict[str, Any], split: str, *, named: bool) -> str:
-    name = result["score"]["name"]
-    value = result["metrics"][split].get(name)
-    if value is None:
-        return ""
-    return f"{value:.4f} {short_name(name)}" if named else f"{value:.4f}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cnnlab.cli.completion import complete_any
 from cnnlab.cli.options import folder
 from cnnlab.config import RunConfig, flat, flatten
 from cnnlab.errors import BadInput
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("show")
-@click.argument("run", default="last")
+@click.argument("words", metavar="[RUN]...", nargs=-1, shell_complete=complete_any)
 @click.option(
     "--plot",
     type=click.Path(),
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     help="Write the curves (and the confusion matrix) as PNG into this folder.",
 )
 @click.option("--storage", metavar="URL", help="The database of the sweep or comparison, if it is in one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout: that of `train --json`.")
-def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> None:
-    """RUN is a run id, an unambiguous beginning of one, last, a run's directory, or the name of a study.
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON on stdout: the object of `train --json`, or a list of them."
+)
+def command(words: tuple[str, ...], plot: Path | None, storage: str | None, as_json: bool) -> None:
+    """RUN is a run id, an unambiguous beginning of one, last (the default), a run's directory, or the name of a study.
+    Several runs are shown as one table and one plot, labelled by the settings that differ.
 
     \b
     Example: cnnlab show last --plot figures
@@ -38,6 +42,10 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
     from cnnlab.reading import draw, run_result
     from cnnlab.tracking import RunDir, find_run, studies_root
 
+    if len(words) > 1:
+        _show_several(words, plot, as_json)
+        return
+    run = words[0] if words else "last"
     is_name = run and run == os.path.basename(run)  # a path may be absolute, and then lead out of the studies
     if is_name and os.path.exists(studies_root() / run / "journal.jsonl"):  # Path.exists would fail for a long name
         kind = RunDir(studies_root() / run).created.tags.get("kind")
@@ -54,6 +62,27 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
     _print_history(run_dir)
     print_result(run_result(run_dir), as_json=False)
     print_page(run_dir)
+
+
+def _show_several(words: tuple[str, ...], plot: Path | None, as_json: bool) -> None:
+    """Print a table of runs and their curves in one plot."""
+    from cnnlab.reading import draw_several, run_result
+    from cnnlab.reading.several import labels
+    from cnnlab.tracking import find_run
+
+    runs = list(dict.fromkeys(find_run(word) for word in words))
+    results = [run_result(run) for run in runs]
+    names = labels([result["config"] for result in results], [result["run_id"] for result in results])
+    if plot:
+        for path in draw_several(dict(zip(names, runs, strict=True)), plot):
+            click.echo(path, err=True)
+    if as_json:
+        click.echo(strict_json(results))
+        return
+    from cnnlab.cli.display.runs_display import print_curves, print_runs
+
+    print_curves(runs)
+    print_runs(results)
 
 
 def _show_comparison(name: str, storage: str | None, as_json: bool) -> None:

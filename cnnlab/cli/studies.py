@@ -1,5 +1,6 @@
 """`cnnlab studies`"""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,6 +9,10 @@ from cnnlab.result import strict_json
 
 if TYPE_CHECKING:
     from cnnlab.search import Plan
+
+
+SPARE = (("pruned", "infeasible", "failed"), ("is trial",), ("dataset",), ("trial 0",))
+"""Columns that are left out on a narrow terminal, in this order."""
 
 
 @click.command("studies")
@@ -19,13 +24,14 @@ def command(storage: str | None, as_json: bool) -> None:
     """
     from cnnlab.search.study import list_plans
 
-    rows = [_row(plan) for plan in list_plans(storage)]
+    plans = list(list_plans(storage))
+    rows = [_row(plan) for plan in plans]
     if as_json:
         click.echo(strict_json(rows))
     elif not rows:
         click.echo("no studies in mlruns/studies yet; cnnlab sweep makes one")
     else:
-        _print_table(rows)
+        _print_table(rows, plans)
 
 
 def _row(plan: "Plan") -> dict[str, Any]:
@@ -47,19 +53,31 @@ def _row(plan: "Plan") -> dict[str, Any]:
     }
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    from cnnlab.cli.display.terminal import WHOLE, plain_table, result_console
+def _print_table(rows: list[dict[str, Any]], plans: "list[Plan]") -> None:
+    from cnnlab.cli.display.terminal import WHOLE, fitted_table, result_console
+    from cnnlab.reading.several import differing
+    from cnnlab.result import settings_text
 
     numbers = ("trials", "pruned", "infeasible", "failed", "trial 0", "best at selection", "is trial")
-    table = plain_table("study", "dataset", *numbers, right=numbers)
-    for row in rows:
+    settings = differing([plan.config.model_dump(mode="json") for plan in plans])
+    spaces = [{f"search {d.path.rpartition('.')[2]}": str(d.domain) for d in plan.space.dimensions} for plan in plans]
+    cells = []
+    for row, own, space in zip(rows, settings, spaces, strict=True):
         counts = row["trials"]
-        table.add_row(
-            row["study"],
-            row["dataset"],
-            f"{counts['total']}/{row['asked']}",
-            *(str(counts[name]) for name in ("pruned", "infeasible", "failed")),
-            *("" if row[key] is None else f"{row[key]:.4f}" for key in ("baseline", "best_value")),
-            "" if row["best_trial"] is None else str(row["best_trial"]),
+        searched = {name: domain for name, domain in space.items() if any(s.get(name) != domain for s in spaces)}
+        cells.append(
+            [
+                row["study"],
+                row["dataset"],
+                f"{counts['total']}/{row['asked']}",
+                *(str(counts[name]) for name in ("pruned", "infeasible", "failed")),
+                *("" if row[key] is None else f"{row[key]:.4f}" for key in ("baseline", "best_value")),
+                "" if row["best_trial"] is None else str(row["best_trial"]),
+                settings_text({**own, **searched}),
+            ]
         )
+    room = result_console().width if sys.stdout.isatty() else None
+    table, _ = fitted_table(("study", "dataset", *numbers, "settings"), cells, SPARE, room, right=numbers)
+    table.columns[0].no_wrap = room is None  # a name may have 200 characters
+    table.columns[0].overflow = "fold"
     result_console(in_pipe=WHOLE).print(table)

@@ -2,12 +2,13 @@
 
 import click
 
+from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import store_option
 from cnnlab.errors import RunFailed
 
 
 @click.command("sync")
-@click.argument("runs", nargs=-1)
+@click.argument("runs", nargs=-1, shell_complete=complete_run)
 @store_option
 def command(runs: tuple[str, ...], tracking_uri: str | None) -> int:
     """RUNS are run ids, beginnings of them, last, or directories; the default is all runs and sweeps in mlruns. Each

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import (
     Command,
     command_options,
@@ -38,6 +39,7 @@ EPOCHS = "training.epochs"
 @click.option(
     "--resume",
     metavar="RUN",
+    shell_complete=complete_run,
     help="Continue a run that was stopped: its id, a beginning of it, last, or its directory. With --epochs N, train a "
     "finished run's weights for N more epochs, as a new run.",
 )
@@ -82,23 +84,23 @@ def command(
                 f"{name} has finished; a new run trains {settings[EPOCHS]} more epochs from its weights of the best "
                 "epoch, with a new schedule"
             )
-            return _train(added, "no run was made", as_json=as_json, quiet=quiet)
+            return train_and_print(added, "no run was made", as_json=as_json, quiet=quiet)
         if status == "finished":
             from cnnlab.cli.display.run_display import print_result
 
             complain(f"{name} has finished; this is its result")
             print_result(training.result, as_json=as_json)
             return 0
-        return _train(training, "the run is as it was", as_json=as_json, quiet=quiet)
+        return train_and_print(training, "the run is as it was", as_json=as_json, quiet=quiet)
     config = read_experiment(experiment, settings)
     if dry_run:
         click.echo(to_yaml(config), nl=False)
         return 0
     training = Training(config, experiment_name=experiment_name, tracking_uri=tracking_uri, run_dir=run_dir)
-    return _train(training, "no run was made", as_json=as_json, quiet=quiet)
+    return train_and_print(training, "no run was made", as_json=as_json, quiet=quiet)
 
 
-def _train(training: Training, unchanged: str, *, as_json: bool, quiet: bool) -> int:
+def train_and_print(training: Training, unchanged: str, *, as_json: bool, quiet: bool) -> int:
     """Train, print the result, return the exit code.
 
     Args:
@@ -111,7 +113,7 @@ def _train(training: Training, unchanged: str, *, as_json: bool, quiet: bool) ->
         with at_once_when_interrupted(f"interrupted before the first step; {unchanged}"):
             training.prepare()
         with catch_interrupts(training.stop) as interrupt:
-            with open_run_view(quiet) as show:
+            with open_run_view(quiet, training.before) as show:
                 for record in training:
                     show(record)
             if not as_json:  # --json waits for MLflow's id of the run

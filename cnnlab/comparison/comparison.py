@@ -171,7 +171,7 @@ class Comparison(Work["SweepState"]):
             verdicts = replace(verdicts, warnings=(NOT_ALL,))
         if self._journal:
             if done or not self.stopped:
-                write_report(verdicts, contest.folder / "report")
+                write_report(verdicts, contest.folder / "report", contest.untuned_runs)
                 if self.options.paper:
                     write_paper(verdicts, contest, contest.folder / "report")
             for curve in write_mean_curves(verdicts, contest, self._run) if done else []:
@@ -259,7 +259,7 @@ def _question(config: RunConfig, options: CompareOptions) -> tuple[RunConfig, st
         optimizers = ",".join(optimizers)
     if isinstance(over, Mapping):
         over = ";".join(f"{path}={','.join(map(json.dumps, values))}" for path, values in over.items())
-    return config, *read_arms(config, optimizers, over, options.design.trials)
+    return config, *read_arms(config, optimizers, over, options.design.trials, tuned=options.tune != "none")
 
 
 def _check_workloads(contests: "Sequence[Contest]") -> None:

@@ -17,7 +17,7 @@ from cnnlab.search.slots import HISTORY, TEST_SCORE, CurvePoint, Slot, best_firs
 from cnnlab.search.stages import Search, Stage, confirmation_of, slots_of
 from cnnlab.search.study import with_study
 from cnnlab.seeds import derive
-from cnnlab.tracking import as_word, studies_root
+from cnnlab.tracking import RunDir, as_word, studies_root
 
 LR = "optimizer.lr"
 NOT_ALL = "not all was trained; the same command goes on"
@@ -78,6 +78,14 @@ class Contest:
     def folder(self) -> Path:
         """Of its run and report; its arms' studies have folders beside it."""
         return folder_of(self.name)
+
+    @property
+    def untuned_runs(self) -> dict[str, RunDir]:
+        """Each arm's first training, if nothing is tuned; else none."""
+        if self.first.space.dimensions:
+            return {}
+        runs = {arm: RunDir(Search(plan).folder(0)) for arm, (plan, *_) in self.plans.items()}
+        return {arm: run for arm, run in runs.items() if run.is_created()}
 
     @property
     def doubts(self) -> list[str]:
@@ -209,7 +217,7 @@ def _tuning(plan: Plan, number: int) -> Tuning:
         tried=tuple(_tried(plan, slot) for slot in slots if slot.finished),
         best_trial=best.number if best else None,
         best_params=plan.searched(best.config) if best else {},
-        finals=finals.get(best.number, ()) if best else (),
+        finals=finals.get(best.number if best else 0, ()),
         untuned=finals.get(0, ()),
     )
 
@@ -241,7 +249,9 @@ def _caveats(contest: Contest, verdicts: Verdicts, where: str) -> list[str]:
     often = "once" if contest.tunings == 1 else f"{contest.tunings} times"
     finals = "1 fresh seed" if contest.seeds == 1 else f"{contest.seeds} fresh seeds"
     return [
-        f"Each tuned {often} with {trials} ({plan.sampler}, the defaults first, no pruning): {tuned}",
+        "Nothing is tuned: each arm has its settings as written"
+        if not plan.space.dimensions
+        else f"Each tuned {often} with {trials} ({plan.sampler}, the defaults first, no pruning): {tuned}",
         f"Fixed for all: {held}" + (f", optimizer.weight_decay {decay:g}" if contest.question == "optimizer" else ""),
         f"Selected by validation {contest.score.words} on one seed; scored by test {contest.score.words} on {finals} "
         "per tuning, the same for all",

@@ -10,16 +10,18 @@ from cnnlab.comparison.statistics import R_MAX, performance_profile
 from cnnlab.comparison.verdicts import Final, Verdicts, best_so_far
 from cnnlab.intervals import interval
 from cnnlab.metrics import Metric
-from cnnlab.reading.run_figures import new_figure
+from cnnlab.reading.run_figures import new_figure, several_figure
+from cnnlab.tracking import RunDir, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HEADINGS = {
+    "losses": "Training loss of each step, and validation {score}: one training of each",
     "curves": "Validation {score} of the finals: mean and 95 % interval",
     "sensitivity": "{Score} over the learning rate",
-    "expected_best": "Expected best value, by the number of trials: mean and 95 % interval over tunings",
+    "expected_best": "Expected best of 1, 2 ... trials, the untuned one first: mean and 95 % interval over tunings",
     "pairs": "Row less column, in {points} of {score}",
     "profile": "Share of workloads within a factor of the fastest",
 }
@@ -42,6 +44,12 @@ def draw_comparison(verdicts: Verdicts, folder: Path) -> list[Path]:
     if verdicts.pairs:
         figures["pairs"] = pairs_figure(verdicts)
     return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def draw_losses(untuned: Mapping[str, RunDir], folder: Path) -> Path:
+    """Write losses.png: the training loss of each step and the validation score, of one training of each arm."""
+    records = {arm: read(run.journal_file)[0] for arm, run in untuned.items()}
+    return _save(several_figure(records), folder / "losses.png")
 
 
 def draw_profile(times: Mapping[str, Sequence[float]], folder: Path) -> Path:
@@ -153,7 +161,7 @@ def sensitivity_figure(verdicts: Verdicts) -> "Figure":
 
 
 def expected_best_figure(verdicts: Verdicts) -> "Figure":
-    """The expected best value against the number of drawn trials."""
+    """The expected best value against the number of trials, the untuned one first."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
     for number, arm in enumerate(verdicts.arms):

@@ -146,7 +146,7 @@ def comparison_ended(verdicts: Verdicts, contest: Contest, reason: str) -> Compa
 
 def write_mean_curves(verdicts: Verdicts, contest: Contest, run: RunDir) -> list[RunDir]:
     """Create a run for each arm, with the mean curve of its finals; returns those that are new."""
-    runs = [_write_mean_curve(arm, verdicts, contest, run) for arm in verdicts.arms if arm.finals]
+    runs = [_write_mean_curve(arm, verdicts, contest, run) for arm in verdicts.arms if arm.name in verdicts.summaries]
     return [run for run in runs if run is not None]
 
 

@@ -7,21 +7,26 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from cnnlab.comparison.figures import draw_comparison, heading_of
+from cnnlab.comparison.figures import draw_comparison, draw_losses, heading_of
 from cnnlab.comparison.statistics import LOOKS, Summary
 from cnnlab.comparison.verdicts import ArmResult, ToTarget, Verdicts, sentence
 from cnnlab.comparison.workloads import improvements, interquartile_means, ranked, scores_over
 from cnnlab.metrics import Metric
 from cnnlab.page import Table, page, picture
 from cnnlab.result import Result, settings_text, strict_json
+from cnnlab.tracking import RunDir
 
 COLUMNS = ("", "trials", "diverged", "best tuned", "mean ± std", "95 % interval", "median", "untuned", "to the target")
 PAIR_COLUMNS = ("pair", "difference", "95 % interval, all pairs", "P(A > B)", "p", "verdict")
 ABOUT_SETTINGS = "verdict on these two settings"
 
 
-def write_report(verdicts: Verdicts, folder: Path) -> list[Path]:
-    """Write all files into `folder`, which is created if it does not exist; returns their paths."""
+def write_report(verdicts: Verdicts, folder: Path, untuned: Mapping[str, RunDir] | None = None) -> list[Path]:
+    """Write all files into `folder`, which is created if it does not exist; returns their paths.
+
+    Args:
+        untuned: arm -> a training of it, if nothing is tuned; their losses are drawn too.
+    """
     folder.mkdir(exist_ok=True)
     texts = {
         "compare.json": strict_json(verdicts_json(verdicts), indent=1) + "\n",
@@ -30,6 +35,8 @@ def write_report(verdicts: Verdicts, folder: Path) -> list[Path]:
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     figures = draw_comparison(verdicts, folder)
+    if untuned:
+        figures.insert(0, draw_losses(untuned, folder))
     (folder / "compare.html").write_text(_page(verdicts, figures), encoding="utf-8")
     return [*(folder / name for name in texts), _write_scores(verdicts, folder / "compare.csv"), *figures]
 

@@ -296,6 +296,8 @@ def claim_words(verdicts: Verdicts) -> str:
     arms = "optimizers" if verdicts.question == "optimizer" else "arms"
     if verdicts.claim == "optimizers":
         return f"A verdict is about two {arms}, tuned in this way: the sample is {verdicts.unit_words}"
+    if not any(arm.best_params(verdicts.score) for arm in verdicts.arms):
+        return f"A verdict is about these two settings as written: the sample is {verdicts.unit_words}"
     return (
         f"A verdict is about these two settings, not about the {arms}: the sample is {verdicts.unit_words}, not "
         f"tunings; --tunings {LEAST_TUNINGS} or more would compare the {arms}"
@@ -340,12 +342,16 @@ def _with_images(
 
 
 def best_so_far(arm: ArmResult, score: Metric) -> list[tuple[float, tuple[float, float] | None]]:
-    """The expected best value of 1, 2 ... drawn trials: its mean over the tunings, and its 95 % interval."""
+    """The expected best value of 1, 2 ... trials: its mean over the tunings, and its 95 % interval.
+
+    The first trial is the untuned one, which can be selected too; the order of the drawn ones is random.
+    """
     sign = 1 if score.higher_is_better else -1
     curves = []
     for tuning in arm.tunings:
-        values = [sign * _or_worst(tried, score) for tried in tuning.drawn]
-        curves.append([sign * value for value in expected_best(values)])
+        first = [sign * _or_worst(tried, score) for tried in tuning.tried if tried.untuned]
+        with_first = [max([*first, sign * _or_worst(tried, score)]) for tried in tuning.drawn]
+        curves.append([sign * value for value in (*first, *expected_best(with_first))])
     return [(fmean(column), interval(column)) for column in zip(*curves, strict=False)]
 
 

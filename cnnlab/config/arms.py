@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cnnlab.config.messages import no_such_setting, unknown_kind
@@ -18,6 +18,8 @@ DEFAULT = ("sgd", "momentum", "adam")
 OPTIMIZER = "optimizer"
 """What the arms differ in without --over."""
 
+LR = "optimizer.lr"
+
 BUDGET = ("trials", "seeds", "epochs", "train_size", "training.epochs", "data.train_size", "training.patience")
 """The settings that have to be the same for each arm."""
 
@@ -25,7 +27,7 @@ NOT_COMPARED = {
     **INCOMPARABLE,
     **dict.fromkeys(IMAGES, f"{INCOMPARABLE[IMAGES[0]]}; give a --workload each"),
     "training.seed": "each arm is trained on the same fresh seeds; --seeds K sets their number",
-    "optimizer.lr": "the learning rate is tuned for each arm; cnnlab sweep searches it",
+    LR: "the learning rate is tuned for each arm; add --tune none to compare its values",
     "optimizer.name": "without --over optimizers are compared; name them by --optimizers",
 }
 """Setting -> why --over does not compare it."""
@@ -66,7 +68,9 @@ class Arm:
     """The settings that are tuned for it."""
 
 
-def read_arms(config: RunConfig, optimizers: str | None, over: str | None, trials: int) -> tuple[str, list[Arm]]:
+def read_arms(
+    config: RunConfig, optimizers: str | None, over: str | None, trials: int, *, tuned: bool = True
+) -> tuple[str, list[Arm]]:
     """What is compared (`optimizer` or a setting's path) and its arms, two at least.
 
     Args:
@@ -74,6 +78,7 @@ def read_arms(config: RunConfig, optimizers: str | None, over: str | None, trial
         optimizers: NAME,NAME,...
         over: PATH=VALUE,VALUE,...; PATH is a flag's or a whole dotted path.
         trials: of each arm; it determines how many settings are tuned.
+        tuned: whether any setting is.
 
     Raises:
         BadInput: naming what was asked and what is allowed.
@@ -81,7 +86,8 @@ def read_arms(config: RunConfig, optimizers: str | None, over: str | None, trial
     if over is not None:
         if optimizers is not None:
             raise BadInput("--over and --optimizers are given; keep one")
-        return _over(config, over)
+        path, arms = _over(config, over, tuned)
+        return path, arms if tuned else [replace(arm, space=Space(())) for arm in arms]
     if optimizers is not None:
         asked: Any = [name.strip() for name in optimizers.split(",")]
         where = "--optimizers"
@@ -90,7 +96,8 @@ def read_arms(config: RunConfig, optimizers: str | None, over: str | None, trial
     named = _named(asked, where)
     if len(named) < 2:
         raise BadInput(f"{where}: {', '.join(named) or 'nothing'} alone cannot be compared; name two or more")
-    return OPTIMIZER, [_optimizer_arm(config, name, given, trials, where) for name, given in named.items()]
+    arms = [_optimizer_arm(config, name, given, trials, where) for name, given in named.items()]
+    return OPTIMIZER, arms if tuned else [replace(arm, space=Space(())) for arm in arms]
 
 
 def contains(general: str, special: str) -> bool:
@@ -163,13 +170,13 @@ def _is_domain(key: str, value: Any) -> bool:
     return isinstance(value, dict | list) and not one_pair
 
 
-def _over(config: RunConfig, over: str) -> tuple[str, list[Arm]]:
+def _over(config: RunConfig, over: str, tuned: bool) -> tuple[str, list[Arm]]:
     name, equals, text = over.partition("=")
     if not (name and equals and text):
         raise BadInput(f"--over {over}: the form is NAME=VALUE,VALUE, as in model.activation=relu,tanh")
     path = path_of(name)
     _check_budget([path], "--over ")
-    if path in NOT_COMPARED:
+    if path in NOT_COMPARED and (tuned or path != LR):
         raise BadInput(f"--over {name}: {path} cannot be compared: {NOT_COMPARED[path]}")
     values = name_in(path, parse_yaml(f"[{text}]"))
     if len(values) < 2:

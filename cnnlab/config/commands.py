@@ -118,6 +118,9 @@ class CompareOptions(StudyOptions):
         "NAME=A,B,...",
         "Compare the values of this setting instead, the learning rate tuned for each: model.activation=relu,tanh",
     )
+    tune: Literal["default", "none"] = Field(
+        "default", description="none: compare the arms as written, each on --seeds fresh seeds, for example over lr."
+    )
     tunings: Annotated[Count, BeforeValidator(_check_equal)] | None = Field(
         None,
         description="How often each arm is tuned, with other points and seeds each time; 3 or more for a claim about "
@@ -161,6 +164,10 @@ class CompareOptions(StudyOptions):
 
     @model_validator(mode="after")
     def _check_design(self) -> "CompareOptions":
+        if self.tune == "none":
+            for name in ("tunings", "trials", "quick", "thorough"):
+                if getattr(self, name):
+                    raise ValueError(f"--tune none and --{name} are both given; --seeds sets the number of trainings")
         for one, other in (("quick", "thorough"), ("null", "optimizers"), ("null", "over")):
             if getattr(self, one) and getattr(self, other):
                 raise ValueError(f"--{one} and --{other} are both given; keep one")
@@ -169,6 +176,8 @@ class CompareOptions(StudyOptions):
     @property
     def design(self) -> Design:
         """The named design, with the numbers that are given in place of its own."""
+        if self.tune == "none":
+            return Design(1, 1, self.seeds or SEEDS_OF_ONE_TUNING)
         named = DESIGNS["quick" if self.quick else "thorough" if self.thorough else "default"]
         tunings = self.tunings or named.tunings
         seeds = named.seeds if tunings >= LEAST_TUNINGS else SEEDS_OF_ONE_TUNING

@@ -1,6 +1,6 @@
 """Results and figures of runs, from their journals."""
 
 from cnnlab.reading.results import run_result
-from cnnlab.reading.run_figures import draw
+from cnnlab.reading.run_figures import draw, draw_several
 
-__all__ = ["draw", "run_result"]
+__all__ = ["draw", "draw_several", "run_result"]

@@ -1,7 +1,7 @@
 """A run's figures as PNG, from its journal and its file of examples."""
 
-from collections.abc import Sequence
-from math import nan
+from collections.abc import Mapping, Sequence
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
+
+
+Point = tuple[int, float]
+"""(step, loss)"""
+
+
+def training_losses(records: Sequence[Record]) -> list[Point]:
+    """The finite training losses of all steps."""
+    steps = [(step, y) for r in records if isinstance(r, Steps) for step, y in enumerate(r.losses, start=r.first)]
+    return [(step, loss) for step, loss in steps if isfinite(loss)]
+
+
+def thinned(points: Sequence[Point], most: int) -> list[Point]:
+    """About `most` points at most, each the mean of its neighbours."""
+    size = max(1, len(points) // most)
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
 
 
 def draw(run_dir: Path, into: Path) -> list[Path]:
@@ -34,6 +51,43 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
     if started and ended and ended.examples_file:
         examples = run_dir / ended.examples_file
         figures["examples.png"] = EXAMPLES[started.task](examples, started.classes, run.run_id)
+    return _saved(figures, into)
+
+
+def draw_several(runs: Mapping[str, RunDir], into: Path) -> list[Path]:
+    """Write curves.png with the curves of several runs; returns its path. Raises BadInput as `draw`.
+
+    Args:
+        runs: label -> run.
+    """
+    records = {label: read(run.journal_file)[0] for label, run in runs.items()}
+    return _saved({"curves.png": several_figure(records)}, into)
+
+
+def several_figure(runs: Mapping[str, Sequence[Record]]) -> "Figure":
+    """Training loss and validation score against the step, a colour for each run.
+
+    Args:
+        runs: label -> records.
+    """
+    figure = new_figure(11, 4)
+    loss, score = figure.subplots(1, 2)
+    words = []
+    for number, (label, records) in enumerate(runs.items()):
+        points, colour = thinned(training_losses(records), 200), f"C{number}"
+        loss.plot([step for step, _ in points], [y for _, y in points], color=colour, linewidth=1, label=label)
+        epochs = [record for record in records if isinstance(record, Epoch)]
+        metric = _metric_of(last(records, RunStarted) or RunStarted)
+        values = [epoch.val.get(metric.name, nan) for epoch in epochs]
+        score.plot([epoch.step for epoch in epochs], values, color=colour, marker="o", markersize=3)
+        words.append(metric.words)
+    loss.set(xlabel="step", ylabel="training loss (mean per sample)", yscale="log")
+    score.set(xlabel="step", ylabel=f"validation {' / '.join(dict.fromkeys(words))}")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    return figure
+
+
+def _saved(figures: "Mapping[str, Figure]", into: Path) -> list[Path]:
     try:
         into.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -51,8 +105,15 @@ def curves_figure(records: Sequence[Record], title: str) -> "Figure":
     epochs = [record for record in records if isinstance(record, Epoch)]
     at = [epoch.step for epoch in epochs]
     marked: dict[str, Any] = {"marker": "o", "markersize": 3}
-    steps = [(step, y) for r in records if isinstance(r, Steps) for step, y in enumerate(r.losses, start=r.first)]
-    loss.plot(*zip(*steps, strict=True), color="C0", alpha=0.3, linewidth=0.7, label="training, each step")
+    steps = training_losses(records)
+    loss.plot(
+        [step for step, _ in steps],
+        [y for _, y in steps],
+        color="C0",
+        alpha=0.3,
+        linewidth=0.7,
+        label="training, each step",
+    )
     loss.plot(at, [epoch.train["loss"] for epoch in epochs], color="C0", label="training, epoch", **marked)
     loss.plot(at, [epoch.val["loss"] for epoch in epochs], color="C1", label="validation", **marked)
     loss.set(xlabel="step", ylabel="loss (mean per sample)", yscale="log")

@@ -161,6 +161,8 @@ def confirmation_of(plan: Plan) -> Confirmation | None:
     """The confirmation of the best trials so far and of the experiment as written; None if there is none to confirm."""
     searched = slots_of(Search(plan))
     ranked = best_first(searched, plan.score)[: plan.confirm]
+    if not plan.space.dimensions:  # nothing is selected
+        ranked = [slot for slot in searched[:1] if slot.finished]
     if not ranked:
         return None
     if searched[0].state == "complete" and searched[0] not in ranked:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cnnlab.cli.display.terminal import plain_table
+from cnnlab.cli.display.terminal import fitted_table
 from cnnlab.comparison import Comparison
 from cnnlab.comparison.report import diverged, note_on_pairs, pair_columns, pair_rows
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
@@ -24,8 +24,6 @@ PROBABILITY = "P(A > B)"
 SPARE = (("95 % interval",), ("to target",), ("diverged",), ("untuned",))
 """Columns of the arms that are left out on a narrow terminal, in this order."""
 SPARE_OF_PAIRS = (("p",), ("95 % interval, all pairs",))
-WRAPPED = 20
-"""The last column may be wrapped to this number of characters before another column is left out."""
 
 
 def print_comparison(comparison: Comparison, profile: Path | None, *, as_json: bool) -> None:
@@ -93,7 +91,7 @@ def print_contests(comparison: Comparison) -> None:
             click.echo(doubt)
         for arm, (plan, *_) in contest.plans.items():
             ranges = ", ".join(f"{d.path} in {d.domain}" for d in plan.space.dimensions)
-            click.echo(f"  {arm:12} lr {plan.config.optimizer.lr:g} untuned; tuned: {ranges}")
+            click.echo(f"  {arm:12} lr {plan.config.optimizer.lr:g} untuned; tuned: {ranges or 'nothing'}")
 
 
 def _count(number: int, word: str) -> str:
@@ -174,7 +172,7 @@ def _arms(verdicts: Verdicts, room: int | None) -> tuple[Table, list[str]]:
         )
     if not any(diverged(arm) for arm in verdicts.arms):
         columns, rows = _without("diverged", columns, rows)
-    return _fitted(columns, rows, SPARE, room)
+    return fitted_table(columns, rows, SPARE, room)
 
 
 def _note_on_arms(verdicts: Verdicts, columns: Sequence[str]) -> str:
@@ -189,32 +187,12 @@ def _note_on_arms(verdicts: Verdicts, columns: Sequence[str]) -> str:
 
 def _pairs(verdicts: Verdicts, room: int | None) -> Table:
     columns, rows = _without(PROBABILITY, pair_columns(verdicts), pair_rows(verdicts))
-    return _fitted(columns, rows, SPARE_OF_PAIRS, room)[0]
+    return fitted_table(columns, rows, SPARE_OF_PAIRS, room)[0]
 
 
 def _without(name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
     kept = [index for index, column in enumerate(columns) if column != name]
     return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
-
-
-def _fitted(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[Sequence[str]], room: int | None
-) -> tuple[Table, list[str]]:
-    """A table and its columns. If it is wider than `room` characters, columns of `spare` are left out."""
-    kept = list(columns)
-    if room is not None:
-        widths = {name: max(map(len, (name, *cells))) + 2 for name, *cells in zip(columns, *rows, strict=True)}
-        last = columns[-1]
-        for names in spare:
-            if sum(widths[name] for name in kept) <= room:
-                break
-            kept = [name for name in kept if name not in names]
-            widths[last] = min(widths[last], WRAPPED)  # once wrapping is allowed, count at most WRAPPED characters
-    table = plain_table(*kept)
-    table.columns[-1].no_wrap = room is None
-    for row in rows:
-        table.add_row(*(cell for column, cell in zip(columns, row, strict=True) if column in kept))
-    return table, kept
 
 
 def _steps(verdicts: Verdicts, arm: ArmResult) -> str:

@@ -5,7 +5,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import click
@@ -17,6 +20,7 @@ from rich.text import Text
 from cnnlab.cli.display.terminal import facts_table, open_block, progress_row, result_console
 from cnnlab.errors import LONGEST_LINE, shortened, without_passwords
 from cnnlab.metrics import Metric, words_of
+from cnnlab.reading.run_figures import thinned, training_losses
 from cnnlab.records import Epoch, Record, RunStarted, Steps
 from cnnlab.result import strict_json
 from cnnlab.tracking import RunDir, last, run_page
@@ -27,18 +31,19 @@ EPOCH_ROWS = 8
 LINE = "braille"
 """The marker of a line."""
 
-Point = tuple[int, float]
-"""(step, loss)"""
-
 
 @contextmanager
-def open_run_view(quiet: bool) -> Iterator[Callable[[Record], None]]:
-    """A function that shows each record on stderr: live on a terminal, else in plain lines for logs."""
+def open_run_view(quiet: bool, before: Sequence[Record] = ()) -> Iterator[Callable[[Record], None]]:
+    """A function that shows each record on stderr: live on a terminal, else in plain lines for logs.
+
+    Args:
+        before: the records of a resumed run so far.
+    """
     if quiet:
         yield lambda record: None
     elif sys.stderr.isatty():
         with open_block() as draw:
-            yield LiveRun(draw).show
+            yield LiveRun(draw, before).show
     else:
         yield PlainRun().show
 
@@ -69,17 +74,20 @@ class PlainRun:
 class LiveRun:
     """A bar, a table of epochs, and a loss curve in characters."""
 
-    def __init__(self, draw: Callable[..., None]) -> None:
+    def __init__(self, draw: Callable[..., None], before: Sequence[Record] = ()) -> None:
         self.draw = draw
         self.console = Console(stderr=True)
         self.started: RunStarted | None = None
-        self.records: list[Record] = []
+        self.records = list(before)
         self.step = 0
         self.clock = time.monotonic()
 
     def show(self, record: Record) -> None:
         if isinstance(record, RunStarted):
             self.started, self.step, self.clock = record, record.step, time.monotonic()
+            # a resume trains the steps after its checkpoint again
+            kept = [r for r in self.records if not isinstance(r, Epoch) or r.step <= record.step]
+            self.records = [cut for r in kept if (cut := _up_to(r, record.step))]
         elif isinstance(record, Steps):
             self.step = record.last
         self.records.append(record)
@@ -93,6 +101,14 @@ class LiveRun:
                 epoch_table(self.records, EPOCH_ROWS),
                 loss_curve(self.records, min(self.console.width, 100)),
             )
+
+
+def _up_to(record: Record, step: int) -> Record | None:
+    """The part of a record up to a step; None if there is none."""
+    if not isinstance(record, Steps) or record.last <= step:
+        return record
+    count = step + 1 - record.first
+    return replace(record, losses=record.losses[:count], times=record.times[:count]) if count > 0 else None
 
 
 def heading(started: RunStarted) -> str:
@@ -136,16 +152,30 @@ def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
     Args:
         width, height: in characters.
     """
-    training = [
-        (step, loss) for r in records if isinstance(r, Steps) for step, loss in enumerate(r.losses, start=r.first)
-    ]
     validation = [(record.step, record.val["loss"]) for record in records if isinstance(record, Epoch)]
-    points, finite = _thinned(_finite(training), 4 * width), _finite(validation)
+    points = thinned(training_losses(records), 4 * width)
+    finite = [(step, loss) for step, loss in validation if math.isfinite(loss)]
     if len(points) < 2:
         return Text()
-    first, final = points[0][0], points[-1][0]
-    ticks = sorted({first, (first + final) // 2, final})
-    return _curve([(points, LINE), (finite, "●")], {tick: str(tick) for tick in ticks}, width, height)
+    legend = Text("    ⠤⠤ training loss, ● validation loss", "dim")
+    return Text("\n").join([_chart([(LINE, points), ("●", finite)], width, height), legend])
+
+
+def training_curves(runs: Mapping[str, Sequence[Record]], width: int, height: int = 14) -> Text:
+    """The training losses of several runs against the step, a letter for each; empty without a finite loss.
+
+    Args:
+        runs: label -> records.
+        width, height: in characters.
+    """
+    lines = [
+        (label, letter, thinned(training_losses(records), width))
+        for letter, (label, records) in zip(cycle(ascii_uppercase), runs.items(), strict=False)
+    ]
+    drawn = [(letter, points) for _, letter, points in lines if points]
+    chart = _chart(drawn, width, height) if drawn else Text()
+    names = [Text(f"{letter} {label}{'' if points else ': no finite loss'}") for label, letter, points in lines]
+    return Text("\n").join([Text("training loss"), chart, *names])
 
 
 def range_curve(
@@ -155,34 +185,35 @@ def range_curve(
     at = [math.log10(rate) for rate in rates[: len(middle)]]
     ticks = {power: f"1e{power}" for power in range(math.ceil(at[0]), math.floor(at[-1]) + 1)}
     ends = [*zip(at, low, strict=True), *zip(at, high, strict=True)]
-    return _curve([(ends, "·"), (list(zip(at, middle, strict=True)), LINE)], ticks, width, height=14)
+    return _chart([("·", ends), (LINE, list(zip(at, middle, strict=True)))], width, height=14, ticks=ticks)
 
 
-def _curve(signals: Sequence[tuple[Sequence[Any], str]], ticks: Mapping[int, str], width: int, height: int) -> Text:
-    """Points (x, y) in characters, one marker per signal, the last on top; those in braille are joined by a line."""
+def _chart(
+    lines: Sequence[tuple[str, Sequence[tuple[float, float]]]],
+    width: int,
+    height: int,
+    ticks: Mapping[int, str] | None = None,
+) -> Text:
+    """Lines, each with its marker and its points (x, y), the last on top; those in braille are joined.
+
+    Args:
+        ticks: x -> its label; None for the first, the middle and the last step.
+    """
     import plotext  # 0.3 s, so only if there is a curve
 
     figure = plotext.figure
     figure.clear()
     figure.plot_size(width, height)
-    for points, marker in signals:
+    for marker, points in lines:
         if points:
             signal = figure.signal(*zip(*points, strict=True), marker=marker)
             signal.lines(marker == LINE)
             figure.draw(signal)
+    if ticks is None:
+        steps = [int(step) for _, points in lines for step, _ in points]
+        ticks = {step: str(step) for step in sorted({min(steps), (min(steps) + max(steps)) // 2, max(steps)})}
     figure.ruler("x").ticks(list(ticks), list(ticks.values()))
     return Text(plotext.uncolorize(figure.build()).rstrip("\n"), style="cyan")
-
-
-def _finite(points: list[Point]) -> list[Point]:
-    return [(step, loss) for step, loss in points if math.isfinite(loss)]
-
-
-def _thinned(points: list[Point], most: int) -> list[Point]:
-    """About `most` points at most, each the mean of its neighbours; a terminal shows no more."""
-    size = max(1, len(points) // most)
-    groups = [points[start : start + size] for start in range(0, len(points), size)]
-    return [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
 
 
 def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") -> None:

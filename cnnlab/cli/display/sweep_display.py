@@ -1,5 +1,6 @@
 """The progress of a sweep on stderr, its result on stdout, and its preview. It imports Rich and Optuna."""
 
+import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -50,14 +51,20 @@ def heading(plan: Plan, workers: Workers) -> str:
     return "\n".join([what, *plan.remarks])
 
 
-def curve(slot: Slot) -> str:
-    """The validation scores after each epoch in characters, from the lowest to the highest of them."""
-    values = list(slot.trial.intermediate_values.values()) if slot.trial else []
-    if not values:
-        return ""
-    low, high = min(values), max(values)
+def curves(slots: Sequence[Slot]) -> tuple[list[str], str]:
+    """For each trial the validation scores after each epoch, in characters; and the range that all share."""
+    scores = [_scores(slot) for slot in slots]
+    known = [value for values in scores for value in values]
+    low, high = (min(known), max(known)) if known else (0.0, 0.0)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(BARS[round((value - low) * scale)] for value in values[-20:])
+    drawn = ["".join(BARS[round((value - low) * scale)] for value in values) for values in scores]
+    return drawn, f"{low:.3g} to {high:.3g}" if known else ""
+
+
+def _scores(slot: Slot) -> list[float]:
+    """The last ones, as many as are drawn."""
+    values = slot.trial.intermediate_values.values() if slot.trial else ()
+    return [value for value in values if math.isfinite(value)][-20:]
 
 
 class PlainSweep:
@@ -99,9 +106,11 @@ class LiveSweep:
         names = [n for n in ("running", "complete", "pruned", "infeasible", "failed") if n in states]
         running = [slot for slot in state.slots if slot.state == "running"]
         best = best_first(state.slots, self.plan.score)[:5]
+        drawn, scale = curves([*running, *best])
+        at = [f"epoch {(slot.trial and slot.trial.last_step) or 0}" for slot in running]
         tables = (
-            _table("running", self.plan, running, lambda slot: f"epoch {(slot.trial and slot.trial.last_step) or 0}"),
-            _table("best", self.plan, best, self._value),
+            _table("running", self.plan, running, at, drawn[: len(running)], scale),
+            _table("best", self.plan, best, [self._value(slot) for slot in best], drawn[len(running) :], scale),
         )
         counts = Text(", ".join(f"{states.count(name)} {name}" for name in names))
         self.draw(bar, counts, *(table for table in tables if table.rows))
@@ -110,14 +119,18 @@ class LiveSweep:
         return "" if slot.value is None else self.plan.score.show(slot.value)
 
 
-def _table(title: str, plan: Plan, slots: list[Slot], what: Callable[[Slot], str]) -> Table:
+def _table(title: str, plan: Plan, slots: list[Slot], what: Sequence[str], drawn: Sequence[str], scale: str) -> Table:
+    """Args:
+    what: of each slot, its second cell.
+    drawn, scale: as of `curves`.
+    """
     table = Table(box=None, header_style="dim", padding=(0, 1))
-    for name in (title, "", "curve"):
+    for name in (title, "", f"curve, {scale}" if scale else "curve"):
         table.add_column(name, no_wrap=True)
     table.add_column("settings")  # the only column that Rich may shorten if the terminal is narrow
-    for slot in slots:
+    for slot, cell, line in zip(slots, what, drawn, strict=True):
         settings = Text(settings_text(plan.searched(slot.config)), no_wrap=True, overflow="ellipsis")
-        table.add_row(f"trial {slot.number}", what(slot), Text(curve(slot), "cyan"), settings)
+        table.add_row(f"trial {slot.number}", cell, Text(line, "cyan"), settings)
     return table
 
 

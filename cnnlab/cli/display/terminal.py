@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,10 @@ from cnnlab.cli.streams import complain
 if TYPE_CHECKING:
     from cnnlab.work import Work
 
-WHOLE = 200
+WHOLE = 100_000
 """Characters of a line in a pipe: enough for all columns."""
+WRAPPED = 20
+"""The last column may be wrapped to this number of characters before another column is left out."""
 
 
 def result_console(in_pipe: int | None = None) -> Console:
@@ -42,6 +44,30 @@ def plain_table(*columns: str, right: Collection[str] = ()) -> Table:
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", no_wrap=True)
     return table
+
+
+def fitted_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    spare: Sequence[Sequence[str]],
+    room: int | None,
+    right: Collection[str] = (),
+) -> tuple[Table, list[str]]:
+    """A table and its columns. If it is wider than `room` characters, columns of `spare` are left out."""
+    kept = list(columns)
+    if room is not None:
+        widths = {name: max(map(len, (name, *cells))) + 2 for name, *cells in zip(columns, *rows, strict=True)}
+        last = columns[-1]
+        for names in spare:
+            if sum(widths[name] for name in kept) <= room:
+                break
+            kept = [name for name in kept if name not in names]
+            widths[last] = min(widths[last], WRAPPED)  # once wrapping is allowed, count at most WRAPPED characters
+    table = plain_table(*kept, right=right)
+    table.columns[-1].no_wrap = room is None
+    for row in rows:
+        table.add_row(*(cell for column, cell in zip(columns, row, strict=True) if column in kept))
+    return table, kept
 
 
 def facts_table() -> Table:
