@@ -18,11 +18,12 @@ from cnnlab.tracking.run_dir import (
     runs_root,
     studies_root,
 )
-from cnnlab.tracking.store import QUIET, NoAnswer, import_mlflow, newest_experiment, open_store, reason, store_answers
+from cnnlab.tracking.store import QUIET, VIEW, NoAnswer, import_mlflow, open_store, open_view, reason, store_answers
 from cnnlab.tracking.uri import page_of, resolve, resolve_experiment
 
 __all__ = [
     "QUIET",
+    "VIEW",
     "Deliverer",
     "Journal",
     "NoAnswer",
@@ -42,10 +43,10 @@ __all__ = [
     "mark_dead",
     "mlflow_run_id",
     "new_run_id",
-    "newest_experiment",
     "note_error",
     "old_locations",
     "open_store",
+    "open_view",
     "page_of",
     "present_store",
     "read",
