@@ -21,6 +21,7 @@ COMMANDS = {
     "studies": "List the sweeps made here.",
     "runs": "List the runs made here.",
     "show": "Show one run, one sweep or one comparison: settings, curves, results.",
+    "report": "Write one run, one sweep or one comparison as an HTML page.",
     "ui": "Open the MLflow UI on the runs made here.",
     "sync": "Deliver what MLflow does not have yet.",
     "doctor": "Report problems here, and end the runs whose process died.",

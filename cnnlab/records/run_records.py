@@ -42,11 +42,11 @@ class RunCreated(Record):
     def title(self) -> str:
         """Its name in MLflow: what it is, its learning rate and the local time, as `digits-cnn lr 0.05 · 0639`."""
         kind, trial = self.tags.get("kind"), self.tags.get("trial")
-        what = self.config["name"] or f"{self.config['data']['dataset']}-{self.config['model']['name']}"
+        what = self.config.get("name") or f"{self.config['data']['dataset']}-{self.config['model']['name']}"
         if kind in ("sweep", "comparison"):
             what = f"{kind} {self.tags['study']}"
         else:
-            what = f"{f'trial {trial}' if trial else what} lr {self.config['optimizer']['lr']:.3g}"
+            what = f"{f'trial {trial}' if trial else what} lr {self.config['optimizer'].get('lr', 0):.3g}"
         return f"{what} · {datetime.fromtimestamp(self.time):%H%M}"
 
     def mlflow_params(self) -> dict[str, str]:

@@ -158,7 +158,7 @@ VIEW_TAG = {
         }
     )
 }
-"""MLflow's tag of an experiment for a view of its runs; the UI hides columns that no run has, and always shows times."""
+"""The tag of an experiment for a view of its runs. The UI hides columns that no run has, and shows times by itself."""
 
 
 def open_view(uri: str) -> str | None:
@@ -170,7 +170,7 @@ def open_view(uri: str) -> str | None:
         return None
     for key, value in VIEW_TAG.items():
         client.set_experiment_tag(runs[0].info.experiment_id, key, value)
-    return runs[0].info.experiment_id
+    return str(runs[0].info.experiment_id)
 
 
 def is_full(error: Exception) -> bool:
