@@ -1,5 +1,6 @@
 """`cnnlab report`"""
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +25,7 @@ def command(run: str, output: str | None, storage: str | None) -> None:
     study = find_study(run)
     place = study or find_run(run)
     file = Path(output) if output is not None else place.path / "report.html"
-    if output is not None and (not output or file.is_dir() or not file.parent.is_dir()):
+    if output is not None and (not output or os.path.isdir(file) or not os.path.isdir(file.parent)):
         raise BadInput(f"-o {shortened(output)}: it must be a file in a folder that exists; name another")
     with TemporaryDirectory() as folder:
         if study is None:

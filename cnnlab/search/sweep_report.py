@@ -36,8 +36,6 @@ LOOK: dict[Any, Any] = {"figure.dpi": 100, "savefig.dpi": 100, "figure.constrain
 """Settings of Matplotlib for the PNG files."""
 SIZE, SIZES = (10, 7), {"slice": (6, 6)}
 """Inches of a figure; Optuna gives a slice plot half the width for each hyperparameter."""
-UNNAMED = ("Objective Value", "Intermediate Value")
-"""Optuna's words for the score."""
 MANY_DECADES = 50.0
 """If an axis has a larger ratio of its ends, ticks at powers of ten are enough."""
 
@@ -71,7 +69,7 @@ def sweep_page(findings: Findings, figures: Collection[Path]) -> str:
     return page(
         f"Study {findings.plan.study}",
         lead=_headline(findings),
-        tables=[Table(("trial", f"validation {score.words}", "settings"), rows, heading="The best trials")],
+        tables=[Table(("trial", _words(findings), "settings"), rows, heading="The best trials")],
         notes=_notes(findings),
         figures=[picture(path, PLOTS[path.stem][1]) for path in figures],
     )
@@ -133,7 +131,7 @@ def draw_sweep(findings: Findings, folder: Path) -> list[Path]:
     from matplotlib import pyplot
     from optuna.visualization import matplotlib as plots
 
-    files, study, words = [], feasible(findings.slots, findings.plan.score), f"validation {findings.plan.score.words}"
+    files, study, words = [], feasible(findings.slots, findings.plan.score), _words(findings)
     for name, (function, _) in PLOTS.items():
         # set before Optuna draws, because colour bars depend on it; a context, because Optuna changes the style
         with mpl.rc_context({**LOOK, "figure.figsize": SIZES.get(name, SIZE)}), warnings.catch_warnings():
@@ -144,11 +142,11 @@ def draw_sweep(findings: Findings, folder: Path) -> list[Path]:
                 figure.suptitle("")  # the page has headings
                 for axes in figure.axes:
                     axes.set_title("")
-                    if axes.get_ylabel() in UNNAMED:
-                        axes.set_ylabel(words)
+                if name == "curves":
+                    drawn.set_ylabel(words)
                 _thin_out(figure)
                 if name == "parallel":
-                    _name_in_full(drawn, {path for trial in study.trials for path in trial.params})
+                    _name_in_full(drawn, {words} | {path for trial in study.trials for path in trial.params})
                 figure.savefig(folder / f"{name}.png", bbox_inches="tight")
                 files.append(folder / f"{name}.png")
             pyplot.close("all")
@@ -200,8 +198,16 @@ def _plot(plots: ModuleType, function: str, study: Study, findings: Findings) ->
 
 
 def _options(function: str, findings: Findings) -> dict[str, Any]:
-    if function != "plot_contour":
+    if function in ("plot_intermediate_values", "plot_timeline"):
         return {}
+    named = {"target_name": _words(findings)}
+    if function != "plot_contour":
+        return named
     names = [*findings.importances, *(dimension.name for dimension in findings.plan.space.dimensions)]
     ranked = list(dict.fromkeys(names))[:MOST_IN_CONTOUR]
-    return {"params": [optuna_name(findings.plan.space[name]) for name in ranked]} if len(ranked) > 1 else {}
+    return {**named, "params": [optuna_name(findings.plan.space[n]) for n in ranked]} if len(ranked) > 1 else named
+
+
+def _words(findings: Findings) -> str:
+    """The score, as on an axis."""
+    return f"validation {findings.plan.score.words}"
