@@ -200,7 +200,7 @@ def test_a_run_is_in_mlflow_when_the_courier_ends(process: Process) -> None:
         rows = database.execute("SELECT step, value FROM metrics WHERE key='train/loss' ORDER BY step").fetchall()
         runs = database.execute("SELECT run_uuid, status, name FROM runs").fetchall()
         experiments = {name for (name,) in database.execute("SELECT name FROM experiments")}
-    assert [run[1:] for run in runs] == [("FINISHED", result["run_id"])]
+    assert [run[1:] for run in runs] == [("FINISHED", find_run("last").created.title)]
     assert result["mlflow_run_id"] in (runs[0][0], None)
     assert "unit 3" in experiments
     journal = [r for r in read(find_run("last").journal_file)[0] if isinstance(r, Steps)]

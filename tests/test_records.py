@@ -36,7 +36,7 @@ def test_metrics_have_their_own_names_in_mlflow() -> None:
     }
     ended = RunEnded(2.0, "finished", "", 10, 1, best={"loss": 0.6}, test={"loss": 0.7}, score="loss")
     assert {row.key: row.value for row in ended.mlflow_metrics()} == {"best/val_loss": 0.6, "test/loss": 0.7}
-    assert {row.key for row in TrialEnded(1.0, 3, "complete", 0.5, 0.4, {}, score="loss").mlflow_metrics()} == {
+    assert {row.key for row in TrialEnded(1.0, 3, "complete", 0.5, 0.4, {}, 4, score="loss").mlflow_metrics()} == {
         "trial/val_loss",
         "best/val_loss",
     }
@@ -49,7 +49,9 @@ def test_only_settings_of_a_run_are_its_parameters() -> None:
 def test_a_sweeps_death_names_the_best_trial_in_the_scores_direction() -> None:
     def death(**score: object) -> SweepEnded:
         started = SweepStarted(1.0, "s", "file", 5, "tpe", "asha", 1, {}, **score)  # type: ignore[arg-type]
-        trials = [TrialEnded(1.0, n, "complete", value, None, {"n": n}) for n, value in enumerate((0.5, 0.2, 0.9))]
+        trials = [
+            TrialEnded(1.0, n, "complete", value, None, {"n": n}, n + 1) for n, value in enumerate((0.5, 0.2, 0.9))
+        ]
         ended = started.death([CREATED, started, *trials], 9.0, "word")
         assert (ended.time, ended.status) == (9.0, "died")
         assert ended.reason == "its process died after 3 of 5 trials; the same command goes on"

@@ -42,6 +42,10 @@ def query(path: Path, sql: str) -> list[tuple[object, ...]]:
         return rows
 
 
+IDS = "FROM runs JOIN tags USING (run_uuid) WHERE key = 'cnnlab.run_id'"
+"""A row for each run, with its id as `value`."""
+
+
 def failed_runs(count: int, uri: str) -> list[RunDir]:
     names = [f"run-{number:02}" for number in range(count)]
     return [make_run([created(name, uri), *FIRST_EPOCH[1:], FAILED], name) for name in names]
@@ -53,7 +57,7 @@ def crowd(*words: object) -> None:
 
 
 def assert_all_there_once(path: Path, runs: list[RunDir]) -> None:
-    assert query(path, "SELECT name, status, count(*) FROM runs GROUP BY name, status ORDER BY name") == [
+    assert query(path, f"SELECT value, status, count(*) {IDS} GROUP BY value, status ORDER BY value") == [
         (run.run_id, "FAILED", 1) for run in runs
     ]
     assert query(path, "SELECT count(*) FROM metrics WHERE key = 'train/loss'") == [(3 * len(runs),)]

@@ -407,7 +407,7 @@ def test_a_finished_run_is_all_there(uri: str) -> None:
     assert query("SELECT step, value FROM metrics WHERE key = 'val/accuracy' ORDER BY step") == [(3, 0.7), (6, 0.7)]
     assert query("SELECT value, timestamp FROM metrics WHERE key = 'test/accuracy'") == [(0.75, int(START + 7) * 1000)]
     assert query("SELECT name, status, start_time, end_time FROM runs") == [
-        ("run-1", "FINISHED", int(START * 1000), int((START + 7) * 1000))
+        (run.created.title, "FINISHED", int(START * 1000), int((START + 7) * 1000))
     ]
     parameters = dict(query("SELECT key, value FROM params"))
     assert parameters["optimizer.lr"] == "0.05"
@@ -454,7 +454,7 @@ def test_each_run_is_delivered_to_the_store_that_it_was_made_for(cli: Callable[.
     for name, store in {"run-1": other, "run-2": "none", "run-3": other, "run-4": "none"}.items():
         make_run([created(name, store), *FIRST_EPOCH[1:], INTERRUPTED], name)
     assert cli("sync").exit_code == 0
-    names = "SELECT name FROM runs ORDER BY name"
+    names = "SELECT value FROM tags WHERE key = 'cnnlab.run_id' ORDER BY value"
     assert query(names) == [("run-1",), ("run-3",)]
     assert query(names, "mlruns/mlflow.db") == [("run-2",), ("run-4",)]
     assert "MLFLOW_TRACKING_URI" not in os.environ

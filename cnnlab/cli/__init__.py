@@ -31,6 +31,7 @@ COMMANDS = {
     "diff": "Compare two runs: settings that differ, curves, results.",
     "rm": "Show what runs and studies would be deleted, and delete them with --yes.",
     "rerun": "Train a run's recorded config again.",
+    "report": "Write one run, one sweep or one comparison as an HTML page.",
     "ui": "Open the MLflow UI on the runs made here.",
     "sync": "Deliver what MLflow does not have yet.",
     "doctor": "Report problems here, and end the runs whose process died.",

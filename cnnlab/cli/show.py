@@ -1,8 +1,6 @@
 """`cnnlab show`"""
 
-import os
 import shlex
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +9,6 @@ import click
 from cnnlab.cli.completion import complete_any
 from cnnlab.cli.options import folder
 from cnnlab.config import RunConfig, flat, flatten
-from cnnlab.errors import BadInput
-from cnnlab.records import SweepEnded, SweepStarted
 from cnnlab.result import strict_json
 
 if TYPE_CHECKING:
@@ -40,16 +36,14 @@ def command(words: tuple[str, ...], plot: Path | None, storage: str | None, as_j
     """
     from cnnlab.cli.display.run_display import print_page, print_result
     from cnnlab.reading import draw, run_result
-    from cnnlab.tracking import RunDir, find_run, studies_root
+    from cnnlab.tracking import find_run, study_dir
 
     if len(words) > 1:
         _show_several(words, plot, as_json)
         return
     run = words[0] if words else "last"
-    is_name = run and run == os.path.basename(run)  # a path may be absolute, and then lead out of the studies
-    if is_name and os.path.exists(studies_root() / run / "journal.jsonl"):  # Path.exists would fail for a long name
-        kind = RunDir(studies_root() / run).created.tags.get("kind")
-        show = _show_comparison if kind == "comparison" else _show_sweep
+    if study := study_dir(run):
+        show = _show_comparison if study.created.tags.get("kind") == "comparison" else _show_sweep
         show(run, storage, as_json)
         return
     run_dir = find_run(run)
@@ -101,19 +95,12 @@ def _show_comparison(name: str, storage: str | None, as_json: bool) -> None:
 def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
     """Print the result of a sweep so far, as at its end."""
     from cnnlab.cli.display.sweep_display import print_findings
-    from cnnlab.search.findings import findings_of
-    from cnnlab.search.storage import storage_url
-    from cnnlab.search.study import stored_plan
-    from cnnlab.tracking import RunDir, last, read, studies_root
+    from cnnlab.search.findings import stored_findings
+    from cnnlab.tracking import RunDir, studies_root
 
-    records = read(RunDir(studies_root() / study).journal_file)[0]
-    started, ended = last(records, SweepStarted), last(records, SweepEnded)
-    plan = stored_plan(study, storage_url(storage, study)) if started else None
-    if plan is None or started is None:
-        raise BadInput(f"{study}: its study is not in {storage or 'its folder'}; if it is in a database, add --storage")
-    seconds = ended.time - started.time if ended else time.time() - started.time
+    findings, seconds = stored_findings(study, storage)
     command = shlex.split(RunDir(studies_root() / study).created.tags.get("command", ""))[1:]
-    print_findings(findings_of(plan), seconds, command if command[:1] == ["sweep"] else [], as_json=as_json)
+    print_findings(findings, seconds, command if command[:1] == ["sweep"] else [], as_json=as_json)
 
 
 def _print_history(run: "RunDir") -> None:

@@ -14,12 +14,13 @@ from cnnlab.process import FOLDER_WITHOUT_MODULES
 @store_option
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="On 127.0.0.1.")
 def command(tracking_uri: str | None, port: int) -> None:
-    """Serves on 127.0.0.1 until Ctrl-C, and prints the address of the experiment that has the newest run.
+    """Serves on 127.0.0.1 until Ctrl-C, and prints the address of the experiment that has the newest run: its
+    runs with score, learning rate, batch size, optimizer, status and time.
 
     \b
     Example: cnnlab ui --port 5001
     """
-    from cnnlab.tracking import QUIET, newest_experiment, open_store, page_of, resolve, store_answers
+    from cnnlab.tracking import QUIET, VIEW, open_store, open_view, page_of, resolve, store_answers
 
     uri = resolve(tracking_uri, needed=True)
     if uri.startswith(("http://", "https://")):
@@ -27,8 +28,9 @@ def command(tracking_uri: str | None, port: int) -> None:
     open_store(uri)
     if error := store_answers(uri):
         raise RunFailed(f"{uri}: {error}")
-    experiment = newest_experiment(uri)
+    experiment = open_view(uri)
     page = page_of(f"http://127.0.0.1:{port}", f"/{experiment}/runs" if experiment else "")
+    page += f"&viewStateShareKey={VIEW}" if experiment else ""
     click.echo(f"MLflow's UI on {without_passwords(uri)}, in some seconds (Ctrl-C ends it): {page}", err=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1"]
     environment = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}

@@ -134,7 +134,6 @@ def curves_figure(verdicts: Verdicts) -> "Figure":
     by_step.set(ylabel=f"validation {score.words}")
     if by_step.lines:
         by_step.legend()
-    figure.suptitle(heading_of("curves", score))
     return figure
 
 
@@ -153,7 +152,6 @@ def sensitivity_figure(verdicts: Verdicts) -> "Figure":
             value = beyond if untuned.value is None else untuned.value
             axes.plot([untuned.lr], [value], "s", color=colour, markersize=7)
     axes.set(xscale="log", xlabel="learning rate", ylabel=f"best validation {score.words}")
-    axes.set(title=heading_of("sensitivity", score))
     if verdicts.arms:
         line = "lowest" if score.higher_is_better else "highest"
         axes.legend(title=f"squares: untuned; {line} line: diverged", title_fontsize=8)
@@ -171,7 +169,6 @@ def expected_best_figure(verdicts: Verdicts) -> "Figure":
         lows, highs = zip(*[band or (None, None) for _, band in points], strict=True) if points else ((), ())
         _fill(axes, trials, lows, highs, f"C{number}")
     axes.set(xlabel="trials", ylabel=f"best validation {verdicts.score.words}")
-    axes.set(title=heading_of("expected_best", verdicts.score))
     axes.legend()
     return figure
 
@@ -197,7 +194,6 @@ def pairs_figure(verdicts: Verdicts) -> "Figure":
     )
     axes.set_xticks(range(size), names, rotation=45, ha="right")
     axes.set_yticks(range(size), names)
-    axes.set(title=heading_of("pairs", verdicts.score))
     return figure
 
 

@@ -37,7 +37,7 @@ def write_report(verdicts: Verdicts, folder: Path, untuned: Mapping[str, RunDir]
     figures = draw_comparison(verdicts, folder)
     if untuned:
         figures.insert(0, draw_losses(untuned, folder))
-    (folder / "compare.html").write_text(_page(verdicts, figures), encoding="utf-8")
+    (folder / "compare.html").write_text(comparison_page(verdicts, figures), encoding="utf-8")
     return [*(folder / name for name in texts), _write_scores(verdicts, folder / "compare.csv"), *figures]
 
 
@@ -235,7 +235,8 @@ def _write_scores(verdicts: Verdicts, path: Path) -> Path:
     return path
 
 
-def _page(verdicts: Verdicts, figures: Sequence[Path]) -> str:
+def comparison_page(verdicts: Verdicts, figures: Sequence[Path]) -> str:
+    """The page of a comparison, with the figures of `draw_comparison`."""
     tables = [Table(COLUMNS, arm_rows(verdicts))]
     if verdicts.pairs:
         tables.append(Table(pair_columns(verdicts), pair_rows(verdicts), f"{note_on_pairs(verdicts)}."))

@@ -7,6 +7,7 @@ update of the weights; `step` counts the updates made so far, `epoch` the epochs
 import json
 from collections.abc import Sequence
 from dataclasses import field, replace
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
@@ -36,6 +37,17 @@ class RunCreated(Record):
     """Git commit, versions, hardware, command line."""
     parent: str | None = None
     """The run id of the sweep whose trial this is, or of the comparison whose part this is."""
+
+    @property
+    def title(self) -> str:
+        """Its name in MLflow: what it is, its learning rate and the local time, as `digits-cnn lr 0.05 · 0639`."""
+        kind, trial = self.tags.get("kind"), self.tags.get("trial")
+        what = self.config.get("name") or f"{self.config['data']['dataset']}-{self.config['model']['name']}"
+        if kind in ("sweep", "comparison"):
+            what = f"{kind} {self.tags['study']}"
+        else:
+            what = f"{f'trial {trial}' if trial else what} lr {self.config['optimizer'].get('lr', 0):.3g}"
+        return f"{what} · {datetime.fromtimestamp(self.time):%H%M}"
 
     def mlflow_params(self) -> dict[str, str]:
         """The flat config: `optimizer.lr` -> "0.05"."""

@@ -59,12 +59,14 @@ class TrialEnded(Record):
     best_value: float | None
     """Of all trials so far."""
     settings: dict[str, Any]
+    ended: int
+    """The number of trials that have ended, this one included."""
     score: str = "accuracy"
 
     def mlflow_metrics(self) -> list[MetricRow]:
-        """The axis is the number of the trial."""
+        """The axis is `ended`: trials end in another order than that of their numbers."""
         values = {f"trial/val_{self.score}": self.value, f"best/val_{self.score}": self.best_value}
-        return rows(values, self.time, self.trial)
+        return rows(values, self.time, self.ended)
 
 
 @dataclass(frozen=True, config=CONFIG)

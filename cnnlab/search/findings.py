@@ -1,5 +1,6 @@
 """The findings of a sweep: the gain over trial 0 on fresh seeds, the settings that matter, advice."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,16 @@ from cnnlab.config.space import Dimension, Range
 from cnnlab.errors import BadInput
 from cnnlab.intervals import ALPHA, interval
 from cnnlab.metrics import Metric
-from cnnlab.records import RunEnded, RunStarted
+from cnnlab.records import RunEnded, RunStarted, SweepEnded, SweepStarted
 from cnnlab.result import Result
 from cnnlab.search.importances import End, Outcome, importances, rising_ends, words
 from cnnlab.search.plan import Plan
 from cnnlab.search.sampling import from_optuna
 from cnnlab.search.slots import Slot, best_first, counted
 from cnnlab.search.stages import Search, confirmation_of, slots_of
-from cnnlab.search.storage import shown
-from cnnlab.tracking import RunDir, last, read
+from cnnlab.search.storage import shown, storage_url
+from cnnlab.search.study import stored_plan
+from cnnlab.tracking import RunDir, last, read, studies_root
 
 WIDEN = 0.5
 """A range that is too narrow is widened by this share of its width."""
@@ -227,6 +229,24 @@ def _resolution(score: Metric, slots: list[Slot]) -> float:
     journals = (RunDir(Path(slot.run_dir)).journal_file for slot in slots if slot.run_dir)
     started = (last(read(journal)[0], RunStarted) for journal in journals if journal.exists())
     return next((1 / run.val_size for run in started if run and run.val_size), 0.0)
+
+
+def stored_findings(study: str, storage: str | None) -> tuple[Findings, float]:
+    """The findings of a recorded sweep by now, and its seconds.
+
+    Args:
+        study: its name.
+        storage: --storage.
+
+    Raises:
+        BadInput: the storage does not have it.
+    """
+    records = read(RunDir(studies_root() / study).journal_file)[0]
+    started, ended = last(records, SweepStarted), last(records, SweepEnded)
+    plan = stored_plan(study, storage_url(storage, study)) if started else None
+    if plan is None or started is None:
+        raise BadInput(f"{study}: its study is not in {storage or 'its folder'}; if it is in a database, add --storage")
+    return findings_of(plan), (ended.time if ended else time.time()) - started.time
 
 
 def _best(plan: Plan, slots: list[Slot], confirmed: list[Confirmed]) -> Slot | None:

@@ -250,6 +250,7 @@ class SweepJournal:
                         best_value=self.plan.score.best(values),
                         score=self.plan.score.name,
                         settings=self.plan.searched(slot.config),
+                        ended=len(self._noted),
                     )
                 )
 

@@ -1,4 +1,4 @@
-"""The files in a sweep's folder: best.yaml, the trials as CSV, and Optuna's plots as one page and as PNG."""
+"""The files in a sweep's folder: best.yaml, the trials as CSV, and Optuna's plots as PNG and as one page."""
 
 import csv
 import warnings
@@ -8,15 +8,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import optuna
-from markupsafe import Markup
 from optuna.study import Study
 
 from cnnlab.config import RunConfig, to_yaml
-from cnnlab.page import page
-from cnnlab.result import listed
+from cnnlab.page import Table, page, picture
+from cnnlab.result import listed, settings_text
 from cnnlab.search.findings import Findings, feasible
 from cnnlab.search.sampling import optuna_name
+from cnnlab.search.slots import best_first
 
 PLOTS: dict[str, tuple[str, str]] = {
     "history": ("plot_optimization_history", "Values in the order of the trials"),
@@ -28,6 +27,8 @@ PLOTS: dict[str, tuple[str, str]] = {
 }
 """File -> the function of optuna.visualization that draws it, and its heading."""
 
+SHOWN = 10
+"""The number of trials in the page's table."""
 MOST_IN_CONTOUR = 3
 """The number of hyperparameters in the contour plots, because the number of plots grows with its square."""
 
@@ -41,7 +42,7 @@ MANY_DECADES = 50.0
 
 def load_plots() -> None:
     """Import the libraries for the findings and the plots, which takes 2 s; call it while a core is idle."""
-    for name in ("scipy.stats", "matplotlib.pyplot", "optuna.visualization.matplotlib", "plotly.io"):
+    for name in ("scipy.stats", "matplotlib.pyplot", "optuna.visualization.matplotlib"):
         import_module(name)
 
 
@@ -52,26 +53,44 @@ def write_report(findings: Findings) -> list[Path]:
     files = [_write_trials(findings, folder / "trials.csv")]
     if findings.best:
         files.append(_write_best(findings, findings.plan.folder / "best.yaml"))
-    study = feasible(findings.slots, findings.plan.score)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna's, that its matplotlib plots are experimental
-        files += _draw(study, findings, folder)
-        files.append(_write_page(study, findings, folder / "report.html"))
-    return files
+    figures = draw_sweep(findings, folder)
+    (folder / "report.html").write_text(sweep_page(findings, figures), encoding="utf-8")
+    return [*files, *figures, folder / "report.html"]
+
+
+def sweep_page(findings: Findings, figures: Collection[Path]) -> str:
+    """The page of a sweep, with the figures of `draw_sweep`."""
+    score = findings.plan.score
+    rows = [
+        (str(slot.number), score.show(slot.value), settings_text(findings.plan.searched(slot.config)))
+        for slot in best_first(findings.slots, score)[:SHOWN]
+        if slot.value is not None
+    ]
+    return page(
+        f"Study {findings.plan.study}",
+        lead=_headline(findings),
+        tables=[Table(("trial", _words(findings), "settings"), rows, heading="The best trials")],
+        notes=_notes(findings),
+        figures=[picture(path, PLOTS[path.stem][1]) for path in figures],
+    )
 
 
 def _write_best(findings: Findings, path: Path) -> Path:
     """The best trial as an experiment that repeats it."""
     assert findings.best
-    assert findings.best.value is not None
-    score = findings.plan.score
     config = RunConfig.model_validate(findings.best.config)
-    heading = (
-        f"# The best of {len(findings.slots)} trials of the study {findings.plan.study}: trial {findings.best.number}, "
-        f"validation {score.words} {score.show(findings.best.value)}.\n# {_chosen_by(findings)}\n"
-    )
-    path.write_text(heading + to_yaml(config), encoding="utf-8")
+    path.write_text(f"# {_headline(findings)}\n# {_chosen_by(findings)}\n{to_yaml(config)}", encoding="utf-8")
     return path
+
+
+def _headline(findings: Findings) -> str:
+    best, score, trials = findings.best, findings.plan.score, f"{len(findings.slots)} trials"
+    if best is None or best.value is None:
+        return f"None of {trials} is complete."
+    return (
+        f"The best of {trials} of the study {findings.plan.study}: trial {best.number}, "
+        f"validation {score.words} {score.show(best.value)}."
+    )
 
 
 def _chosen_by(findings: Findings) -> str:
@@ -104,24 +123,30 @@ def _write_trials(findings: Findings, path: Path) -> Path:
     return path
 
 
-def _draw(study: Study, findings: Findings, folder: Path) -> list[Path]:
-    """PNG files, drawn by Matplotlib because plotly would need a browser."""
+def draw_sweep(findings: Findings, folder: Path) -> list[Path]:
+    """Write Optuna's plots as PNG and return them; those that need more trials are left out."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
     from optuna.visualization import matplotlib as plots
 
-    files = []
+    files, study, words = [], feasible(findings.slots, findings.plan.score), _words(findings)
     for name, (function, _) in PLOTS.items():
         # set before Optuna draws, because colour bars depend on it; a context, because Optuna changes the style
-        with mpl.rc_context({**LOOK, "figure.figsize": SIZES.get(name, SIZE)}):
+        with mpl.rc_context({**LOOK, "figure.figsize": SIZES.get(name, SIZE)}), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna's, that its matplotlib plots are experimental
             drawn = _plot(plots, function, study, findings)
             if drawn is not None:
                 figure = pyplot.gcf()
+                figure.suptitle("")  # the page has headings
+                for axes in figure.axes:
+                    axes.set_title("")
+                if name == "curves":
+                    drawn.set_ylabel(words)
                 _thin_out(figure)
                 if name == "parallel":
-                    _name_in_full(drawn, {path for trial in study.trials for path in trial.params})
+                    _name_in_full(drawn, {words} | {path for trial in study.trials for path in trial.params})
                 figure.savefig(folder / f"{name}.png", bbox_inches="tight")
                 files.append(folder / f"{name}.png")
             pyplot.close("all")
@@ -152,26 +177,13 @@ def _name_in_full(axes: Any, names: Collection[str]) -> None:
     axes.set_xticklabels(labels)
 
 
-def _write_page(study: Study, findings: Findings, path: Path) -> Path:
-    """One page, which contains plotly's code, so that it needs no network."""
-    from plotly.io import to_html
-
-    figures: list[tuple[str, Markup]] = []
-    for function, heading in PLOTS.values():
-        figure = _plot(optuna.visualization, function, study, findings)
-        if figure is not None:
-            code = to_html(figure, full_html=False, include_plotlyjs="inline" if not figures else False)
-            figures.append((heading, Markup(code)))
-    path.write_text(page(f"Study {findings.plan.study}", notes=_notes(findings), figures=figures), encoding="utf-8")
-    return path
-
-
 def _notes(findings: Findings) -> list[str]:
     """What mattered, in sentences."""
     shares = [
         f"{name} ({share:.0%} of the variance of the trials' ranks)" for name, share in findings.importances.items()
     ]
     return [
+        *([_chosen_by(findings)] if findings.best else []),
         *([f"What mattered: {listed(shares)}"] if shares else []),
         *([findings.unknown] if findings.unknown else []),
     ]
@@ -186,8 +198,16 @@ def _plot(plots: ModuleType, function: str, study: Study, findings: Findings) ->
 
 
 def _options(function: str, findings: Findings) -> dict[str, Any]:
-    if function != "plot_contour":
+    if function in ("plot_intermediate_values", "plot_timeline"):
         return {}
+    named = {"target_name": _words(findings)}
+    if function != "plot_contour":
+        return named
     names = [*findings.importances, *(dimension.name for dimension in findings.plan.space.dimensions)]
     ranked = list(dict.fromkeys(names))[:MOST_IN_CONTOUR]
-    return {"params": [optuna_name(findings.plan.space[name]) for name in ranked]} if len(ranked) > 1 else {}
+    return {**named, "params": [optuna_name(findings.plan.space[n]) for n in ranked]} if len(ranked) > 1 else named
+
+
+def _words(findings: Findings) -> str:
+    """The score, as on an axis."""
+    return f"validation {findings.plan.score.words}"

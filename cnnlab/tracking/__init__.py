@@ -3,7 +3,7 @@
 from cnnlab.tracking.delivery import Deliverer
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.moved import correct_locations, old_locations, present_store
-from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_run_id, note_error, run_page
+from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_page, mlflow_run_id, note_error
 from cnnlab.tracking.run_dir import (
     RunDir,
     as_word,
@@ -17,12 +17,14 @@ from cnnlab.tracking.run_dir import (
     new_run_id,
     runs_root,
     studies_root,
+    study_dir,
 )
-from cnnlab.tracking.store import QUIET, NoAnswer, import_mlflow, newest_experiment, open_store, reason, store_answers
+from cnnlab.tracking.store import QUIET, VIEW, NoAnswer, import_mlflow, open_store, open_view, reason, store_answers
 from cnnlab.tracking.uri import page_of, resolve, resolve_experiment
 
 __all__ = [
     "QUIET",
+    "VIEW",
     "Deliverer",
     "Journal",
     "NoAnswer",
@@ -40,20 +42,21 @@ __all__ = [
     "load_progress",
     "make_mlruns",
     "mark_dead",
+    "mlflow_page",
     "mlflow_run_id",
     "new_run_id",
-    "newest_experiment",
     "note_error",
     "old_locations",
     "open_store",
+    "open_view",
     "page_of",
     "present_store",
     "read",
     "reason",
     "resolve",
     "resolve_experiment",
-    "run_page",
     "runs_root",
     "store_answers",
     "studies_root",
+    "study_dir",
 ]

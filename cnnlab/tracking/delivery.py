@@ -25,7 +25,7 @@ from cnnlab.tracking.journal import last, read
 from cnnlab.tracking.moved import artifact_folder, correct_locations
 from cnnlab.tracking.progress import Progress, load_progress, save_progress
 from cnnlab.tracking.run_dir import RunDir
-from cnnlab.tracking.store import check_answers, import_mlflow, is_full, open_store, reason
+from cnnlab.tracking.store import VIEW_TAG, check_answers, import_mlflow, is_full, open_store, reason
 from cnnlab.tracking.uri import sqlite_file, whole
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ BUSY = ("database is locked", "IntegrityError")
 TURN_SECONDS = 20.0
 """How long a process waits for another one that delivers the same run."""
 TAG = "cnnlab.run_id"
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""So that the UI opens an experiment on its training runs, not on language models."""
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development", **VIEW_TAG}
+"""So that the UI opens an experiment on its training runs, not on language models; and the view of `cnnlab ui`."""
 
 
 def accepted_key(key: str) -> str:
@@ -210,7 +210,7 @@ class Deliverer:
                 raise LookupError(f"the run {created.parent} above this one is not in the store yet")
             tags["mlflow.parentRunId"] = above
         start = milliseconds(created.time)
-        return str(self.client.create_run(experiment, start, tags, run_name=created.run_id).info.run_id)
+        return str(self.client.create_run(experiment, start, tags, run_name=created.title).info.run_id)
 
     def _existing_experiment(self) -> str | None:
         """The experiment's id. Raises RunFailed if it was deleted: MLflow keeps its name, and accepts no runs."""

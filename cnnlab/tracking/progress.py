@@ -63,7 +63,7 @@ def mlflow_run_id(run: RunDir) -> str | None:
     return ids[-1] if ids else None
 
 
-def run_page(run: RunDir) -> str | None:
+def mlflow_page(run: RunDir) -> str | None:
     """The page of this run on the server that has all of it; None if no server has."""
     pages = [
         page_of(uri, f"/{progress.experiment_id}/runs/{progress.mlflow_run_id}")

@@ -301,6 +301,15 @@ def list_studies() -> list[RunDir]:
     return _runs_of(studies_root().glob("*/journal.jsonl"))
 
 
+def study_dir(word: str) -> RunDir | None:
+    """The run of the sweep or comparison of this name; None if there is none."""
+    is_name = word and word == os.path.basename(word)  # a path may be absolute, and then lead out of the studies
+    # Path.exists would fail for a long name
+    return (
+        RunDir(studies_root() / word) if is_name and os.path.exists(studies_root() / word / "journal.jsonl") else None
+    )
+
+
 def list_trials() -> list[RunDir]:
     """The runs of the sweeps' trials, sweep by sweep."""
     return _runs_of(studies_root().glob("*/*/**/journal.jsonl"))

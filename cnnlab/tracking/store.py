@@ -6,6 +6,7 @@ content in one transaction of SQLite.
 """
 
 import errno
+import json
 import logging
 import os
 import secrets
@@ -25,6 +26,7 @@ from urllib.request import urlopen
 
 from filelock import FileLock
 
+from cnnlab.config.data import TASKS
 from cnnlab.errors import LONGEST_REASON, LONGEST_VALUE, CnnlabError, RunFailed, one_line
 from cnnlab.tracking.uri import NO_PASSWORD, lacks_password, sqlite_file, undamaged, whole
 
@@ -142,12 +144,33 @@ def store_answers(uri: str) -> str | None:
     return None
 
 
-def newest_experiment(uri: str) -> str | None:
-    """The id of the experiment that has the newest run; None if there are no runs."""
+VIEW = "cnnlab"
+"""The key of the view in an address: `&viewStateShareKey=cnnlab`."""
+SCORES = dict.fromkeys(task.score.name for task in TASKS.values())
+VIEW_TAG = {
+    f"mlflow.sharedViewState.{VIEW}": json.dumps(
+        {
+            "selectedColumns": [
+                *(f"metrics.`{key}`" for score in SCORES for key in (f"best/val_{score}", f"test/{score}")),
+                *(f"params.`{key}`" for key in ("optimizer.lr", "data.batch_size", "optimizer.name")),
+                "tags.`cnnlab.status`",
+            ]
+        }
+    )
+}
+"""The tag of an experiment for a view of its runs. The UI hides columns that no run has, and shows times by itself."""
+
+
+def open_view(uri: str) -> str | None:
+    """The id of the experiment that has the newest run, whose view is saved; None if there are no runs."""
     client = import_mlflow().MlflowClient(uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=1, order_by=["attributes.start_time DESC"])
-    return runs[0].info.experiment_id if runs else None
+    if not runs:
+        return None
+    for key, value in VIEW_TAG.items():
+        client.set_experiment_tag(runs[0].info.experiment_id, key, value)
+    return str(runs[0].info.experiment_id)
 
 
 def is_full(error: Exception) -> bool:

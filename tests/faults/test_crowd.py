@@ -34,9 +34,12 @@ def deliver_at_once(processes: int, count: int) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     with closing(sqlite3.connect("mlflow.db")) as database:
         rows = database.execute(
-            "SELECT name, step, value FROM metrics JOIN runs USING (run_uuid) WHERE key = 'train/loss' ORDER BY 1, 2"
+            "SELECT t.value, step, m.value FROM metrics m JOIN tags t USING (run_uuid) "
+            "WHERE m.key = 'train/loss' AND t.key = 'cnnlab.run_id' ORDER BY 1, 2"
         ).fetchall()
-        statuses = database.execute("SELECT name, status FROM runs ORDER BY name").fetchall()
+        statuses = database.execute(
+            "SELECT value, status FROM runs JOIN tags USING (run_uuid) WHERE key = 'cnnlab.run_id' ORDER BY 1"
+        ).fetchall()
     wanted = [
         (f"run-{number:02}", step, number + step / 10_000)
         for number in range(processes)

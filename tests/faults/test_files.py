@@ -25,8 +25,6 @@ import pytest
 import torch
 from click.testing import Result
 from PIL import Image
-from plotly.graph_objects import Scatter
-from plotly.io import to_html
 from pyarrow import parquet
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -567,12 +565,10 @@ def test_a_name_makes_no_element_of_a_page() -> None:
     table = Table(["arm", hostile], [[hostile, "0.9"]], hostile)
     figures = [picture(Path("1.png"), hostile)]
     report.feed(page(hostile, lead=hostile, tables=[table], notes=[hostile], figures=figures))
-    figure = to_html(Scatter(x=[hostile], y=[1], name=hostile), full_html=False, include_plotlyjs=False)
-    plot = Elements()
-    plot.feed(figure)
     ours = [
         "html",
         "head",
+        "meta",
         "meta",
         "title",
         "style",
@@ -580,6 +576,7 @@ def test_a_name_makes_no_element_of_a_page() -> None:
         "h1",
         "p",
         "strong",
+        "div",
         "table",
         "tr",
         "th",
@@ -591,8 +588,9 @@ def test_a_name_makes_no_element_of_a_page() -> None:
         "ul",
         "li",
         "h2",
+        "div",
         "img",
     ]
-    held = report.names == ours and plot.names == ["div", "div", "script"]
-    tally("runs and classes named <script>", tried=2, held=2 * held)
-    assert held, (report.names, plot.names)
+    held = report.names == ours
+    tally("runs and classes named <script>", tried=1, held=int(held))
+    assert held, report.names

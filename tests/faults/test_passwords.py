@@ -214,7 +214,7 @@ def test_the_user_interface_names_no_password_where_ps_shows_it(cli: Cli, monkey
     ran: list[tuple[list[str], dict[str, str]]] = []
     monkeypatch.setattr(os, "execve", lambda program, words, environment: ran.append((words, environment)))
     monkeypatch.setattr(os, "chdir", lambda folder: None)
-    for name in ("open_store", "store_answers", "newest_experiment"):
+    for name in ("open_store", "store_answers", "open_view"):
         monkeypatch.setattr(store, name, lambda uri: None)
         monkeypatch.setattr(f"cnnlab.tracking.{name}", lambda uri: None)
     uri = f"postgresql://me:{SECRET}@127.0.0.1/db"

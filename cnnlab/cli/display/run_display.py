@@ -23,7 +23,7 @@ from cnnlab.metrics import Metric, words_of
 from cnnlab.reading.run_figures import thinned, training_losses
 from cnnlab.records import Epoch, Record, RunStarted, Steps
 from cnnlab.result import strict_json
-from cnnlab.tracking import RunDir, last, run_page
+from cnnlab.tracking import RunDir, last, mlflow_page
 
 EPOCH_ROWS = 8
 """How many of the last epochs the live view shows."""
@@ -234,7 +234,7 @@ def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") 
 
 def print_page(run: RunDir) -> None:
     """Print the address of the run's page if a server has all of the run, on its own line, so that it can be copied."""
-    if page := run_page(run):
+    if page := mlflow_page(run):
         click.echo(without_passwords(page))
 
 
@@ -273,6 +273,6 @@ def _next_command(result: dict[str, Any], store: str) -> str:
     word = _from_here(run.word)
     if result["status"] != "finished":
         return f"cnnlab train --resume {word}"
-    if store.startswith("http") or run_page(run):
+    if store.startswith("http") or mlflow_page(run):
         return ""
     return "cnnlab ui" if store != "none" or result["mlflow_run_id"] else f"cnnlab sync {word}"
