@@ -21,6 +21,7 @@ COMMANDS = {
     "studies": "List the sweeps made here.",
     "runs": "List the runs made here.",
     "show": "Show one run, one sweep or one comparison: settings, curves, results.",
+    "diagnose": "Say what went wrong in a run or a sweep, with the numbers and what to do next.",
     "ui": "Open the MLflow UI on the runs made here.",
     "sync": "Deliver what MLflow does not have yet.",
     "doctor": "Report problems here, and end the runs whose process died.",

@@ -15,6 +15,7 @@ from cnnlab.records import SweepEnded, SweepStarted
 from cnnlab.result import strict_json
 
 if TYPE_CHECKING:
+    from cnnlab.search.findings import Findings
     from cnnlab.tracking import RunDir
 
 
@@ -36,11 +37,9 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
     """
     from cnnlab.cli.display.run_display import print_page, print_result
     from cnnlab.reading import draw, run_result
-    from cnnlab.tracking import RunDir, find_run, studies_root
+    from cnnlab.tracking import find_run
 
-    is_name = run and run == os.path.basename(run)  # a path may be absolute, and then lead out of the studies
-    if is_name and os.path.exists(studies_root() / run / "journal.jsonl"):  # Path.exists would fail for a long name
-        kind = RunDir(studies_root() / run).created.tags.get("kind")
+    if kind := kind_of_study(run):
         show = _show_comparison if kind == "comparison" else _show_sweep
         show(run, storage, as_json)
         return
@@ -54,6 +53,16 @@ def command(run: str, plot: Path | None, storage: str | None, as_json: bool) -> 
     _print_history(run_dir)
     print_result(run_result(run_dir), as_json=False)
     print_page(run_dir)
+
+
+def kind_of_study(name: str) -> str:
+    """`sweep` or `comparison`; empty if no study has this name."""
+    from cnnlab.tracking import RunDir, studies_root
+
+    is_name = name and name == os.path.basename(name)  # a path may be absolute, and then lead out of the studies
+    if not is_name or not os.path.exists(studies_root() / name / "journal.jsonl"):  # Path's fails for a long name
+        return ""
+    return RunDir(studies_root() / name).created.tags.get("kind", "sweep")
 
 
 def _show_comparison(name: str, storage: str | None, as_json: bool) -> None:
@@ -72,19 +81,34 @@ def _show_comparison(name: str, storage: str | None, as_json: bool) -> None:
 def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
     """Print the result of a sweep so far, as at its end."""
     from cnnlab.cli.display.sweep_display import print_findings
-    from cnnlab.search.findings import findings_of
-    from cnnlab.search.storage import storage_url
-    from cnnlab.search.study import stored_plan
     from cnnlab.tracking import RunDir, last, read, studies_root
 
     records = read(RunDir(studies_root() / study).journal_file)[0]
     started, ended = last(records, SweepStarted), last(records, SweepEnded)
-    plan = stored_plan(study, storage_url(storage, study)) if started else None
-    if plan is None or started is None:
-        raise BadInput(f"{study}: its study is not in {storage or 'its folder'}; if it is in a database, add --storage")
+    findings = stored_findings(study, storage)
+    assert started is not None
     seconds = ended.time - started.time if ended else time.time() - started.time
+    print_findings(findings, seconds, command_of_sweep(study), as_json=as_json)
+
+
+def stored_findings(study: str, storage: str | None) -> "Findings":
+    """The findings of a sweep so far. Raises BadInput if the storage does not have it."""
+    from cnnlab.search.findings import findings_of
+    from cnnlab.search.storage import storage_url
+    from cnnlab.search.study import stored_plan
+
+    plan = stored_plan(study, storage_url(storage, study))
+    if plan is None:
+        raise BadInput(f"{study}: its study is not in {storage or 'its folder'}; if it is in a database, add --storage")
+    return findings_of(plan)
+
+
+def command_of_sweep(study: str) -> list[str]:
+    """The words after `cnnlab` that made it; empty if it was not made by `cnnlab sweep`."""
+    from cnnlab.tracking import RunDir, studies_root
+
     command = shlex.split(RunDir(studies_root() / study).created.tags.get("command", ""))[1:]
-    print_findings(findings_of(plan), seconds, command if command[:1] == ["sweep"] else [], as_json=as_json)
+    return command if command[:1] == ["sweep"] else []
 
 
 def _print_history(run: "RunDir") -> None:

@@ -23,6 +23,10 @@ from cnnlab.search.stages import Search, confirmation_of, slots_of
 from cnnlab.search.storage import shown
 from cnnlab.tracking import RunDir, last, read
 
+BOUNDARIES = "Identifying bad search space boundaries"
+INFEASIBLE = "Extracting insight from experimental results"
+FEW = "Not sampling enough points in the search space"
+CURVES = "Examining the training curves"
 WIDEN = 0.5
 """A range that is too narrow is widened by this share of its width."""
 MANY_INFEASIBLE = 0.25
@@ -89,6 +93,8 @@ class Advice:
 
     text: str
     action: tuple[str, ...] = ()
+    section: str = ""
+    """Of Google's tuning playbook, from which the rule is."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +271,7 @@ def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, rising: list[tup
     dimensions = len({dimension.path for dimension in plan.space.dimensions})
     if plan.sampler != "grid" and len(slots) < TRIALS_PER_DIMENSION * dimensions:
         text = f"{len(slots)} trials are few for {dimensions} hyperparameter{'s' if dimensions > 1 else ''}"
-        advice.append(Advice(text, ("--trials", str(TRIALS_PER_DIMENSION * dimensions))))
+        advice.append(Advice(text, ("--trials", str(TRIALS_PER_DIMENSION * dimensions)), FEW))
     return [*advice, *(_last_epoch(plan, best) if best else [])]
 
 
@@ -277,7 +283,7 @@ def _at_an_end(plan: Plan, rising: list[tuple[Dimension, End]]) -> list[Advice]:
                 f"{dimension.path}: trials at the {end} end of {dimension.domain} do better than those next to it; a "
                 "wider range may do better still"
             )
-            advice.append(Advice(text, ("--extend", plan.study, "--search", wider)))
+            advice.append(Advice(text, ("--extend", plan.study, "--search", wider), BOUNDARIES))
     return advice
 
 
@@ -304,9 +310,10 @@ def _many_infeasible(plan: Plan, slots: list[Slot]) -> list[Advice]:
     rates = [rate for rate in good if rate is not None]
     domain = next((d.domain for d in plan.space.dimensions if d.path == "optimizer.lr"), None)
     if not rates or not isinstance(domain, Range) or max(rates) <= domain.low:
-        return [Advice(text)]
+        return [Advice(text, section=INFEASIBLE)]
     scale = ":log" if domain.log else ""
-    return [Advice(text, ("--search", f"optimizer.lr={domain.low:.4g}:{max(rates):.4g}{scale}"))]
+    narrower = f"optimizer.lr={domain.low:.4g}:{max(rates):.4g}{scale}"
+    return [Advice(text, ("--search", narrower), INFEASIBLE)]
 
 
 def _last_epoch(plan: Plan, best: Slot) -> list[Advice]:
@@ -316,4 +323,4 @@ def _last_epoch(plan: Plan, best: Slot) -> list[Advice]:
     epochs = plan.config.training.epochs
     if ended is None or ended.best_epoch != epochs:
         return []
-    return [Advice("the best trial was still getting better in its last epoch", ("--epochs", str(2 * epochs)))]
+    return [Advice("the best trial was still getting better in its last epoch", ("--epochs", str(2 * epochs)), CURVES)]

@@ -140,7 +140,7 @@ class Ledger:
         return every is not None and self.position.step % every == 0
 
     def norms_are_due(self) -> bool:
-        """Whether `training.record_norms` asks for the norms after the last step: the run's first or its epoch's last."""
+        """Whether `training.record_norms` asks for the norms after the last step: step 1, or the end of an epoch."""
         return self.config.training.record_norms and (self.position.step == 1 or not self.steps_left)
 
     def note(self, taken: Taken) -> Steps:

@@ -1,5 +1,7 @@
 """The sizes of the layers' gradients and weights, and the units that have stopped to answer."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -43,18 +45,15 @@ def dead_units(network: Network, split: Split) -> dict[str, float]:
 
     The images are the first PROBE of the split, in evaluation mode. A layer that is used several times counts each use.
     """
+    model = network.model
     dead: dict[str, list[Tensor]] = {}
 
-    def note(name: str, outputs: Tensor) -> None:
+    def note(path: str, layer: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
         units = outputs.transpose(0, 1).flatten(1)
-        dead.setdefault(name, []).append((units.amax(1) == units.amin(1)).float().mean())
+        dead.setdefault(named_layer(model, path), []).append((units.amax(1) == units.amin(1)).float().mean())
 
-    model = network.model
     layers = [(path, layer) for path, layer in model.named_modules() if isinstance(layer, ACTIVATION_CLASSES)]
-    hooks = [
-        layer.register_forward_hook(lambda _, __, outputs, name=named_layer(model, path): note(name, outputs))
-        for path, layer in layers
-    ]
+    hooks = [layer.register_forward_hook(partial(note, path)) for path, layer in layers]
     model.eval()
     network(split.inputs[:PROBE].to(network.device), split.targets[:PROBE].to(network.device))
     model.train()

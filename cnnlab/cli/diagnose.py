@@ -1,0 +1,49 @@
+"""`cnnlab diagnose`"""
+
+import click
+
+from cnnlab.cli.show import command_of_sweep, kind_of_study, stored_findings
+from cnnlab.cli.streams import complain
+from cnnlab.errors import BadInput, CnnlabError
+from cnnlab.result import strict_json
+
+
+@click.command("diagnose")
+@click.argument("run", default="last")
+@click.option("--storage", metavar="URL", help="The database of the sweep, if it is in one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
+def command(run: str, storage: str | None, as_json: bool) -> None:
+    """RUN is a run id, an unambiguous beginning of one, last, a run's directory, or the name of a sweep. Reads the
+    curves, and the images with the trained network. Each finding has its numbers, the source of its rule and a command.
+
+    \b
+    Example: cnnlab diagnose last
+    """
+    from cnnlab.reading.diagnosis import Finding, findings_of, image_findings_of
+    from cnnlab.tracking import find_run
+
+    findings: list[Finding]
+    match kind_of_study(run):
+        case "comparison":
+            raise BadInput(f"{run}: a comparison has no findings of its own; cnnlab show {run} has its warnings")
+        case "":
+            run_dir = find_run(run)
+            name, findings = run_dir.run_id, findings_of(run_dir)
+            try:
+                findings += image_findings_of(run_dir)
+            except CnnlabError as error:  # the rules over the curves do not need the images
+                complain(f"the images were not read: {error}")
+        case _:
+            from cnnlab.cli.display.sweep_display import advised
+
+            name, findings = run, advised(stored_findings(run, storage), command_of_sweep(run))
+    if as_json:
+        click.echo(strict_json([vars(finding) for finding in findings]))
+        return
+    click.echo(f"{name}: {len(findings) or 'no'} finding{'s' * (len(findings) != 1)}")
+    for finding in findings:
+        lines = dict.fromkeys([finding.title, finding.text])  # a sweep's warning has no title
+        click.echo("\n! " + "\n  ".join(lines))
+        for name, value in (("rule", finding.source), ("next", finding.command)):
+            if value:
+                click.echo(f"  {name}: {value}")
