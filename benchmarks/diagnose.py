@@ -223,7 +223,8 @@ def measure_norms(repeats: int = 15) -> None:
         ratios = sorted(on / off for off, on in zip(*seconds, strict=True))
         print(
             f"{name} ({learner.ranks.count} ranks): {median(seconds[0]):.3f} s without, "
-            f"{median(seconds[1]):.3f} s with; median of {repeats} ratios {median(ratios):.4f}, {ratios[0]:.3f} to {ratios[-1]:.3f}"
+            f"{median(seconds[1]):.3f} s with; "
+            f"median of {repeats} ratios {median(ratios):.4f}, {ratios[0]:.3f} to {ratios[-1]:.3f}"
         )
 
 
