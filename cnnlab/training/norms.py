@@ -49,8 +49,9 @@ def dead_units(network: Network, split: Split) -> dict[str, float]:
     dead: dict[str, list[Tensor]] = {}
 
     def note(path: str, layer: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-        units = outputs.transpose(0, 1).flatten(1)
-        dead.setdefault(named_layer(model, path), []).append((units.amax(1) == units.amin(1)).float().mean())
+        others = [0, *range(2, outputs.ndim)]
+        same = outputs.amax(others) == outputs.amin(others)
+        dead.setdefault(named_layer(model, path), []).append(same.float().mean())
 
     layers = [(path, layer) for path, layer in model.named_modules() if isinstance(layer, ACTIVATION_CLASSES)]
     hooks = [layer.register_forward_hook(partial(note, path)) for path, layer in layers]
