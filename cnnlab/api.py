@@ -18,7 +18,7 @@ from cnnlab.search import Sweep
 from cnnlab.work import Training, Work
 
 if TYPE_CHECKING:
-    from torch import nn
+    from cnnlab.reading.predictions import LoadedNetwork
 
 
 def train(config: Given = None, **options: Any) -> Result:
@@ -93,10 +93,11 @@ def compare(config: Given | Sequence[Given] = None, **options: Any) -> Result:
     return _to_the_end(Comparison(config, **options))
 
 
-def load(run: str | Path | Result) -> "nn.Module":
+def load(run: str | Path | Result) -> "LoadedNetwork":
     """The network of a finished run with the weights of its best epoch, in evaluation mode.
 
-    It takes stored images, (N, C, H, W) uint8, and returns (N, classes) or, for masks, (N, classes, H, W).
+    It is a module that takes stored images, (N, C, H, W) uint8, and returns (N, classes) or, for masks, (N, classes, H,
+    W). Its `classes` are their names; its `predict(images)` takes such a tensor, or files and folders of images.
 
     Args:
         run: a run's id, an unambiguous beginning of it, last, its directory, or the result of `train`.
@@ -105,11 +106,12 @@ def load(run: str | Path | Result) -> "nn.Module":
         BadInput: there is no such run, or it has not finished.
         RunFailed: the weights are damaged.
     """
+    from cnnlab.reading.predictions import LoadedNetwork
     from cnnlab.reading.trained import load_trained
     from cnnlab.tracking import find_run
 
     word = run.run_dir if isinstance(run, Result) else str(run)
-    return load_trained(find_run(word).path).model
+    return LoadedNetwork(load_trained(find_run(word).path))
 
 
 def _to_the_end(work: Work[object]) -> Result:

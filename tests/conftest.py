@@ -1,6 +1,7 @@
 """What tests share: each works in a folder of its own, with a cache of its own, far from the user's."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,11 @@ hypothesis.settings.load_profile("cnnlab")
 
 # one thread a process, before torch is imported: test processes run side by side
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# nohup, and a shell's &, let signals be ignored; the commands that tests start would inherit that, but no handler
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 
 def pytest_xdist_auto_num_workers() -> int:

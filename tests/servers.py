@@ -9,9 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").exists() else []
 """Where Debian's programs are; the newest version last."""
@@ -76,14 +77,14 @@ class MlflowServer:
         self._command = [sys.executable, "-m", "mlflow", "server", *stores, *address]
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it answers: a connection alone may be one of the port with itself."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            with suppress(OSError), closing(socket.create_connection(("127.0.0.1", self.port), 1)):
+            with suppress(OSError), urlopen(f"{self.uri}/health", timeout=1):
                 return
             time.sleep(0.2)
         raise AssertionError((self.folder / "log").read_text())

@@ -515,12 +515,12 @@ def test_of_a_comparison_that_was_interrupted_it_is_said_how_far_it_got(cli: Cli
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "8 tunings of 8 trials each, then 1 fresh seed for the best and for the defaults of each tuning"),
+        ((), "10 tunings of 6 trials each, then 1 fresh seed for the best and for the defaults of each tuning"),
         (("--quick",), "5 tunings of 4 trials each, then 1 fresh seed for"),
         (("--thorough",), "16 tunings of 16 trials each, then 2 fresh seeds for"),
         (("--quick", "--trials", "5"), "5 tunings of 5 trials each"),
-        (("--tunings", "2"), "2 tunings of 8 trials each, then 10 fresh seeds for"),
-        (("--tunings", "1", "--seeds", "5"), "1 tuning of 8 trials, then 5 fresh seeds for"),
+        (("--tunings", "2"), "2 tunings of 6 trials each, then 10 fresh seeds for"),
+        (("--tunings", "1", "--seeds", "5"), "1 tuning of 6 trials, then 5 fresh seeds for"),
     ],
     ids=str,
 )

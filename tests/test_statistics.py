@@ -179,8 +179,9 @@ def test_failures_of_both_arms_together_decide_nothing() -> None:
 # error rates
 
 
-def test_the_looks_share_five_percent() -> None:
-    assert sum(error_rate(look) for look in range(1, LOOKS + 1)) == pytest.approx(ALPHA)
+def test_the_looks_share_less_than_five_percent() -> None:
+    """The rest is for scores that are not normal."""
+    assert sum(error_rate(look) for look in range(1, LOOKS + 1)) == pytest.approx(0.03)
 
 
 def simulated(rng: np.random.Generator, *means: float, tunings: int, std: float = 0.005) -> dict[str, list[float]]:
@@ -191,13 +192,13 @@ def simulated(rng: np.random.Generator, *means: float, tunings: int, std: float 
 
 @pytest.mark.parametrize("arms", [2, 4])
 def test_equal_arms_are_seldom_told_apart_over_all_pairs(arms: int) -> None:
-    """At 3 %, a first look errs in at most 8 of 150 comparisons with 95 %."""
+    """At 2.5 %, a first look errs in at most 7 of 150 comparisons with 95 %."""
     rng = np.random.default_rng(0)
     wrong = sum(
         any(pair.excludes_0 for pair in compare_all(simulated(rng, *[0.9] * arms, tunings=5), MARGIN))
         for _ in range(150)
     )
-    assert wrong <= 8
+    assert wrong <= 7
 
 
 def test_more_tunings_until_there_is_a_verdict_err_in_five_percent_at_most() -> None:

@@ -157,6 +157,13 @@ def output_options(command: F) -> F:
 
 
 experiment_argument = click.argument("experiment", required=False, type=click.Path(path_type=Path))
+device_option = click.option(
+    "--device",
+    default="auto",
+    metavar="auto|cpu|cuda|mps",
+    callback=lambda ctx, param, text: read_config(None, {"place.device": text})[0].place.device,
+    help="Compute here. [default: auto]",
+)
 store_option = click.option(
     "--tracking-uri", metavar="URI", help="MLflow's store. [default: $MLFLOW_TRACKING_URI or mlruns/mlflow.db]"
 )

@@ -50,7 +50,7 @@ def _row(plan: "Plan") -> dict[str, Any]:
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from cnnlab.cli.display.terminal import WHOLE, plain_table, result_console
 
-    numbers = ("trials", "pruned", "infeasible", "failed", "trial 0", "best", "is trial")
+    numbers = ("trials", "pruned", "infeasible", "failed", "trial 0", "best at selection", "is trial")
     table = plain_table("study", "dataset", *numbers, right=numbers)
     for row in rows:
         counts = row["trials"]

@@ -425,7 +425,7 @@ def _under_tuned(pair: Pair) -> str:
 
 
 def edge_warning(arm: ArmResult, score: Metric, alpha: float) -> str:
-    """A warning if the score still rises at an end of the learning rate's range.
+    """A warning if the best learning rate lies in the outer fifth of its range, or beyond it.
 
     In each tuning the outermost rate is compared with the next one, and a paired t test over the tunings decides.
     """
@@ -439,7 +439,7 @@ def edge_warning(arm: ArmResult, score: Metric, alpha: float) -> str:
         if rises and rises[0] > 0:
             return (
                 f"{arm.name}: at the {end} end of its range the outermost learning rate does better than the next one "
-                f"over {len(rows)} tunings; a wider range may do better still"
+                f"over {len(rows)} tunings; the best one lies near this end or beyond it"
             )
     return ""
 

@@ -56,7 +56,7 @@ class Design(NamedTuple):
         return f"{self.tunings} tunings of {self.trials} trials, each winner trained again on {seeds}"
 
 
-DESIGNS = {"quick": Design(5, 4, 1), "default": Design(8, 8, 1), "thorough": Design(16, 16, 2)}
+DESIGNS = {"quick": Design(5, 4, 1), "default": Design(10, 6, 1), "thorough": Design(16, 16, 2)}
 """Chosen by `benchmarks/honesty.py --only designs`."""
 LEAST_TUNINGS = 3
 """With fewer, a comparison is about settings, and seeds are its sample."""

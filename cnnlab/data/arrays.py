@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cnnlab.data.dataset import Source, Split
 from cnnlab.data.kinds import Unpacked, bad_files, check_unpacked, is_gzip, odd_kind
-from cnnlab.data.pictures import Array, scale, to_bytes
+from cnnlab.data.pictures import Array, Rendering, scale, to_bytes
 from cnnlab.data.tree import SPLITS, nfc, split_named
 from cnnlab.errors import LONGEST_REASON, BadInput, one_line, shortened
 
@@ -88,12 +88,13 @@ def _source(arrays: Mapping[str, Array], where: Path, names: list[str]) -> Sourc
         raise bad_files(f"{where} has the arrays {', '.join(names)}; needed are {needed}")
     classes, targets = _numbered({split: arrays[by_role[split, "labels"]] for split in splits}, where)
     images = {split: _channels_first(arrays[by_role[split, "images"]], where) for split in splits}
-    pixels, notes = _as_bytes(images, where)
+    pixels, notes, how = _as_bytes(images, where)
     return Source(
         classes=classes,
         splits={split: Split(torch.from_numpy(pixels[split]), targets[split]) for split in splits},
         origin=str(where.resolve()),
         notes=notes,
+        rendering=how,
     )
 
 
@@ -141,21 +142,22 @@ def _channels_first(images: Array, where: Path) -> Array:
     )
 
 
-def _as_bytes(images: Mapping[str, Array], where: Path) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """Any numbers -> uint8 by one scale for all splits, and a note on the scale."""
+def _as_bytes(images: Mapping[str, Array], where: Path) -> tuple[dict[str, Array], tuple[str, ...], Rendering]:
+    """Any numbers -> uint8 by one scale for all splits, a note on the scale, and the scale."""
     kinds = {some.dtype.kind for some in images.values()}
     if not kinds <= set("biuf"):
         raise bad_files(f"{where} has images of the type {next(iter(images.values())).dtype}, no numbers")
     if all(some.dtype == np.uint8 for some in images.values()):
-        return {split: np.ascontiguousarray(some) for split, some in images.items()}, ()
+        return {split: np.ascontiguousarray(some) for split, some in images.items()}, (), Rendering()
     if kinds == {"b"}:
-        return {split: some * np.uint8(255) for split, some in images.items()}, ()
+        return {split: some * np.uint8(255) for split, some in images.items()}, (), Rendering()
     finite = [some[np.isfinite(some)] if some.dtype.kind == "f" else some for some in images.values()]
     low = min((float(some.min()) for some in finite if some.size), default=0.0)
     high = max((float(some.max()) for some in finite if some.size), default=0.0)
     bottom, top = scale(low, high)
     note = f"values from {low:g} to {high:g}: {bottom:g} is shown as 0 and {top:g} as 255"
-    return {split: np.ascontiguousarray(to_bytes(some, bottom, top)) for split, some in images.items()}, (note,)
+    pixels = {split: np.ascontiguousarray(to_bytes(some, bottom, top)) for split, some in images.items()}
+    return pixels, (note,), Rendering(bottom, top)
 
 
 def idx_sets(paths: list[Path]) -> dict[str, IdxSet]:

@@ -23,7 +23,7 @@ from cnnlab.files import written_whole
 
 log = logging.getLogger("cnnlab")
 
-FORMAT = 5
+FORMAT = 6
 """Part of each key, so that files of another format are not read."""
 NAMED = 3
 """The most images with several labels that are named."""
@@ -145,7 +145,7 @@ def _read(path: Path) -> tuple[Source, str]:
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         parts.setdefault(name.split(".")[0], {})[name.split(".")[1]] = tensor
-    about |= {name: tuple(about[name]) for name in ("classes", "notes")}
+    about |= {name: tuple(about[name]) for name in ("classes", "notes", "rendering", "stored_size")}
     source = Source(splits={name: Split(**parts[name]) for name in sorted(parts)}, **about)
     if _digest(source) != digest:
         raise ValueError("its digest is not that of its content")

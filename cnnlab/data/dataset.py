@@ -57,6 +57,10 @@ class Source:
     """How it was read, one line each."""
     names: dict[str, list[str]] = field(default_factory=dict)
     """Split -> the name of each image, if images have names; the cache does not keep them."""
+    rendering: tuple[float, float, int] = (0.0, 65535.0, 255)
+    """How values of more than 8 bits and transparent parts were shown: the fields of `pictures.Rendering`."""
+    stored_size: tuple[int, int] = (0, 0)
+    """(H, W) of the images before `data.resize`."""
     conflicts: str = ""
     """The number of images with several labels, and the first of them; empty if there are none; the cache adds it."""
 
@@ -91,6 +95,9 @@ class Dataset:
     """What people should know before they trust a result, one line each."""
     doubts: tuple[str, ...] = ()
     """Those of the notes that are warnings."""
+    rendering: tuple[float, float, int] = (0.0, 65535.0, 255)
+    stored_size: tuple[int, int] = (0, 0)
+    """These two are as of `Source`."""
     held_out: tuple[str, ...] = ()
     """Which of "val" and "test" were held out of the training images, since none were published."""
 

@@ -95,5 +95,11 @@ def as_source(
         splits[split] = Split(torch.from_numpy(images), torch.from_numpy(labels))
         names[split] = [picture.name for picture in compress(pictures, kept[part])]
     return Source(
-        classes, splits, str(top.resolve()), skipped=decoded.skipped, notes=(*decoded.notes, *notes), names=names
+        classes,
+        splits,
+        str(top.resolve()),
+        skipped=decoded.skipped,
+        notes=(*decoded.notes, *notes),
+        names=names,
+        rendering=decoded.how,
     )

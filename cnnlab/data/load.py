@@ -72,6 +72,8 @@ def load(config: DataConfig, seed: int) -> Dataset:
         skipped=source.skipped,
         notes=(*source.notes, *doubts),
         doubts=doubts,
+        rendering=source.rendering,
+        stored_size=source.stored_size,
         held_out=tuple(name for name in ("val", "test") if name not in source.splits),
     )
 
@@ -145,6 +147,8 @@ def _check_sizes(config: DataConfig, train: int) -> None:
 
 
 def _resized(source: Source, side: int | None) -> Source:
+    height, width = source.splits["train"].inputs.shape[2:]
+    source = replace(source, stored_size=(height, width))
     if side is None:
         return source
     splits = {}
@@ -152,11 +156,11 @@ def _resized(source: Source, side: int | None) -> Source:
         targets = split.targets
         if has_masks(targets):  # each pixel takes the value of the nearest: the mean of two classes is no class
             targets = F.interpolate(targets[:, None], (side, side), mode="nearest-exact")[:, 0]
-        splits[name] = Split(_resize(split.inputs, side), targets)
+        splits[name] = Split(resize(split.inputs, side), targets)
     return replace(source, splits=splits)
 
 
-def _resize(images: Tensor, side: int) -> Tensor:
+def resize(images: Tensor, side: int) -> Tensor:
     """(N, C, H, W) uint8 -> (N, C, side, side) uint8, bilinear and antialiased, in parts to limit memory."""
     if images.shape[2:] == (side, side):
         return images

@@ -105,6 +105,7 @@ class Decoded(NamedTuple):
     good: np.ndarray[Any, np.dtype[np.bool_]]
     notes: tuple[str, ...]
     skipped: int
+    how: Rendering
 
 
 def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Decoded:
@@ -115,7 +116,7 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
     images = np.zeros((len(pictures), 3, side, side), np.uint8)
 
     def decode(index: int, how: Rendering | None = None) -> Use | None:
-        decoded = _decode(pictures[index], side, how)
+        decoded = _decode(pictures[index], (side, side), how)
         if isinstance(decoded, Use):
             return decoded
         images[index] = decoded
@@ -138,7 +139,37 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
         notes.append(f"passed over, text files ({len(texts):,}): {_first(texts)}")
     good = np.ones(len(pictures), bool)
     good[list(broken)] = False
-    return Decoded(images, good, tuple(notes), len(faults))
+    return Decoded(images, good, tuple(notes), len(faults), how)
+
+
+def decode_like(
+    pictures: Sequence[Picture], shape: tuple[int, int, int], how: Rendering
+) -> tuple[Images, dict[int, str]]:
+    """Decode more pictures as those of a set were decoded.
+
+    Args:
+        shape: (C, H, W) of the set's images, where C is 1 or 3.
+        how: the rule of the set.
+
+    Returns:
+        (N, C, H, W), and index -> why a picture cannot be read; in its place are zeros.
+    """
+    images = np.zeros((len(pictures), *shape), np.uint8)
+
+    def decode(index: int) -> None:
+        rgb = _decode(pictures[index], shape[1:], how)
+        assert not isinstance(rgb, Use)
+        images[index] = rgb if shape[0] == 3 else to_grey(rgb)
+
+    broken = decode_each(pictures, range(len(pictures)), decode)[1]
+    return images, {index: why or "a text file" for index, why in sorted(broken.items())}
+
+
+def to_grey(rgb: Images) -> Images:
+    """(3, H, W) -> (1, H, W), the luma of ITU-R 601-2; a grey image keeps its values."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(np.moveaxis(rgb, 0, 2)).convert("L"))[None]
 
 
 def decode_each(
@@ -167,18 +198,19 @@ def decode_each(
     return results, broken
 
 
-def _decode(picture: Picture, side: int, how: Rendering | None) -> Images | Use:
-    """The picture as (3, side, side); its use, if it needs the rule of the set and `how` is None."""
+def _decode(picture: Picture, size: tuple[int, int], how: Rendering | None) -> Images | Use:
+    """The picture as (3, *size); its use, if it needs the rule of the set and `how` is None."""
     from PIL import Image, ImageOps
 
     with opened(picture) as image:
-        image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at a fraction of its size
+        height, width = size
+        image.draft("RGB", (2 * width, 2 * height))  # a JPEG is decoded at a fraction of its size
         with room_for(image):
             wide = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I")
             turned = upright(image)
             if how is None and (use := use_of(turned, wide)):
                 return use
-            square = ImageOps.fit(rendered(turned, how or Rendering()), (side, side), Image.Resampling.BILINEAR)
+            square = ImageOps.fit(rendered(turned, how or Rendering()), (width, height), Image.Resampling.BILINEAR)
         return np.moveaxis(np.asarray(square), 2, 0)
 
 

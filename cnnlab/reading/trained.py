@@ -9,12 +9,22 @@ from torch import nn
 
 from cnnlab.config import RunConfig
 from cnnlab.errors import BadInput, RunFailed
-from cnnlab.models import Normalize
+from cnnlab.models import Normalize, sized_layers
 from cnnlab.records import RunEnded, RunStarted
 from cnnlab.run import config_of
 from cnnlab.tasks import Task, make_task
 from cnnlab.tracking import RunDir, last, read
-from cnnlab.training import below, load_latest, load_weights, trained_form, weights_digest
+from cnnlab.training import (
+    Network,
+    below,
+    keep_in_fp32,
+    load_latest,
+    load_weights,
+    resolve_device,
+    resolve_precision,
+    trained_form,
+    weights_digest,
+)
 
 log = logging.getLogger("cnnlab")
 
@@ -31,6 +41,18 @@ class Trained:
     model: nn.Module
     """It takes (N, C, H, W) uint8 and returns its task's outputs: (N, classes) or (N, classes, H, W)."""
 
+    def on(self, device: str) -> Network:
+        """The network on a device, in the precision that its config has there: that of the training's measurements.
+
+        Raises BadInput if this machine does not have the device.
+        """
+        place = resolve_device(device)
+        precision = resolve_precision(self.config.training.precision, place)
+        if precision == "bf16" and place.type == "cpu":
+            image = torch.zeros(1, *self.started.image_shape)
+            keep_in_fp32(sized_layers(self.model, lambda: self.model(image)))
+        return Network(self.task, self.model, place, precision)
+
 
 def load_trained(path: Path) -> Trained:
     """The network of the run in this directory.
@@ -46,10 +68,15 @@ def load_trained(path: Path) -> Trained:
         raise BadInput(f"{run.run_id}: this run has no trained network; it did not finish")
     config = config_of(run)
     task = make_task(config, started.classes, started.image_shape)
-    channels = started.image_shape[0]
+    return Trained(run, config, started, ended, task, with_weights(task, _best_weights(run, ended)))
+
+
+def with_weights(task: Task, weights: dict[str, torch.Tensor]) -> nn.Module:
+    """The task's network in its trained form, in evaluation mode."""
+    channels = task.image_shape[0]
     model = trained_form(task.build(seed=0), Normalize(torch.zeros(channels), torch.ones(channels)))
-    model.load_state_dict(_best_weights(run, ended))
-    return Trained(run, config, started, ended, task, model.eval())
+    model.load_state_dict(weights)
+    return model.eval()
 
 
 def _best_weights(run: RunDir, ended: RunEnded) -> dict[str, torch.Tensor]:

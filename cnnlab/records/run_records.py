@@ -94,6 +94,10 @@ class RunStarted(Record):
     test_size: int = 0
     output_shape: tuple[int, ...] = ()
     """Of one sample's output."""
+    rendering: tuple[float, float, int] = (0.0, 65535.0, 255)
+    """The values of images with more than 8 bits that became 0 and 255, and the grey level below transparent parts."""
+    stored_size: tuple[int, int] = (0, 0)
+    """(H, W) to which a picture is decoded; `data.resize` comes after it."""
     counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Split -> how many samples each class has, in the order of `classes`; empty if samples have no class."""
     skipped_images: int = 0

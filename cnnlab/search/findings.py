@@ -280,8 +280,8 @@ def _at_an_end(plan: Plan, rising: list[tuple[Dimension, End]]) -> list[Advice]:
     for dimension, end in rising:
         if wider := _wider(plan, dimension, end):
             text = (
-                f"{dimension.path}: trials at the {end} end of {dimension.domain} do better than those next to it; a "
-                "wider range may do better still"
+                f"{dimension.path}: trials at the {end} end of {dimension.domain} do better than those next to it; "
+                "the best value lies near this end or beyond it"
             )
             advice.append(Advice(text, ("--extend", plan.study, "--search", wider), BOUNDARIES))
     return advice

@@ -334,39 +334,52 @@ class Deliverer:
 
         The client does all of it: `mlflow.pytorch.log_model` takes the store from an environment variable.
         """
-        import mlflow.pytorch
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
         from mlflow.models import Model
 
-        # MLflow's default since 3.17, "pt2", takes 7 s to trace and gives back a graph that cannot be trained further;
-        # versions before it know pickle only, and not the argument
-        knows_formats = "serialization_format" in inspect.signature(mlflow.pytorch.save_model).parameters
         run = self.client.get_run(mlflow_run)
         model = self.client.create_logged_model(run.info.experiment_id, "model", mlflow_run, params=run.data.params)
         described = Model(model.artifact_location, mlflow_run, model_uuid=model.model_id, model_id=model.model_id)
         with tempfile.TemporaryDirectory() as folder:
-            mlflow.pytorch.save_model(
-                self.load_model(self.run.path),
-                f"{folder}/model",
-                mlflow_model=described,
-                signature=self._signature(),
-                # given, because MLflow would import the model in a process of its own to find them
-                pip_requirements=[f"cnnlab=={__version__}", f"torch=={version('torch')}"],
-                **({"serialization_format": "pickle"} if knows_formats else {}),
-            )
+            started = last(read(self.run.journal_file)[0], RunStarted)
+            assert started is not None
+            save_mlflow_model(self.load_model(self.run.path), Path(folder) / "model", started, described)
             self.client.log_model_artifacts(model.model_id, f"{folder}/model")
         self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self.client.log_outputs(mlflow_run, [LoggedModelOutput(model.model_id, 0)])  # last: now the run has a model
 
-    def _signature(self) -> Any:
-        """MLflow's ModelSignature of the network: uint8 images (N, C, H, W) -> float32 outputs."""
-        import numpy as np
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
 
-        started = last(read(self.run.journal_file)[0], RunStarted)
-        assert started is not None
-        return ModelSignature(
+def save_mlflow_model(model: Any, folder: Path, started: RunStarted, described: Any = None) -> None:
+    """Write a network as MLflow keeps it, with its classes and a signature: uint8 images -> float32 outputs.
+
+    Args:
+        described: the mlflow.models.Model in a store that it will be; None if it will be in none.
+    """
+    import mlflow.pytorch
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    # MLflow's default since 3.17, "pt2", takes 7 s to trace and gives back a graph that cannot be trained further;
+    # versions before it know pickle only, and not the argument
+    knows_formats = "serialization_format" in inspect.signature(mlflow.pytorch.save_model).parameters
+    mlflow.pytorch.save_model(
+        model,
+        folder,
+        mlflow_model=described,
+        signature=ModelSignature(
             Schema([TensorSpec(np.dtype("uint8"), (-1, *started.image_shape))]),
             Schema([TensorSpec(np.dtype("float32"), (-1, *started.output_shape))]),
-        )
+        ),
+        metadata={"classes": list(started.classes)},
+        # given, because MLflow would import the model in a process of its own to find them
+        pip_requirements=[f"cnnlab=={__version__}", f"torch=={version('torch')}"],
+        **({"serialization_format": "pickle"} if knows_formats else {}),
+    )
+
+
+def load_mlflow_model(folder: Path) -> Any:
+    """The network that `save_mlflow_model` wrote."""
+    import mlflow.pytorch
+
+    return mlflow.pytorch.load_model(str(folder))

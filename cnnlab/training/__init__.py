@@ -4,17 +4,20 @@ from cnnlab.training.checkpoint import Checkpoint, below, load_latest, load_weig
 from cnnlab.training.fit import CORRECT_FILE, fit, run_started
 from cnnlab.training.learner import Learner
 from cnnlab.training.ledger import check_identity, identity
-from cnnlab.training.network import trained_form
+from cnnlab.training.network import Network, answered, keep_in_fp32, trained_form
 from cnnlab.training.place import out_of_memory, resolve_device, resolve_precision, set_for_training
 
 __all__ = [
     "CORRECT_FILE",
     "Checkpoint",
     "Learner",
+    "Network",
+    "answered",
     "below",
     "check_identity",
     "fit",
     "identity",
+    "keep_in_fp32",
     "load_latest",
     "load_weights",
     "out_of_memory",

@@ -87,6 +87,8 @@ def run_started(learner: Learner) -> RunStarted:
         score=config.task.metric,
         measured=TASKS[config.task.name].metrics,
         output_shape=learner.task.output_shape,
+        rendering=dataset.rendering,
+        stored_size=dataset.stored_size,
         counts=dict(dataset.counts),
         skipped_images=dataset.skipped,
         notes=tuple(describe(dataset)),

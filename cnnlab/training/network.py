@@ -71,16 +71,16 @@ def measure_part(network: Network, split: Split, rank: int = 0, count: int = 1) 
 
     It waits for the device once, at the end.
     """
-    return network.task.measure(_answered(network, split, rank, count))
+    return network.task.measure(answered(network, split, rank, count))
 
 
 @torch.inference_mode()
 def answers(network: Network, split: Split) -> Tensor:
     """The network's answer for each sample, on the CPU."""
-    return torch.cat([network.task.answer(outputs).cpu() for outputs, _ in _answered(network, split, 0, 1)])
+    return torch.cat([network.task.answer(outputs).cpu() for outputs, _ in answered(network, split)])
 
 
-def _answered(network: Network, split: Split, rank: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+def answered(network: Network, split: Split, rank: int = 0, count: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
     """Outputs and targets of every `count`th chunk, from chunk `rank` on, on the device, in evaluation mode."""
     network.model.eval()
     height, width = split.inputs.shape[2:]
