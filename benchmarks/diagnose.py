@@ -1,12 +1,14 @@
 """How often `cnnlab diagnose` finds a fault that a run was made to have, and how often it complains of a healthy run.
 
-    python benchmarks/diagnose.py            # trains the runs that are counted, prints the table; 10 minutes
-    python benchmarks/diagnose.py --chosen   # the runs by which the thresholds were chosen: other data, models, seeds
+    python benchmarks/diagnose.py          # trains the runs that are counted, prints the table; 10 minutes
+    python benchmarks/diagnose.py chosen   # the runs by which the thresholds were chosen: other settings and seeds
+    python benchmarks/diagnose.py first    # the runs of the first count, after which some rules were changed
 
 Runs that lie in --into are not trained again.
 """
 
 import argparse
+import re
 import resource
 from collections.abc import Iterator
 from functools import cache
@@ -52,11 +54,19 @@ CHOSEN = {
     "digits mlp": Base(DIGITS, MLP, 0.002, 20, "adam"),
     "shapes cnn": Base(SHAPES, CNN, 0.002, 25, "adam"),
 }
-COUNTED = {
+FIRST = {
     "fashion cnn": Base(FASHION, CNN | {"model.channels": [8, 16], "model.hidden": [64]}, 0.05, 25),
     "fashion mlp": Base(FASHION, MLP | {"model.hidden": [64]}, 0.002, 25, "adamw"),
     "digits cnn, tanh": Base(DIGITS, CNN | {"model.norm": "batch", "model.activation": "tanh"}, 0.02, 15),
 }
+AGAIN = {
+    "digits cnn, batch": Base(DIGITS, CNN | {"model.channels": [12, 24], "model.norm": "batch"}, 0.03, 15),
+    "fashion mlp, 14x14": Base(
+        FASHION | {"data.train_size": 1500, "data.resize": 14}, MLP | {"model.hidden": [128]}, 0.001, 15, "adam"
+    ),
+    "shapes cnn, sgd": Base(SHAPES | {"data.train_size": 1500}, CNN, 0.03, 20),
+}
+GROUPS = {"chosen": (CHOSEN, range(2)), "first": (FIRST, range(100, 103)), "again": (AGAIN, range(200, 203))}
 HEALTHY: tuple[Settings, ...] = (
     RECORD,
     {"data.batch_size": 32},
@@ -110,7 +120,7 @@ def faults(base: Base) -> Iterator[tuple[str, str, Settings]]:
         yield "train_below_val", "dropout 0.8", {"model.dropout": 0.8}
     yield "never_predicted", "1 training image of a class", {}
     yield "duplicates", "a tenth of the test images are training images", {}
-    yield "wrong_labels", "5 % of all labels are wrong", {}
+    yield "confident_errors", "5 % of all labels are wrong", {}
 
 
 Arrays = dict[str, np.ndarray]
@@ -142,7 +152,7 @@ def confused(arrays: Arrays, rng: np.random.Generator) -> None:
         arrays[f"train_{kind}"] = arrays[f"train_{kind}"][:1000]
 
 
-DAMAGE = {"never_predicted": rare, "duplicates": doubled, "wrong_labels": mislabelled, "overfitting": confused}
+DAMAGE = {"never_predicted": rare, "duplicates": doubled, "confident_errors": mislabelled, "overfitting": confused}
 
 
 loaded = cache(load)
@@ -238,24 +248,36 @@ def measure_norms(repeats: int = 11) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chosen", action="store_true")
+    parser.add_argument("which", choices=GROUPS, nargs="?", default="again")
     parser.add_argument("--norms", action="store_true", help="measure what training.record_norms costs instead")
     parser.add_argument("--into", type=Path, default=Path("diagnose-runs"))
     arguments = parser.parse_args()
     if arguments.norms:
         measure_norms()
         return
-    which, bases, seeds = ("chosen", CHOSEN, range(2)) if arguments.chosen else ("counted", COUNTED, range(100, 103))
-    found = []
-    for case in list(train_all(bases, seeds, arguments.into / which)):
+    found: list[tuple[Case, list[str]]] = []
+    listed: list[bool] = []
+    for case in list(train_all(*GROUPS[arguments.which], arguments.into / arguments.which)):
         run = RunDir(case.folder.absolute())
         findings = findings_of(run) + image_findings_of(run)
+        if case.fault == "confident_errors":
+            listed += truly_wrong(case.folder.parent, " ".join(finding.text for finding in findings))
+            continue
+        findings = [finding for finding in findings if finding.is_fault]
         found.append((case, [finding.name for finding in findings]))
         wrong = findings if not case.fault else [] if case.fault in found[-1][1] else [None]
         if wrong:
             what = "missed" if case.fault else "false alarm"
             print(f"{what}: {case.folder}, {case.fault} {case.how}: {[f'{f.name}: {f.text}' for f in findings]}")
     print_table(found)
+    print(f"of {len(listed)} labels that were listed as confident errors, {sum(listed)} had been made wrong")
+
+
+def truly_wrong(folder: Path, text: str) -> Iterator[bool]:
+    """For each label that `text` lists, as `val 11 (1, not 7?)`: whether the damage changed it."""
+    before, after = (np.load(folder / name / "data.npz") for name in ("data", "data-confident_errors"))
+    for split, number in re.findall(r"(train|val|test) (\d+) \(", text):
+        yield bool(before[f"{split}_labels"][int(number)] != after[f"{split}_labels"][int(number)])
 
 
 def print_table(found: list[tuple[Case, list[str]]]) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from click.testing import Result
 
 from cnnlab.courier import deliverer_of
-from cnnlab.reading.diagnosis import Curves, duplicates, found, wrong_labels
+from cnnlab.reading.diagnosis import Curves, confident_errors, duplicates, found
 from cnnlab.records import Epoch, Norms, Record, RunCreated, RunEnded, RunStarted, Steps
 from cnnlab.tracking import find_run
 from cnnlab.training import Learner, fit
@@ -114,15 +114,16 @@ def test_a_test_image_that_is_a_training_image_is_counted() -> None:
     assert duplicates(curves(), images[:40], images[40:]) is None
 
 
-def test_labels_that_the_network_contradicts_with_confidence_look_wrong() -> None:
+def test_the_most_confident_errors_are_listed_but_are_no_fault() -> None:
     shares = torch.full((40, 10), 0.005)
     shares[:, 7] = 0.955
     labels = torch.full((40,), 7)
-    assert wrong_labels(curves(), {"test": labels}, {"test": shares}) is None
+    assert confident_errors(curves(), {"test": labels}, {"test": shares}) is None
     labels[11] = 1
-    finding = wrong_labels(curves(), {"test": labels}, {"test": shares})
+    finding = confident_errors(curves(), {"test": labels}, {"test": shares})
     assert finding is not None
     assert "test 11 (1, not 7?)" in finding.text
+    assert not finding.is_fault
 
 
 # the norms
@@ -189,7 +190,7 @@ def test_a_run_tells_its_findings_at_its_end_and_in_mlflow(cli: Cli) -> None:
     deliverer_of(find_run("last"), uri).deliver_when_free()
     client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("cnnlab").experiment_id])  # type: ignore[union-attr]
-    names = {finding["name"] for finding in told} - {"duplicates", "wrong_labels"}
+    names = {finding["name"] for finding in told} - {"duplicates", "confident_errors"}
     assert {key.removeprefix("cnnlab.finding.") for key in run.data.tags if "finding" in key} == names
     assert {"gradient_norm/0.Conv2d", "weight_norm/0.Conv2d", "dead_units/2.ReLU"} <= set(run.data.metrics)
 

@@ -40,10 +40,11 @@ def command(run: str, storage: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(strict_json([vars(finding) for finding in findings]))
         return
-    click.echo(f"{name}: {len(findings) or 'no'} finding{'s' * (len(findings) != 1)}")
+    count = sum(finding.is_fault for finding in findings)
+    click.echo(f"{name}: {count or 'no'} finding{'s' * (count != 1)}")
     for finding in findings:
         lines = dict.fromkeys([finding.title, finding.text])  # a sweep's warning has no title
-        click.echo("\n! " + "\n  ".join(lines))
-        for name, value in (("rule", finding.source), ("next", finding.command)):
+        click.echo(f"\n{'!' if finding.is_fault else '?'} " + "\n  ".join(lines))
+        for key, value in (("rule", finding.source), ("next", finding.command)):
             if value:
-                click.echo(f"  {name}: {value}")
+                click.echo(f"  {key}: {value}")

@@ -53,7 +53,6 @@ EXPLODING = 10.0
 """Norm of a layer's gradient, as a multiple of its weights'."""
 FEW_IMAGES = 10
 CONFIDENT = 0.9
-WRONG_LABELS = 0.02
 DUPLICATES = 0.005
 
 
@@ -69,6 +68,8 @@ class Finding:
     """Of the rule."""
     command: str
     """What to do next."""
+    is_fault: bool = True
+    """False: a list to look at."""
 
 
 @dataclass(frozen=True)
@@ -193,23 +194,23 @@ def not_finished(curves: Curves) -> Finding | None:
 
 def too_long(curves: Curves) -> Finding | None:
     scores, val = curves.scores, curves.val
-    tenth = len(val) // 10
-    if not tenth:
+    fifth = len(val) // 5
+    if not fifth:
         return None
     metric = curves.started.score
-    early, best = metric.best(scores[:tenth]), metric.best(scores)
+    early, best = metric.best(scores[:fifth]), metric.best(scores)
     assert early is not None
     assert best is not None
     gained = metric.gain(best, early) > curves.error_of(best)
-    if gained or min(val[:tenth]) - min(val) > MATTERS * curves.guessing:
+    if gained or min(val[:fifth]) - min(val) > MATTERS * curves.guessing:
         return None
     return Finding(
         "too_long",
-        f"nothing gained after epoch {tenth}",
-        f"after {tenth} of {len(val)} epochs the validation {metric.words} was {metric.show(early)}; "
+        f"nothing gained after epoch {fifth}",
+        f"after {fifth} of {len(val)} epochs the validation {metric.words} was {metric.show(early)}; "
         f"the best of all is {metric.show(best)}",
         CURVES,
-        curves.again("--epochs", str(max(2 * tenth, 5))),
+        curves.again("--epochs", str(max(fifth, 5))),
     )
 
 
@@ -455,7 +456,7 @@ def image_findings_of(run: RunDir) -> list[Finding]:
     if splits["train"].targets.ndim == 1:
         labels = {name: split.targets for name, split in splits.items()}
         shares = {name: _probabilities(trained.model, split.inputs) for name, split in splits.items()}
-        given.append(wrong_labels(curves, labels, shares))
+        given.append(confident_errors(curves, labels, shares))
     return [finding for finding in given if finding]
 
 
@@ -484,10 +485,10 @@ def duplicates(curves: Curves, train: "Tensor", test: "Tensor") -> Finding | Non
     )
 
 
-def wrong_labels(
+def confident_errors(
     curves: Curves, labels: Mapping[str, "Tensor"], probabilities: Mapping[str, "Tensor"]
 ) -> Finding | None:
-    """Labels that the network contradicts with confidence.
+    """The labels that the network contradicts most. A network is also sure of errors of its own: this is no fault.
 
     Args:
         labels: split -> (N,) int64
@@ -498,17 +499,19 @@ def wrong_labels(
         sure, predicted = probabilities[split].max(1)
         wrong = ((predicted != targets) & (sure >= CONFIDENT)).nonzero().flatten().tolist()
         doubted += [(float(sure[n]), split, n, int(targets[n]), int(predicted[n])) for n in wrong]
-    total = sum(map(len, labels.values()))
-    if len(doubted) < WRONG_LABELS * total:
+    if not doubted:
         return None
-    doubted.sort(reverse=True)
     classes = curves.started.classes
-    first = [f"{split} {n} ({classes[given]}, not {classes[other]}?)" for _, split, n, given, other in doubted[:5]]
+    first = [
+        f"{split} {n} ({classes[given]}, not {classes[other]}?)"
+        for _, split, n, given, other in sorted(doubted, reverse=True)[:5]
+    ]
     return Finding(
-        "wrong_labels",
-        f"{len(doubted)} labels look wrong",
-        f"for {len(doubted)} of {total} images ({len(doubted) / total:.1%}) the network gives another class a "
-        f"probability over {CONFIDENT:g}; the first: {listed(first)}",
+        "confident_errors",
+        "labels to look at: the most confident errors",
+        f"for {len(doubted)} of {sum(map(len, labels.values()))} images the network gives another class than their "
+        f"label a probability of {CONFIDENT:g} or more; the first: {listed(first)}",
         INSIGHT,
-        "look at these images, correct their labels, then " + curves.again(),
+        "if labels are wrong, correct them, then " + curves.again(),
+        is_fault=False,
     )
