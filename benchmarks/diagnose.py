@@ -1,7 +1,7 @@
 """How often `cnnlab diagnose` finds a fault that a run was made to have, and how often it complains of a healthy run.
 
     python benchmarks/diagnose.py          # trains the runs that are counted, prints the table; 10 minutes
-    python benchmarks/diagnose.py chosen   # the runs by which the thresholds were chosen: other settings and seeds
+    python benchmarks/diagnose.py chosen   # the runs by which the limits were chosen: other settings and seeds
     python benchmarks/diagnose.py first    # the runs of the first count, after which some rules were changed
 
 Runs that lie in --into are not trained again.
@@ -66,7 +66,12 @@ AGAIN = {
     ),
     "shapes cnn, sgd": Base(SHAPES | {"data.train_size": 1500}, CNN, 0.03, 20),
 }
-GROUPS = {"chosen": (CHOSEN, range(2)), "first": (FIRST, range(100, 103)), "again": (AGAIN, range(200, 203))}
+GROUPS = {
+    "chosen": (CHOSEN, range(2), range(2)),
+    "first": (FIRST, range(100, 103), range(100, 102)),
+    "again": (AGAIN, range(200, 202), range(200, 201)),
+}
+"""The experiments, the seeds of healthy runs, and those of runs with a fault."""
 HEALTHY: tuple[Settings, ...] = (
     RECORD,
     {"data.batch_size": 32},
@@ -192,13 +197,13 @@ class Case(NamedTuple):
     folder: Path
 
 
-def train_all(bases: dict[str, Base], seeds: range, into: Path) -> Iterator[Case]:
+def train_all(bases: dict[str, Base], seeds: range, fault_seeds: range, into: Path) -> Iterator[Case]:
     """Train what is not there yet."""
     for seed in seeds:
         for name, base in bases.items():
             here = into / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             rows = [("", ", ".join(f"{k} {v}" for k, v in change.items()), change) for change in HEALTHY]
-            rows += faults(base) if seed in seeds[:2] else []
+            rows += faults(base) if seed in fault_seeds else []
             for number, (fault, how, change) in enumerate(rows):
                 case = Case(name, fault, how, here / f"{number:02}")
                 yield case

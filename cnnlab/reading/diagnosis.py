@@ -1,6 +1,6 @@
 """Findings about a run: rules over its journal; and rules over its images, which need the trained network.
 
-The limits were chosen on the runs of `benchmarks/diagnose.py --chosen` and checked on others (docs/diagnose.md).
+The limits were chosen on the runs of `benchmarks/diagnose.py chosen` and checked on others (docs/diagnose.md).
 """
 
 import math
