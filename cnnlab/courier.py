@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from cnnlab.process import command_of, ignore_signals, signals_held_back
-from cnnlab.reading import draw
+from cnnlab.reading import draw, finding_tags
 from cnnlab.tracking import Deliverer, RunDir, import_mlflow, load_progress, mark_dead, note_error
 
 T = TypeVar("T")
@@ -240,11 +240,11 @@ class Follower:
 
 
 def deliverer_of(run: RunDir, uri: str) -> Deliverer:
-    """The deliverer of a run to a store, with the functions that load networks and draw figures."""
+    """The deliverer of a run to a store, with the functions that load networks, draw figures and find faults."""
 
     def load_model(path: Path) -> Any:
         from cnnlab.reading.trained import load_trained  # which imports PyTorch
 
         return load_trained(path).model
 
-    return Deliverer(run, uri, load_model, draw)
+    return Deliverer(run, uri, load_model, draw, finding_tags)

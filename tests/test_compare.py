@@ -244,7 +244,7 @@ def test_a_comparison_from_end_to_end(cli: Cli) -> None:
     assert pair["claim"] == "optimizers"
     first, second = (arm["scores"] for arm in found["optimizers"])
     test = stats.ttest_rel(first, second)
-    ends = test.confidence_interval(0.97)
+    ends = test.confidence_interval(0.975)
     assert (pair["ci_low"], pair["ci_high"]) == pytest.approx((ends.low, ends.high))
     assert found["margin"] == 1 / 359, "the digits have 359 test images"
     folder = Path("mlruns/studies", found["study"], "report")

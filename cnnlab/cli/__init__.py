@@ -24,6 +24,7 @@ COMMANDS = {
     "studies": "List the sweeps made here.",
     "runs": "List the runs made here.",
     "show": "Show one run, one sweep or one comparison: settings, curves, results.",
+    "diagnose": "Say what went wrong in a run or a sweep, with the numbers and what to do next.",
     "predict": "Predict the classes of images with the network of a run.",
     "evaluate": "Measure the network of a run, with intervals, per class and for calibration.",
     "export": "Write the network of a run in a format that other programs load.",

@@ -1,6 +1,5 @@
 """`cnnlab show`"""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,11 +95,17 @@ def _show_sweep(study: str, storage: str | None, as_json: bool) -> None:
     """Print the result of a sweep so far, as at its end."""
     from cnnlab.cli.display.sweep_display import print_findings
     from cnnlab.search.findings import stored_findings
-    from cnnlab.tracking import RunDir, studies_root
 
     findings, seconds = stored_findings(study, storage)
+    print_findings(findings, seconds, command_of_sweep(study), as_json=as_json)
+
+
+def command_of_sweep(study: str) -> list[str]:
+    """The words after `cnnlab` that made it; empty if it was not made by `cnnlab sweep`."""
+    from cnnlab.tracking import RunDir, studies_root
+
     command = shlex.split(RunDir(studies_root() / study).created.tags.get("command", ""))[1:]
-    print_findings(findings, seconds, command if command[:1] == ["sweep"] else [], as_json=as_json)
+    return command if command[:1] == ["sweep"] else []
 
 
 def _print_history(run: "RunDir") -> None:

@@ -106,7 +106,7 @@ def train_and_print(training: Training, unchanged: str, *, as_json: bool, quiet:
     Args:
         unchanged: what a signal before the first step leaves.
     """
-    from cnnlab.cli.display.run_display import open_run_view, print_page, print_result
+    from cnnlab.cli.display.run_display import open_run_view, print_brief, print_page, print_result
     from cnnlab.cli.display.terminal import deliver
 
     with training:
@@ -118,6 +118,7 @@ def train_and_print(training: Training, unchanged: str, *, as_json: bool, quiet:
                     show(record)
             if not as_json:  # --json waits for MLflow's id of the run
                 print_result(training.result, as_json=False, store=training.tracking_uri)
+                print_brief(training.run)
             deliver(training, f"cnnlab sync {training.run.word}", quiet=quiet)
     result = training.result
     if as_json:

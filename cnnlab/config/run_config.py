@@ -53,6 +53,10 @@ class TrainingConfig(Section):
     checkpoint_every: PositiveInt | None = Field(
         None, description="save a checkpoint after every N steps too, not only at the end of an epoch"
     )
+    record_norms: bool = Field(
+        False,
+        description="record each layer's gradient and weight norms and dead units, at step 1 and after each epoch",
+    )
 
 
 class PlaceConfig(Section):

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cnnlab.records.record import Ended, Record, Status, milliseconds
-from cnnlab.records.run_records import CheckpointSealed, Epoch, RunCreated, RunEnded, RunStarted, Steps
+from cnnlab.records.run_records import CheckpointSealed, Epoch, Norms, RunCreated, RunEnded, RunStarted, Steps
 from cnnlab.records.search_records import (
     ComparisonEnded,
     ComparisonStarted,
@@ -28,6 +28,7 @@ __all__ = [
     "Ended",
     "Epoch",
     "MeanOfFinals",
+    "Norms",
     "Record",
     "RunCreated",
     "RunEnded",
@@ -64,6 +65,6 @@ def from_line(line: bytes) -> Record:
 @cache
 def _records() -> TypeAdapter[Record]:
     """Pydantic reads a journal of a million steps in a fifth of the time that json and our own checks took."""
-    training = RunCreated | RunStarted | Steps | Epoch | CheckpointSealed | RunEnded
+    training = RunCreated | RunStarted | Steps | Norms | Epoch | CheckpointSealed | RunEnded
     search = SweepStarted | TrialEnded | SweepEnded | ComparisonStarted | MeanOfFinals | ComparisonEnded
     return TypeAdapter(Annotated[training | search, Field(discriminator="record")])

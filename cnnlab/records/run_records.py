@@ -178,6 +178,33 @@ class Steps(Record):
 
 
 @dataclass(frozen=True, config=CONFIG)
+class Norms(Record):
+    """The layers after a step, if `training.record_norms` asks for them. A layer is named by its path and its class."""
+
+    record: Literal["norms"] = field(default="norms", kw_only=True)
+    time: float
+    step: int
+    gradients: dict[str, float]
+    """Layer -> the norm of its weights' gradient, as it was applied: after `training.clip_norm`."""
+    weights: dict[str, float]
+    """Layer -> the norm of its weights."""
+    dead: dict[str, float]
+    """Activation -> the share of its units whose output is the same for all images of a probe."""
+
+    @property
+    def last(self) -> int:
+        return self.step
+
+    def after(self, step: int) -> Record | None:
+        return self if self.step > step else None
+
+    def mlflow_metrics(self) -> list[MetricRow]:
+        kinds = {"gradient_norm": self.gradients, "weight_norm": self.weights, "dead_units": self.dead}
+        values = {f"{kind}/{layer}": value for kind, layers in kinds.items() for layer, value in layers.items()}
+        return rows(values, self.time, self.step)
+
+
+@dataclass(frozen=True, config=CONFIG)
 class Epoch(Record):
     """An epoch is done and the validation split measured."""
 

@@ -78,11 +78,13 @@ class SweepEnded(Ended):
     best_value: float | None
     settings: dict[str, Any]
     """Of the best trial."""
+    warnings: tuple[str, ...] = ()
 
     def mlflow_tags(self) -> dict[str, str]:
+        warnings = {f"finding.{number}": text for number, text in enumerate(self.warnings, start=1)}
         best = {f"best.{key}": json.dumps(value) for key, value in self.settings.items()}
         trial = "" if self.best_trial is None else str(self.best_trial)
-        return {**super().mlflow_tags(), **named({"best_trial": trial, **best})}
+        return {**super().mlflow_tags(), **named({"best_trial": trial, **best, **warnings})}
 
 
 @dataclass(frozen=True, config=CONFIG)

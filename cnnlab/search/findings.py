@@ -25,6 +25,10 @@ from cnnlab.search.storage import shown, storage_url
 from cnnlab.search.study import stored_plan
 from cnnlab.tracking import RunDir, last, read, studies_root
 
+BOUNDARIES = "Identifying bad search space boundaries"
+INFEASIBLE = "Extracting insight from experimental results"
+FEW = "Not sampling enough points in the search space"
+CURVES = "Examining the training curves"
 WIDEN = 0.5
 """A range that is too narrow is widened by this share of its width."""
 MANY_INFEASIBLE = 0.25
@@ -91,6 +95,8 @@ class Advice:
 
     text: str
     action: tuple[str, ...] = ()
+    section: str = ""
+    """Of Google's tuning playbook, from which the rule is."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +291,7 @@ def _warnings(plan: Plan, slots: list[Slot], best: Slot | None, rising: list[tup
     dimensions = len({dimension.path for dimension in plan.space.dimensions})
     if plan.sampler != "grid" and len(slots) < TRIALS_PER_DIMENSION * dimensions:
         text = f"{len(slots)} trials are few for {dimensions} hyperparameter{'s' if dimensions > 1 else ''}"
-        advice.append(Advice(text, ("--trials", str(TRIALS_PER_DIMENSION * dimensions))))
+        advice.append(Advice(text, ("--trials", str(TRIALS_PER_DIMENSION * dimensions)), FEW))
     return [*advice, *(_last_epoch(plan, best) if best else [])]
 
 
@@ -297,7 +303,7 @@ def _at_an_end(plan: Plan, rising: list[tuple[Dimension, End]]) -> list[Advice]:
                 f"{dimension.path}: trials at the {end} end of {dimension.domain} do better than those next to it; "
                 "the best value lies near this end or beyond it"
             )
-            advice.append(Advice(text, ("--extend", plan.study, "--search", wider)))
+            advice.append(Advice(text, ("--extend", plan.study, "--search", wider), BOUNDARIES))
     return advice
 
 
@@ -324,9 +330,10 @@ def _many_infeasible(plan: Plan, slots: list[Slot]) -> list[Advice]:
     rates = [rate for rate in good if rate is not None]
     domain = next((d.domain for d in plan.space.dimensions if d.path == "optimizer.lr"), None)
     if not rates or not isinstance(domain, Range) or max(rates) <= domain.low:
-        return [Advice(text)]
+        return [Advice(text, section=INFEASIBLE)]
     scale = ":log" if domain.log else ""
-    return [Advice(text, ("--search", f"optimizer.lr={domain.low:.4g}:{max(rates):.4g}{scale}"))]
+    narrower = f"optimizer.lr={domain.low:.4g}:{max(rates):.4g}{scale}"
+    return [Advice(text, ("--search", narrower), INFEASIBLE)]
 
 
 def _last_epoch(plan: Plan, best: Slot) -> list[Advice]:
@@ -336,4 +343,4 @@ def _last_epoch(plan: Plan, best: Slot) -> list[Advice]:
     epochs = plan.config.training.epochs
     if ended is None or ended.best_epoch != epochs:
         return []
-    return [Advice("the best trial was still getting better in its last epoch", ("--epochs", str(2 * epochs)))]
+    return [Advice("the best trial was still getting better in its last epoch", ("--epochs", str(2 * epochs)), CURVES)]

@@ -162,7 +162,8 @@ class Sweep(Work["SweepState"]):
         assert self._journal is not None
         self._findings = findings_of(self.plan)
         write_report(self._findings)
-        self._journal.end(self._findings.slots, self._findings.best)
+        warnings = [advice.text for advice in self._findings.warnings]
+        self._journal.end(self._findings.slots, self._findings.best, warnings)
         self._open.close()
         self._seconds = time.monotonic() - self._began
         return self._findings

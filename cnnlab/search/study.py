@@ -1,6 +1,7 @@
 """A plan's study in its storage, and the sweep's run: its journal tells MLflow how the trials ended."""
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -254,7 +255,7 @@ class SweepJournal:
                     )
                 )
 
-    def end(self, slots: list[Slot], best: Slot | None) -> None:
+    def end(self, slots: list[Slot], best: Slot | None, warnings: Sequence[str] = ()) -> None:
         """Write the result as the last record. A continued sweep writes more."""
         done = sum(slot.finished for slot in slots)
         status: Status = "finished" if done == len(slots) else "interrupted"
@@ -266,6 +267,7 @@ class SweepJournal:
                 best_trial=best.number if best else None,
                 best_value=best.value if best else None,
                 settings=self.plan.searched(best.config) if best else {},
+                warnings=tuple(warnings),
             )
         )
 

@@ -35,6 +35,8 @@ LoadModel = Callable[[Path], Any]
 """A run's directory -> its trained network."""
 Draw = Callable[[Path, Path], list[Path]]
 """A run's directory, a folder to draw into -> the figures' files."""
+TagsOf = Callable[[Path], dict[str, str]]
+"""A run's directory -> MLflow's tags about its result."""
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "died": "KILLED", "interrupted": "KILLED", "pruned": "KILLED"}
 """A run's status -> MLflow's; the tag cnnlab.status has ours."""
@@ -79,13 +81,16 @@ def is_for_good(error: Exception) -> bool:
 
 
 class Deliverer:
-    """Delivers one run to the store `uri`. It is given `load_model` and `draw`: tracking imports no networks."""
+    """Delivers one run to the store `uri`. It is given functions that read the run: tracking imports no networks."""
 
-    def __init__(self, run: RunDir, uri: str, load_model: LoadModel, draw: Draw) -> None:
+    def __init__(
+        self, run: RunDir, uri: str, load_model: LoadModel, draw: Draw, tags_of: TagsOf = lambda _: {}
+    ) -> None:
         self.run = run
         self.uri = uri
         self.load_model = load_model
         self.draw = draw
+        self.tags_of = tags_of
         self.refused: dict[str, str] = {}
         """What cannot be delivered, because MLflow refuses it for good or its file is damaged -> the reason."""
         self._client: MlflowClient | None = None
@@ -301,8 +306,10 @@ class Deliverer:
                 with self._offered("model", BadInput, RunFailed, FileNotFoundError):  # damaged, or removed
                     self._log_model(mlflow_run)
         self._tag(mlflow_run, ended.mlflow_tags())
-        if isinstance(ended, RunEnded) and "trial" in self.run.created.tags:
-            self._tag(mlflow_run, {"cnnlab.trial_state": ended.trial_state})
+        if isinstance(ended, RunEnded):
+            self._tag(mlflow_run, self.tags_of(self.run.path))
+            if "trial" in self.run.created.tags:
+                self._tag(mlflow_run, {"cnnlab.trial_state": ended.trial_state})
         if self.refused:
             self._tag(mlflow_run, {"cnnlab.refused": json.dumps(self.refused)})
         self.client.set_terminated(mlflow_run, STATUS[ended.status], milliseconds(ended.time))

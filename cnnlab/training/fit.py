@@ -11,7 +11,7 @@ import numpy as np
 from cnnlab.config.data import TASKS
 from cnnlab.data import describe
 from cnnlab.files import written_whole
-from cnnlab.records import CheckpointSealed, Record, RunEnded, RunStarted
+from cnnlab.records import CheckpointSealed, Norms, Record, RunEnded, RunStarted
 from cnnlab.training.checkpoint import Checkpoint, save_tensors, seal, weights_digest
 from cnnlab.training.learner import Learner
 from cnnlab.training.ledger import Diverged, Ledger, Position, check_identity, identity
@@ -133,10 +133,12 @@ class _Loop(NamedTuple):
         looked = time.perf_counter()
         while self.ledger.steps_left:
             self.learner.step(*self.ledger.next_step())
-            due = self.ledger.checkpoint_is_due()
-            if not (due or not self.ledger.steps_left or time.perf_counter() - looked > LOOK_SECONDS):
+            due, norms = self.ledger.checkpoint_is_due(), self.ledger.norms_are_due()
+            if not (due or norms or not self.ledger.steps_left or time.perf_counter() - looked > LOOK_SECONDS):
                 continue
             yield self.ledger.note(self.learner.collect())
+            if norms:
+                yield Norms(time.time(), self.ledger.position.step, *self.learner.norms())
             if due:
                 yield from self._seal()
             looked = time.perf_counter()

@@ -20,6 +20,7 @@ from cnnlab.training.checkpoint import below, weights_digest
 from cnnlab.training.gradients import InMicroBatches, OverRanks, has_batch_norm
 from cnnlab.training.ledger import Taken, check_warmup
 from cnnlab.training.network import Network, answers, keep_in_fp32, measure_part, trained_form
+from cnnlab.training.norms import dead_units, layer_norms
 from cnnlab.training.optimizer import FiniteGuard, make_optimizer
 from cnnlab.training.place import default_generator, resolve_device, resolve_precision
 from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
@@ -207,6 +208,10 @@ class Learner:
         bad = torch.stack([result.bad for result in pending]).tolist()
         sums = torch.stack([result.sums for result in pending]).sum(0).flatten().tolist()
         return Taken(losses, [flag == 1.0 for flag in bad], [result.size for result in pending], sums)
+
+    def norms(self) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+        """The gradient norms, weight norms and shares of dead units, as in the record `Norms`."""
+        return *layer_norms(self.model), dead_units(self.network, self.dataset.val)
 
     def measure(self, split: str) -> Measured:
         """Results on the split `val` or `test`."""

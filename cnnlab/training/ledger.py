@@ -143,6 +143,10 @@ class Ledger:
         every = self.config.training.checkpoint_every
         return every is not None and self.position.step % every == 0
 
+    def norms_are_due(self) -> bool:
+        """Whether `training.record_norms` asks for the norms after the last step: step 1, or the end of an epoch."""
+        return self.config.training.record_norms and (self.position.step == 1 or not self.steps_left)
+
     def note(self, taken: Taken) -> Steps:
         """Add the results of the steps since the last call; returns their record.
 

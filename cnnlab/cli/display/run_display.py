@@ -19,7 +19,9 @@ from rich.text import Text
 
 from cnnlab.cli.display.terminal import facts_table, open_block, progress_row, result_console
 from cnnlab.errors import LONGEST_LINE, shortened, without_passwords
+from cnnlab.files import from_here
 from cnnlab.metrics import Metric, words_of
+from cnnlab.reading.diagnosis import findings_of
 from cnnlab.reading.run_figures import thinned, training_losses
 from cnnlab.records import Epoch, Record, RunStarted, Steps
 from cnnlab.result import strict_json
@@ -232,6 +234,14 @@ def print_result(result: dict[str, Any], *, as_json: bool, store: str = "none") 
     result_console().print(Panel(facts, title=title, expand=False))
 
 
+def print_brief(run: RunDir) -> None:
+    """Print the titles of the run's findings, and the command that tells more, in two lines; nothing without any."""
+    titles = [finding.title for finding in findings_of(run)]
+    if titles:
+        more = f" ({len(titles) - 2} more)" if len(titles) > 2 else ""
+        click.echo(f"! {'; '.join(titles[:2])}{more}\n  cnnlab diagnose {from_here(run.word)}")
+
+
 def print_page(run: RunDir) -> None:
     """Print the address of the run's page if a server has all of the run, on its own line, so that it can be copied."""
     if page := mlflow_page(run):
@@ -255,22 +265,17 @@ def _facts(result: dict[str, Any], store: str) -> Iterator[tuple[str, str]]:
         yield "skipped", f"{skipped} image{'s' if skipped > 1 else ''} that cannot be read"
     for warning in result["warnings"]:
         yield "warning", warning
-    yield "files", _from_here(result["run_dir"])
+    yield "files", from_here(result["run_dir"])
     if result["reason"]:  # it says what to do too
         yield "reason", result["reason"]
     elif command := _next_command(result, store):
         yield "next", command
 
 
-def _from_here(path: str) -> str:
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
-
-
 def _next_command(result: dict[str, Any], store: str) -> str:
     """Empty if a server has a page for the run."""
     run = RunDir(Path(result["run_dir"]))
-    word = _from_here(run.word)
+    word = from_here(run.word)
     if result["status"] != "finished":
         return f"cnnlab train --resume {word}"
     if store.startswith("http") or mlflow_page(run):

@@ -17,6 +17,7 @@ from cnnlab.cli.display.terminal import facts_table, open_block, plain_table, pr
 from cnnlab.cli.streams import typed
 from cnnlab.config.run_config import FLAGS, path_of
 from cnnlab.intervals import LEAST
+from cnnlab.reading.diagnosis import PLAYBOOK, Finding
 from cnnlab.result import settings_text, strict_json
 from cnnlab.search import Plan
 from cnnlab.search.findings import Findings, sweep_result
@@ -151,10 +152,27 @@ def print_findings(findings: Findings, seconds: float, command: Sequence[str], *
     parts += [Text(), _importances(findings)]
     title = f"{findings.plan.study}: {'best is trial ' + str(findings.best.number) if findings.best else 'no result'}"
     console.print(Panel(Group(*parts), title=Text(title), expand=False))
-    for advice in findings.warnings:
-        console.print(Text(f"! {advice.text}"))
-        if advice.action:
-            console.print(Text(f"  {_again(command, advice.action)}", style="bold"), soft_wrap=True)
+    if findings.warnings:
+        first, *others = advised(findings, command)
+        more = f" ({len(others)} more)" if others else ""
+        console.print(Text(f"! {first.text}{more}"), soft_wrap=True)
+        again = first.command if not others else f"cnnlab diagnose {findings.plan.study}"
+        if again:
+            console.print(Text(f"  {again}", style="bold"), soft_wrap=True)
+
+
+def advised(findings: Findings, command: Sequence[str]) -> list[Finding]:
+    """The warnings of a sweep, each with a whole command. `command` is as of `print_findings`."""
+    return [
+        Finding(
+            "sweep",
+            advice.text,
+            advice.text,
+            f'{PLAYBOOK}"{advice.section}"' if advice.section else "",
+            _again(command, advice.action) if advice.action else "",
+        )
+        for advice in findings.warnings
+    ]
 
 
 def print_preview(preview: Preview, plan: Plan, workers: Workers) -> None:
