@@ -21,6 +21,7 @@ from scipy.stats import qmc
 
 from cnnlab.cli.display import comparison_display
 from cnnlab.cli.display.comparison_display import interval_bar
+from cnnlab.cli.display.terminal import fitted_table
 from cnnlab.config import RunConfig
 from cnnlab.config.arms import read_arms
 from cnnlab.config.space import Choices, Range
@@ -419,7 +420,7 @@ def test_two_processes_share_a_comparison_by_its_name(process: Process) -> None:
 def test_a_broken_optimizer_comes_last_and_clearly(cli: Cli) -> None:
     own = {"momentum": None, "broken": {"name": "sgd", "lr": {"low": 1e-13, "high": 1e-12}}}
     Path("broken.yaml").write_text(yaml.safe_dump({"compare": own}))
-    words = ("--tunings", "1", "--trials", "2", "--seeds", "8", "--epochs", "4", *HERE[:4], *SMALL[2:])
+    words = ("--tunings", "1", "--trials", "2", "--seeds", "8", "--epochs", "12", *HERE[:4], *SMALL[2:])
     found = compared(cli("compare", "broken.yaml", *words))
     assert found["ranking"] == ["momentum", "broken"]
     assert found["pairs"][0]["verdict"] == "better"
@@ -571,7 +572,7 @@ def test_a_narrow_terminal_is_spared_whole_columns_and_no_word_is_cut(room: int 
         "2",
         "lr 0.177, momentum 0.956",
     ]
-    table, kept = comparison_display._fitted(columns, [row], comparison_display.SPARE, room)
+    table, kept = fitted_table(columns, [row], comparison_display.SPARE, room)
     console = Console(width=room or 120)
     with console.capture() as capture:
         console.print(table)

@@ -7,6 +7,7 @@ import click
 from cnnlab.cli.options import device_option
 from cnnlab.cli.streams import complain
 from cnnlab.errors import BadInput
+from cnnlab.metrics import ACCURACY
 
 
 @click.command("features")
@@ -20,7 +21,7 @@ from cnnlab.errors import BadInput
     "--fit",
     "kind",
     type=click.Choice(["logistic", "svm", "knn"]),
-    help="Train this classifier on the training images, and print its accuracy on the test images.",
+    help="Train this classifier on the training images, and measure it on the test images.",
 )
 @device_option
 def command(
@@ -67,9 +68,9 @@ def command(
         save(arrays, output)
         click.echo(f"{output}: " + ", ".join(f"{name} {'x'.join(map(str, a.shape))}" for name, a in arrays.items()))
     if kind:
-        own = trained.ended.test.get("accuracy", float("nan"))
+        own = trained.ended.test.get(ACCURACY.name, float("nan"))
         click.echo(
-            f"{kind} on {arrays['train'].shape[1]} features: test accuracy {fit(arrays, kind):.4f} "
+            f"{kind} on {arrays['train'].shape[1]} features: test {ACCURACY.words} {fit(arrays, kind):.4f} "
             f"(the network in its run: {own:.4f})"
         )
     return int(bool(broken))

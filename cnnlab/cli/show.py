@@ -1,5 +1,6 @@
 """`cnnlab show`"""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
