@@ -50,7 +50,7 @@ class RangeTest:
         return [min(at) for at in columns], [max(at) for at in columns]
 
     def suggestions(self) -> list[Suggestion]:
-        """The rate to train with, and the two of which it is the geometric mean, by the median.
+        """The rate to try first, and the two of which it is the geometric mean, by the median.
 
         These are a tenth of the rate at which the loss diverges, and the rate at which it falls fastest over a tenth
         of the test's steps; a step alone is noise.
