@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import cnnlab
@@ -25,9 +26,10 @@ NETWORK = {
     "data.batch_size": 64,
     "optimizer.name": "adam",
     "optimizer.lr": 0.003,
+    "data.augment": ["flip", "crop"],
 }
-EPOCHS = {300: 60, 3000: 8}
-"""Images -> epochs: 300 and 376 steps."""
+EPOCHS = {300: 100, 3000: 10}
+"""Images -> epochs: 500 and 470 steps."""
 
 
 def write_images(folder: Path, first: int, count: int) -> None:
@@ -67,16 +69,22 @@ def main(folder: Path) -> None:
     if not images.exists():
         write_images(images / "train", 0, 3600)
         write_images(images / "test", 6000, 1200)
-    trained = cnnlab.train({**NETWORK, "data.dataset": "shapes", "training.epochs": 5}, tracking_uri="none")
-    weights = trained["run_dir"]
+    trained = cnnlab.train({**NETWORK, "data.dataset": "shapes", "training.epochs": 12}, tracking_uri="none")
+    run = trained["run_dir"]
+    network = folder / "network.pth"  # as torchvision's files: without the normalisation
+    torch.save(cnnlab.load(run).network.state_dict(), network)
     print(f"the weights' own test accuracy, on shapes: {trained['test_accuracy']:.4f}", flush=True)
     print(f"test accuracy in the new colours: median (lowest to highest) of {SEEDS} seeds")
     for name, size, settings in (
-        ("random weights", 300, {}),
         ("random weights", 3000, {}),
-        ("trained weights", 300, {"model__weights": weights}),
-        ("trained weights, frozen", 300, {"model__weights": weights, "model__freeze": "all"}),
-        ("trained weights, body's rate 0.1", 300, {"model__weights": weights, "optimizer__body_lr_factor": 0.1}),
+        ("weights of a .pth file", 300, {"model__weights": str(network.resolve())}),
+        ("random weights", 300, {}),
+        ("weights of a run", 300, {"model__weights": run}),
+        (
+            "of a file, body's rate 0.1",
+            300,
+            {"model__weights": str(network.resolve()), "optimizer__body_lr_factor": 0.1},
+        ),
     ):
         values = accuracies(images, size, **settings)
         spread = f"{statistics.median(values):.4f} ({min(values):.4f} to {max(values):.4f})"

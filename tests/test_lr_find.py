@@ -24,7 +24,8 @@ def bowl(rate: float) -> float:
 
 def test_the_suggestions_are_where_the_curve_was_made_to_have_them() -> None:
     losses = tuple(map(bowl, RATES))
-    tenth, steepest = RangeTest(RATES, (losses,) * 3).suggestions()
+    mean, tenth, steepest = RangeTest(RATES, (losses,) * 3).suggestions()
+    assert mean.lr == pytest.approx(math.sqrt(tenth.lr * steepest.lr), rel=0.03)
     assert tenth.lr == pytest.approx(0.2, rel=0.15)
     assert steepest.lr == pytest.approx(0.01, rel=0.15)
     assert tenth.alone == (tenth.lr, tenth.lr)
@@ -33,8 +34,13 @@ def test_the_suggestions_are_where_the_curve_was_made_to_have_them() -> None:
 
 def test_the_spread_is_that_of_the_seeds() -> None:
     shifted = [tuple(bowl(rate * by) for rate in RATES) for by in (0.5, 1, 2)]
-    tenth, _ = RangeTest(RATES, tuple(shifted)).suggestions()
+    _, tenth, _ = RangeTest(RATES, tuple(shifted)).suggestions()
     assert tenth.alone == (pytest.approx(0.1, rel=0.15), pytest.approx(0.4, rel=0.15))
+
+
+def test_one_noisy_step_is_not_where_the_loss_falls_fastest() -> None:
+    losses = [bowl(rate) + (0.3 if step == 10 else 0) for step, rate in enumerate(RATES)]
+    assert RangeTest(RATES, (tuple(losses),)).suggestions()[2].lr == pytest.approx(0.01, rel=0.15)
 
 
 @pytest.mark.parametrize("losses", [[3.0] * 101, [3.0] * 40, list(np.linspace(1, 2, 101))])

@@ -50,8 +50,10 @@ class RangeTest:
         return [min(at) for at in columns], [max(at) for at in columns]
 
     def suggestions(self) -> list[Suggestion]:
-        """A tenth of the rate at which the loss diverges, and the rate at which it falls fastest, by the median.
+        """The rate to try first, and the two of which it is the geometric mean, by the median.
 
+        These are a tenth of the rate at which the loss diverges, and the rate at which it falls fastest over a tenth
+        of the test's steps; a step alone is noise.
         The loss diverges at the first rate, after its lowest value, at which it is above its first value, or at which
         a seed's test ended.
         """
@@ -63,7 +65,9 @@ class RangeTest:
     def _by_the_median(self) -> list[Suggestion]:
         losses = self.middle
         lowest = losses.index(min(losses))
-        slopes = np.gradient(losses[: lowest + 1]) if lowest else np.zeros(1)
+        steps, reach = np.arange(lowest + 1), len(self.rates) // 20
+        falling = np.array(losses)
+        slopes = falling[(steps + reach).clip(max=lowest)] - falling[(steps - reach).clip(min=0)]
         steepest = self.rates[int(slopes.argmin())]
         risen = [index for index in range(lowest, len(losses)) if losses[index] > losses[0]]
         if risen or len(losses) < len(self.rates):
@@ -73,6 +77,7 @@ class RangeTest:
             diverged = self.rates[-1]
             reason = f"a tenth of {diverged:.2g}, the end of the test; the loss did not diverge"
         return [
+            Suggestion(_short(math.sqrt(diverged / 10 * steepest)), "the geometric mean of the next two"),
             Suggestion(_short(diverged / 10), reason),
             Suggestion(_short(steepest), "the loss falls fastest here"),
         ]
@@ -131,7 +136,7 @@ def draw_range_test(test: RangeTest, folder: Path) -> Path:
     rates = test.rates[: len(test.middle)]
     axes.fill_between(rates, *test.spread, alpha=0.25, linewidth=0, label="lowest to highest of the seeds")
     axes.plot(rates, test.middle, label="median of the seeds")
-    for suggestion, style in zip(test.suggestions(), ("--", ":"), strict=True):
+    for suggestion, style in zip(test.suggestions(), ("-", "--", ":"), strict=True):
         axes.axvline(suggestion.lr, linestyle=style, color="tab:red", label=f"{suggestion.lr:g}: {suggestion.reason}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed")
     axes.legend(fontsize="small")
