@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "Compare optimizers, each tuned with the same budget.",
     "studies": "List the sweeps made here.",
     "runs": "List the runs made here.",
+    "inspect": "Draw what a trained network sees: filters, activations, attributions, errors.",
     "show": "Show one run, one sweep or one comparison: settings, curves, results.",
     "ui": "Open the MLflow UI on the runs made here.",
     "sync": "Deliver what MLflow does not have yet.",

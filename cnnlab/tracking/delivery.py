@@ -300,6 +300,7 @@ class Deliverer:
             if ended.weights_file and not (outputs and outputs.model_outputs):
                 with self._offered("model", BadInput, RunFailed, FileNotFoundError):  # damaged, or removed
                     self._log_model(mlflow_run)
+        self._log_artifacts(mlflow_run, sorted(self.run.path.glob("inspect/*")), "inspect")
         self._tag(mlflow_run, ended.mlflow_tags())
         if isinstance(ended, RunEnded) and "trial" in self.run.created.tags:
             self._tag(mlflow_run, {"cnnlab.trial_state": ended.trial_state})
