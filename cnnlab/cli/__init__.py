@@ -2,9 +2,9 @@
 
 import errno
 import importlib
-import inspect
 import signal
 import sys
+from inspect import cleandoc  # by name: the module cnnlab.cli.inspect becomes `inspect` here
 from typing import Any
 
 import click
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"cnnlab.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         if not (command.help or "").startswith(COMMANDS[cmd_name]):
-            command.help = f"{COMMANDS[cmd_name]}\n\n{inspect.cleandoc(command.help or '')}"
+            command.help = f"{COMMANDS[cmd_name]}\n\n{cleandoc(command.help or '')}"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,5 +1,6 @@
 """The pictures of `inspect`, as Matplotlib's figures."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,68 +21,59 @@ SIDE = 1.1
 
 
 def filters_figure(named: Mapping[str, nn.Module], image_shape: Sequence[int], title: str) -> "Figure":
-    """The weights of layers: a filter on an image as an image, others as a grid of their channels.
+    """The weights of layers: a filter on an image as an image, any other as a row of its channels.
 
     Args:
         named: layer's name -> a convolution or a fully connected layer, the first one on the image.
     """
-    blocks = [(name, _tiles(module, image_shape if not i else ())) for i, (name, module) in enumerate(named.items())]
-    figure = new_figure(9, sum(_rows_of(tiles) for _, tiles in blocks) * 0.62 + 1)
-    parts = np.atleast_1d(figure.subfigures(len(blocks), height_ratios=[_rows_of(tiles) for _, tiles in blocks]))
-    figure.suptitle(title)
-    for part, (name, tiles) in zip(parts, blocks, strict=True):
-        part.suptitle(f"{name}: {_filter_words(named[name], tiles)}", fontsize=9)
-        grid = part.subplots(tiles.shape[0], tiles.shape[1], squeeze=False)
-        for axes, tile in zip(grid.flat, tiles.reshape(-1, *tiles.shape[2:]), strict=True):
-            axes.axis("off")
-            _draw_weights(axes, tile)
+    drawn = [_weights(module, image_shape if not number else ()) for number, module in enumerate(named.values())]
+    figure = new_figure(8, 4 * len(named))
+    figure.suptitle(title, fontsize=9)
+    for axes, (name, module), weight in zip(np.ravel(figure.subplots(len(named))), named.items(), drawn, strict=True):
+        most = float(weight.abs().max()) or 1.0
+        axes.axis("off")
+        axes.set_title(f"{name}: {_weight_words(module, weight)}", fontsize=8)
+        if weight.dim() == 5:
+            axes.imshow(_mosaic(0.5 + weight / (2 * most), gap=1.0))
+        else:
+            tiled = _mosaic(weight, gap=0.0) if weight.dim() == 4 else weight.numpy()
+            shape: Any = "equal" if weight.dim() == 4 else "auto"
+            axes.imshow(tiled, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest", aspect=shape)
     return figure
 
 
-def _tiles(layer: nn.Module, image_shape: Sequence[int]) -> Any:
-    """(rows, columns, h, w) weights, or (rows, columns, h, w, 3) of filters on colour images."""
-    weight = layer.weight.detach().float()  # type: ignore[union-attr, operator]
+def _weights(layer: nn.Module, image_shape: Sequence[int]) -> Tensor:
+    """(rows, columns, h, w) filters, (rows, columns, h, w, 3) of colour images, or (outputs, inputs)."""
+    weight: Tensor = layer.weight.detach()  # type: ignore[operator]
     if isinstance(layer, nn.ConvTranspose2d):
         weight = weight.movedim(1, 0)
-    if weight.dim() == 2 and image_shape and weight.shape[1] == np.prod(image_shape):
-        weight = weight.view(len(weight), *image_shape)
+    if weight.dim() == 2 and image_shape and weight.shape[1] == math.prod(image_shape):
+        weight = weight.view(-1, *image_shape)
     if weight.dim() == 2:
-        return weight[None, None].numpy()
+        return weight
     weight = weight[:MOST_FILTERS, :MOST_FILTERS]
     if image_shape and weight.shape[1] in (1, 3):
-        columns = min(len(weight), 8)
-        weight = weight[: len(weight) // columns * columns]
+        columns = next(n for n in (8, 7, 6, 5, 4, 3, 2, 1) if len(weight) % n == 0)
         weight = weight.view(-1, columns, *weight.shape[1:])
-        return (weight[:, :, 0] if weight.shape[2] == 1 else weight.movedim(2, -1)).numpy()
-    return weight.numpy()
+        return weight[:, :, 0] if weight.shape[2] == 1 else weight.movedim(2, -1)
+    return weight
 
 
-def _rows_of(tiles: Any) -> int:
-    return len(tiles) if len(tiles) > 1 or tiles.shape[1] > 1 else 5
+def _mosaic(tiles: Tensor, gap: float) -> Any:
+    """(rows, columns, h, w, ...) -> one image, with a line of `gap` below and right of each tile."""
+    rows, columns, height, width = tiles.shape[:4]
+    framed = torch.full((rows, columns, height + 1, width + 1, *tiles.shape[4:]), gap)
+    framed[:, :, :height, :width] = tiles
+    return framed.transpose(1, 2).flatten(0, 1).flatten(1, 2).numpy()
 
 
-def _filter_words(layer: nn.Module, tiles: Any) -> str:
-    outputs, inputs = layer.weight.shape[:2]  # type: ignore[union-attr, misc]
-    if tiles.shape[:2] == (1, 1) and isinstance(layer, nn.Linear):
-        return f"weights of {outputs} units (rows) on {inputs} inputs (columns)"
-    if isinstance(layer, nn.Linear) or tiles.shape[0] * tiles.shape[1] != outputs * inputs:
-        return f"{outputs} filters on {inputs} channels, {tiles.shape[0]} x {tiles.shape[1]} of them are shown"
-    return f"{outputs} filters on {inputs} channels"
-
-
-def _draw_weights(axes: "Axes", tile: Any) -> None:
-    most = np.abs(tile).max() or 1.0
-    if tile.ndim == 3:
-        axes.imshow(0.5 + tile / (2 * most), interpolation="nearest")
-    else:
-        axes.imshow(
-            tile,
-            cmap="RdBu_r",
-            vmin=-most,
-            vmax=most,
-            interpolation="nearest",
-            aspect="equal" if min(tile.shape) > 9 or tile.shape[0] == tile.shape[1] else "auto",
-        )
+def _weight_words(layer: nn.Module, weight: Tensor) -> str:
+    whole: Tensor = layer.weight  # type: ignore[assignment]
+    shape = whole.shape
+    if weight.dim() == 2:
+        return f"weights of {shape[0]} units (rows) on {shape[1]} inputs (columns)"
+    of_all = whole.numel() > weight.numel()
+    return f"weights {' x '.join(map(str, shape))}{', the first of them' if of_all else ''}"
 
 
 def activations_figure(image: Tensor, outputs: Mapping[str, Tensor], title: str) -> "Figure":
@@ -95,14 +87,14 @@ def activations_figure(image: Tensor, outputs: Mapping[str, Tensor], title: str)
     if len(names) > MOST_LAYERS:  # evenly spaced, with the first and the last
         names = [names[round(i * (len(names) - 1) / (MOST_LAYERS - 1))] for i in range(MOST_LAYERS)]
     figure = new_figure(SIDE * (MOST_CHANNELS + 1) + 1.2, SIDE * len(names) + 0.5)
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=9)
     grid = figure.add_gridspec(len(names), MOST_CHANNELS + 1)
     first = figure.add_subplot(grid[0, 0])
     draw_image(first, image)
     for row, name in enumerate(names):
         output = outputs[name].float()
         most = float(output.abs().max()) or 1.0
-        style = {"cmap": "RdBu_r", "vmin": -most, "vmax": most, "interpolation": "nearest"}
+        style: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -most, "vmax": most, "interpolation": "nearest"}
         if output.dim() == 3:
             channels = output.amax((1, 2)).argsort(descending=True)[:MOST_CHANNELS].tolist()
             for column, channel in enumerate(channels):
@@ -134,7 +126,7 @@ def attributions_figure(images: Tensor, maps: Mapping[str, Tensor], captions: Se
         maps: method -> (N, H, W). Red raises the score of the explained class, blue lowers it.
     """
     figure = new_figure(1.5 * (len(maps) + 1), 1.6 * len(images) + 0.4)
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=9)
     grid = figure.subplots(len(images), len(maps) + 1, squeeze=False)
     for row, image in enumerate(images):
         draw_image(grid[row, 0], image)
@@ -157,12 +149,13 @@ def exciting_figure(units: Mapping[int, tuple[Tensor, Sequence[float]]], title: 
     """
     columns = max(len(images) for images, _ in units.values())
     figure = new_figure(SIDE * columns + 0.6, (SIDE + 0.15) * len(units) + 0.4)
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=9)
     grid = figure.subplots(len(units), columns, squeeze=False)
-    for row, (unit, (images, activations)) in zip(grid, units.items(), strict=True):
-        for axes, image, activation in zip(row, images, activations, strict=True):
+    for row, (unit, (images, activations)) in enumerate(units.items()):
+        for column, (image, activation) in enumerate(zip(images, activations, strict=True)):
+            axes: Any = grid[row, column]
             draw_image(axes, image)
-            word = f"unit {unit}, made: " if axes is row[0] else ""
+            word = "" if column else f"unit {unit}, made: "
             axes.set_title(f"{word}{activation:.2g}", fontsize=6, pad=2)
     return figure
 
@@ -176,7 +169,7 @@ def images_figure(images: Tensor, captions: Sequence[str], title: str) -> "Figur
     columns = min(6, len(images))
     rows = -(-len(images) // columns)
     figure = new_figure(1.5 * columns + 0.4, 1.8 * rows + 0.4)
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=9)
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for axes in grid:
         axes.axis("off")
@@ -193,10 +186,10 @@ def embedding_figure(points: Embedding, classes: Sequence[int], names: Sequence[
         classes: of each point.
     """
     figure = new_figure(11, 5.2)
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=9)
     colours = palette(len(names) + 1)  # whose first, grey, is for backgrounds
     drawn = torch.as_tensor(classes).numpy()
-    panels = ((points.pca, f"PCA, {points.explained:.0%} of the variance"), (points.tsne, "t-SNE"))
+    panels: Any = ((points.pca, f"PCA, {points.explained:.0%} of the variance"), (points.tsne, "t-SNE"))
     for axes, (flat, words) in zip(figure.subplots(1, 2), panels, strict=True):
         for number, name in enumerate(names):
             here = flat[drawn == number]

@@ -129,7 +129,7 @@ class Inspector:
             f"{index}: explains\n{self.classes[number]}"
             for index, number in zip(self.indices, classes.tolist(), strict=True)
         ]
-        words = f"what raises (red) and lowers (blue) the score; Grad-CAM of layer {self.layer.name}"
+        words = f"red raises the score, blue lowers it\nGrad-CAM of layer {self.layer.name}"
         figure = figures.attributions_figure(self.chosen.inputs, maps, captions, self.title(words))
         yield Drawn("attributions.png", "Which pixels matter", figure)
 

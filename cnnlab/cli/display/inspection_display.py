@@ -1,5 +1,6 @@
 """What `inspect` prints: the most frequent errors, the worst images in half blocks, and the files. It imports Rich."""
 
+import os
 from typing import TYPE_CHECKING
 
 from rich.color import Color
@@ -31,7 +32,7 @@ def print_inspection(result: Result, inspector: "Inspector") -> None:
         worst = inspector.worst[:SHOWN]
         pictures = [Group(inspector.caption(index), half_blocks(inspector.test.inputs[index])) for index in worst]
         console.print(Columns(pictures, padding=(1, 2)))
-    console.print(f"{len(result.files) - 1} pictures and a page: {result.files[-1]}")
+    console.print(f"{len(result.files) - 1} pictures and a page: {os.path.relpath(result.files[-1])}", soft_wrap=True)
 
 
 def half_blocks(image: "Tensor") -> Text:
