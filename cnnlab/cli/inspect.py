@@ -14,7 +14,7 @@ from cnnlab.result import strict_json
 @click.command("inspect")
 @click.argument("run", default="last")
 @click.option("--images", metavar="N|I,J,...", default="4", help="How many test images to explain, or their numbers.")
-@click.option("--layer", metavar="NAME", help="Whose units to show, and whose Grad-CAM. [default: the deepest]")
+@click.option("--layer", metavar="NAME", help="The layer whose units to show. [default: the last convolution]")
 @click.option("-o", "--output", type=click.Path(), callback=folder, help="Write into this folder, and not to MLflow.")
 @output_options
 def command(run: str, images: str, layer: str | None, output: Path | None, quiet: bool, as_json: bool) -> None:

@@ -5,7 +5,7 @@ Networks are called in float32. Layers are found by their type with forward hook
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +25,12 @@ OCCLUDED = 7
 INTEGRATION_STEPS = 32
 SYNTHESIS_STEPS, SYNTHESIS_RATE = 100, 0.05
 """Steps of Adam, and its learning rate on the logit of a pixel's value."""
-SMOOTHNESS = 0.5
-"""The weight of the total variation, relative to the unit's activation in the first step."""
+SMOOTHNESS = 2.0
+"""The weight of the total variation of values in 0..1, mean per pixel."""
+
+
+Hook = Callable[[nn.Module, Any, Tensor], None]
+"""module, inputs, output -> None"""
 
 
 class Layer(NamedTuple):
@@ -69,7 +73,7 @@ def outputs_of(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """
     outputs: dict[str, Tensor] = {}
 
-    def noting(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+    def noting(name: str) -> Hook:
         def note(module: nn.Module, inputs: object, output: Tensor) -> None:
             outputs[name] = output.detach()
 
@@ -81,7 +85,7 @@ def outputs_of(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _hooked(hooks: Sequence[tuple[nn.Module, Callable[[nn.Module, object, Tensor], None]]]) -> Iterator[None]:
+def _hooked(hooks: Sequence[tuple[nn.Module, Hook]]) -> Iterator[None]:
     handles = [module.register_forward_hook(hook) for module, hook in hooks]
     try:
         yield
@@ -91,18 +95,34 @@ def _hooked(hooks: Sequence[tuple[nn.Module, Callable[[nn.Module, object, Tensor
 
 
 def chosen_layer(layers: Sequence[Layer], name: str | None) -> Layer:
-    """The layer of this name; by default the deepest one with maps, else the last one before the outputs.
+    """The layer of this name; by default the last convolution with maps, else the last layer before the outputs.
 
-    The deepest has the smallest maps; of several, it is the last. Raises BadInput if no layer has this name.
+    Raises BadInput if no layer has this name.
     """
     if name is not None:
         if layer := next((layer for layer in layers if layer.name == name), None):
             return layer
         raise BadInput(f"--layer {quoted(name)}: no such layer; there are {', '.join(layer.name for layer in layers)}")
-    with_maps = [layer for layer in layers if layer.has_maps]
-    if not with_maps:
-        return layers[-2] if len(layers) > 1 else layers[-1]
-    return min(reversed(with_maps), key=lambda layer: layer.shape[1] * layer.shape[2])
+    hidden = layers[:-1] or layers
+    return next((layer for layer in reversed(hidden) if layer.has_maps), hidden[-1])
+
+
+def deepest(network: nn.Module, images: Tensor) -> nn.Module | None:
+    """The module that takes the smallest maps with more than one pixel, the last of several; None without maps.
+
+    In a classifier it is the one that makes a vector of the last maps.
+    """
+    takes: list[tuple[int, nn.Module]] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if inputs and inputs[0].dim() == 4 and inputs[0][0, 0].numel() > 1:
+            takes.append((inputs[0][0, 0].numel(), module))
+
+    leaves = [module for module in network.modules() if not list(module.children())]
+    with _hooked([(module, note) for module in leaves]), torch.no_grad():
+        network(images[:1])
+    has_convolution = any(isinstance(module, nn.Conv2d) for module in leaves)
+    return min(reversed(takes), key=lambda taken: taken[0])[1] if has_convolution else None
 
 
 class Answers(NamedTuple):
@@ -216,11 +236,11 @@ def explained_classes(outputs: Tensor) -> Tensor:
     return torch.where(sizes[:, 1:].sum(1) > 0, sizes[:, 1:].argmax(1) + 1, 0)
 
 
-def attributions(network: nn.Module, images: Tensor, classes: Tensor, layer: Layer) -> dict[str, Tensor]:
+def attributions(network: nn.Module, images: Tensor, classes: Tensor) -> dict[str, Tensor]:
     """The pixels that the score of a class depends on, by Captum: method -> (N, H, W).
 
     - saliency: the largest absolute gradient over the channels (Simonyan et al. 2014).
-    - Grad-CAM: of `layer`, enlarged (Selvaraju et al. 2017); none if it has no maps.
+    - Grad-CAM: of the smallest maps, enlarged (Selvaraju et al. 2017); none without convolutions.
     - integrated gradients: from the mean colour to the image, summed over channels (Sundararajan et al. 2017).
     - occlusion: the fall of the score if a patch has the mean colour (Zeiler and Fergus 2014).
 
@@ -228,10 +248,7 @@ def attributions(network: nn.Module, images: Tensor, classes: Tensor, layer: Lay
         images: (N, C, H, W) float32, normalised, so that 0 is the mean colour.
         classes: (N,) int64, whose scores are explained.
     """
-    try:
-        from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, Occlusion, Saliency
-    except ImportError:
-        raise BadInput('attributions need Captum; install it with: pip install "cnnlab[inspect]"') from None
+    from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, Occlusion, Saliency
 
     scores = scores_of(network)
     height, width = images.shape[2:]
@@ -239,8 +256,10 @@ def attributions(network: nn.Module, images: Tensor, classes: Tensor, layer: Lay
     strides = (images.shape[1], max(1, size[1] // 2), max(1, size[2] // 2))
     images = images.clone().requires_grad_()
     found = {"saliency": Saliency(scores).attribute(images, target=classes).amax(1)}
-    if layer.has_maps:
-        maps = LayerGradCam(scores, layer.module).attribute(images, target=classes, relu_attributions=True)
+    if taker := deepest(network, images):
+        maps = LayerGradCam(scores, taker).attribute(
+            images, target=classes, relu_attributions=True, attribute_to_layer_input=True
+        )
         found["Grad-CAM"] = LayerAttribution.interpolate(maps, (height, width), "bilinear")[:, 0]
     integrated = IntegratedGradients(scores).attribute(
         images, target=classes, n_steps=INTEGRATION_STEPS, internal_batch_size=max(len(images), 16)
@@ -253,7 +272,7 @@ def attributions(network: nn.Module, images: Tensor, classes: Tensor, layer: Lay
 
 
 def excited_by(network: nn.Module, normalize: nn.Module, layer: Layer, inputs: Tensor) -> Tensor:
-    """(N, units) how much each image excites each unit: of maps, the mean over the positions."""
+    """(N, units) how much each image excites each unit: of maps, the mean of what is positive."""
     parts = torch.split(inputs, _chunk(inputs))
     return torch.cat([_units(outputs_of(network, normalize(part))[layer.name]) for part in parts])
 
@@ -263,38 +282,37 @@ def _chunk(inputs: Tensor) -> int:
     return max(16, min(1024, PIXELS_PER_CHUNK // inputs[0, 0].numel()))
 
 
-def _units(output: Tensor) -> Tensor:
-    """(N, units): channels are units of maps, else the last dimension."""
+def _units(output: Tensor, slope: float = 0.0) -> Tensor:
+    """(N, units): channels are units of maps, else the last dimension. Negative values of maps count `slope` times."""
     if output.dim() == 4:
-        return output.mean((2, 3))
+        return F.leaky_relu(output, slope).mean((2, 3))
     return output if output.dim() == 2 else output.flatten(1, -2).mean(1)
 
 
 def synthesised(
-    network: nn.Module, normalize: nn.Module, layer: Layer, units: Sequence[int], shape: Sequence[int]
+    network: nn.Module, normalize: nn.Module, layer: Layer, units: Sequence[int], scales: Tensor, shape: Sequence[int]
 ) -> Tensor:
-    """An image per unit that excites it much: (units, C, H, W), values in 0..255 (Olah et al. 2017).
+    """For each unit an image that excites it much: (units, C, H, W), values in 0..255.
 
-    Gradient ascent from grey noise. Two penalties keep it from patterns that no picture has: each step sees the image
-    moved by a few pixels (jitter), and its total variation is subtracted.
+    Gradient ascent from grey noise (Olah et al. 2017). Two penalties keep it from patterns that no picture has: each
+    step sees the image moved by a few pixels (jitter), and its total variation is subtracted.
+
+    Args:
+        scales: (units,) an activation of each unit that counts as large, for the weight of the total variation.
     """
     generator = torch.Generator().manual_seed(0)
-    logits = (0.1 * torch.randn(len(units), *shape, generator=generator)).requires_grad_()
+    logits = (0.1 * torch.randn(len(scales), *shape, generator=generator)).requires_grad_()
     adam = torch.optim.Adam([logits], lr=SYNTHESIS_RATE)
     far = max(1, min(shape[1:]) // 16)
     caught: list[Tensor] = []
-    scale: Tensor | None = None
     with _hooked([(layer.module, lambda module, inputs, output: caught.append(output))]):
         for _ in range(SYNTHESIS_STEPS):
             images = logits.sigmoid()
             shifts = torch.randint(-far, far + 1, (2,), generator=generator).tolist()
             network(normalize(255 * images.roll(shifts, (2, 3))))
-            activation = _units(caught.pop())[range(len(units)), list(units)]
-            if scale is None:
-                scale = activation.detach().abs().clamp(min=0.1)
+            activation = _units(caught.pop(), slope=0.1)[:, list(units)].diagonal()
             variation = images.diff(dim=2).abs().mean((1, 2, 3)) + images.diff(dim=3).abs().mean((1, 2, 3))
-            loss = (SMOOTHNESS * variation - activation / scale).sum()
-            adam.zero_grad()
+            loss = (SMOOTHNESS * variation - activation / scales.abs().clamp(min=1e-3)).sum()
             (logits.grad,) = torch.autograd.grad(loss, logits)
             adam.step()
     return 255 * logits.detach().sigmoid()

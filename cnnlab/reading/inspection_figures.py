@@ -27,9 +27,11 @@ def filters_figure(named: Mapping[str, nn.Module], image_shape: Sequence[int], t
         named: layer's name -> a convolution or a fully connected layer, the first one on the image.
     """
     drawn = [_weights(module, image_shape if not number else ()) for number, module in enumerate(named.values())]
-    figure = new_figure(8, 4 * len(named))
+    ratios = [0.4 if w.dim() == 2 else w.shape[0] * w.shape[2] / (w.shape[1] * w.shape[3]) for w in drawn]
+    figure = new_figure(7, sum(7 * ratio + 0.4 for ratio in ratios) + 0.3)
     figure.suptitle(title, fontsize=9)
-    for axes, (name, module), weight in zip(np.ravel(figure.subplots(len(named))), named.items(), drawn, strict=True):
+    grid = np.ravel(figure.subplots(len(named), height_ratios=ratios))
+    for axes, (name, module), weight in zip(grid, named.items(), drawn, strict=True):
         most = float(weight.abs().max()) or 1.0
         axes.axis("off")
         axes.set_title(f"{name}: {_weight_words(module, weight)}", fontsize=8)

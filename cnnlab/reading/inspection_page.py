@@ -1,6 +1,7 @@
 """`inspect`: all pictures of a trained network and one HTML page, written into a folder."""
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,14 +41,16 @@ class Inspector:
 
     Args:
         images: how many test images are explained, from the first on, or their indices.
-        layer: whose units and Grad-CAM are shown; None for the deepest one with maps.
+        layer: whose units are shown; None for the last convolution.
 
     Raises:
-        BadInput: the run has not finished, its images have changed, or there is no such image or layer.
+        BadInput: the run has not finished, its images have changed, there is no such image or layer, or no Captum.
         RunFailed: its weights are damaged.
     """
 
     def __init__(self, path: Path, images: int | Sequence[int], layer: str | None) -> None:
+        if find_spec("captum") is None:
+            raise BadInput('inspect needs Captum; install it with: pip install "cnnlab[inspect]"')
         self.trained: Trained = load_trained(path)
         config, started = self.trained.config, self.trained.started
         dataset = load(config.data, config.training.seed)
@@ -124,12 +127,12 @@ class Inspector:
         images = self.normalize(self.chosen.inputs)
         with torch.no_grad():
             classes = numbers.explained_classes(self.network(images))
-        maps = numbers.attributions(self.network, images, classes, self.layer)
+        maps = numbers.attributions(self.network, images, classes)
         captions = [
             f"{index}: explains\n{self.classes[number]}"
             for index, number in zip(self.indices, classes.tolist(), strict=True)
         ]
-        words = f"red raises the score, blue lowers it\nGrad-CAM of layer {self.layer.name}"
+        words = "red raises the score, blue lowers it"
         figure = figures.attributions_figure(self.chosen.inputs, maps, captions, self.title(words))
         yield Drawn("attributions.png", "Which pixels matter", figure)
 
@@ -148,15 +151,16 @@ class Inspector:
 
     def _draw_exciting(self) -> Drawn:
         values = numbers.excited_by(self.network, self.normalize, self.layer, self.test.inputs)
-        units = range(min(MOST_UNITS, values.shape[1]))
-        made = numbers.synthesised(self.network, self.normalize, self.layer, units, tuple(self.test.inputs.shape[1:]))
+        units = values.amax(0).argsort(descending=True, stable=True)[:MOST_UNITS].tolist()
+        shape = self.test.inputs.shape[1:]
+        made = numbers.synthesised(self.network, self.normalize, self.layer, units, values.amax(0)[units], shape)
         of_made = numbers.excited_by(self.network, self.normalize, self.layer, made)
         shown: dict[int, tuple[Tensor, Sequence[float]]] = {}
-        for unit in units:
+        for row, unit in enumerate(units):
             best = values[:, unit].argsort(descending=True, stable=True)[:BEST_IMAGES]
-            activations = [float(of_made[unit, unit]), *values[best, unit].tolist()]
-            shown[unit] = torch.cat([made[unit][None], self.test.inputs[best].float()]), activations
-        title = self.title(f"what excites units of layer {self.layer.name}, and their mean activation")
+            activations = [float(of_made[row, unit]), *values[best, unit].tolist()]
+            shown[unit] = torch.cat([made[row][None], self.test.inputs[best].float()]), activations
+        title = self.title(f"what excites units of layer {self.layer.name}, and how much (mean of the positive part)")
         return Drawn("exciting.png", "What excites a unit most: made, and found", figures.exciting_figure(shown, title))
 
     def _draw_embedding(self) -> Iterator[Drawn]:
