@@ -24,6 +24,7 @@ from cnnlab.reading.trained import load_trained
 from cnnlab.tracking import Deliverer, RunDir, load_progress
 
 Cli = Callable[..., Result]
+Process = Callable[..., "subprocess.CompletedProcess[str]"]
 SMALL = ("-q", "--epochs", "1", "-s", "data.train_size=256", "--tracking-uri", "none")
 CNN = ("-s", "model.channels=[4,8]", "-s", "model.hidden=[16]", "-s", "model.activation=tanh")
 UNET = ("-s", "model.width=4", "-s", "model.depth=2", "--dataset", "shapes_masks")
@@ -47,7 +48,7 @@ def small(cli: Cli) -> Path:
         ("--model", "perceptron"),
         ("--model", "lenet5", "-s", "data.resize=28"),
         ("--model", "resnet20", "-s", "model.width=4"),
-        ("--model", "torchvision/squeezenet1_1", "-s", "data.resize=32", "-s", "data.train_size=64"),
+        ("--model", "torchvision/squeezenet1_1", "-s", "data.resize=32"),
         UNET,
         ("--dataset", "shapes_masks", "--model", "fcn", "-s", "model.channels=[4,8]"),
     ],
@@ -179,7 +180,9 @@ def test_a_made_image_excites_its_unit_more_than_noise_and_is_smoother_than_with
     assert 0 <= made.min() <= made.max() <= 255
     noise = torch.full((1, *shape), 127.5)
     excited = inspection.excited_by(network, normalize, layer, made)[range(len(units)), units]
-    assert (excited > inspection.excited_by(network, normalize, layer, noise)[0, units]).all()
+    by_noise = inspection.excited_by(network, normalize, layer, noise)[0, units]
+    assert (excited >= by_noise).all()
+    assert (excited > 1.2 * by_noise).sum() >= 4
     monkeypatch.setattr(inspection, "SMOOTHNESS", 0.0)
     assert made.diff(dim=3).abs().mean() < make().diff(dim=3).abs().mean()
 
@@ -198,9 +201,9 @@ def test_the_embedding_is_that_of_the_last_hidden_layer(small: Path) -> None:
     assert points.tsne.shape == points.pca.shape
 
 
-def test_mlflow_gets_the_pictures_of_a_run_that_it_has(cli: Cli) -> None:
-    done = cli("train", "-q", "--epochs", "1", "-s", "data.train_size=256", *CNN)
-    assert done.exit_code == 0, done.output
+def test_mlflow_gets_the_pictures_of_a_run_that_it_has(cli: Cli, process: Process) -> None:
+    done = process("train", "-q", "--epochs", "1", "-s", "data.train_size=256", *CNN)
+    assert done.returncode == 0, done.stderr
     assert cli("sync", "last").exit_code == 0
     done = cli("inspect", "last", "--json", "-q")
     assert (done.exit_code, done.stderr) == (0, "")

@@ -266,7 +266,7 @@ def attributions(network: nn.Module, images: Tensor, classes: Tensor) -> dict[st
     )
     found["integrated gradients"] = integrated.sum(1)
     with torch.no_grad():
-        occluded = Occlusion(scores).attribute(images, size, strides=strides, target=classes)
+        occluded = Occlusion(scores).attribute(images, size, strides=strides, target=classes, perturbations_per_eval=16)
     found["occlusion"] = occluded.mean(1)
     return {method: values.detach() for method, values in found.items()}
 
