@@ -23,9 +23,9 @@ LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 OCCLUDED = 7
 """A patch that occludes a part of an image has a side of 1/7 of the image's."""
 INTEGRATION_STEPS = 32
-SYNTHESIS_STEPS, SYNTHESIS_RATE = 100, 0.05
+SYNTHESIS_STEPS, SYNTHESIS_RATE = 100, 0.1
 """Steps of Adam, and its learning rate on the logit of a pixel's value."""
-SMOOTHNESS = 2.0
+SMOOTHNESS = 0.5
 """The weight of the total variation of values in 0..1, mean per pixel."""
 
 
@@ -301,7 +301,7 @@ def synthesised(
         scales: (units,) an activation of each unit that counts as large, for the weight of the total variation.
     """
     generator = torch.Generator().manual_seed(0)
-    logits = (0.1 * torch.randn(len(scales), *shape, generator=generator)).requires_grad_()
+    logits = (0.5 * torch.randn(len(scales), *shape, generator=generator)).requires_grad_()
     adam = torch.optim.Adam([logits], lr=SYNTHESIS_RATE)
     far = max(1, min(shape[1:]) // 16)
     caught: list[Tensor] = []
@@ -310,7 +310,7 @@ def synthesised(
             images = logits.sigmoid()
             shifts = torch.randint(-far, far + 1, (2,), generator=generator).tolist()
             network(normalize(255 * images.roll(shifts, (2, 3))))
-            activation = _units(caught.pop(), slope=0.1)[:, list(units)].diagonal()
+            activation = _units(caught.pop(), slope=0.3)[:, list(units)].diagonal()
             variation = images.diff(dim=2).abs().mean((1, 2, 3)) + images.diff(dim=3).abs().mean((1, 2, 3))
             loss = (SMOOTHNESS * variation - activation / scales.abs().clamp(min=1e-3)).sum()
             (logits.grad,) = torch.autograd.grad(loss, logits)
