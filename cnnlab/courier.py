@@ -15,7 +15,17 @@ from typing import Any, TypeVar
 
 from cnnlab.process import command_of, ignore_signals, signals_held_back
 from cnnlab.reading import draw, finding_tags
-from cnnlab.tracking import Deliverer, RunDir, import_mlflow, load_progress, mark_dead, note_error
+from cnnlab.tracking import (
+    Deliverer,
+    RunDir,
+    import_mlflow,
+    load_progress,
+    mark_dead,
+    note_error,
+    present_store,
+    reason,
+    reopen,
+)
 
 T = TypeVar("T")
 
@@ -248,3 +258,17 @@ def deliverer_of(run: RunDir, uri: str) -> Deliverer:
         return load_trained(path).model
 
     return Deliverer(run, uri, load_model, draw, finding_tags)
+
+
+def deliver_again(run: RunDir) -> str | None:
+    """Deliver the end of a run again, to which files were added; returns why it failed, or None."""
+    uri = present_store(run)
+    if uri == "none":
+        return None
+    try:
+        reopen(run)
+        deliverer_of(run, uri).deliver_when_free()
+    except Exception as error:  # any error of MLflow, its database or the network
+        note_error(run, uri, error)
+        return reason(error, uri)
+    return None

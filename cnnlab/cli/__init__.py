@@ -2,10 +2,10 @@
 
 import errno
 import importlib
-import inspect
 import os
 import signal
 import sys
+from inspect import cleandoc  # by name: the module cnnlab.cli.inspect becomes `inspect` here
 from typing import Any
 
 import click
@@ -23,6 +23,7 @@ COMMANDS = {
     "lr-find": "Find learning rates to search, by a range test.",
     "studies": "List the sweeps made here.",
     "runs": "List the runs made here.",
+    "inspect": "Draw what a trained network sees: filters, activations, attributions, errors.",
     "show": "Show one run, one sweep or one comparison: settings, curves, results.",
     "diagnose": "Say what went wrong in a run or a sweep, with the numbers and what to do next.",
     "predict": "Predict the classes of images with the network of a run.",
@@ -73,7 +74,7 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"cnnlab.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         if not (command.help or "").startswith(COMMANDS[cmd_name]):
-            command.help = f"{COMMANDS[cmd_name]}\n\n{inspect.cleandoc(command.help or '')}"
+            command.help = f"{COMMANDS[cmd_name]}\n\n{cleandoc(command.help or '')}"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

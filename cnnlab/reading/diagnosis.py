@@ -280,7 +280,7 @@ def batch_too_small(curves: Curves) -> Finding | None:
 
 def stuck(curves: Curves) -> Finding | None:
     counts = curves.started.counts.get("train")
-    if not counts or not curves.epochs or curves.started.score.name != "accuracy":
+    if not counts or not curves.epochs or not curves.started.score.counts_samples:
         return None
     loss, score = curves.train[-1], curves.scores[-1]
     share = max(counts) / sum(counts)

@@ -49,7 +49,9 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
     if started and ended and ended.confusion:
         figures["confusion.png"] = confusion_figure(ended.confusion, started.classes, run.run_id)
     if started and ended and ended.examples_file:
-        examples = run_dir / ended.examples_file
+        from safetensors.numpy import load_file
+
+        examples = load_file(run_dir / ended.examples_file)
         figures["examples.png"] = EXAMPLES[started.task](examples, started.classes, run.run_id)
     return _saved(figures, into)
 
@@ -168,16 +170,13 @@ HATCH = "////"
 """Drawn over void pixels."""
 
 
-def masks_figure(examples: Path, classes: Sequence[str], title: str) -> "Figure":
+def masks_figure(examples: Mapping[str, Any], classes: Sequence[str], title: str) -> "Figure":
     """Two samples per row, each as image, truth and prediction; a legend of the classes that occur.
 
     Args:
-        examples: safetensors with inputs (N, C, H, W) uint8, targets and answers (N, H, W) uint8.
+        examples: arrays: inputs (N, C, H, W) uint8, targets and answers (N, H, W) uint8.
     """
-    from safetensors.numpy import load_file
-
-    tensors = load_file(examples)
-    samples = list(zip(tensors["inputs"], tensors["targets"], tensors["answers"], strict=True))
+    samples = list(zip(examples["inputs"], examples["targets"], examples["answers"], strict=True))
     rows = -(-len(samples) // 2)
     figure = new_figure(11, 1.9 * rows + 1)
     figure.suptitle(title)
@@ -227,4 +226,4 @@ def _draw_legend(figure: "Figure", seen: set[int], classes: Sequence[str], colou
 
 
 EXAMPLES = {"segmentation": masks_figure}
-"""Task -> the function that draws the examples of its runs, from their file, the classes and a title."""
+"""Task -> the function that draws the examples of its runs, from their arrays, the classes and a title."""

@@ -3,7 +3,7 @@
 from cnnlab.tracking.delivery import Deliverer
 from cnnlab.tracking.journal import Journal, last, read
 from cnnlab.tracking.moved import correct_locations, old_locations, present_store
-from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_page, mlflow_run_id, note_error
+from cnnlab.tracking.progress import is_delivered, load_progress, mlflow_page, mlflow_run_id, note_error, reopen
 from cnnlab.tracking.run_dir import (
     RunDir,
     as_word,
@@ -53,6 +53,7 @@ __all__ = [
     "present_store",
     "read",
     "reason",
+    "reopen",
     "resolve",
     "resolve_experiment",
     "runs_root",

@@ -305,6 +305,7 @@ class Deliverer:
             if ended.weights_file and not (outputs and outputs.model_outputs):
                 with self._offered("model", BadInput, RunFailed, FileNotFoundError):  # damaged, or removed
                     self._log_model(mlflow_run)
+        self._log_artifacts(mlflow_run, sorted(self.run.path.glob("inspect/*")), "inspect")
         self._tag(mlflow_run, ended.mlflow_tags())
         if isinstance(ended, RunEnded):
             self._tag(mlflow_run, self.tags_of(self.run.path))

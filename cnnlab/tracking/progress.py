@@ -57,6 +57,15 @@ def note_error(run: RunDir, uri: str, error: Exception) -> None:
         save_progress(run, uri, replace(load_progress(run, uri), error=reason(error, uri)))
 
 
+def reopen(run: RunDir) -> None:
+    """Let the end of a run be delivered again, with all artifacts: files were added to them after it."""
+    journal = run.journal_file.read_bytes()
+    end = journal.rstrip(b"\n").rfind(b"\n") + 1
+    for uri, progress in _all(run).items():
+        if progress.complete:
+            save_progress(run, uri, replace(progress, offset=end, complete=False))
+
+
 def mlflow_run_id(run: RunDir) -> str | None:
     """The id of this run in the store that it was delivered to last."""
     ids = [progress.mlflow_run_id for progress in _all(run).values() if progress.mlflow_run_id]
