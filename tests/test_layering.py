@@ -67,7 +67,14 @@ OPTUNAS_INTERNALS = "search/optuna_internals.py"
 
 HEAVY = {"torch", "torchvision", "mlflow", "optuna", "PIL", "matplotlib", "sklearn", "plotext", "rich"}
 
-HEAVY_DISPLAYS = {"comparison_display", "run_display", "runs_display", "sweep_display", "terminal"}
+HEAVY_DISPLAYS = {
+    "comparison_display",
+    "inspection_display",
+    "run_display",
+    "runs_display",
+    "sweep_display",
+    "terminal",
+}
 """The modules of cli/display that import Rich; commands import them in their bodies."""
 
 PATHS = sorted(ROOT.rglob("*.py"))

@@ -1,7 +1,7 @@
 """What `inspect` prints: the most frequent errors, the worst images in half blocks, and the files. It imports Rich."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
 from rich.columns import Columns
@@ -13,8 +13,6 @@ from cnnlab.cli.display.terminal import plain_table, result_console
 from cnnlab.result import Result
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cnnlab.reading.inspection_page import Inspector
 
 SHOWN, SIDE = 6, 24
@@ -35,7 +33,7 @@ def print_inspection(result: Result, inspector: "Inspector") -> None:
     console.print(f"{len(result.files) - 1} pictures and a page: {os.path.relpath(result.files[-1])}", soft_wrap=True)
 
 
-def half_blocks(image: "Tensor") -> Text:
+def half_blocks(image: Any) -> Text:
     """An image in characters, two pixels each: the upper one is the character's colour, the lower its background.
 
     Args:
