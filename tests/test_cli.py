@@ -397,11 +397,12 @@ def test_a_config_that_was_edited_is_not_gone_on_with(process: Process, cli: Cli
         "model.channels": ("channels: [16, 32]", "channels: [16]"),
         "name": ("name: null", "name: other"),
         "optimizer.name": (
-            "name: sgd, lr: 0.05, weight_decay: 0.0, momentum: 0.9",
+            "name: sgd, lr: 0.05, body_lr_factor: 1.0, weight_decay: 0.0, momentum: 0.9",
             "name: torch.optim.Rprop, lr: 0.05",
         ),
     }
     for setting, (old, new) in edits.items():
+        assert old in as_made
         config.write_text(as_made.replace(old, new).replace(", nesterov: false, dampening: 0.0", ""))
         done = cli("train", "--resume", "edited")
         assert (done.exit_code, done.stdout) == (2, "")

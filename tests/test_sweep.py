@@ -110,10 +110,11 @@ def test_the_live_view_cuts_the_settings_first(width: int, monkeypatch: pytest.M
     )
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(sweep_display._table("best", plan, [slot], lambda slot: "0.9790"))
+        drawn, scale = sweep_display.curves([slot])
+        console.print(sweep_display._table("best", plan, [slot], ["0.9790"], drawn, scale))
     heading, row = capture.get().splitlines()
-    assert heading.split() == ["best", "curve", "settings"]
-    assert row.startswith(f" trial 12  0.9790  {sweep_display.curve(slot)}  lr 0.1")
+    assert heading.split() == ["best", "curve,", "0", "to", "19", "settings"]
+    assert row.startswith(f" trial 12  0.9790  {drawn[0]}  lr 0.1")
     assert row.rstrip().endswith("…")
     assert len(row) <= width
 
