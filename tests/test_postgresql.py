@@ -90,8 +90,10 @@ def test_a_password_is_not_printed(server: str, process: Process) -> None:
     assert done.returncode == 0, done.stderr
     assert "hush" not in done.stdout + done.stderr
     again = process("sweep", *words, "--tracking-uri", "none", "--workers", "1")
-    assert "--trials 20" in again.stdout, "a command is suggested, with what was typed"
-    assert "hush" not in again.stdout + again.stderr
+    assert "  cnnlab diagnose quiet --storage 'postgresql" in again.stdout, "a command is suggested, with the storage"
+    told = process("diagnose", "quiet", "--storage", secret)
+    assert "--trials 20" in told.stdout, "commands are suggested, with what was typed"
+    assert "hush" not in again.stdout + again.stderr + told.stdout + told.stderr
     wrong = process("sweep", "--storage", secret.replace("postgres", "nosuch").replace("nosuchql", "postgresql"))
     assert wrong.returncode == 2
     assert "cannot be opened" in wrong.stderr

@@ -183,9 +183,10 @@ def test_what_is_suggested_is_not_refused(process: Process) -> None:
     """Twice the epochs are another experiment, so another study."""
     words = ("sweep", "--study", "mine", "--trials", "2", "--confirm", "0", "--workers", "1", "--tracking-uri", "none")
     for shown in (process(*words, "--epochs", "1").stdout, process("show", "mine").stdout):
-        (line,) = [line for line in shown.splitlines() if "--epochs 2" in line]
-        assert "--study" not in line
-        assert "--tracking-uri none" in line, "what was typed is there, by show too"
+        assert shown.splitlines()[-1] == "  cnnlab diagnose mine", "there are several warnings"
+    (line,) = [line for line in process("diagnose", "mine").stdout.splitlines() if "--epochs 2" in line]
+    assert "--study" not in line
+    assert "--tracking-uri none" in line, "what was typed is there"
 
 
 def test_the_same_seed_gives_the_same_trials_and_values(cli: Cli, tmp_path: Path, monkeypatch: Any) -> None:

@@ -23,6 +23,7 @@ from cnnlab.search import Plan
 from cnnlab.search.findings import Findings, sweep_result
 from cnnlab.search.preview import Preview
 from cnnlab.search.slots import Slot, best_first, counted
+from cnnlab.search.storage import shown
 from cnnlab.search.workers import SweepState, Workers
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -156,7 +157,9 @@ def print_findings(findings: Findings, seconds: float, command: Sequence[str], *
         first, *others = advised(findings, command)
         more = f" ({len(others)} more)" if others else ""
         console.print(Text(f"! {first.text}{more}"), soft_wrap=True)
-        again = first.command if not others else f"cnnlab diagnose {findings.plan.study}"
+        storage = findings.plan.storage
+        place = ["--storage", shown(storage)] if "://" in storage else []
+        again = first.command if not others else typed(["diagnose", findings.plan.study, *place])
         if again:
             console.print(Text(f"  {again}", style="bold"), soft_wrap=True)
 
