@@ -224,7 +224,7 @@ def test_rerun_warns_if_the_commit_or_a_version_differs(cli: Cli, monkeypatch: p
         (["rm", "no-such"], "no-such: no run begins so"),
         (["rm", "outside"], "it lies outside mlruns"),
         (["rerun", "no-such"], "no-such: no run begins so"),
-        (["--install-completion", "tcsh"], "name one of bash, zsh, fish"),
+        (["--install-completion", "tcsh"], "it must be one of bash, zsh, fish"),
         (["compare", "--over", "lr=0.1,0.2"], "add --tune none"),
         (["compare", "--over", "lr=0.1,0.2", "--tune", "none", "--trials", "3"], "--tune none and --trials"),
         (["compare", "--over", "lr=0.1,0.2", "--tune", "all"], "tune: 'all' is not allowed"),

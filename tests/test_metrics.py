@@ -52,8 +52,6 @@ KNOW = {
     "records": "what journals of older versions meant",
     "training/ledger.py": "what checkpoints of older versions meant",
     "search/slots.py": "a name in studies that exist",
-    "reading/evaluation.py": "calibration is accuracy against confidence; the formulas over images",
-    "cli/features.py": "what a classifier on features is measured by",
 }
 
 

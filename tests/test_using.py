@@ -225,7 +225,7 @@ BAD = [
     ("export last --format pt2 -o full", "not an empty folder"),
     ("features last", "--output"),
     ("features last a.png --fit knn", "leave out the images"),
-    ("features last --fit knn --layer nope", "'nope' is no layer"),
+    ("features last --fit knn --layer nope", "'nope' is not a layer"),
     ("features last empty -o f.npz", "this folder has no images"),
 ]
 

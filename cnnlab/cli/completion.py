@@ -63,9 +63,7 @@ def install(ctx: click.Context, param: click.Parameter, shell: str | None) -> No
         return
     name = Path(os.environ.get("SHELL", "")).name if shell == "auto" else shell
     if name not in SHELLS:
-        raise BadInput(
-            f"--install-completion: {quoted(name)} is no shell that it knows; name one of {', '.join(SHELLS)}"
-        )
+        raise BadInput(f"--install-completion: {quoted(name)} is not supported; it must be one of {', '.join(SHELLS)}")
     kind = get_completion_class(name)
     assert kind is not None
     source = kind(ctx.command, {}, "cnnlab", "_CNNLAB_COMPLETE").source()

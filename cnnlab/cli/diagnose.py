@@ -25,7 +25,9 @@ def command(run: str, storage: str | None, as_json: bool) -> None:
     findings: list[Finding]
     if study := study_dir(run):
         if study.created.tags.get("kind") == "comparison":
-            raise BadInput(f"{run}: a comparison has no findings of its own; cnnlab show {run} has its warnings")
+            raise BadInput(
+                f"{run}: a comparison cannot be diagnosed, only a run or a sweep; cnnlab show {run} prints its warnings"
+            )
         from cnnlab.cli.display.sweep_display import advised
         from cnnlab.search.findings import stored_findings
 

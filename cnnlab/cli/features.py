@@ -6,8 +6,8 @@ import click
 
 from cnnlab.cli.options import device_option
 from cnnlab.cli.streams import complain
+from cnnlab.config.data import TASKS
 from cnnlab.errors import BadInput
-from cnnlab.metrics import ACCURACY
 
 
 @click.command("features")
@@ -68,9 +68,9 @@ def command(
         save(arrays, output)
         click.echo(f"{output}: " + ", ".join(f"{name} {'x'.join(map(str, a.shape))}" for name, a in arrays.items()))
     if kind:
-        own = trained.ended.test.get(ACCURACY.name, float("nan"))
+        metric = next(metric for metric in TASKS[trained.started.task].metrics if metric.counts_samples)
         click.echo(
-            f"{kind} on {arrays['train'].shape[1]} features: test {ACCURACY.words} {fit(arrays, kind):.4f} "
-            f"(the network in its run: {own:.4f})"
+            f"{kind} on {arrays['train'].shape[1]} features: test {metric.words} {fit(arrays, kind):.4f} "
+            f"(the network in its run: {trained.ended.test[metric.name]:.4f})"
         )
     return int(bool(broken))

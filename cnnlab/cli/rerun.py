@@ -16,7 +16,7 @@ COMMIT = "mlflow.source.git.commit"
 @output_options
 def command(word: str, tracking_uri: str | None, as_json: bool, quiet: bool) -> int:
     """RUN is a run id, an unambiguous beginning of one, last, or a run's directory. A new run is made. If the commit or
-    a version differs from the recorded one, stderr says so: then the results may differ too.
+    a version differs from the recorded one, stderr says so, and the results may differ.
 
     \b
     Example: cnnlab rerun last

@@ -488,7 +488,7 @@ def duplicates(curves: Curves, train: "Tensor", test: "Tensor") -> Finding | Non
 def confident_errors(
     curves: Curves, labels: Mapping[str, "Tensor"], probabilities: Mapping[str, "Tensor"]
 ) -> Finding | None:
-    """The labels that the network contradicts most. A network is also sure of errors of its own: this is no fault.
+    """The labels that the network contradicts most. The network may err too, so this is no finding.
 
     Args:
         labels: split -> (N,) int64

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.config import read_config
-from cnnlab.config.data import DATASETS, VOID
+from cnnlab.config.data import DATASETS, TASKS, VOID
 from cnnlab.data import Dataset, Split, load
 from cnnlab.errors import BadInput, quoted
 from cnnlab.reading.run_figures import confusion_figure, new_figure
@@ -37,7 +37,7 @@ def load_for(trained: Trained, dataset: str | None = None, root: str | None = No
         root: as data.root.
 
     Raises:
-        BadInput: there is no such dataset, or its task, classes or images are not those of the run.
+        BadInput: the dataset is unknown, or its task, classes or image size differ from the run's.
     """
     started, given = trained.started, trained.config.data
     data = given
@@ -101,7 +101,7 @@ def evaluate(trained: Trained, dataset: Dataset, split: str = "test", device: st
     samples = Split(torch.cat([part.inputs for part in parts]), torch.cat([part.targets for part in parts]))
     count, masks = len(dataset.classes), samples.targets.dim() > 1
     table, bins, confusion = _tables(trained, samples, device)
-    names = ["loss", *(("mean_iou", "pixel_accuracy") if masks else ("accuracy",))]
+    names = [metric.name for metric in TASKS[trained.started.task].metrics]
     values = _overall(table.sum(0), len(samples), masks)
     lows, highs = _intervals(table, masks)
     right, true, predicted = table[:, 1:].sum(0).reshape(3, count)
@@ -129,7 +129,7 @@ def evaluate(trained: Trained, dataset: Dataset, split: str = "test", device: st
             ],
             "ece": float(np.abs(hits - sure).sum() / weight.sum()),
             "reliability": [
-                {"low": i / BINS, "count": int(n), "confidence": float(s / n), "accuracy": float(h / n)}
+                {"low": i / BINS, "count": int(n), "confidence": float(s / n), "right": float(h / n)}
                 for i, (n, s, h) in enumerate(zip(weight, sure, hits, strict=True))
                 if n
             ],
@@ -177,8 +177,8 @@ def _overall(sums: Array, images: int, masks: bool) -> Array:
     right, true, predicted = np.moveaxis(sums[..., 1:].reshape(*sums.shape[:-1], 3, -1), -2, 0)
     with np.errstate(invalid="ignore"):
         union = right / (true + predicted - right)  # NaN for a class that does not occur
-    accuracy = right.sum(-1) / true.sum(-1)
-    return np.stack([sums[..., 0] / images, *([np.nanmean(union, -1)] if masks else []), accuracy])
+    share = right.sum(-1) / true.sum(-1)
+    return np.stack([sums[..., 0] / images, *([np.nanmean(union, -1)] if masks else []), share])
 
 
 def _intervals(table: Array, masks: bool) -> tuple[Array, Array]:
@@ -226,9 +226,11 @@ def reliability_figure(result: Result, title: str) -> "Figure":
     total = sum(each["count"] for each in result.reliability)
     left = [each["low"] for each in result.reliability]
     how: dict[str, Any] = {"width": 1 / BINS, "align": "edge", "edgecolor": "white"}
-    axes.bar(left, [each["accuracy"] for each in result.reliability], **how)
+    axes.bar(left, [each["right"] for each in result.reliability], **how)
     axes.plot([0, 1], [0, 1], "--", color="black", linewidth=1)
-    axes.set(title=f"{title}\ncalibration error {result.ece:.4f}", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    axes.set(
+        title=f"{title}\ncalibration error {result.ece:.4f}", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1)
+    )
     axes.title.set_fontsize(9)
     below.bar(left, [each["count"] / total for each in result.reliability], **how)
     below.set(xlabel="confidence", ylabel="share", ylim=(0, 1))

@@ -152,7 +152,7 @@ def read_safetensors(file: str | Path) -> nn.Module:
     """
     with safe_open(file, framework="pt") as opened:
         about = {key: json.loads(text) for key, text in opened.metadata().items()}
-        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is no dict)
+        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a dict)
     channels, height, width = about["image_shape"]
     task = make_task(as_config(about["config"], f"{file}: "), tuple(about["classes"]), (channels, height, width))
     return with_weights(task, weights)

@@ -28,12 +28,12 @@ def features_of(network: Network, images: Tensor, layer: str | None = None) -> T
         layer: its name in the network; None for the input of the last convolution or fully connected layer.
 
     Raises:
-        BadInput: there is no such layer, or its output is not one tensor per image.
+        BadInput: the network does not have the layer, or the layer's output is not one tensor per image.
     """
     layers = {name: module for name, module in network.model.network.named_modules() if name}  # type: ignore[union-attr]
     if layer is not None and layer not in layers:
         known = ", ".join(list(layers)[:12]) + (", ..." if len(layers) > 12 else "")
-        raise BadInput(f"--layer: {quoted(layer)} is no layer; there are {known}{nearest(layer, layers)}")
+        raise BadInput(f"--layer: {quoted(layer)} is not a layer; it must be one of {known}{nearest(layer, layers)}")
     taken: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
