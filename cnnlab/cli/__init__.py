@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Train one network.",
     "sweep": "Search hyperparameters.",
     "compare": "Compare optimizers, each tuned with the same budget.",
+    "lab": "Test the claims of the course page.",
     "lr-find": "Find learning rates to search, by a range test.",
     "studies": "List the sweeps made here.",
     "runs": "List the runs made here.",
