@@ -22,7 +22,7 @@ from cnnlab.run import create_run, prepare, record_run
 
 CLAIMS = Path(__file__).parents[1] / "experiments" / "claims"
 FILES = find_claims(CLAIMS)
-TINY = {"data.train_size": 64, "data.batch_size": 32, "training.epochs": 1, "training.precision": "fp32"}
+TINY = {"data.train_size": 64, "data.batch_size": 32, "training.epochs": 3, "training.precision": "fp32"}
 
 
 def is_exact(part: Expectation) -> bool:
@@ -30,13 +30,13 @@ def is_exact(part: Expectation) -> bool:
 
 
 def smallest(claim: Claim, folder: Path) -> dict[str, list[list[Ended]]]:
-    """Each arm trained for an epoch on a few images, on one seed."""
+    """Each arm trained for three epochs on a few images, on one seed."""
     runs: dict[str, list[list[Ended]]] = {}
     for arm, some in claim.trainings.items():
         runs[arm] = [[]]
         for name, config in some[:1]:
             size = config.data.batch_size
-            tiny = TINY if size == "auto" else {**TINY, "data.batch_size": min(size, 64) if size != "full" else size}
+            tiny = TINY if size == "auto" else {**TINY, "data.batch_size": min(size, 16) if size != "full" else size}
             learner = prepare(changed(config, tiny))
             run = create_run(learner.config, "lab", "none", folder / name)
             for _ in record_run(learner, run, tested=False):

@@ -98,14 +98,16 @@ def loss_noise(run: Ended) -> float:
     """Standard deviation of the steps' losses around their trend, as a share of the mean loss, in the first epoch.
 
     Of differences of neighbours, to which a trend adds next to nothing; the noise that `cnnlab diagnose` names. The
-    first epoch has the same images for all batch sizes; a batch with all images takes its losses from all epochs.
+    first epoch has the same images for all batch sizes; with fewer than LEAST_STEPS steps the next ones count too.
     """
-    first = run.curves.losses[: max(run.curves.started.steps_per_epoch, MOST_FULL)]
+    first = run.curves.losses[: max(run.curves.started.steps_per_epoch, LEAST_STEPS)]
+    if len(first) < 3:
+        return math.nan
     return stdev(after - before for before, after in pairwise(first)) / math.sqrt(2) / fmean(first)
 
 
-MOST_FULL = 10
-"""The least number of steps over which noise is measured."""
+LEAST_STEPS = 10
+"""The number of steps over which noise is measured if an epoch has fewer."""
 
 
 def epochs_to(run: Ended, target: float) -> float:
