@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,6 +14,9 @@ from cnnlab.config.commands import WorkerOptions
 from cnnlab.errors import CnnlabError
 from cnnlab.interrupts import catch_interrupts, end_when_interrupted
 from cnnlab.result import strict_json
+
+if TYPE_CHECKING:
+    from cnnlab.lab.claim import Claim
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,20 +52,20 @@ def command(ctx: click.Context, claims: Path | None, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand:
         return
-    from cnnlab.lab.claim import find_claims, read_claim
     from cnnlab.lab.laboratory import as_json as plain
+    from cnnlab.lab.laboratory import judgement_of
 
-    files = find_claims(claims)
-    rows = [[plain(read_claim(name, path, quick=quick)) for quick in (True, False)] for name, path in files.items()]
+    both = _both(claims)
     if as_json:
-        click.echo(strict_json([form for both in rows for form in both]))
+        click.echo(strict_json([plain(form) for forms in both for form in forms]))
         return
     from cnnlab.cli.display.terminal import WHOLE, plain_table, result_console
 
     table = plain_table("claim", "quick", "full", "what it says")
     table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"
-    for quick, full in rows:
-        table.add_row(quick["name"], *(form["verdict"] or "-" for form in (quick, full)), full["claim"])
+    for forms in both:
+        words = [judgement.word if (judgement := judgement_of(form)) else "-" for form in forms]
+        table.add_row(forms[0].name, *words, forms[0].claim)
     result_console(in_pipe=WHOLE).print(table)
 
 
@@ -88,7 +91,6 @@ def run(names: tuple[str, ...], quick: bool, claims: Path | None, as_json: bool,
         lab.check()
         from cnnlab.cli.display.terminal import deliver, open_status
         from cnnlab.lab.lab_report import in_words
-        from cnnlab.lab.laboratory import as_json as plain
 
         with catch_interrupts(lab.stop) as interrupt:
             for number, claim in enumerate(lab.claims, start=1):
@@ -98,7 +100,7 @@ def run(names: tuple[str, ...], quick: bool, claims: Path | None, as_json: bool,
                 if interrupt.number:
                     break
                 if not as_json:
-                    click.echo(in_words(plain(claim)))
+                    click.echo(in_words(claim))
         if as_json:
             click.echo(strict_json(lab.result))
         deliver(lab, "cnnlab sync", quiet=quiet)
@@ -117,9 +119,14 @@ def report(folder: Path, claims: Path | None) -> None:
     \b
     Example: cnnlab lab report docs
     """
-    from cnnlab.lab.claim import find_claims, read_claim
     from cnnlab.lab.lab_report import write_report
 
+    click.echo(write_report(_both(claims), folder))
+
+
+def _both(claims: Path | None) -> "list[tuple[Claim, Claim]]":
+    """Each claim of a folder in its quick form and in its full one."""
+    from cnnlab.lab.claim import find_claims, read_claim
+
     files = find_claims(claims)
-    both = [[read_claim(name, path, quick=quick) for quick in (True, False)] for name, path in files.items()]
-    click.echo(write_report(both, folder))
+    return [(read_claim(name, path, quick=True), read_claim(name, path)) for name, path in files.items()]

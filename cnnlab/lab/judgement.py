@@ -28,6 +28,22 @@ class Part:
     """Simultaneous 95 % interval of the difference, over all parts; None if arithmetic, or with too few seeds."""
     ci_high: float | None = None
 
+    def __str__(self) -> str:
+        """As `best_score: relu > sigmoid: 0.965 and 0.108, difference +0.857 (+0.83 to +0.882): holds`."""
+        text = f"{self.expectation.measure}: {self.expectation.relation}: "
+        if self.left is None or self.right is None:
+            return f"{text}no value: {self.word}"
+        text += f"{number_text(self.left)} and {number_text(self.right)}"
+        if self.difference is not None and self.ci_low is not None and self.ci_high is not None:
+            low, high = number_text(self.ci_low, "+"), number_text(self.ci_high, "+")
+            text += f", difference {number_text(self.difference, '+')} ({low} to {high})"
+        return f"{text}: {self.word}"
+
+
+def number_text(value: float, sign: str = "") -> str:
+    """A value in a few characters: 3 significant digits, or a whole number if it is large."""
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.3g}"
+
 
 @dataclass(frozen=True)
 class Judgement:

@@ -3,46 +3,46 @@
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
-from textwrap import wrap
+from textwrap import fill
 from typing import TYPE_CHECKING
 
+from cnnlab.lab.claim import Claim
+from cnnlab.lab.judgement import Judgement, Values, number_text
 from cnnlab.reading.run_figures import new_figure, thinned, training_losses
-from cnnlab.result import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from cnnlab.lab.claim import Claim
-    from cnnlab.lab.laboratory import Finding
     from cnnlab.lab.measures import Ended
 
 
-def draw_claim(claim: "Claim", finding: "Finding", runs: "Mapping[str, list[list[Ended]]]", path: Path) -> None:
+def draw_claim(
+    claim: Claim, values: Values, judgement: Judgement, runs: "Mapping[str, list[list[Ended]]]", path: Path
+) -> None:
     """Write the figure, small enough for a page.
 
     Args:
         runs: arm -> seed -> its runs; empty if nothing was trained.
     """
     curves = bool(runs) and claim.over is None
-    panels = len(finding.values) + curves
+    panels = len(values) + curves
     figure = new_figure(3.4 * max(panels, 2), 2.9)
-    figure.suptitle(
-        "\n".join(wrap(f"{claim.claim} {finding.judge(claim).word.capitalize()}.", 60 * max(panels, 2) // 2)),
-        fontsize=9,
-    )
+    figure.suptitle(fill(f"{claim.claim} {judgement.word.capitalize()}.", 30 * max(panels, 2)), fontsize=9)
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     colours = {arm: f"C{number}" for number, arm in enumerate(claim.arms)}
     if curves:
         _draw_curves(axes.pop(0), {arm: seeds[0][0] for arm, seeds in runs.items()}, colours)
-    for panel, (measure, values) in zip(axes, finding.values.items(), strict=True):
-        for row, (arm, some) in enumerate(values.items()):
+    for panel, (measure, by_arm) in zip(axes, values.items(), strict=True):
+        for row, (arm, some) in enumerate(by_arm.items()):
             known = [value for value in some if value is not None]
             panel.plot(known, [row] * len(known), "o", color=colours[arm], alpha=0.5, markersize=5)
             if known:
                 panel.plot([fmean(known)] * 2, [row - 0.3, row + 0.3], color=colours[arm], linewidth=2)
-                panel.annotate(short(fmean(known)), (fmean(known), row - 0.33), ha="center", va="bottom", fontsize=7)
-        panel.set_yticks(range(len(values)), list(values), fontsize=8)
-        panel.set_ylim(len(values) - 0.5, -0.8)
+                panel.annotate(
+                    number_text(fmean(known)), (fmean(known), row - 0.33), ha="center", va="bottom", fontsize=7
+                )
+        panel.set_yticks(range(len(by_arm)), list(by_arm), fontsize=8)
+        panel.set_ylim(len(by_arm) - 0.5, -0.8)
         panel.margins(x=0.15)
         panel.set_xlabel(measure.replace("_", " "), fontsize=8)
         panel.tick_params(axis="x", labelsize=7)

@@ -1,14 +1,13 @@
 """The lab's page: a table of the claims, and a section with a figure for each. Only measured verdicts are written."""
 
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from PIL import Image
 
 from cnnlab.errors import BadInput
 from cnnlab.lab.claim import Claim
-from cnnlab.lab.laboratory import FIGURE_FILE, as_json, folder_of
-from cnnlab.result import short
+from cnnlab.lab.laboratory import FIGURE_FILE, finding_of, folder_of, judgement_of
 
 HEAD = """# The lab: the course page's claims, tested
 
@@ -20,63 +19,54 @@ here* means that these seeds and this data do not show it. `cnnlab lab report do
 """
 
 
-def in_words(claim: Mapping[str, Any]) -> str:
-    """A claim with its verdict, and a line for each of its parts.
-
-    Args:
-        claim: as `as_json` returns it.
-    """
-    return "\n".join([f"{claim['name']}: {claim['verdict']}", *(f"  {_part(part)}" for part in claim["parts"])])
+def in_words(claim: Claim) -> str:
+    """A claim with its verdict, and a line for each of its parts."""
+    judgement = judgement_of(claim)
+    assert judgement is not None
+    return "\n".join([f"{claim.name}: {judgement.word}", *(f"  {part}" for part in judgement.parts)])
 
 
-def _part(part: Mapping[str, Any]) -> str:
-    text = f"{part['measure']}: {part['relation']}"
-    if part["left"] is None or part["right"] is None:
-        return f"{text}: no value ({part['word']})"
-    text += f": {short(part['left'])} and {short(part['right'])}"
-    if part["ci_low"] is not None:
-        text += f", difference {part['difference']:+.3g} ({part['ci_low']:+.3g} to {part['ci_high']:+.3g})"
-    return f"{text}: {part['word']}"
-
-
-def write_report(claims: Sequence[Sequence[Claim]], folder: Path) -> Path:
+def write_report(claims: Sequence[tuple[Claim, Claim]], folder: Path) -> Path:
     """Write lab.md and images/lab-NAME.png into the folder; returns the path of lab.md.
 
     Args:
-        claims: each claim in its forms; of those that have been run the last one gets a section.
+        claims: each claim in its quick form and in its full one, which gets the section if it has been run.
 
     Raises:
         BadInput: none has been run here.
     """
-    known = [[form for form in forms if as_json(form)["verdict"]] for forms in claims]
-    if not any(known):
+    words = [[judgement.word if (judgement := judgement_of(form)) else "" for form in forms] for forms in claims]
+    if not any(map(any, words)):
         raise BadInput("no claim has been run here; cnnlab lab run all --quick runs them")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    rows = ["| claim | quick | full |", "|---|---|---|"]
-    sections = []
-    for forms, run in zip(claims, known, strict=True):
-        words = [as_json(form)["verdict"] or "" for form in sorted(forms, key=lambda form: not form.quick)]
-        rows.append(f"| [{forms[0].claim}](#{forms[0].name}) | {' | '.join(words)} |")
-        if run:
-            sections.append(_section(run[-1], folder))
+    rows = [
+        f"| [{quick.claim}](#{quick.name}) | {' | '.join(both)} |"
+        for (quick, _), both in zip(claims, words, strict=True)
+    ]
+    seconds = [finding.seconds for quick, _ in claims if (finding := finding_of(quick))]
+    total = f"The {len(seconds)} quick forms took {sum(seconds) / 60:.0f} minutes here.\n"
+    shown = [forms[bool(both[1])] for forms, both in zip(claims, words, strict=True) if any(both)]
+    sections = [_section(claim, folder) for claim in shown]
     path = folder / "lab.md"
-    path.write_text("\n".join([HEAD, *rows, "", *sections]), encoding="utf-8")
+    path.write_text(
+        "\n".join([HEAD, "| claim | quick | full |", "|---|---|---|", *rows, "", total, *sections]), "utf-8"
+    )
     return path
 
 
 def _section(claim: Claim, folder: Path) -> str:
-    found = as_json(claim)
-    image = f"images/lab-{claim.name}.png"
-    shutil.copy(folder_of(claim) / FIGURE_FILE, folder / image)
-    how = "by arithmetic" if found["verdict"] == "holds by arithmetic" else f"{claim.seeds} seeds"
-    quick = " --quick" * claim.quick
-    note = f"\n{claim.note}\n" if claim.note and not found["verdict"].startswith("holds") else ""
-    parts = "\n".join(f"- {_part(part)}" for part in found["parts"])
+    judgement, image = judgement_of(claim), f"images/lab-{claim.name}.png"
+    assert judgement is not None
+    with Image.open(folder_of(claim) / FIGURE_FILE) as figure:
+        figure.convert("RGB").quantize(64).save(folder / image, optimize=True)  # a third of the bytes
+    how = "by arithmetic" if judgement.word == "holds by arithmetic" else f"{claim.seeds} seeds"
+    note = f"\n{claim.note}\n" if claim.note and not judgement.word.startswith("holds") else ""
+    parts = "\n".join(f"- {part}" for part in judgement.parts)
     return f"""## {claim.name}
 
 {claim.claim} (Course page, "{claim.section}")
 
-**{found["verdict"].capitalize()}** ({how}): `cnnlab lab run {claim.name}{quick}`
+**{judgement.word.capitalize()}** ({how}): `cnnlab lab run {claim.name}{" --quick" * claim.quick}`
 
 {parts}
 {note}

@@ -37,10 +37,6 @@ class Finding:
     seconds: float
     """Of the work on it, measurement included; of the last command alone."""
 
-    def judge(self, claim: Claim) -> Judgement:
-        """The verdict. Raises KeyError if the claim's file asks for more than was measured."""
-        return judge(claim, self.values, self.resolutions, self.exact)
-
 
 def folder_of(claim: Claim) -> Path:
     """Of its results; its arms' studies have folders beside it."""
@@ -55,6 +51,12 @@ def finding_of(claim: Claim) -> Finding | None:
     finding = Finding(**json.loads(path.read_text()))
     asked = {part.measure: {*part.names} for part in claim.expect}
     return finding if all(arms <= finding.values.get(name, {}).keys() for name, arms in asked.items()) else None
+
+
+def judgement_of(claim: Claim) -> Judgement | None:
+    """The verdict on what the last command measured; None as of `finding_of`."""
+    finding = finding_of(claim)
+    return judge(claim, finding.values, finding.resolutions, finding.exact) if finding else None
 
 
 class Lab(ContestWork):
@@ -110,7 +112,8 @@ class Lab(ContestWork):
             folder_of(claim).mkdir(parents=True, exist_ok=True)
             with written_whole(folder_of(claim) / RESULT_FILE) as path:
                 path.write_text(json.dumps(vars(finding), indent=1))
-            draw_claim(claim, finding, runs, folder_of(claim) / FIGURE_FILE)
+            judgement = judge(claim, finding.values, finding.resolutions, finding.exact)
+            draw_claim(claim, finding.values, judgement, runs, folder_of(claim) / FIGURE_FILE)
         self._close(claim)
 
     def _close(self, claim: Claim) -> None:
@@ -119,15 +122,15 @@ class Lab(ContestWork):
         from cnnlab.records import ComparisonEnded
 
         if self._journal:
-            finding = None if self.stopped else finding_of(claim)
+            judgement = None if self.stopped else judgement_of(claim)
             self._journal.write(
                 ComparisonEnded(
                     time=time.time(),
-                    status="finished" if finding else "interrupted",
-                    reason="" if finding else NOT_ALL,
+                    status="finished" if judgement else "interrupted",
+                    reason="" if judgement else NOT_ALL,
                     scores={},
                     ranking=(),
-                    verdict=finding.judge(claim).word if finding else "",
+                    verdict=judgement.word if judgement else "",
                     claim=claim.claim,
                     tunings=1,
                     trials=1,
@@ -209,8 +212,7 @@ def _mean(values: list[float | None]) -> float | None:
 
 def as_json(claim: Claim) -> dict[str, Any]:
     """A claim with its last verdict, for --json."""
-    finding = finding_of(claim)
-    judgement = finding.judge(claim) if finding else None
+    finding, judgement = finding_of(claim), judgement_of(claim)
     return {
         "name": claim.name,
         "claim": claim.claim,
