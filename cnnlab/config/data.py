@@ -50,6 +50,12 @@ class DatasetEntry:
     """Its task."""
     root: Literal["unread", "cache", "own"] = "cache"
     """The meaning of `data.root`: none (it is built in), the folder of its files, or the user's own images."""
+    models: tuple[str, ...] = ()
+    """Of points, the models that take them, the default first; empty for images."""
+
+
+POINTS = DatasetEntry(root="unread", models=("mlp", "perceptron"))
+"""A generated dataset of points: two float inputs for each sample."""
 
 
 DATASETS = {
@@ -65,6 +71,12 @@ DATASETS = {
     "shapes_masks": DatasetEntry(task="segmentation", root="unread"),
     "mask_folder": DatasetEntry(task="segmentation", root="own"),
     "voc2012": DatasetEntry(task="segmentation"),
+    "xor": POINTS,
+    "and": POINTS,
+    "or": POINTS,
+    "moons": POINTS,
+    "spirals": POINTS,
+    "blobs": POINTS,
 }
 
 VOID = 255
@@ -81,7 +93,7 @@ BATCH_SIZES = (16, 32, 64, 128, 256)
 
 
 class DataConfig(Section):
-    dataset: Annotated[str, NameIn(DATASETS)] = Field("digits", description="which images")
+    dataset: Annotated[str, NameIn(DATASETS)] = Field("digits", description="which images, or which points")
     root: str | None = Field(
         None,
         description="folder of the data; for `folder` and `mask_folder` the images themselves "

@@ -8,6 +8,18 @@ from torch import Tensor, nn
 
 from cnnlab.config.models import FCN, UNet
 
+
+class Step(nn.Module):
+    """1 for positive inputs, else 0. Its gradient is the straight-through one of the identity, without a factor.
+
+    Bengio, Léonard and Courville 2013, arXiv 1308.3432.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Of any shape."""
+        return (inputs > 0).to(inputs.dtype) + (inputs - inputs.detach())  # what is added is 0
+
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
     "leaky_relu": lambda: nn.LeakyReLU(inplace=True),
@@ -17,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "softplus": nn.Softplus,
+    "step": Step,
     "identity": nn.Identity,
 }
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnlab.config.data import VOID
-from cnnlab.config.losses import CrossEntropy, CrossEntropyDice, Dice, Hinge, LossConfig
+from cnnlab.config.losses import CrossEntropy, CrossEntropyDice, Dice, Hinge, LossConfig, PerceptronCriterion
 
 Function = Callable[[Tensor, Tensor], Tensor]
 """outputs, targets -> ()"""
@@ -44,6 +44,21 @@ def hinge(config: Hinge) -> Loss:
     """
     mean = partial(F.multi_margin_loss, p=2 if config.squared else 1, margin=config.margin)
     return Loss(mean, total=partial(mean, reduction="sum"))
+
+
+def perceptron(config: PerceptronCriterion) -> Loss:
+    """The perceptron criterion (Bishop 2006, section 4.1.7), each class against the rest.
+
+    The sum over the classes of (y - t) s, where y is 1 if the score s is positive, and t is 1 for the true class, else
+    0. Its gradient by s is y - t, so that a step of gradient descent is Rosenblatt's rule.
+    outputs: (N, K) scores; targets: (N,) int64.
+    """
+
+    def total(outputs: Tensor, targets: Tensor) -> Tensor:
+        true = targets[:, None] == torch.arange(outputs.shape[1], device=outputs.device)
+        return (((outputs > 0).float() - true.float()) * outputs).sum()
+
+    return Loss(mean=lambda outputs, targets: total(outputs, targets) / len(targets), total=total)
 
 
 def mask_cross_entropy(config: CrossEntropy) -> Loss:
@@ -98,5 +113,5 @@ def _dice(outputs: Tensor, targets: Tensor) -> Tensor:
 Losses = Mapping[type[LossConfig], Callable[[Any], Loss]]
 """A loss's config -> the function that makes the loss, for one kind of targets."""
 
-CLASS_LOSSES: Losses = {CrossEntropy: cross_entropy, Hinge: hinge}
+CLASS_LOSSES: Losses = {CrossEntropy: cross_entropy, Hinge: hinge, PerceptronCriterion: perceptron}
 MASK_LOSSES: Losses = {CrossEntropy: mask_cross_entropy, Dice: dice, CrossEntropyDice: cross_entropy_dice}
