@@ -28,8 +28,8 @@ class Hinge(LossConfig):
     squared: bool = Field(False, description="square the missing lead (L2-SVM)")
 
 
-class PerceptronCriterion(LossConfig):
-    """The sum of |score| over the wrong outputs, each class against the rest. Its gradient is Rosenblatt's rule."""
+class PerceptronLoss(LossConfig):
+    """The number of wrong outputs, each class against the rest; its straight-through gradient is Rosenblatt's rule."""
 
     name: Literal["perceptron"] = "perceptron"
 
@@ -51,7 +51,7 @@ class CrossEntropyDice(LossConfig):
 LOSSES = {
     "cross_entropy": Entry(config=CrossEntropy, tasks=CLASSIFICATION + SEGMENTATION),
     "hinge": Entry(config=Hinge, tasks=CLASSIFICATION),
-    "perceptron": Entry(config=PerceptronCriterion, tasks=CLASSIFICATION),
+    "perceptron": Entry(config=PerceptronLoss, tasks=CLASSIFICATION),
     "dice": Entry(config=Dice, tasks=SEGMENTATION),
     "cross_entropy_dice": Entry(config=CrossEntropyDice, tasks=SEGMENTATION),
 }

@@ -73,8 +73,8 @@ def load_trained(path: Path) -> Trained:
 
 def with_weights(task: Task, weights: dict[str, torch.Tensor]) -> nn.Module:
     """The task's network in its trained form, in evaluation mode."""
-    channels = task.image_shape[0]
-    model = trained_form(task.build(seed=0), Normalize(torch.zeros(channels), torch.ones(channels)))
+    channels, *sides = task.image_shape
+    model = trained_form(task.build(seed=0), Normalize(torch.zeros(channels), torch.ones(channels), len(sides)))
     model.load_state_dict(weights)
     return model.eval()
 

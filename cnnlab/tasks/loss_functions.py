@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnlab.config.data import VOID
-from cnnlab.config.losses import CrossEntropy, CrossEntropyDice, Dice, Hinge, LossConfig, PerceptronCriterion
+from cnnlab.config.losses import CrossEntropy, CrossEntropyDice, Dice, Hinge, LossConfig, PerceptronLoss
+from cnnlab.models.blocks import Step
 
 Function = Callable[[Tensor, Tensor], Tensor]
 """outputs, targets -> ()"""
@@ -46,17 +47,18 @@ def hinge(config: Hinge) -> Loss:
     return Loss(mean, total=partial(mean, reduction="sum"))
 
 
-def perceptron(config: PerceptronCriterion) -> Loss:
-    """The perceptron criterion (Bishop 2006, section 4.1.7), each class against the rest.
+def perceptron(config: PerceptronLoss) -> Loss:
+    """The number of wrong outputs of a sample: the sum over the classes of |y - t|.
 
-    The sum over the classes of (y - t) s, where y is 1 if the score s is positive, and t is 1 for the true class, else
-    0. Its gradient by s is y - t, so that a step of gradient descent is Rosenblatt's rule.
-    outputs: (N, K) scores; targets: (N,) int64.
+    y is 1 if the class's score s is positive, t is 1 for the true class, else 0. The gradient by s is that by y
+    (`Step`), which is y - t. So a step of gradient descent is w <- w + lr (t - y) x, the mean over the batch: the
+    learning rule of Rosenblatt 1958. outputs: (N, K) scores; targets: (N,) int64.
     """
 
     def total(outputs: Tensor, targets: Tensor) -> Tensor:
         true = targets[:, None] == torch.arange(outputs.shape[1], device=outputs.device)
-        return (((outputs > 0).float() - true.float()) * outputs).sum()
+        fired: Tensor = Step()(outputs)
+        return (fired - true.float()).abs().sum()
 
     return Loss(mean=lambda outputs, targets: total(outputs, targets) / len(targets), total=total)
 
@@ -113,5 +115,5 @@ def _dice(outputs: Tensor, targets: Tensor) -> Tensor:
 Losses = Mapping[type[LossConfig], Callable[[Any], Loss]]
 """A loss's config -> the function that makes the loss, for one kind of targets."""
 
-CLASS_LOSSES: Losses = {CrossEntropy: cross_entropy, Hinge: hinge, PerceptronCriterion: perceptron}
+CLASS_LOSSES: Losses = {CrossEntropy: cross_entropy, Hinge: hinge, PerceptronLoss: perceptron}
 MASK_LOSSES: Losses = {CrossEntropy: mask_cross_entropy, Dice: dice, CrossEntropyDice: cross_entropy_dice}
