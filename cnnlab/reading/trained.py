@@ -39,7 +39,10 @@ class Trained:
     ended: RunEnded
     task: Task
     model: nn.Module
-    """It takes (N, C, H, W) uint8 and returns its task's outputs: (N, classes) or (N, classes, H, W)."""
+    """It takes (N, C, H, W) uint8, or points (N, 2) float32.
+
+    It returns its task's outputs: (N, classes) or (N, classes, H, W).
+    """
 
     def on(self, device: str) -> Network:
         """The network on a device, in the precision that its config has there: that of the training's measurements.

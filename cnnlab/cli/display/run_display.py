@@ -164,6 +164,14 @@ def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
     return Text("\n").join([_chart([(LINE, points), ("●", finite)], width, height), legend])
 
 
+def regions_map(regions: Any) -> Text:
+    """Decision regions, (rows from below, columns) of class numbers, in 20 lines of 40 characters."""
+    marks = "·#+"
+    lines = ["".join(marks[number % len(marks)] for number in row[::5]) for row in regions[::-10]]
+    legend = ", ".join(f"{marks[number % len(marks)]} class {number}" for number in range(int(regions.max()) + 1))
+    return Text("\n").join([*(Text(f"    {line}", "cyan") for line in lines), Text(f"    regions: {legend}", "dim")])
+
+
 def training_curves(runs: Mapping[str, Sequence[Record]], width: int, height: int = 14) -> Text:
     """The training losses of several runs against the step, a letter for each; empty without a finite loss.
 
