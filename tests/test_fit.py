@@ -112,6 +112,7 @@ RESUMED = {
     "adam, dropout, batch norm": {"optimizer__name": "adam", "model__dropout": 0.4, "model__norm": "batch"},
     "rmsprop, augmented": {"optimizer__name": "rmsprop", "data__augment": ["crop", "rotate"]},
     "muon, two convolutions": {"optimizer__name": "muon", "model__channels": [4, 6], "model__norm": "batch"},
+    "the perceptron's rule": {"model__name": "perceptron", "optimizer__name": "perceptron"},
     "NAdam by its class, accumulated": {"optimizer__name": "torch.optim.NAdam", "training__accumulate": 2},
 }
 
