@@ -21,7 +21,6 @@ from cnnlab.data import Dataset, Split, load
 from cnnlab.data.points import GRID, MAKERS, TRAIN, grid_over, points
 from cnnlab.errors import BadInput
 from cnnlab.models.blocks import ACTIVATIONS
-from cnnlab.reading.diagnosis import Curves, found
 from cnnlab.records import Record, RunEnded, RunStarted
 from cnnlab.tracking import find_run, last, read
 from cnnlab.training import Learner
@@ -92,13 +91,10 @@ def test_the_rule_converges_if_a_line_separates_the_classes(dataset: str) -> Non
 
 
 def test_a_perceptron_cannot_learn_xor_and_an_mlp_can() -> None:
-    by_rule, by_gradient = run_of("xor", **RULE), run_of("xor", model={"name": "perceptron"})
-    assert accuracy_of(by_rule) < 0.8
-    assert accuracy_of(by_gradient) < 0.8
+    assert accuracy_of(run_of("xor", **RULE)) < 0.8
+    assert accuracy_of(run_of("xor", model={"name": "perceptron"})) < 0.8
     assert accuracy_of(run_of("xor")) == 1
     assert accuracy_of(run_of("xor", model={"name": "mlp", "activation": "step"})) == 1
-    named = {finding.name for finding in found(Curves(by_rule, "config.yaml", "last"))}
-    assert not named & {"learning_rate_too_high", "learning_rate_too_low", "batch_too_small"}
 
 
 def test_the_step_is_that_of_heaviside_and_its_gradient_that_of_the_identity() -> None:
@@ -189,7 +185,8 @@ def test_what_a_run_of_points_leaves_and_which_commands_take_it(cli: Callable[..
     run = find_run("last")
     shown = cli("show", "last", "--plot", "figures")
     assert "regions: · class 0, # class 1" in shown.stdout
-    assert Image.open("figures/regions.png").size == (720, 600)
+    with Image.open("figures/regions.png") as picture:
+        assert picture.size == (720, 600)
 
     records = read(run.journal_file)[0]
     started = last(records, RunStarted)
