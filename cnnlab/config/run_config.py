@@ -147,7 +147,7 @@ class RunConfig(Section):
             )
         for key in ("resize", "augment"):
             if models and getattr(self.data, key):
-                raise ValueError(f"data.{key}: it is for images, but {dataset} has points; leave it out")
+                raise ValueError(f"data.{key} is for images, but {dataset} has points; leave it out")
         return self
 
     @model_validator(mode="after")

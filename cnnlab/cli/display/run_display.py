@@ -115,12 +115,12 @@ def _up_to(record: Record, step: int) -> Record | None:
 
 def heading(started: RunStarted) -> str:
     """One line: the network, its data, its place."""
-    *sides, channels = (*started.image_shape[1:], started.image_shape[0])
-    size = "points" if started.has_points else f"images of {'x'.join(map(str, (*sides, channels)))}"
+    channels, *sides = started.image_shape
+    kind = "points" if started.has_points else f"images of {'x'.join(map(str, (*sides, channels)))}"
     where = f" from epoch {started.epoch + 1}" if started.step else ""
     return (
         f"{started.model} ({started.parameters:,} parameters) on {started.dataset} "
-        f"({started.train_size:,} + {started.val_size:,} {size}), "
+        f"({started.train_size:,} + {started.val_size:,} {kind}), "
         f"{started.optimizer}, {started.device} {started.precision}, seed {started.seed}{where}"
     )
 
