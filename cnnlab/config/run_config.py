@@ -59,6 +59,15 @@ class TrainingConfig(Section):
     )
 
 
+class PenaltyConfig(Section):
+    """Added to the gradient, whatever the optimizer; not in the losses that are reported."""
+
+    l1: float = Field(0.0, ge=0, allow_inf_nan=False, description="adds l1 * sum |w| to what is minimised")
+    l2: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="adds l2 / 2 * sum w^2 to what is minimised; with l1, elastic net"
+    )
+
+
 class PlaceConfig(Section):
     """Where a run happens; not part of its identity."""
 
@@ -83,6 +92,7 @@ class RunConfig(Section):
     optimizer: Annotated[OptimizerConfig, OneOf(OPTIMIZERS, "sgd")] = SGD()
     schedule: Annotated[ScheduleConfig, OneOf(SCHEDULES, "cosine")] = Cosine()
     loss: Annotated[LossConfig, OneOf(LOSSES, "cross_entropy")] = CrossEntropy()
+    penalty: PenaltyConfig = PenaltyConfig()
     training: TrainingConfig = TrainingConfig()
     place: PlaceConfig = PlaceConfig()
     search: dict[str, Any] | None = Field(None, description="ranges that `cnnlab sweep` searches")

@@ -185,7 +185,7 @@ class Norms(Record):
     time: float
     step: int
     gradients: dict[str, float]
-    """Layer -> the norm of its weights' gradient, as it was applied: after `training.clip_norm`."""
+    """Layer -> the norm of its weights' gradient, as it was applied: after `training.clip_norm`, with `penalty`."""
     weights: dict[str, float]
     """Layer -> the norm of its weights."""
     dead: dict[str, float]

@@ -21,7 +21,7 @@ from cnnlab.training.gradients import InMicroBatches, OverRanks, has_batch_norm
 from cnnlab.training.ledger import Taken, check_warmup
 from cnnlab.training.network import Network, answers, keep_in_fp32, measure_part, trained_form
 from cnnlab.training.norms import dead_units, layer_norms
-from cnnlab.training.optimizer import FiniteGuard, make_optimizer
+from cnnlab.training.optimizer import FiniteGuard, add_penalty, make_optimizer
 from cnnlab.training.place import default_generator, resolve_device, resolve_precision
 from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
 from cnnlab.training.transfer import freeze, head_of, start_from
@@ -197,6 +197,7 @@ class Learner:
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         if self.config.training.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.training.clip_norm, norm, foreach=True)
+        add_penalty(self.config.penalty, self.weights)  # after the clipping, as PyTorch's weight decay
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
         return StepResult(loss, sums, self.guard.step(loss, norm), len(inputs))
