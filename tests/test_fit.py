@@ -206,6 +206,13 @@ def test_clipping_bounds_the_step() -> None:
     assert moved == pytest.approx(config.optimizer.lr * 1e-3, rel=1e-3)
 
 
+@pytest.mark.parametrize("settings", [{}, {"training__accumulate": 2}, {"training__clip_norm": 0.1}])
+def test_an_l2_penalty_has_the_bits_of_the_weight_decay_of_sgd(settings: dict[str, object]) -> None:
+    common = {"training__epochs": 1, **settings}
+    decayed, penalised = small_config(optimizer__weight_decay=0.1, **common), small_config(penalty__l2=0.1, **common)
+    assert losses_of(records_of(decayed)) == losses_of(records_of(penalised)) != losses_of(records_of(small_config()))
+
+
 def test_label_smoothing_is_torchs_own() -> None:
     config, dataset = (
         small_config(loss__label_smoothing=0.2, data__batch_size="full", training__epochs=1),

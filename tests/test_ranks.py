@@ -58,7 +58,7 @@ def ended(records: list[Record]) -> RunEnded:
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
 @pytest.mark.parametrize("clip", [None, 0.1])
 def test_ranks_train_as_the_whole_does(optimizer: str, clip: float | None) -> None:
-    settings = {"optimizer__name": optimizer, "optimizer__lr": 0.005, "training__clip_norm": clip}
+    settings = {"optimizer__name": optimizer, "optimizer__lr": 0.005, "training__clip_norm": clip, "penalty__l1": 0.001}
     whole, ranks = learner(1, **settings), learner(3, **settings)
     assert (whole.ranks.count, ranks.ranks.count, ranks.operator_threads) == (1, 3, 1)
     by_one, by_three = trained(whole), trained(ranks)
