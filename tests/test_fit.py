@@ -209,8 +209,11 @@ def test_clipping_bounds_the_step() -> None:
 @pytest.mark.parametrize("settings", [{}, {"training__accumulate": 2}, {"training__clip_norm": 0.1}])
 def test_an_l2_penalty_has_the_bits_of_the_weight_decay_of_sgd(settings: dict[str, object]) -> None:
     common = {"training__epochs": 1, **settings}
-    decayed, penalised = small_config(optimizer__weight_decay=0.1, **common), small_config(penalty__l2=0.1, **common)
-    assert losses_of(records_of(decayed)) == losses_of(records_of(penalised)) != losses_of(records_of(small_config()))
+    plain, decayed, penalised = (
+        losses(records_of(small_config(**more, **common)))
+        for more in ({}, {"optimizer__weight_decay": 0.1}, {"penalty__l2": 0.1})
+    )
+    assert penalised == decayed != plain
 
 
 def test_label_smoothing_is_torchs_own() -> None:
