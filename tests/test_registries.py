@@ -13,7 +13,7 @@ from cnnlab.config.messages import unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.run_config import REGISTRIES
-from cnnlab.config.schedules import SCHEDULES
+from cnnlab.config.schedules import SCHEDULES, Moment
 from cnnlab.config.section import FAMILY, Entry
 from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput
@@ -30,7 +30,7 @@ def test_every_name_has_its_builder() -> None:
 
     assert set(models.MODELS) == {entry.config for entry in MODELS.values()}
     assert {OPTIMIZERS[name].config.__name__ for name in named(OPTIMIZERS)} <= set(CLASSES)
-    assert all(isinstance(entry.config().factor(0, 10, 0.0), float) for entry in SCHEDULES.values())
+    assert all(isinstance(entry.config().factor(Moment(0, 10, 5)), float) for entry in SCHEDULES.values())
     assert set(augment.AUGMENTATIONS) == set(AUGMENTATIONS)
 
 

@@ -42,6 +42,11 @@ class ScheduleConfig(Section):
         0.0, ge=0, allow_inf_nan=False, description="lr rises linearly over this number of epochs"
     )
 
+    @property
+    def growth_limit(self) -> int | None:
+        """The largest batch size; None if it does not grow."""
+        return None
+
     @abstractmethod
     def factor(self, at: Moment) -> float:
         """The learning rate as a share of its peak."""
@@ -51,8 +56,12 @@ class Falling(ScheduleConfig):
     """Those whose learning rate never rises after the warm-up."""
 
     max_batch_size: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
-        None, description="batches grow up to this size before lr falls: images per step times what lr would fall by"
+        None, description="the batch size grows, up to this, by what lr would fall; lr falls by the rest"
     )
+
+    @property
+    def growth_limit(self) -> int | None:
+        return self.max_batch_size
 
 
 class Constant(ScheduleConfig):
@@ -84,7 +93,7 @@ class Polynomial(Falling):
     power: float = Field(0.9, gt=0, le=100, description="lr falls as (1 - share of the steps) to this power")
 
     def factor(self, at: Moment) -> float:
-        return (1 - at.share) ** self.power
+        return math.pow(1 - at.share, self.power)
 
 
 class Exponential(Falling):
@@ -92,7 +101,7 @@ class Exponential(Falling):
     gamma: float = Field(0.8, gt=0, le=1, description="lr is multiplied by it over each epoch, a little at each step")
 
     def factor(self, at: Moment) -> float:
-        return self.gamma ** (at.step / at.steps_per_epoch)
+        return math.pow(self.gamma, at.step / at.steps_per_epoch)
 
 
 class Plateau(Falling):
@@ -131,7 +140,7 @@ class Cyclic(ScheduleConfig):
 
     def factor(self, at: Moment) -> float:
         cycle, share = divmod(at.step / at.steps_per_epoch / self.cycle_epochs, 1)
-        height = (1 - abs(2 * share - 1)) * self.gamma**cycle
+        height = (1 - abs(2 * share - 1)) * math.pow(self.gamma, cycle)
         return self.low_fraction + (1 - self.low_fraction) * height
 
 

@@ -65,9 +65,14 @@ class Batches:
         self.device = device
         self.workers = workers
         self.residence = residence
-        self.joined = join_single and self.size > batch_size > 1 and self.size % batch_size == 1
+        self.join_single = join_single
         moved = Split(split.inputs.to(device), split.targets.to(device)) if residence == "device" else split
         self.gathered = _Gathered(moved)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the last batch is joined to the one before."""
+        return self.join_single and self.size > self.batch_size > 1 and self.size % self.batch_size == 1
 
     def __len__(self) -> int:
         """Batches per epoch."""
