@@ -111,6 +111,7 @@ RESUMED = {
     "sgd": {},
     "adam, dropout, batch norm": {"optimizer__name": "adam", "model__dropout": 0.4, "model__norm": "batch"},
     "rmsprop, augmented": {"optimizer__name": "rmsprop", "data__augment": ["crop", "rotate"]},
+    "mixed, jittered, erased": {"data__augment": ["mixup", "jitter", "erase"], "data__mixup_alpha": 1.0},
     "muon, two convolutions": {"optimizer__name": "muon", "model__channels": [4, 6], "model__norm": "batch"},
     "plateau, growing batches": {
         **{"data__batch_size": 16, "training__epochs": 5, "model__norm": "batch"},

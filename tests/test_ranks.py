@@ -67,8 +67,13 @@ def test_ranks_train_as_the_whole_does(optimizer: str, clip: float | None) -> No
     assert ended(by_three).confusion == ended(by_one).confusion
 
 
-def test_batches_grow_over_ranks() -> None:
-    growing = {"schedule__name": "step", "schedule__step_epochs": 1, "schedule__max_batch_size": 256}
+def test_mixed_batches_grow_over_ranks() -> None:
+    growing = {
+        "data__augment": ["mixup"],
+        "schedule__name": "step",
+        "schedule__step_epochs": 1,
+        "schedule__max_batch_size": 256,
+    }
     whole, ranks = trained(learner(1, **growing)), trained(learner(3, **growing))
     assert len(losses_of(ranks)) == 4 + 1
     assert losses_of(ranks) == pytest.approx(losses_of(whole), abs=1e-4)

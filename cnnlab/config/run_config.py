@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from cnnlab.config.data import DATASETS, TASKS, DataConfig, PositiveInt, TaskConfig
+from cnnlab.config.data import DATASETS, MIXUP, TASKS, DataConfig, PositiveInt, TaskConfig
 from cnnlab.config.losses import LOSSES, CrossEntropy, LossConfig
 from cnnlab.config.models import CNN, MODELS, ModelConfig
 from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig
@@ -131,6 +131,8 @@ class RunConfig(Section):
             if tasks and task not in tasks:
                 known = [other for other, entry in registry.items() if entry.tasks is None or task in entry.tasks]
                 raise ValueError(f"{section}.name: {name!r} is not for {task}; it must be one of {', '.join(known)}")
+        if MIXUP in self.data.augment and task != "classification":
+            raise ValueError(f"data.augment: {MIXUP} is not for {task}: it mixes the classes of images; leave it out")
         if self.schedule.warmup_epochs > self.training.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs <= training.epochs must hold, "

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config import RunConfig
+from cnnlab.config.data import MIXUP
 from cnnlab.config.models import TimmModel, TorchvisionModel
-from cnnlab.data import Batches, Dataset, placement
+from cnnlab.data import Batches, Dataset, Split, mixup, placement
 from cnnlab.errors import BadInput
 from cnnlab.metrics import Measured
 from cnnlab.models import Normalize, sized_layers
@@ -129,7 +130,10 @@ class Learner:
         common, count = (self.network, self.weights, self.generator), self.config.training.accumulate
         if self.ranks.count > 1:
             largest = self.config.schedule.growth_limit or self.batch_size
-            return OverRanks(*common, self.ranks, self.dataset.train, min(largest, len(self.dataset.train)))
+            sample = self.dataset.train.take(torch.tensor([0]))
+            if MIXUP in self.config.data.augment:
+                sample = Split(*mixup(sample.inputs, sample.targets, weight=1.0))
+            return OverRanks(*common, self.ranks, sample, min(largest, len(self.dataset.train)))
         if count > 1 and not self.task.additive:
             raise BadInput(
                 f"training.accumulate: {count} is not allowed with the loss {self.config.loss.name}: the loss of a "
@@ -148,6 +152,7 @@ class Learner:
             residence=placement(place.residence, train.nbytes, self.device),
             workers=place.workers,
             join_single=has_batch_norm(self.model),
+            mixup_alpha=data.mixup_alpha,
         )
 
     def _step_size(self, batch_size: int) -> int:
