@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cnnlab.comparison.figures import band
-from cnnlab.comparison.report import arm_rows, markdown, scores_over, verdicts_json, write_report
+from cnnlab.comparison.report import arm_table, markdown, scores_over, verdicts_json, write_report
 from cnnlab.comparison.verdicts import (
     ArmResult,
     Final,
@@ -162,7 +162,7 @@ def test_a_diverged_final_is_no_zero_in_a_mean() -> None:
     found = judged("optimizer", [bad, arm("adam", 0.8)], MARGIN)
     assert found.summaries["sgd"].mean == pytest.approx(np.mean([s for s in scores if s is not None]))
     assert found.warnings[0] == "sgd: 1 of 8 finals diverged; its mean is that of the others"
-    assert arm_rows(found)[0][2] == "16 trials, 1 of 8 finals"
+    assert arm_table(found)[1][0][2] == "16 trials, 1 of 8 finals"
     assert verdicts_json(found)["optimizers"][0]["failed"] == 1 / 8
     assert found.pairs[0].failed == (1, 0)
     assert found.pairs[0].verdict == "undecided", "it fails more often, so its lead of 10 points is no verdict"
