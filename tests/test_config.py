@@ -231,7 +231,7 @@ FILES = [
     ("optimizer: {name: muon, decoupled_decay: 0.1}", "muon has no decoupled_decay; it takes"),
     ("optimizer: {decoupled_decay: -1}", "optimizer.decoupled_decay: -1 is not allowed; it must be greater than"),
     ("data: {augment: [mixup], mixup_alpha: 0}", "data.mixup_alpha: 0 is not allowed; it must be greater than 0"),
-    ("data: {augment: [mixdown]}", "did you mean mixup?"),
+    ("data: {augment: [mix]}", "did you mean mixup?"),
     ("schedule: {name: linear, final_fraction: 2}", "schedule.final_fraction: 2 is not allowed"),
     ("schedule: {name: polynomial, power: 0}", "schedule.power: 0 is not allowed; it must be greater than 0"),
     ("schedule: {name: exponential, gamma: 0}", "schedule.gamma: 0 is not allowed; it must be greater than 0"),
