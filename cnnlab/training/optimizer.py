@@ -20,6 +20,8 @@ from cnnlab.errors import BadInput, quoted
 @torch.no_grad()
 def add_penalty(config: PenaltyConfig, weights: Iterable[Tensor]) -> None:
     """Add the gradient of l1 * sum |w| + l2 / 2 * sum w^2 to the weights' gradients; that of |w| at 0 is 0."""
+    if not (config.l1 or config.l2):
+        return
     pairs = [(weight, weight.grad) for weight in weights if weight.grad is not None]
     values, gradients = map(list, zip(*pairs, strict=True))
     if config.l2:
