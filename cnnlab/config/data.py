@@ -85,7 +85,8 @@ VOID = 255
 VOID_NAME = "void"
 """In `data.colours`: the name of the colour of such pixels."""
 
-AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
+MIXUP = "mixup"
+AUGMENTATIONS = ("flip", "crop", "cutout", "rotate", "jitter", "erase", MIXUP)
 
 DEFAULT_BATCH_SIZE = 64
 BATCH_SIZES = (16, 32, 64, 128, 256)
@@ -109,6 +110,9 @@ class DataConfig(Section):
     )
     augment: Annotated[tuple[Annotated[str, NameIn(AUGMENTATIONS)], ...], Field(strict=False)] = Field(
         (), description="random changes of each training image"
+    )
+    mixup_alpha: float = Field(
+        0.2, gt=0, le=100, description="mixup: an image's share is drawn from Beta(alpha, alpha), for each batch"
     )
     skip_broken: bool = Field(False, description="image files: skip and count files that cannot be read as an image")
     allow_conflicting_labels: bool = Field(

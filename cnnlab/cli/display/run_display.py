@@ -61,10 +61,11 @@ class PlainRun:
             for line in (heading(record), *record.notes):
                 click.echo(shortened(line, LONGEST_LINE), err=True)
         elif isinstance(record, Epoch):
+            batch = f"  batch {record.batch_size}" if record.batch_size else ""
             click.echo(
                 f"epoch {record.epoch}/{self.started.epochs}"
                 f"  train {self._values(record.train)}  val {self._values(record.val)}{'*' if record.best else ' '}"
-                f"  lr {record.lr:.3g}  {record.images_per_second:,.0f} images/s",
+                f"  lr {record.lr:.3g}{batch}  {record.images_per_second:,.0f} images/s",
                 err=True,
             )
 
@@ -94,7 +95,7 @@ class LiveRun:
             self.step = record.last
         self.records.append(record)
         if started := self.started:
-            total, done = started.epochs * started.steps_per_epoch, self.step - started.step
+            total, done = self._total(started), self.step - started.step
             left = (total - self.step) * (time.monotonic() - self.clock) / done if done else None
             self.draw(
                 Text(heading(started), style="bold"),
@@ -103,6 +104,12 @@ class LiveRun:
                 epoch_table(self.records, EPOCH_ROWS),
                 loss_curve(self.records, min(self.console.width, 100)),
             )
+
+    def _total(self, started: RunStarted) -> int:
+        """The number of steps, if the remaining epochs have as many as the last one."""
+        ends = [0, *(record.step for record in self.records if isinstance(record, Epoch))]
+        per_epoch = ends[-1] - ends[-2] if len(ends) > 1 else started.steps_per_epoch
+        return ends[-1] + (started.epochs - len(ends) + 1) * per_epoch
 
 
 def _up_to(record: Record, step: int) -> Record | None:
