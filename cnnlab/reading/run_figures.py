@@ -53,7 +53,7 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
 
         examples = load_file(run_dir / ended.examples_file)
         figures["examples.png"] = EXAMPLES[started.task](examples, started.classes, run.run_id)
-    return _saved(figures, into)
+    return saved(figures, into)
 
 
 def draw_several(runs: Mapping[str, RunDir], into: Path) -> list[Path]:
@@ -63,7 +63,7 @@ def draw_several(runs: Mapping[str, RunDir], into: Path) -> list[Path]:
         runs: label -> run.
     """
     records = {label: read(run.journal_file)[0] for label, run in runs.items()}
-    return _saved({"curves.png": several_figure(records)}, into)
+    return saved({"curves.png": several_figure(records)}, into)
 
 
 def several_figure(runs: Mapping[str, Sequence[Record]]) -> "Figure":
@@ -89,7 +89,8 @@ def several_figure(runs: Mapping[str, Sequence[Record]]) -> "Figure":
     return figure
 
 
-def _saved(figures: "Mapping[str, Figure]", into: Path) -> list[Path]:
+def saved(figures: "Mapping[str, Figure]", into: Path) -> list[Path]:
+    """Write figures (name -> figure) into a folder; returns their paths. Raises BadInput if it cannot be made."""
     try:
         into.mkdir(parents=True, exist_ok=True)
     except OSError as error:
