@@ -115,11 +115,11 @@ def weight_decay_of(config: RunConfig) -> list[dict[str, Any]]:
 
 
 def draw_description(result: Result, into: Path) -> Path:
-    """Write describe.png: the layers with weights or windows, and what each needs; returns its path.
+    """Write describe.png: the layers with multiply-adds or windows, and what each needs; returns its path.
 
     Raises BadInput if the folder cannot be made.
     """
-    layers = [layer for layer in result.layers if layer["parameters"] or layer["kernel"]]
+    layers = [layer for layer in result.layers if layer["multiply_adds"] or layer["kernel"]]
     panels = {
         "parameters": [layer["parameters"] for layer in layers],
         "multiply-adds per image": [layer["multiply_adds"] for layer in layers],
@@ -134,5 +134,6 @@ def draw_description(result: Result, into: Path) -> Path:
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7)
     every[0].set_yticks(range(len(layers)), [f"{layer['kind']} {layer['name']}" for layer in layers])
+    every[0].margins(y=0.01)
     every[0].invert_yaxis()
     return saved({"describe.png": figure}, into)[0]

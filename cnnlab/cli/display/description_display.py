@@ -4,8 +4,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import click
-
 from cnnlab.cli.display.terminal import WHOLE, fitted_table, result_console
 from cnnlab.result import Result
 
@@ -34,14 +32,14 @@ def print_description(result: Result) -> None:
     ]
     console = result_console(in_pipe=WHOLE)
     console.print(fitted_table(COLUMNS, rows, SPARE, room, right=COLUMNS[-4:])[0])
-    click.echo(
+    console.print(
         f"\n{result.parameters:,} parameters, {result.multiply_adds:,} multiply-adds per image; activations in fp32: "
         f"{_short(result.activation_bytes, 'B')} at batch size {result.batch_size}"
     )
     if formula := _formula(result.layers):
-        click.echo(formula)
+        console.print(formula)
     decays = [f"{each['setting']} {each['value']:g} ({each['kind']})" for each in result.weight_decay]
-    click.echo(f"weight decay: {', '.join(decays) or 'none'}")
+    console.print(f"weight decay: {', '.join(decays) or 'none'}")
 
 
 def _by(sides: Sequence[int]) -> str:
