@@ -28,7 +28,7 @@ KERNELS: dict[str, Sequence[Sequence[float]]] = {
 )
 @click.option("--stride", type=click.IntRange(1, 4096), default=1, show_default=True, help="Pixels to the next patch.")
 @click.option("--padding", type=click.IntRange(0, 4096), help="Zeros on each side. [default: half of the kernel]")
-@click.option("--at", metavar="ROW,COLUMN", help="Work out this value. [default: the one furthest from 0]")
+@click.option("--at", metavar="ROW,COLUMN", help="Work out this value. [default: the largest]")
 @click.option("--plot", type=click.Path(), callback=folder, help="Write filters.png into this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")
 def command(

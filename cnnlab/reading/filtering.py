@@ -20,7 +20,7 @@ DRAWN, RING = 400, 280
 
 
 class Filtered(NamedTuple):
-    """A picture before and after a convolution, and where the output is furthest from 0."""
+    """A picture before and after a convolution."""
 
     image: Tensor
     """(H, W) float32, 0 to 255"""
@@ -85,7 +85,7 @@ def apply(
         image: (H, W), of any type.
         kernel: rows of equal length.
         padding: zeros on each side; None for (size of the kernel - 1) / 2, rounded down.
-        at: row and column of the output whose patch is kept; None for where the output is furthest from 0.
+        at: row and column of the output whose patch is kept; None for the largest value.
 
     Raises:
         BadInput: the output would be empty, or `at` is outside of it.
@@ -97,7 +97,7 @@ def apply(
     output = F.conv2d(image[None, None], weights[None, None], stride=stride, padding=(above, left))[0, 0]
     rows, columns = output.shape
     if at is None:
-        row, column = divmod(int(output.abs().argmax()), columns)
+        row, column = divmod(int(output.argmax()), columns)
     else:
         row, column = at
         if row >= rows or column >= columns:
@@ -120,7 +120,9 @@ def draw_filtered(filtered: Filtered, title: str, into: Path) -> Path:
     before, kernel, after = figure.subplots(1, 3, width_ratios=(4, 2, 4))
     before.imshow(filtered.image, cmap="gray", vmin=0, vmax=255)
     most = float(filtered.kernel.abs().max()) or 1.0
-    kernel.imshow(filtered.kernel, cmap="RdBu_r", vmin=-most, vmax=most)
+    kernel.imshow(
+        filtered.kernel, cmap="RdBu_r", vmin=-2 * most, vmax=2 * most
+    )  # pale, so that numbers can be read on it
     if filtered.kernel.numel() <= 49:
         for row, values in enumerate(filtered.kernel.tolist()):
             for column, value in enumerate(values):
