@@ -118,16 +118,15 @@ def draw_filtered(filtered: Filtered, title: str, into: Path) -> Path:
     figure = new_figure(9, 3.4)
     figure.suptitle(title, fontsize=9)
     before, kernel, after = figure.subplots(1, 3, width_ratios=(4, 2, 4))
-    before.imshow(filtered.image, cmap="gray", vmin=0, vmax=255)
+    before.imshow(filtered.image.numpy(), cmap="gray", vmin=0, vmax=255)
     most = float(filtered.kernel.abs().max()) or 1.0
-    kernel.imshow(
-        filtered.kernel, cmap="RdBu_r", vmin=-2 * most, vmax=2 * most
-    )  # pale, so that numbers can be read on it
+    # pale colours, so that numbers can be read on them
+    kernel.imshow(filtered.kernel.numpy(), cmap="RdBu_r", vmin=-2 * most, vmax=2 * most)
     if filtered.kernel.numel() <= 49:
         for row, values in enumerate(filtered.kernel.tolist()):
             for column, value in enumerate(values):
                 kernel.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=8)
-    after.imshow(filtered.output, cmap="gray")
+    after.imshow(filtered.output.numpy(), cmap="gray")
     (row, column), (height, width) = filtered.at, filtered.kernel.shape
     corner = (column * filtered.stride - filtered.padding[1] - 0.5, row * filtered.stride - filtered.padding[0] - 0.5)
     for axes, place, sides in ((before, corner, (width, height)), (after, (column - 0.5, row - 0.5), (1, 1))):
