@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Train one network.",
     "sweep": "Search hyperparameters.",
     "compare": "Compare optimizers, each tuned with the same budget.",
+    "lab": "Test the claims of the course page.",
     "lr-find": "Find learning rates to search, by a range test.",
     "describe": "Show the layers of a network: volumes, receptive fields, parameters, multiply-adds, memory.",
     "filters": "Show what a convolution does to a picture.",
