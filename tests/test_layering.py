@@ -70,6 +70,8 @@ HEAVY = {"torch", "torchvision", "mlflow", "optuna", "PIL", "matplotlib", "sklea
 
 HEAVY_DISPLAYS = {
     "comparison_display",
+    "description_display",
+    "filtering_display",
     "inspection_display",
     "run_display",
     "runs_display",

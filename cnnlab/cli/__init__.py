@@ -22,6 +22,8 @@ COMMANDS = {
     "compare": "Compare optimizers, each tuned with the same budget.",
     "lab": "Test the claims of the course page.",
     "lr-find": "Find learning rates to search, by a range test.",
+    "describe": "Show the layers of a network: volumes, receptive fields, parameters, multiply-adds, memory.",
+    "filters": "Show what a convolution does to a picture.",
     "studies": "List the sweeps made here.",
     "runs": "List the runs made here.",
     "inspect": "Draw what a trained network sees: filters, activations, attributions, errors.",
