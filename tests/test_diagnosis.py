@@ -161,9 +161,10 @@ def test_a_unit_that_never_fires_is_dead() -> None:
     assert dead["5.ReLU"] >= 6 / 8
 
 
-def test_recording_norms_changes_no_weight() -> None:
+@pytest.mark.parametrize("settings", [{"model__dropout": 0.5}, {"model__norm": "batch", "model__freeze": 1}])
+def test_recording_norms_changes_no_weight(settings: dict[str, object]) -> None:
     ends = [
-        [*fit(Learner(small_config(training__record_norms=on, model__dropout=0.5), small_dataset()))][-1]
+        [*fit(Learner(small_config(training__record_norms=on, **settings), small_dataset()))][-1]
         for on in (False, True)
     ]
     digests = [end.weights_sha256 for end in ends if isinstance(end, RunEnded)]
