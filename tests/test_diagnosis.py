@@ -101,6 +101,13 @@ def test_a_healthy_run_has_no_finding() -> None:
     assert found(Curves(curves().records[:1], "", "")) == []  # it ended before its first step
 
 
+def test_a_loss_that_jumps_back_in_the_middle_has_too_high_a_rate() -> None:
+    (finding,) = [finding for finding in found(curves([*FALLING[:6], 0.4, *FALLING[7:]])) if "rate" in finding.name]
+    assert (finding.name, finding.text) == (
+        "learning_rate_too_high", "the training loss rose from 0.22 to 0.4 in epoch 7"
+    )  # fmt: skip
+
+
 def test_divergence_names_the_step_of_the_journal() -> None:
     (finding,) = found(curves([], [], [], steps=[2.3, 9.0], diverged=True))
     assert finding.title == "diverged at step 240"
