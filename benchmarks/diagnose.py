@@ -234,7 +234,8 @@ def train_one(base: Base, case: Case, change: Settings, seed: int) -> None:
     arrays = arrays_of(base, case.fault, data, seed)
     kept = change.get("model.name", base.model["model.name"]) == base.model["model.name"]
     base_model = base.model if kept else {}
-    settings = base._replace(model=base_model).settings() | {"training.seed": seed} | change | arrays
+    one = {"training.seed": seed, "place.threads": 1}  # also next to other work
+    settings = base._replace(model=base_model).settings() | one | change | arrays
     cnnlab.train(as_config(nested(settings)), tracking_uri="none", run_dir=case.folder)
     print(case.folder, flush=True)
 
