@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     default=100,
     show_default=True,
     type=click.IntRange(20, 10_000),
-    help="Steps per seed and rate that is tried.",
+    help="Steps per seed and rate tried.",
 )
 @click.option("--plot", type=click.Path(), callback=folder, help="Write lr_find.png into this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")
