@@ -242,7 +242,8 @@ def _confirmation(findings: Findings) -> Table:
     for confirmed in findings.confirmed:
         fresh = ", ".join(f"{score:.4f}" for score in confirmed.scores)
         if confirmed.interval:
-            fresh = "{:.4f} ({:.4f} to {:.4f})".format(confirmed.mean, *confirmed.interval)
+            low, high = confirmed.interval
+            fresh = f"{confirmed.mean:.4f} ({low:.4f} to {high:.4f})"
         seeds = str(len(confirmed.scores) + confirmed.diverged)
         diverged = f", {confirmed.diverged} diverged" if confirmed.diverged else ""
         table.add_row(f"trial {confirmed.trial}", f"{confirmed.selected:.4f}", fresh, seeds + diverged)
