@@ -19,11 +19,11 @@ SEEDS = 2
 SHAPES: dict[str, object] = {"data.dataset": "shapes", "data.train_size": 1000}
 FASHION: dict[str, object] = {"data.dataset": "fashion_mnist", "data.train_size": 1000, "training.epochs": 5}
 EXPERIMENTS: dict[str, dict[str, object]] = {
-    "shapes cnn batch norm, adam": {**SHAPES, "model.norm": "batch", "optimizer.name": "adam"},
-    "fashion cnn sgd": FASHION,
-    "fashion mlp adam": {**FASHION, "model.name": "mlp", "optimizer.name": "adam"},
-    "shapes cnn nadam": {**SHAPES, "optimizer.name": "nadam"},
     "digits cnn batch norm, muon": {"model.norm": "batch", "optimizer.name": "muon"},
+    "fashion mlp adam": {**FASHION, "model.name": "mlp", "optimizer.name": "adam"},
+    "fashion cnn sgd": FASHION,
+    "shapes cnn nadam": {**SHAPES, "optimizer.name": "nadam"},
+    "shapes cnn batch norm, adam": {**SHAPES, "model.norm": "batch", "optimizer.name": "adam"},
 }
 
 
