@@ -167,6 +167,7 @@ def read_claim(name: str, path: Path, *, quick: bool = False) -> Claim:
     """The claim in a file. Raises BadInput naming the file, the key, its value and what is allowed."""
     values = read_yaml_mapping(path)
     try:
+        _check_keys(values)
         file = ClaimFile.model_validate(values)
         changes = file.quick.model_dump(exclude_unset=True) if quick else {}
         base = {**_flat(file.base), **_flat(changes.get("base", {}))}
@@ -192,6 +193,15 @@ def read_claim(name: str, path: Path, *, quick: bool = False) -> Claim:
         raise BadInput(f"{path}: {error}") from None
 
 
+def _check_keys(values: dict[str, Any]) -> None:
+    known = list(ClaimFile.model_fields)
+    for key in [*values, *(values["quick"] if isinstance(values.get("quick"), dict) else ())]:
+        if key not in known:
+            raise BadInput(f"{key}: unknown key; known are {', '.join(known)}{nearest(key, known)}")
+    if missing := [key for key in ("claim", "section", "arms", "expect") if not values.get(key)]:
+        raise BadInput(f"{missing[0]}: missing; a claim has claim, section, arms and expect")
+
+
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Nested as in an experiment, or dotted paths -> dotted paths."""
     return collected((path, value, path) for path, value in settings.items())
@@ -215,8 +225,6 @@ def _expectations(expect: Mapping[str, str | list[str]], arms: Mapping[str, RunC
             _check(part, arms)
         except (ValueError, SyntaxError) as error:
             raise BadInput(f"expect.{part.measure}: {quoted(part.relation)}: {error}") from None
-    if not parts:
-        raise BadInput("expect: missing; name a measure and a relation of arms, as in best_score: relu > sigmoid")
     return tuple(parts)
 
 
