@@ -36,8 +36,17 @@ def _block(config: CNN, inputs: int, outputs: int, groups: int) -> list[nn.Modul
         layers.append(ReflectionPad(before, after))
     elif before != after:  # an even kernel; PyTorch's "same" does this too, with a warning
         layers.append(nn.ZeroPad2d((before, after, before, after)))
-    window = {"stride": config.stride, "padding": padding, "dilation": config.dilation}
-    layers.append(nn.Conv2d(inputs, outputs, config.kernel_size, **window, groups=groups))
+    layers.append(
+        nn.Conv2d(
+            inputs,
+            outputs,
+            config.kernel_size,
+            stride=config.stride,
+            padding=padding,
+            dilation=config.dilation,
+            groups=groups,
+        )
+    )
     if config.norm != "none":
         layers.append(NORMS[config.norm](outputs))
     tail = [ACTIVATIONS[config.activation]()]

@@ -29,7 +29,7 @@ def inception(config: Inception, shape: tuple[int, int, int], classes: int) -> n
     width = config.width or (16 if small else 64)
     kernel, stride = (3, 1) if small else (7, 2)
     pool = [] if small else [_pool(2)]
-    layers = [
+    layers: list[nn.Module] = [
         *[_convolution(config, shape[0], width, kernel, stride), *pool],
         *[_convolution(config, width, width, 1), _convolution(config, width, 3 * width, 3), *pool],
     ]
@@ -37,8 +37,9 @@ def inception(config: Inception, shape: tuple[int, int, int], classes: int) -> n
     for number, modules in enumerate(MODULES):
         layers += [_pool(2)] if number else []
         for channels in modules:
-            layers.append(Branches(config, inputs, [count * width // 64 for count in channels]))
-            inputs = layers[-1].outputs
+            module = Branches(config, inputs, [count * width // 64 for count in channels])
+            layers.append(module)
+            inputs = module.outputs
     return nn.Sequential(
         *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(config.dropout), nn.Linear(inputs, classes)
     )

@@ -26,8 +26,8 @@ def cifar_resnet(config: CifarResNet, shape: tuple[int, int, int], classes: int)
         return Residual(residual, Subsample(stride, channels - inputs) if shortcuts else None, activation())
 
     widths = [config.width, 2 * config.width, 4 * config.width]
+    blocks = _stages(block, config.width, widths, (int(config.name[-2:]) // 6,) * 3)  # the first to draw its weights
     stem = [*_convolution(shape[0], config.width, 3), activation()]
-    blocks = _stages(block, config.width, widths, (int(config.name[-2:]) // 6,) * 3)
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes))
 
 

@@ -1,5 +1,7 @@
 """Plain stacks of convolutions from the literature: AlexNet, VGG, the all convolutional net."""
 
+import math
+
 from torch import nn
 
 from cnnlab.config.models import VGG, AlexNet, AllConv
@@ -26,10 +28,10 @@ def alexnet(config: AlexNet, shape: tuple[int, int, int], classes: int) -> nn.Mo
     """
     small = is_small(shape)
     kernel, stride = (5, 1) if small else (11, 4)
-    windows = [("convolution 1", kernel, 2, stride), *((f"pool {number}", 3, 0, 2) for number in (1, 2, 3))]
-    inputs, height, width = shape
-    for layer, *window in windows:
-        height, width = (window_output(side, *window, f"alexnet's {layer}") for side in (height, width))
+    inputs, *sides = shape
+    sides = [window_output(side, kernel, 2, stride, "alexnet's convolution 1") for side in sides]
+    for number in (1, 2, 3):
+        sides = [window_output(side, 3, 0, 2, f"alexnet's pool {number}") for side in sides]
     first, second, third, fourth = (config.width * times for times in (1, 3, 6, 4))
     hidden = config.width * (8 if small else 64)
 
@@ -43,7 +45,7 @@ def alexnet(config: AlexNet, shape: tuple[int, int, int], classes: int) -> nn.Mo
         *[nn.Conv2d(third, fourth, 3, padding=1), activation()],
         *[nn.Conv2d(fourth, fourth, 3, padding=1), activation(), nn.MaxPool2d(3, 2)],
         nn.Flatten(),
-        *fully_connected(fourth * height * width, (hidden, hidden), classes, config),
+        *fully_connected(fourth * math.prod(sides), (hidden, hidden), classes, config),
     )
 
 
