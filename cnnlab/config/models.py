@@ -144,7 +144,9 @@ class CNN(ModelConfig):
     @model_validator(mode="after")
     def _check_groups(self) -> "CNN":
         if len(self.channels) > 1 and (odd := next((n for n in self.channels if n % self.groups), None)):
-            raise ValueError(f"groups {self.groups} must divide each number of channels, but {odd} is one; set another")
+            raise ValueError(
+                f"groups must divide each of the channels, but got groups={self.groups} and channels {odd}"
+            )
         return self
 
     @model_validator(mode="after")

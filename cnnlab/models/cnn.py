@@ -76,7 +76,8 @@ def _output_side(config: CNN, side: int) -> int:
                 f"model.padding_mode: reflect needs more pixels than it adds, but it adds {after} to the {side} pixels "
                 f"before the convolution of block {number}; use zeros, a smaller kernel_size or fewer channels"
             )
-        layer = f"model.kernel_size: the convolution of block {number}"
+        span = f" (with dilation its window spans {config.window} pixels)" if config.dilation > 1 else ""
+        layer = f"model.kernel_size: the convolution of block {number}{span}"
         side = window_output(side + after - before, config.window, before, config.stride, layer)
         if config.pool != "none":
             stride = config.pool_stride or config.pool_size
