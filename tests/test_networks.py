@@ -1,4 +1,4 @@
-"""The networks of the literature against torchvision and the papers; the ingredients of `cnn` and `mlp` against torch."""
+"""The networks of the literature against torchvision and the papers; the parts of `cnn` and `mlp` against torch."""
 
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from cnnlab.config import as_config
 from cnnlab.config.models import MODELS, Init
 from cnnlab.errors import BadInput
 from cnnlab.models import build, sized_layers
-from cnnlab.models.blocks import ReflectionPad
+from cnnlab.models.blocks import ReflectionPad, initialise
 
 Shape = tuple[int, int, int]
 
@@ -149,19 +149,24 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cnn": {},
     **{name: {"width": width} for name, width in NARROW.items()},
     "torchvision/mobilenet_v3_small": {},
-    "torchvision/vit_b_32": {},
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_network_has_the_initialisations(name: str) -> None:
-    shape = (3, 224, 224) if "vit" in name else (1, 28, 28)
-    model = network(name, shape, init="normal", init_std=0.2, **SETTINGS[name])
+    model = network(name, init="normal", init_std=0.2, **SETTINGS[name])
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    attention = [layer.in_proj_weight for layer in model.modules() if isinstance(layer, nn.MultiheadAttention)]
-    weights = torch.cat([weight.flatten() for weight in [*(layer.weight for layer in layers), *attention]])
+    weights = torch.cat([layer.weight.flatten() for layer in layers])
     assert weights.std().item() == pytest.approx(0.2, rel=0.05)
     assert not any(layer.bias.any() for layer in layers if layer.bias is not None)
+
+
+def test_the_weights_of_attention_are_initialised_too() -> None:
+    layer = nn.TransformerEncoderLayer(32, 2)
+    initialise(layer, "orthogonal", 0.01)
+    for weight in layer.self_attn.in_proj_weight.chunk(3):
+        torch.testing.assert_close(weight @ weight.T, torch.eye(32))
+    assert not layer.self_attn.in_proj_bias.any()
 
 
 FILLED = {
@@ -190,17 +195,17 @@ def test_an_initialisation_is_torchs(init: str) -> None:
     ("norm", "expected"),
     [
         ("batch", lambda x: F.batch_norm(x, None, None, training=True)),
-        ("layer", lambda x: F.layer_norm(x, (24,))),
+        ("layer", lambda x: F.layer_norm(x, (64,))),
         ("group", lambda x: torch.cat([F.layer_norm(part, (8,)) for part in x.split(8, 1)], 1)),
     ],
 )
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 def test_a_hidden_norm_is_torchs(name: str, norm: str, expected: Any) -> None:
-    *body, linear, normed, activation, last = network(name, (1, 8, 8), hidden=[24], hidden_norm=norm)
+    *body, linear, normed, activation, last = network(name, (1, 8, 8), hidden=[64], hidden_norm=norm)
     before = linear(nn.Sequential(*body)(torch.rand(6, 1, 8, 8)))
     torch.testing.assert_close(normed(before), expected(before))
     assert isinstance(activation, nn.ReLU)
-    assert last.weight.shape == (10, 24)
+    assert last.weight.shape == (10, 64)
 
 
 @pytest.mark.parametrize("units", [1, 4, 8, 12, 17, 100, 128])
