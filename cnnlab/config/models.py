@@ -25,12 +25,15 @@ Side = Annotated[int, Field(ge=1, le=4095), AfterValidator(_odd)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Hidden = Annotated[Counts, Field(description="sizes of the fully connected layers before the classes")]
 Dropout = Annotated[Share, Field(description="share of activations dropped after each hidden layer")]
-InitField = Annotated[Init, Field(description="initial weights; default is PyTorch's")]
+InitField = Annotated[
+    Init, Field(description="initial weights, of those that model.weights does not give; default is PyTorch's")
+]
 ActivationField = Annotated[Activation, Field(description="the nonlinearity")]
 NormField = Annotated[Norm, Field(description="normalisation after each convolution")]
 HiddenNorm = Annotated[Norm, Field(description="normalisation after each hidden layer")]
 Width = Annotated[Count, Field(description="channels of the first layer, with which the others grow; 64 in the paper")]
 
+SMALL_FORM = "a small form of it for images of up to 64 pixels"
 
 IMAGENET = "imagenet"
 """The weights that the network's library has."""
@@ -163,13 +166,13 @@ class CifarResNet(ModelConfig):
 
 
 class ResNet(ModelConfig):
-    name: Literal["resnet18", "resnet34", "resnet50"]
+    name: Literal["resnet18", "resnet34", "resnet50"] = Field(description=SMALL_FORM)
     width: Width = 64
     activation: ActivationField = "relu"
 
 
 class AlexNet(ModelConfig):
-    name: Literal["alexnet"] = "alexnet"
+    name: Literal["alexnet"] = Field("alexnet", description=SMALL_FORM)
     width: Width = 64
     activation: ActivationField = "relu"
     hidden_norm: HiddenNorm = "none"
@@ -177,7 +180,7 @@ class AlexNet(ModelConfig):
 
 
 class VGG(ModelConfig):
-    name: Literal["vgg11", "vgg13", "vgg16", "vgg19"]
+    name: Literal["vgg11", "vgg13", "vgg16", "vgg19"] = Field(description=SMALL_FORM)
     width: Width = 64
     activation: ActivationField = "relu"
     norm: NormField = "none"
@@ -187,9 +190,7 @@ class VGG(ModelConfig):
 
 
 class Inception(ModelConfig):
-    """GoogLeNet."""
-
-    name: Literal["inception"] = "inception"
+    name: Literal["inception"] = Field("inception", description=f"GoogLeNet; {SMALL_FORM}")
     width: Annotated[int, Field(ge=4, le=65536)] | None = Field(
         None, description="channels of the first layer, with which the others grow [default: 64; 16 in the small form]"
     )
