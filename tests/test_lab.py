@@ -25,6 +25,17 @@ FILES = find_claims(CLAIMS)
 TINY = {"data.train_size": 64, "data.batch_size": 32, "training.epochs": 4, "training.precision": "fp32"}
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(autouse=True)
+def _one_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shapes are drawn once."""
+    monkeypatch.setenv("CNNLAB_DATA", str(cache))
+
+
 def is_exact(part: Expectation) -> bool:
     return part.call[0] in EXACT
 
@@ -54,6 +65,11 @@ def test_each_claim_runs_in_its_smallest_form(name: str, tmp_path: Path) -> None
     assert all(part.left is not None and part.right is not None for part in judgement.parts)
     measured = [part for part in judgement.parts if not is_exact(part.expectation)]
     assert {part.word for part in measured} <= {"undecided here"}  # one seed says nothing
+
+
+def test_all_claims_of_the_page_are_there() -> None:
+    numbers = [int(path.name.partition("-")[0]) for path in FILES.values()]
+    assert numbers == list(range(1, 25))
 
 
 @pytest.mark.parametrize("name", FILES)

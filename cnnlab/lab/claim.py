@@ -97,7 +97,8 @@ def _value(node: ast.expr, values: Mapping[str, float | None]) -> float | None:
     if not isinstance(node, ast.BinOp) or type(node.op) not in OPERATIONS:
         raise ValueError(f"{ast.unparse(node)} is no sum or product of arms and numbers")
     left, right = _value(node.left, values), _value(node.right, values)
-    return None if left is None or right is None else OPERATIONS[type(node.op)](left, right)
+    divided_by_0 = isinstance(node.op, ast.Div) and right == 0
+    return None if left is None or right is None or divided_by_0 else OPERATIONS[type(node.op)](left, right)
 
 
 @dataclass(frozen=True)
