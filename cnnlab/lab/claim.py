@@ -4,7 +4,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ SIGNS = {ast.Gt: ">", ast.Lt: "<", ast.Eq: "=="}
 class Form(Section):
     """What may be different with --quick."""
 
-    base: dict[str, Any] = Field({}, description="an experiment")
-    arms: dict[str, dict[str, Any]] = Field({}, description="name -> the settings in which it differs from base")
-    over: dict[str, list[Any]] = Field({}, max_length=1, description="a setting with which each arm is trained, values")
-    expect: dict[str, str | list[str]] = Field({}, description="measure -> relations of arms")
+    base: dict[str, Any] = Field({})
+    arms: dict[str, dict[str, Any]] = Field({})
+    over: dict[str, list[Any]] = Field({}, max_length=1)
+    expect: dict[str, str | list[str]] = Field({})
     seeds: int = Field(5, ge=LEAST, le=100)
     note: str = ""
 
@@ -57,6 +57,8 @@ class Expectation:
     """As written: a name, or a name with numbers, as in `epochs_to(0.9)`."""
     relation: str
     """As in `batch - batch_bad < none - none_bad`."""
+    exact: bool = False
+    """Whether the measure is arithmetic."""
 
     @cached_property
     def call(self) -> tuple[str, tuple[float, ...]]:
@@ -125,6 +127,11 @@ class Claim:
         arms = {name: what_it_is(config) for name, config in self.arms.items()}
         identity = {"arms": arms, "over": self.over, "seeds": self.seeds}
         return f"lab-{self.name}{'-quick' * self.quick}-{digest_of(identity)}"
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing has to be trained for it."""
+        return all(part.exact for part in self.expect)
 
     @property
     def trainings(self) -> dict[str, list[tuple[str, RunConfig]]]:
@@ -216,26 +223,24 @@ def _config(settings: dict[str, Any], arm: str) -> RunConfig:
 
 
 def _expectations(expect: Mapping[str, str | list[str]], arms: Mapping[str, RunConfig]) -> tuple[Expectation, ...]:
-    parts = [
-        Expectation(measure, relation)
+    return tuple(
+        _expectation(measure, relation, arms)
         for measure, relations in expect.items()
         for relation in ([relations] if isinstance(relations, str) else relations)
-    ]
-    for part in parts:
-        try:
-            _check(part, arms)
-        except (ValueError, SyntaxError) as error:
-            raise BadInput(f"expect.{part.measure}: {quoted(part.relation)}: {error}") from None
-    return tuple(parts)
+    )
 
 
-def _check(part: Expectation, arms: Mapping[str, RunConfig]) -> None:
-    """Raises ValueError or SyntaxError, with the reason."""
+def _expectation(measure: str, relation: str, arms: Mapping[str, RunConfig]) -> Expectation:
     from cnnlab.lab.measures import check_measure
 
-    exact = check_measure(*part.call)
-    if unknown := [arm for arm in part.names if arm not in arms]:
-        raise ValueError(f"{unknown[0]} is not an arm; they are {', '.join(arms)}")
-    part.at(dict.fromkeys(arms, 1.0))
-    if part.sides[1] == "==" and not exact:
-        raise ValueError("== is for measures of arithmetic; use < or >")
+    part = Expectation(measure, relation)
+    try:
+        part = replace(part, exact=check_measure(*part.call))
+        if unknown := [arm for arm in part.names if arm not in arms]:
+            raise ValueError(f"{unknown[0]} is not an arm; they are {', '.join(arms)}")
+        part.at(dict.fromkeys(arms, 1.0))
+        if part.sides[1] == "==" and not part.exact:
+            raise ValueError("== is for measures of arithmetic; use < or >")
+    except (ValueError, SyntaxError) as error:
+        raise BadInput(f"expect.{measure}: {quoted(relation)}: {error}") from None
+    return part
