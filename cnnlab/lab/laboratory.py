@@ -1,9 +1,10 @@
 """The lab: trains the arms of claims on paired seeds, measures them, and keeps what was measured with its verdict."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,9 @@ class Finding:
     values: Values
     resolutions: Mapping[str, float]
     seconds: float
-    """Of the work on it, measurement included; of the last command alone."""
+    """Of the work on it, measurement included; of the command that finished its trainings."""
+    load: float
+    """The machine's load average at its end; more than it has cores if other work ran beside it."""
 
 
 def folder_of(claim: Claim) -> Path:
@@ -43,19 +46,17 @@ def folder_of(claim: Claim) -> Path:
 
 
 def finding_of(claim: Claim) -> Finding | None:
-    """What the last command measured for the claim as its file is now; None if it has not been run."""
+    """What the last command measured for the claim; None if it has not been run."""
     path = folder_of(claim) / RESULT_FILE
-    if not path.exists():
-        return None
-    finding = Finding(**json.loads(path.read_text()))
-    asked = {part.measure: {*part.names} for part in claim.expect}
-    return finding if all(arms <= finding.values.get(name, {}).keys() for name, arms in asked.items()) else None
+    return Finding(**json.loads(path.read_text())) if path.exists() else None
 
 
 def judgement_of(claim: Claim) -> Judgement | None:
-    """The verdict on what the last command measured; None as of `finding_of`."""
-    finding = finding_of(claim)
-    return judge(claim, finding.values, finding.resolutions) if finding else None
+    """The verdict on what the last command measured; None if it has not measured all that the claim expects now."""
+    finding, asked = finding_of(claim), [(part.measure, {*part.names}) for part in claim.expect]
+    if finding is None or any(not arms <= finding.values.get(measure, {}).keys() for measure, arms in asked):
+        return None
+    return judge(claim, finding.values, finding.resolutions)
 
 
 class Lab(ContestWork):
@@ -107,7 +108,9 @@ class Lab(ContestWork):
             yield from self.tune(contest)
         if not self.stopped:
             runs = runs_of(claim, contest) if contest else {}
-            finding = replace(measure(claim, runs), seconds=time.monotonic() - began)
+            measured, before = measure(claim, runs), finding_of(claim)  # it is measured again, not trained again
+            spent = (before.seconds, before.load) if before else (time.monotonic() - began, os.getloadavg()[0])
+            finding = Finding(*measured, *spent)
             folder_of(claim).mkdir(parents=True, exist_ok=True)
             with written_whole(folder_of(claim) / RESULT_FILE) as path:
                 path.write_text(json.dumps(vars(finding), indent=1))
@@ -174,8 +177,8 @@ def runs_of(claim: Claim, contest: "Contest") -> dict[str, list[list["Ended"]]]:
     }
 
 
-def measure(claim: Claim, runs: Mapping[str, list[list["Ended"]]]) -> Finding:
-    """Every measure of the claim, of each arm in its relation.
+def measure(claim: Claim, runs: Mapping[str, list[list["Ended"]]]) -> tuple[Values, dict[str, float]]:
+    """Every measure of the claim, of each arm in its relation; and the measures' resolutions.
 
     Args:
         runs: arm -> seed -> its runs.
@@ -192,7 +195,7 @@ def measure(claim: Claim, runs: Mapping[str, list[list["Ended"]]]) -> Finding:
             elif arm not in of:
                 of[arm] = [_mean([measured(name, numbers, run) for run in some]) for some in runs[arm]]
                 resolutions[part.measure] = resolution(name, runs[arm][0][0])
-    return Finding(values, resolutions, seconds=0.0)
+    return values, resolutions
 
 
 def _mean(values: list[float | None]) -> float | None:
