@@ -530,6 +530,7 @@ BAD = [
         ["-s", "schedule.warmup_epochs=10"],
         "10 is not allowed: the warm-up would take all 210 steps, which leaves none",
     ),
+    (["-s", "schedule.max_batch_size=32"], "max_batch_size: 32 is not allowed; it must be at least the batch size at"),
     (["-s", "schedule.warmup_epochs=9.999", "--schedule", "onecycle"], "it must be at most 9.952"),
     (["-s", "optimizer.nesterov=true", "--momentum", "0"], "optimizer.nesterov needs momentum > 0"),
     (["--dataset", "folder"], "data.root: the dataset folder needs --data-root"),

@@ -7,13 +7,13 @@ import pytest
 
 from cnnlab.config import RunConfig, as_config, to_yaml
 from cnnlab.config.arms import SHIPPED
-from cnnlab.config.data import AUGMENTATIONS, DATASETS, TASKS, DatasetEntry
+from cnnlab.config.data import AUGMENTATIONS, DATASETS, MIXUP, TASKS, DatasetEntry
 from cnnlab.config.losses import LOSSES
 from cnnlab.config.messages import unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.run_config import REGISTRIES
-from cnnlab.config.schedules import SCHEDULES
+from cnnlab.config.schedules import SCHEDULES, Moment
 from cnnlab.config.section import FAMILY, Entry
 from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput
@@ -33,8 +33,8 @@ def test_every_name_has_its_builder() -> None:
 
     assert set(models.MODELS) == {entry.config for entry in MODELS.values()}
     assert {OPTIMIZERS[name].config.__name__ for name in named(OPTIMIZERS)} <= set(CLASSES)
-    assert all(isinstance(entry.config().factor(0, 10, 0.0), float) for entry in SCHEDULES.values())
-    assert set(augment.AUGMENTATIONS) == set(AUGMENTATIONS)
+    assert all(isinstance(entry.config().factor(Moment(0, 10, 5)), float) for entry in SCHEDULES.values())
+    assert {*augment.AUGMENTATIONS, MIXUP} == set(AUGMENTATIONS)
 
 
 def test_a_name_that_only_a_library_has_is_suggested_with_its_prefix() -> None:
@@ -45,7 +45,7 @@ def test_a_name_that_only_a_library_has_is_suggested_with_its_prefix() -> None:
 
     classes = [name for name, cls in vars(optim).items() if isinstance(cls, type) and issubclass(cls, optim.Optimizer)]
     optimizers = [name for name in classes if name not in UNUSABLE and name.lower() not in OPTIMIZERS]
-    networks = torchvision.models.list_models(module=torchvision.models)
+    networks = [name for name in torchvision.models.list_models(module=torchvision.models) if name not in MODELS]
     assert optimizers
     for section, prefix, names in (("optimizer", "torch.optim.", optimizers), ("model", "torchvision/", networks)):
         for name in names:

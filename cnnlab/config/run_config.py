@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from cnnlab.config.data import DATASETS, TASKS, DataConfig, PositiveInt, TaskConfig
+from cnnlab.config.data import DATASETS, MIXUP, TASKS, DataConfig, PositiveInt, TaskConfig
 from cnnlab.config.losses import LOSSES, CrossEntropy, LossConfig
 from cnnlab.config.models import CNN, MODELS, ModelConfig
 from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig, Perceptron
@@ -59,6 +59,15 @@ class TrainingConfig(Section):
     )
 
 
+class PenaltyConfig(Section):
+    """Added to the gradient, whatever the optimizer; not in the losses that are reported."""
+
+    l1: float = Field(0.0, ge=0, allow_inf_nan=False, description="adds l1 * sum |w| to what is minimised")
+    l2: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="adds l2 / 2 * sum w^2 to what is minimised; with l1, elastic net"
+    )
+
+
 class PlaceConfig(Section):
     """Where a run happens; not part of its identity."""
 
@@ -83,6 +92,7 @@ class RunConfig(Section):
     optimizer: Annotated[OptimizerConfig, OneOf(OPTIMIZERS, "sgd")] = SGD()
     schedule: Annotated[ScheduleConfig, OneOf(SCHEDULES, "cosine")] = Cosine()
     loss: Annotated[LossConfig, OneOf(LOSSES, "cross_entropy")] = CrossEntropy()
+    penalty: PenaltyConfig = PenaltyConfig()
     training: TrainingConfig = TrainingConfig()
     place: PlaceConfig = PlaceConfig()
     search: dict[str, Any] | None = Field(None, description="ranges that `cnnlab sweep` searches")
@@ -125,6 +135,8 @@ class RunConfig(Section):
             if tasks and task not in tasks:
                 known = [other for other, entry in registry.items() if entry.tasks is None or task in entry.tasks]
                 raise ValueError(f"{section}.name: {name!r} is not for {task}; it must be one of {', '.join(known)}")
+        if MIXUP in self.data.augment and task != "classification":
+            raise ValueError(f"data.augment: {MIXUP} is not for {task}: it mixes the classes of images; leave it out")
         if self.schedule.warmup_epochs > self.training.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs <= training.epochs must hold, "
@@ -185,7 +197,7 @@ REGISTRIES: dict[str, Mapping[str, Entry]] = {
 def classes_of(section: str) -> list[type[Section]]:
     """The classes that the section of this name can have."""
     if section in REGISTRIES:
-        return [entry.config for entry in REGISTRIES[section].values()]
+        return list(dict.fromkeys(entry.config for entry in REGISTRIES[section].values()))
     annotation = RunConfig.model_fields[section].annotation if section in RunConfig.model_fields else None
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []
 

@@ -25,7 +25,15 @@ from cnnlab.errors import BadInput, RunFailed, quoted
 
 TEST_FRACTION = 0.2
 """Of a dataset without a test split."""
-AFTER_DECODING = {"root", "batch_size", "val_fraction", "train_size", "augment", "allow_conflicting_labels"}
+AFTER_DECODING = {
+    "root",
+    "batch_size",
+    "val_fraction",
+    "train_size",
+    "augment",
+    "mixup_alpha",
+    "allow_conflicting_labels",
+}
 """The settings on which decoded images do not depend. The root is one: its files are part of the key."""
 FEW = 50
 """With so few validation images each counts for 2 % or more."""

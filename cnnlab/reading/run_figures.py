@@ -52,7 +52,7 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
     if started and (examples := examples_of(run)):
         name, figure = EXAMPLES[started.task]
         figures[name] = figure(examples, started.classes, run.run_id)
-    return _saved(figures, into)
+    return saved(figures, into)
 
 
 def examples_of(run: RunDir) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def draw_several(runs: Mapping[str, RunDir], into: Path) -> list[Path]:
         runs: label -> run.
     """
     records = {label: read(run.journal_file)[0] for label, run in runs.items()}
-    return _saved({"curves.png": several_figure(records)}, into)
+    return saved({"curves.png": several_figure(records)}, into)
 
 
 def several_figure(runs: Mapping[str, Sequence[Record]]) -> "Figure":
@@ -96,7 +96,8 @@ def several_figure(runs: Mapping[str, Sequence[Record]]) -> "Figure":
     return figure
 
 
-def _saved(figures: "Mapping[str, Figure]", into: Path) -> list[Path]:
+def saved(figures: "Mapping[str, Figure]", into: Path) -> list[Path]:
+    """Write figures (name -> figure) into a folder; returns their paths. Raises BadInput if it cannot be made."""
     try:
         into.mkdir(parents=True, exist_ok=True)
     except OSError as error:

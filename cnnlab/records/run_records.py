@@ -194,7 +194,7 @@ class Norms(Record):
     time: float
     step: int
     gradients: dict[str, float]
-    """Layer -> the norm of its weights' gradient, as it was applied: after `training.clip_norm`."""
+    """Layer -> the norm of its weights' gradient, as it was applied: after `training.clip_norm`, with `penalty`."""
     weights: dict[str, float]
     """Layer -> the norm of its weights."""
     dead: dict[str, float]
@@ -233,6 +233,8 @@ class Epoch(Record):
     seconds: float
     best: bool
     """The best validation score so far; if two are equal, the one with the lower validation loss."""
+    batch_size: int | None = None
+    """Images per batch, if the schedule lets it grow."""
 
     @property
     def last(self) -> int:
@@ -248,6 +250,7 @@ class Epoch(Record):
             **{f"train/{name}": value for name, value in train.items()},
             **{f"val/{name}": value for name, value in self.val.items()},
             "lr": self.lr,
+            "batch_size": self.batch_size,
             "images_per_second": self.images_per_second,
         }
         return rows(values, self.time, self.step)

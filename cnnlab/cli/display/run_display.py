@@ -61,10 +61,11 @@ class PlainRun:
             for line in (heading(record), *record.notes):
                 click.echo(shortened(line, LONGEST_LINE), err=True)
         elif isinstance(record, Epoch):
+            batch = f"  batch {record.batch_size}" if record.batch_size else ""
             click.echo(
                 f"epoch {record.epoch}/{self.started.epochs}"
                 f"  train {self._values(record.train)}  val {self._values(record.val)}{'*' if record.best else ' '}"
-                f"  lr {record.lr:.3g}  {record.images_per_second:,.0f} images/s",
+                f"  lr {record.lr:.3g}{batch}  {record.images_per_second:,.0f} images/s",
                 err=True,
             )
 
@@ -94,15 +95,21 @@ class LiveRun:
             self.step = record.last
         self.records.append(record)
         if started := self.started:
-            total, done = started.epochs * started.steps_per_epoch, self.step - started.step
+            total, done = self._total(started), self.step - started.step
             left = (total - self.step) * (time.monotonic() - self.clock) / done if done else None
             self.draw(
                 Text(heading(started), style="bold"),
                 *(Text(line, style="dim") for line in started.notes),
                 progress_row("step", self.step, total, left),
-                epoch_table(self.records, EPOCH_ROWS),
+                epoch_table(self.records, self.console.width, EPOCH_ROWS),
                 loss_curve(self.records, min(self.console.width, 100)),
             )
+
+    def _total(self, started: RunStarted) -> int:
+        """The number of steps, if the remaining epochs have as many as the last one."""
+        ends = [0, *(record.step for record in self.records if isinstance(record, Epoch))]
+        per_epoch = ends[-1] - ends[-2] if len(ends) > 1 else started.steps_per_epoch
+        return ends[-1] + (started.epochs - len(ends) + 1) * per_epoch
 
 
 def _up_to(record: Record, step: int) -> Record | None:
@@ -125,13 +132,14 @@ def heading(started: RunStarted) -> str:
     )
 
 
-def epoch_table(records: Sequence[Record], most: int = 1000) -> Table:
-    """The last `most` epochs, one per row."""
+def epoch_table(records: Sequence[Record], width: int, most: int = 1000) -> Table:
+    """The last `most` epochs, one per row; below 80 characters without the speed."""
     loss, *others = (last(records, RunStarted) or RunStarted).measured
     names = [metric.short for metric in others]
     gap, mark = (2, "best") if len(others) < 2 else (1, "*")  # so that 80 characters are enough
     table = Table(box=None, header_style="dim", padding=(0, gap, 0, 0))
-    for name in ("epoch", "train loss", *names, "val loss", *names, "", "lr", "images/s", "s"):
+    speed = ("images/s", "s") if width >= 80 else ()
+    for name in ("epoch", "train loss", *names, "val loss", *names, "", "lr", *speed):
         table.add_column(name, justify="right", no_wrap=True)
     for epoch in [record for record in records if isinstance(record, Epoch)][-most:]:
         table.add_row(
@@ -139,8 +147,7 @@ def epoch_table(records: Sequence[Record], most: int = 1000) -> Table:
             *(_value(metric, values) for values in (epoch.train, epoch.val) for metric in (loss, *others)),
             Text(mark, style="green") if epoch.best else "",
             f"{epoch.lr:.3g}",
-            f"{epoch.images_per_second:,.0f}",
-            f"{epoch.seconds:.1f}",
+            *((f"{epoch.images_per_second:,.0f}", f"{epoch.seconds:.1f}") if speed else ()),
         )
     return table
 
