@@ -29,7 +29,9 @@ Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PenaltyDecay = Annotated[
     Decay, Field(description="L2 penalty in the gradient, added to penalty.l2; adamw, muon: decoupled")
 ]
-DecoupledDecay = Annotated[Decay, Field(description="decoupled: each step takes the share lr times this off each weight")]
+DecoupledDecay = Annotated[
+    Decay, Field(description="decoupled: each step takes the share lr times this off each weight")
+]
 
 
 class OptimizerConfig(Section):
