@@ -113,6 +113,7 @@ RESUMED = {
     "rmsprop, augmented": {"optimizer__name": "rmsprop", "data__augment": ["crop", "rotate"]},
     "mixed, jittered, erased": {"data__augment": ["mixup", "jitter", "erase"], "data__mixup_alpha": 1.0},
     "muon, two convolutions": {"optimizer__name": "muon", "model__channels": [4, 6], "model__norm": "batch"},
+    "the perceptron's rule": {"model__name": "perceptron", "optimizer__name": "perceptron"},
     "plateau, growing batches": {
         **{"data__batch_size": 16, "training__epochs": 5, "model__norm": "batch"},
         **{"schedule__name": "plateau", "schedule__patience": 0, "schedule__threshold": 0.9},

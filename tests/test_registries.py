@@ -18,6 +18,9 @@ from cnnlab.config.section import FAMILY, Entry
 from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput
 
+ITS_MODEL = {"perceptron": {"model": {"name": "perceptron"}}}
+"""An optimizer that trains one model only."""
+
 
 def named(registry: dict[str, Any]) -> list[str]:
     return [name for name in registry if not name.endswith(FAMILY)]
@@ -55,14 +58,16 @@ def test_an_entrys_name_is_its_classs(section: str) -> None:
         entry = REGISTRIES[section][name]
         task = entry.tasks[0] if entry.tasks else "classification"
         dataset = next(dataset for dataset, about in DATASETS.items() if about.task == task)
-        made = getattr(as_config({"data": {"dataset": dataset}, section: {"name": name}}), section)
+        made = getattr(
+            as_config({"data": {"dataset": dataset}, **ITS_MODEL.get(name, {}), section: {"name": name}}), section
+        )
         assert made.name == name
         assert type(made) is entry.config
 
 
 @pytest.mark.parametrize("name", named(OPTIMIZERS))
 def test_a_sweep_and_a_comparison_try_the_same_learning_rates(name: str) -> None:
-    found = read_space(as_config({"optimizer": {"name": name}}))
+    found = read_space(as_config({"optimizer": {"name": name}, **ITS_MODEL.get(name, {})}))
     lr = found["optimizer.lr"].domain.to_json()
     assert lr == OPTIMIZERS[name].lr
     assert name in SHIPPED

@@ -54,7 +54,7 @@ def test_cross_entropy_is_smoothed_in_training_alone() -> None:
     assert loss.total(SCORES, CLASSES) == F.cross_entropy(SCORES, CLASSES, reduction="sum")
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "hinge"])
+@pytest.mark.parametrize("name", ["cross_entropy", "hinge", "perceptron"])
 def test_a_batchs_loss_is_the_mean_of_its_samples_losses(name: str) -> None:
     loss = make_loss(small_config(loss__name=name).loss)
     each = [loss.mean(SCORES[i : i + 1], CLASSES[i : i + 1]).item() for i in range(40)]

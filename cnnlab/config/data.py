@@ -50,21 +50,40 @@ class DatasetEntry:
     """Its task."""
     root: Literal["unread", "cache", "own"] = "cache"
     """The meaning of `data.root`: none (it is built in), the folder of its files, or the user's own images."""
+<<<<<<< HEAD
+    models: tuple[str, ...] = ()
+    """Of points, the models that take them, the default first; empty for images."""
+
+
+POINTS = DatasetEntry(root="unread", models=("mlp", "perceptron"))
+"""A generated dataset of points: two float inputs for each sample."""
+=======
+    shape: tuple[int, int, int] | None = None
+    """(C, H, W) of its images; None if only its files tell."""
+    classes: int = 0
+    """The number of its classes, if its shape is known."""
+>>>>>>> w-describe
 
 
 DATASETS = {
-    "digits": DatasetEntry(root="unread"),
-    "mnist": DatasetEntry(),
-    "fashion_mnist": DatasetEntry(),
-    "kmnist": DatasetEntry(),
-    "cifar10": DatasetEntry(),
-    "cifar100": DatasetEntry(),
-    "svhn": DatasetEntry(),
+    "digits": DatasetEntry(root="unread", shape=(1, 8, 8), classes=10),
+    "mnist": DatasetEntry(shape=(1, 28, 28), classes=10),
+    "fashion_mnist": DatasetEntry(shape=(1, 28, 28), classes=10),
+    "kmnist": DatasetEntry(shape=(1, 28, 28), classes=10),
+    "cifar10": DatasetEntry(shape=(3, 32, 32), classes=10),
+    "cifar100": DatasetEntry(shape=(3, 32, 32), classes=100),
+    "svhn": DatasetEntry(shape=(3, 32, 32), classes=10),
     "folder": DatasetEntry(root="own"),
-    "shapes": DatasetEntry(root="unread"),
-    "shapes_masks": DatasetEntry(task="segmentation", root="unread"),
+    "shapes": DatasetEntry(root="unread", shape=(3, 32, 32), classes=6),
+    "shapes_masks": DatasetEntry(task="segmentation", root="unread", shape=(3, 32, 32), classes=7),
     "mask_folder": DatasetEntry(task="segmentation", root="own"),
     "voc2012": DatasetEntry(task="segmentation"),
+    "xor": POINTS,
+    "and": POINTS,
+    "or": POINTS,
+    "moons": POINTS,
+    "spirals": POINTS,
+    "blobs": POINTS,
 }
 
 VOID = 255
@@ -82,7 +101,7 @@ BATCH_SIZES = (16, 32, 64, 128, 256)
 
 
 class DataConfig(Section):
-    dataset: Annotated[str, NameIn(DATASETS)] = Field("digits", description="which images")
+    dataset: Annotated[str, NameIn(DATASETS)] = Field("digits", description="which images, or which points")
     root: str | None = Field(
         None,
         description="folder of the data; for `folder` and `mask_folder` the images themselves "

@@ -9,7 +9,7 @@ from cnnlab.config.section import CLASSIFICATION, SEGMENTATION, Entry, Section
 Count = Annotated[int, Field(ge=1, le=65536)]
 Counts = Annotated[tuple[Count, ...], Field(strict=False)]
 
-Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softplus", "identity"]
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softplus", "step", "identity"]
 Norm = Literal["none", "batch", "layer", "group"]
 Init = Literal["default", "he_normal", "he_uniform", "xavier_normal", "xavier_uniform", "orthogonal", "normal", "zeros"]
 Pool = Literal["max", "avg", "none"]

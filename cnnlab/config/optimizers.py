@@ -125,6 +125,16 @@ class Muon(OptimizerConfig):
     eps: Eps = 1e-8
 
 
+class Perceptron(OptimizerConfig):
+    """Rosenblatt's learning rule: on a mistake w <- w + lr (t - y) x, the mean over the batch.
+
+    It is the gradient descent of the loss perceptron.
+    """
+
+    name: Literal["perceptron"] = "perceptron"
+    lr: LearningRate = 1.0
+
+
 class TorchOptimizer(OptimizerConfig):
     """Any class of torch.optim; its parameters are checked against its signature."""
 
@@ -224,6 +234,7 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
         search={"momentum": _MOMENTUM, **_DECOUPLED},
         arms={"muon": ArmEntry({"momentum": _MOMENTUM}, {"betas": _BETAS, "eps": _EPS})},
     ),
+    "perceptron": OptimizerEntry(config=Perceptron, lr=_log(1e-3, 10.0), arms={"perceptron": ArmEntry()}),
     "torch.optim.NAME": OptimizerEntry(
         config=TorchOptimizer, lr=_log(1e-4, 1.0), arms={}, members=("Adafactor", "Adamax", "ASGD", "Rprop")
     ),

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from cnnlab.config.data import DATASETS, MIXUP, TASKS, DataConfig, PositiveInt, TaskConfig
 from cnnlab.config.losses import LOSSES, CrossEntropy, LossConfig
 from cnnlab.config.models import CNN, MODELS, ModelConfig
-from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig
+from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig, Perceptron
 from cnnlab.config.schedules import SCHEDULES, Cosine, ScheduleConfig
 from cnnlab.config.section import Entry, NameIn, OneOf, Section, tag_of
 
@@ -105,6 +105,8 @@ class RunConfig(Section):
     def _choose_by_the_dataset(cls, values: Any) -> Any:
         """The dataset determines the task, and the task the model, the loss and the optimizer that are not named.
 
+        Points determine the model, and the optimizer perceptron the loss.
+
         All names are put into small letters before.
         """
         if not isinstance(values, dict):
@@ -114,7 +116,9 @@ class RunConfig(Section):
         task = TASKS.get(str(_value(values, "task", "name") or (dataset and dataset.task)))
         if dataset is None or task is None:
             return values
-        chosen = {"task": dataset.task, "model": task.model, "loss": task.loss, "optimizer": task.optimizer}
+        model = next(iter(dataset.models), task.model)
+        loss = "perceptron" if _value(values, "optimizer", "name") == "perceptron" else task.loss
+        chosen = {"task": dataset.task, "model": model, "loss": loss, "optimizer": task.optimizer}
         for section, name in chosen.items():
             given = values.get(section, {})
             if isinstance(given, dict) and "name" not in given and name != cls.model_fields[section].default.name:
@@ -143,6 +147,30 @@ class RunConfig(Section):
                 "optimizer.nesterov needs momentum > 0 and dampening = 0, "
                 f"but got momentum={sgd.momentum:g}, dampening={sgd.dampening:g}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_points(self) -> "RunConfig":
+        dataset, models = self.data.dataset, DATASETS[self.data.dataset].models
+        if models and self.model.name not in models:
+            raise ValueError(
+                f"model.name: {self.model.name!r} is not for {dataset}, which has points and no images; it must be one "
+                f"of {', '.join(models)}"
+            )
+        for key in ("resize", "augment"):
+            if models and getattr(self.data, key):
+                raise ValueError(f"data.{key} is for images, but {dataset} has points; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_rule(self) -> "RunConfig":
+        for section in ("model", "loss"):
+            name = getattr(self, section).name
+            if isinstance(self.optimizer, Perceptron) and name != "perceptron":
+                raise ValueError(
+                    f"{section}.name: {name!r} is not for the optimizer perceptron, Rosenblatt's rule; it must be "
+                    "perceptron"
+                )
         return self
 
     @property

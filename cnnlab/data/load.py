@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from cnnlab.data.kinds import bad_files, shown
 from cnnlab.data.layouts import find_layout
 from cnnlab.data.listing import Unread
 from cnnlab.data.masks import find_mask_folder
+from cnnlab.data.points import MAKERS, points
 from cnnlab.data.published import find_published
 from cnnlab.data.tree import data_root, default_root
 from cnnlab.errors import BadInput, RunFailed, quoted
@@ -42,6 +44,7 @@ FINDERS: dict[str, Callable[[DataConfig], Unread]] = {
     "shapes_masks": lambda config: Unread([], shapes_masks),
     "folder": find_layout,
     "mask_folder": find_mask_folder,
+    **dict.fromkeys(MAKERS, lambda config: Unread([], partial(points, config.dataset))),
 }
 """Dataset -> what finds its files; `find_published` finds those of all others."""
 
@@ -155,6 +158,8 @@ def _check_sizes(config: DataConfig, train: int) -> None:
 
 
 def _resized(source: Source, side: int | None) -> Source:
+    if source.splits["train"].has_points:
+        return source
     height, width = source.splits["train"].inputs.shape[2:]
     source = replace(source, stored_size=(height, width))
     if side is None:

@@ -32,7 +32,7 @@ from cnnlab.seeds import drawing
 
 __all__ = ["MODELS", "Normalize", "SizedLayer", "build", "imagenet_file", "imagenet_statistics", "sized_layers"]
 
-MODELS: dict[type, Callable[[Any, tuple[int, int, int], int], nn.Module]] = {
+MODELS: dict[type, Callable[[Any, Any, int], nn.Module]] = {
     Perceptron: perceptron,
     MLP: mlp,
     LeNet5: lenet5,
@@ -45,10 +45,11 @@ MODELS: dict[type, Callable[[Any, tuple[int, int, int], int], nn.Module]] = {
 }
 
 
-def build(config: ModelConfig, shape: tuple[int, int, int], outputs: int, seed: int) -> nn.Module:
-    """The network for images of `shape` (C, H, W). Its output is (N, outputs) or (N, outputs, H, W), by its task.
+def build(config: ModelConfig, shape: tuple[int, ...], outputs: int, seed: int) -> nn.Module:
+    """The network for images of `shape` (C, H, W), or points (2,).
 
-    The same config, shape, outputs and seed give the same weights.
+    Its output is (N, outputs) or (N, outputs, H, W), by its task. The same config, shape, outputs and seed give the
+    same weights.
 
     Raises:
         BadInput: a layer would have an empty output, or the library has no such network.

@@ -8,6 +8,18 @@ from torch import Tensor, nn
 
 from cnnlab.config.models import FCN, UNet
 
+
+class Step(nn.Module):
+    """1 for positive inputs, else 0. Its gradient is the straight-through one of the identity, without a factor.
+
+    Bengio, Léonard and Courville 2013, arXiv 1308.3432.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Of any shape."""
+        return (inputs > 0).to(inputs.dtype) + (inputs - inputs.detach())  # what is added is 0
+
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
     "leaky_relu": lambda: nn.LeakyReLU(inplace=True),
@@ -17,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "softplus": nn.Softplus,
+    "step": Step,
     "identity": nn.Identity,
 }
 
@@ -78,31 +91,37 @@ def two_convolutions(config: FCN | UNet, inputs: int, outputs: int, kernel_size:
 
 
 class Normalize(nn.Module):
-    """Stored images -> a network's input: (x - mean) / std per channel.
+    """Stored images -> a network's input: (x - mean) / std per channel. Of points, per coordinate.
 
     It is the first layer of each trained model, so that a saved model takes plain uint8 images.
 
     Args:
         mean, std: (C,) on the scale 0..255.
+        sides: the number of dimensions of the inputs after the channels: 2, or 0 for points.
     """
 
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, mean: Tensor, std: Tensor, sides: int = 2) -> None:
         super().__init__()
+        shape = (1, -1, *(1,) * sides)
         self.scale: Tensor
         self.shift: Tensor
-        self.register_buffer("scale", (1 / std).float().view(1, -1, 1, 1))
-        self.register_buffer("shift", (-mean / std).float().view(1, -1, 1, 1))
+        self.register_buffer("scale", (1 / std).float().view(shape))
+        self.register_buffer("shift", (-mean / std).float().view(shape))
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (N, C, H, W) uint8 or float in 0..255 -> (N, C, H, W) float32."""
+        """images: (N, C, H, W) uint8 or float in 0..255, or points (N, 2) -> float32 of the same shape."""
         return torch.addcmul(self.shift, images.float(), self.scale)
 
     @classmethod
     def of(cls, images: Tensor) -> "Normalize":
         """With the statistics of `images`, (N, C, H, W) uint8. A channel without contrast is only shifted.
 
-        Computed from exact counts of the 256 values, so that the bits do not depend on the number of threads.
+        Computed from exact counts of the 256 values, so that the bits do not depend on the number of threads. Points,
+        (N, 2) float32, are few.
         """
+        if images.is_floating_point():
+            values = images.double()
+            return cls(values.mean(0), values.std(0, correction=0), sides=0)
         counts = [torch.zeros(256, dtype=torch.int64) for _ in range(images.shape[1])]
         for chunk in torch.split(images, 4096):  # bincount converts its input to int64
             for channel, count in enumerate(counts):

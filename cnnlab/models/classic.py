@@ -1,5 +1,7 @@
 """Networks of the textbooks: the perceptron, the multilayer perceptron, LeNet-5."""
 
+import math
+
 from torch import nn
 
 from cnnlab.config.models import CNN, MLP, LeNet5, Perceptron
@@ -7,16 +9,14 @@ from cnnlab.models.blocks import ACTIVATIONS, POOLS
 from cnnlab.models.sizes import window_output
 
 
-def perceptron(config: Perceptron, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def perceptron(config: Perceptron, shape: tuple[int, ...], classes: int) -> nn.Module:
     """One weight per pixel and class (Rosenblatt 1958; trained by cross-entropy, it is softmax regression)."""
-    channels, height, width = shape
-    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, classes))
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
 
 
-def mlp(config: MLP, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def mlp(config: MLP, shape: tuple[int, ...], classes: int) -> nn.Module:
     """Fully connected layers with an activation and dropout after each hidden one."""
-    channels, height, width = shape
-    return nn.Sequential(nn.Flatten(), *fully_connected(channels * height * width, config.hidden, classes, config))
+    return nn.Sequential(nn.Flatten(), *fully_connected(math.prod(shape), config.hidden, classes, config))
 
 
 def fully_connected(inputs: int, hidden: tuple[int, ...], classes: int, config: MLP | CNN) -> list[nn.Module]:

@@ -84,8 +84,8 @@ class RunStarted(Record):
     dataset: str
     dataset_digest: str
     dataset_source: str
-    image_shape: tuple[int, int, int]
-    """(C, H, W)"""
+    image_shape: tuple[int, ...]
+    """(C, H, W); of points (2,)"""
     train_size: int
     model: str
     parameters: int
@@ -119,6 +119,15 @@ class RunStarted(Record):
     initial_sha256: str = ""
     """The digest of the weights that the run started from; empty if they are random."""
 
+    @property
+    def has_points(self) -> bool:
+        return len(self.image_shape) == 1
+
+    @property
+    def input_dtype(self) -> str:
+        """NumPy's name."""
+        return "float32" if self.has_points else "uint8"
+
     def mlflow_tags(self) -> dict[str, str]:
         description = (
             "dataset",
@@ -137,7 +146,7 @@ class RunStarted(Record):
     def dataset_fields(self) -> dict[str, str]:
         """The fields of MLflow's Dataset entity."""
         sizes = {"train_images": self.train_size, "val_images": self.val_size, "test_images": self.test_size}
-        image = {"dtype": "uint8", "shape": list(self.image_shape)}
+        image = {"dtype": self.input_dtype, "shape": list(self.image_shape)}
         schema = json.dumps({"image": image, "classes": list(self.classes)})
         if len(schema) > LONGEST_SCHEMA:
             schema = json.dumps({"image": image, "classes": len(self.classes)})

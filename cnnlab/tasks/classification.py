@@ -24,7 +24,7 @@ class Classification(Task):
 
     losses: ClassVar[Losses] = CLASS_LOSSES
 
-    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, ...]) -> None:
         super().__init__(config, classes, image_shape)
         self.mean_loss, self.total_loss = self.losses[type(config.loss)](config.loss)
         self.output_shape = (len(classes),)

@@ -12,6 +12,7 @@ from cnnlab.config import RunConfig
 from cnnlab.config.data import MIXUP
 from cnnlab.config.models import TimmModel, TorchvisionModel
 from cnnlab.data import Batches, Dataset, Split, mixup, placement
+from cnnlab.data.points import GRID, grid_over
 from cnnlab.errors import BadInput
 from cnnlab.metrics import Measured
 from cnnlab.models import Normalize, sized_layers
@@ -241,10 +242,18 @@ class Learner:
         return measure_part(self.network, getattr(self.dataset, split), rank, self.ranks.count)
 
     def examples(self) -> dict[str, Tensor]:
-        """Test samples with the network's answers, for the task's figure; empty if the figure shows no samples."""
+        """Test samples with the network's answers, for the task's figure; empty if the figure shows no samples.
+
+        Of points, all test samples, and the network's answers on a grid: (GRID, GRID) uint8, from below, with corners.
+        """
+        test = self.dataset.test
+        if test.has_points:
+            grid, corners = grid_over(test.inputs)
+            regions = answers(self.network, Split(grid, torch.zeros(len(grid)))).view(GRID, GRID).byte()
+            return {"inputs": test.inputs, "targets": test.targets, "regions": regions, "corners": corners}
         if not self.task.examples:
             return {}
-        test = self.dataset.test.take(torch.arange(min(self.task.examples, len(self.dataset.test))))
+        test = test.take(torch.arange(min(self.task.examples, len(test))))
         return {"inputs": test.inputs, "targets": test.targets, "answers": answers(self.network, test)}
 
     def keep_best(self) -> None:

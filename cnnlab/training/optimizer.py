@@ -169,7 +169,7 @@ def _as_matrix(tensor: Tensor, like: Parameter) -> Tensor:
         ) from None
 
 
-CLASSES: dict[str, type[Optimizer]] = {**vars(torch.optim), "Muon": MuonWithAdamW}
+CLASSES: dict[str, type[Optimizer]] = {**vars(torch.optim), "Muon": MuonWithAdamW, "Perceptron": torch.optim.SGD}
 """The name of a config's class -> the optimizer."""
 
 FUSED_ON = {

@@ -122,11 +122,12 @@ def _up_to(record: Record, step: int) -> Record | None:
 
 def heading(started: RunStarted) -> str:
     """One line: the network, its data, its place."""
-    channels, height, width = started.image_shape
+    channels, *sides = started.image_shape
+    kind = "points" if started.has_points else f"images of {'x'.join(map(str, (*sides, channels)))}"
     where = f" from epoch {started.epoch + 1}" if started.step else ""
     return (
         f"{started.model} ({started.parameters:,} parameters) on {started.dataset} "
-        f"({started.train_size:,} + {started.val_size:,} images of {height}x{width}x{channels}), "
+        f"({started.train_size:,} + {started.val_size:,} {kind}), "
         f"{started.optimizer}, {started.device} {started.precision}, seed {started.seed}{where}"
     )
 
@@ -168,6 +169,14 @@ def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
         return Text()
     legend = Text("    ⠤⠤ training loss, ● validation loss", "dim")
     return Text("\n").join([_chart([(LINE, points), ("●", finite)], width, height), legend])
+
+
+def regions_map(regions: Any) -> Text:
+    """Decision regions, (rows from below, columns) of class numbers, in 20 lines of 40 characters."""
+    marks = "·#+"
+    lines = ["".join(marks[number % len(marks)] for number in row[::5]) for row in regions[::-10]]
+    legend = ", ".join(f"{marks[number % len(marks)]} class {number}" for number in range(int(regions.max()) + 1))
+    return Text("\n").join([*(Text(f"    {line}", "cyan") for line in lines), Text(f"    regions: {legend}", "dim")])
 
 
 def training_curves(runs: Mapping[str, Sequence[Record]], width: int, height: int = 14) -> Text:
