@@ -3,6 +3,7 @@
     python benchmarks/diagnose.py          # trains the runs that are counted, prints the table; 10 minutes
     python benchmarks/diagnose.py chosen   # the runs by which the limits were chosen: other settings and seeds
     python benchmarks/diagnose.py first    # the runs of the first count, after which some rules were changed
+    python benchmarks/diagnose.py again    # those of the second count, after which the rule for high rates was changed
 
 Runs that lie in --into are not trained again.
 """
@@ -21,7 +22,7 @@ import numpy as np
 import cnnlab
 from cnnlab.config import as_config
 from cnnlab.data import load
-from cnnlab.reading.diagnosis import findings_of, image_findings_of
+from cnnlab.reading.diagnosis import curves_of, findings_of, image_findings_of
 from cnnlab.tracking import RunDir
 from cnnlab.training import Learner, fit
 
@@ -66,12 +67,22 @@ AGAIN = {
     ),
     "shapes cnn, sgd": Base(SHAPES | {"data.train_size": 1500}, CNN, 0.03, 20),
 }
+THIRD = {
+    "digits cnn, layer": Base(DIGITS, CNN | {"model.channels": [8, 16], "model.norm": "layer"}, 0.003, 12, "adam"),
+    "fashion cnn, batch": Base(
+        FASHION | {"data.train_size": 1500}, CNN | {"model.channels": [8, 16], "model.norm": "batch"}, 0.02, 10
+    ),
+    "digits mlp, sgd": Base(DIGITS, MLP | {"model.hidden": [96, 48]}, 0.03, 20),
+}
 GROUPS = {
     "chosen": (CHOSEN, range(2), range(2)),
     "first": (FIRST, range(100, 103), range(100, 102)),
     "again": (AGAIN, range(200, 202), range(200, 201)),
+    "third": (THIRD, range(300, 303), range(300, 301)),
 }
 """The experiments, the seeds of healthy runs, and those of runs with a fault."""
+HARM = 0.05
+"""A rate is too high from this loss of validation accuracy on, compared with the healthy run."""
 HEALTHY: tuple[Settings, ...] = (
     RECORD,
     {"data.batch_size": 32},
@@ -84,7 +95,6 @@ HEALTHY: tuple[Settings, ...] = (
 def faults(base: Base) -> Iterator[tuple[str, str, Settings]]:
     """The name of the finding, the way in which the fault was made, and the settings."""
     constant = {"schedule.name": "constant"}
-    high = 20 if base.optimizer == "sgd" else 60
     sigmoid = MLP | {"model.hidden": [64] * 10, "model.activation": "sigmoid"}
     linear = MLP | {"model.hidden": [64] * 20, "model.activation": "identity", "model.init": "he_normal"}
     yield (
@@ -98,7 +108,8 @@ def faults(base: Base) -> Iterator[tuple[str, str, Settings]]:
         constant | {"training.epochs": 4, "optimizer.lr": base.lr / 3},
     )
     yield "too_long", "100 epochs, rate x 2", constant | {"training.epochs": 100, "optimizer.lr": 2 * base.lr}
-    yield "learning_rate_too_high", f"rate x {high}", {"optimizer.lr": base.lr * high}
+    for factor in (4, 8, 16, 32, 64, 128, 256):  # the first that does harm is counted
+        yield "learning_rate_too_high", f"rate x {factor}", {"optimizer.lr": base.lr * factor}
     yield "learning_rate_too_low", "rate / 300", {"optimizer.lr": base.lr / 300}
     yield (
         "batch_too_small",
@@ -198,24 +209,40 @@ class Case(NamedTuple):
 
 
 def train_all(bases: dict[str, Base], seeds: range, fault_seeds: range, into: Path) -> Iterator[Case]:
-    """Train what is not there yet."""
+    """Train what is not there yet. Of the rates that are higher and higher, the first that does harm is a fault."""
     for seed in seeds:
         for name, base in bases.items():
             here = into / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             rows = [("", ", ".join(f"{k} {v}" for k, v in change.items()), change) for change in HEALTHY]
             rows += faults(base) if seed in fault_seeds else []
+            harmed = False
             for number, (fault, how, change) in enumerate(rows):
                 case = Case(name, fault, how, here / f"{number:02}")
-                yield case
-                if (case.folder / "journal.jsonl").exists():
+                if fault == "learning_rate_too_high" and harmed:
                     continue
-                data = here / (f"data-{fault}" if fault in DAMAGE else "data")
-                arrays = arrays_of(base, fault, data, seed)
-                kept = change.get("model.name", base.model["model.name"]) == base.model["model.name"]
-                base_model = base.model if kept else {}
-                settings = base._replace(model=base_model).settings() | {"training.seed": seed} | change | arrays
-                cnnlab.train(as_config(nested(settings)), tracking_uri="none", run_dir=case.folder)
-                print(case.folder, flush=True)
+                if not (case.folder / "journal.jsonl").exists():
+                    train_one(base, case, change, seed)
+                if fault == "learning_rate_too_high":
+                    harmed = best_score(case.folder) < best_score(here / "00") - HARM
+                    if not harmed:
+                        continue
+                yield case
+
+
+def train_one(base: Base, case: Case, change: Settings, seed: int) -> None:
+    data = case.folder.parent / (f"data-{case.fault}" if case.fault in DAMAGE else "data")
+    arrays = arrays_of(base, case.fault, data, seed)
+    kept = change.get("model.name", base.model["model.name"]) == base.model["model.name"]
+    base_model = base.model if kept else {}
+    one = {"training.seed": seed, "place.threads": 1}  # also next to other work
+    settings = base._replace(model=base_model).settings() | one | change | arrays
+    cnnlab.train(as_config(nested(settings)), tracking_uri="none", run_dir=case.folder)
+    print(case.folder, flush=True)
+
+
+def best_score(folder: Path) -> float:
+    """In validation; 0 if the first epoch diverged."""
+    return max(curves_of(RunDir(folder.absolute())).scores, default=0)
 
 
 def processor_seconds() -> float:
@@ -253,7 +280,7 @@ def measure_norms(repeats: int = 11) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", choices=GROUPS, nargs="?", default="again")
+    parser.add_argument("which", choices=GROUPS, nargs="?", default="third")
     parser.add_argument("--norms", action="store_true", help="measure what training.record_norms costs instead")
     parser.add_argument("--into", type=Path, default=Path("diagnose-runs"))
     arguments = parser.parse_args()

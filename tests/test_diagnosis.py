@@ -109,6 +109,13 @@ def test_rosenblatts_rule_has_no_learning_rate_that_is_too_high() -> None:
     assert found(Curves(records, "config.yaml", "run")) == []
 
 
+def test_a_loss_that_jumps_back_in_the_middle_has_too_high_a_rate() -> None:
+    (finding,) = [finding for finding in found(curves([*FALLING[:6], 0.4, *FALLING[7:]])) if "rate" in finding.name]
+    assert (finding.name, finding.text) == (
+        "learning_rate_too_high", "the training loss rose from 0.22 to 0.4 in epoch 7"
+    )  # fmt: skip
+
+
 def test_divergence_names_the_step_of_the_journal() -> None:
     (finding,) = found(curves([], [], [], steps=[2.3, 9.0], diverged=True))
     assert finding.title == "diverged at step 240"
@@ -169,9 +176,10 @@ def test_a_unit_that_never_fires_is_dead() -> None:
     assert dead["5.ReLU"] >= 6 / 8
 
 
-def test_recording_norms_changes_no_weight() -> None:
+@pytest.mark.parametrize("settings", [{"model__dropout": 0.5}, {"model__norm": "batch", "model__freeze": 1}])
+def test_recording_norms_changes_no_weight(settings: dict[str, object]) -> None:
     ends = [
-        [*fit(Learner(small_config(training__record_norms=on, model__dropout=0.5), small_dataset()))][-1]
+        [*fit(Learner(small_config(training__record_norms=on, **settings), small_dataset()))][-1]
         for on in (False, True)
     ]
     digests = [end.weights_sha256 for end in ends if isinstance(end, RunEnded)]

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,23 +24,29 @@ def bowl(rate: float) -> float:
 
 def test_the_suggestions_are_where_the_curve_was_made_to_have_them() -> None:
     losses = tuple(map(bowl, RATES))
-    mean, tenth, steepest = RangeTest(RATES, (losses,) * 3).suggestions()
-    assert mean.lr == pytest.approx(math.sqrt(tenth.lr * steepest.lr), rel=0.03)
+    tenth, steepest = RangeTest(RATES, (losses,) * 3).suggestions()
     assert tenth.lr == pytest.approx(0.2, rel=0.15)
     assert steepest.lr == pytest.approx(0.01, rel=0.15)
     assert tenth.alone == (tenth.lr, tenth.lr)
-    assert RangeTest(RATES, (losses,)).search() == f"lr={float(f'{steepest.lr / 3:.2g}'):g}:{tenth.lr * 3:.2g}:log"
 
 
 def test_the_spread_is_that_of_the_seeds() -> None:
     shifted = [tuple(bowl(rate * by) for rate in RATES) for by in (0.5, 1, 2)]
-    _, tenth, _ = RangeTest(RATES, tuple(shifted)).suggestions()
+    tenth, _ = RangeTest(RATES, tuple(shifted)).suggestions()
     assert tenth.alone == (pytest.approx(0.1, rel=0.15), pytest.approx(0.4, rel=0.15))
+
+
+def test_the_first_suggestion_is_the_best_rate_that_was_tried() -> None:
+    trials = {0.001: (0.9, 0.8), 0.003: (0.5, 0.6), 0.01: (0.2, math.inf)}
+    first, *of_test = RangeTest(RATES, (tuple(map(bowl, RATES)),) * 2, trials).suggestions()
+    assert (first.lr, first.alone) == (0.003, (0.003, 0.01))
+    assert of_test == RangeTest(RATES, (tuple(map(bowl, RATES)),) * 2).suggestions()
+    assert RangeTest(RATES, (tuple(map(bowl, RATES)),) * 2, trials).search() == "lr=0.001:0.009:log"
 
 
 def test_one_noisy_step_is_not_where_the_loss_falls_fastest() -> None:
     losses = [bowl(rate) + (0.3 if step == 10 else 0) for step, rate in enumerate(RATES)]
-    assert RangeTest(RATES, (tuple(losses),)).suggestions()[2].lr == pytest.approx(0.01, rel=0.15)
+    assert RangeTest(RATES, (tuple(losses),)).suggestions()[1].lr == pytest.approx(0.01, rel=0.15)
 
 
 @pytest.mark.parametrize("losses", [[3.0] * 101, [3.0] * 40, list(np.linspace(1, 2, 101))])
@@ -60,22 +66,30 @@ def test_the_losses_are_those_of_plain_pytorch() -> None:
     }
     config, _ = read_config(None, settings)
     test = range_test(config, seeds=2, steps=30)
-    learner = prepare(config)
-    images, labels = learner.dataset.train.inputs, learner.dataset.train.targets
-    model, mean, expected = learner.model.train(), 0.0, []
-    for step, rate in enumerate(np.geomspace(1e-4, 10, 30)):
-        loss = torch.nn.functional.cross_entropy(model(images), labels)
-        model.zero_grad()
-        loss.backward()
-        with torch.no_grad():
-            for weight in model.parameters():
-                weight -= rate * weight.grad
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.item()
-        expected.append(mean / (1 - SMOOTHING ** (step + 1)))
+
+    def smoothed(rates: Sequence[float]) -> list[float]:
+        learner = prepare(config)
+        images, labels = learner.dataset.train.inputs, learner.dataset.train.targets
+        model, mean, found = learner.model.train(), 0.0, []
+        for step, rate in enumerate(rates):
+            loss = torch.nn.functional.cross_entropy(model(images), labels)
+            model.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                for weight in model.parameters():
+                    weight -= rate * weight.grad
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.item()
+            found.append(mean / (1 - SMOOTHING ** (step + 1)))
+        return found
+
     first = test.losses[0]
     assert len(first) > 20
-    assert first == pytest.approx(expected[: len(first)], rel=1e-4)
+    assert first == pytest.approx(smoothed(np.geomspace(1e-4, 10, 30).tolist())[: len(first)], rel=1e-4)
     assert test.rates[0] == pytest.approx(1e-4)
+    peak, ends = next(iter(test.trials.items()))
+    assert ends[0] == pytest.approx(smoothed([peak * (1 - step / 30) for step in range(30)])[-1], rel=1e-4)
+    of_test = [suggestion.lr for suggestion in test.suggestions()[1:]]
+    assert (min(test.trials), max(test.trials)) == pytest.approx((min(of_test) / 4, max(of_test) * 4), rel=0.05)
 
 
 def test_each_seed_starts_from_the_same_weights() -> None:
@@ -91,7 +105,7 @@ def test_each_seed_starts_from_the_same_weights() -> None:
 
 def test_the_command_prints_a_sweep_that_runs_and_makes_no_run(cli: Callable[..., Result]) -> None:
     words = ["--model", "mlp", "-s", "data.train_size=200", "-s", "model.hidden=[16]"]
-    done = cli("lr-find", *words, "--steps", "40", "--plot", "figures")
+    done = cli("lr-find", *words, "--steps", "20", "--plot", "figures")
     assert done.exit_code == 0, done.output
     assert Path("figures/lr_find.png").read_bytes().startswith(b"\x89PNG")
     assert not Path("mlruns").exists()
@@ -101,7 +115,7 @@ def test_the_command_prints_a_sweep_that_runs_and_makes_no_run(cli: Callable[...
     again = cli(*shlex.split(line.removeprefix("next: cnnlab ")), "--dry-run", "-q")
     assert again.exit_code == 0, again.output
     assert max(map(len, done.stdout.splitlines()[:-1])) <= 100
-    found = json.loads(cli("lr-find", *words, "--steps", "40", "--json").stdout)
+    found = json.loads(cli("lr-find", *words, "--steps", "20", "--json").stdout)
     assert f"--search {found['search']}" in line
     assert [round(math.log10(found["rates"][end])) for end in (0, -1)] == [-4, 1]
     assert len(found["losses"]) == 3

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 @experiment_argument
 @setting_options
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100), help="Orders of the images.")
-@click.option("--steps", default=100, show_default=True, type=click.IntRange(20, 10_000), help="Steps per seed.")
+@click.option(
+    "--steps",
+    default=100,
+    show_default=True,
+    type=click.IntRange(20, 10_000),
+    help="Steps per seed and rate tried.",
+)
 @click.option("--plot", type=click.Path(), callback=folder, help="Write lr_find.png into this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")
 def command(
@@ -32,7 +38,8 @@ def command(
     **flags: str | None,
 ) -> None:
     """The learning rate rises step by step, on a log scale, from the same weights for each seed (Smith 2017).
-    EXPERIMENT is as of `cnnlab train`. No run is made.
+    Then seven rates around what that suggests are tried, for as many steps each. EXPERIMENT is as of `cnnlab train`. No
+    run is made.
 
     \b
     Example: cnnlab lr-find --model lenet5 -s data.resize=28 --plot figures

@@ -123,6 +123,6 @@ def _print_history(run: "RunDir") -> None:
     changed = [f"{path}={value}" for path, value in values.items() if value != default.get(path)]
     console.print("settings: " + (", ".join(changed) or "all defaults"))
     console.print(loss_curve(records, min(console.width, 100)))
-    console.print(epoch_table(records))
+    console.print(epoch_table(records, console.width))
     if (regions := examples_of(run).get("regions")) is not None:
         console.print(regions_map(regions))

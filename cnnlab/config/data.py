@@ -1,7 +1,7 @@
 """The datasets, the tasks and the augmentations by name, and the settings of data and task."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -50,19 +50,16 @@ class DatasetEntry:
     """Its task."""
     root: Literal["unread", "cache", "own"] = "cache"
     """The meaning of `data.root`: none (it is built in), the folder of its files, or the user's own images."""
-<<<<<<< HEAD
     models: tuple[str, ...] = ()
     """Of points, the models that take them, the default first; empty for images."""
-
-
-POINTS = DatasetEntry(root="unread", models=("mlp", "perceptron"))
-"""A generated dataset of points: two float inputs for each sample."""
-=======
-    shape: tuple[int, int, int] | None = None
-    """(C, H, W) of its images; None if only its files tell."""
+    shape: tuple[int, ...] | None = None
+    """(C, H, W) of its images, (2,) of points; None if only its files tell."""
     classes: int = 0
     """The number of its classes, if its shape is known."""
->>>>>>> w-describe
+
+
+POINTS = DatasetEntry(root="unread", shape=(2,), classes=2, models=("mlp", "perceptron"))
+"""A generated dataset of points: two float inputs for each sample."""
 
 
 DATASETS = {
@@ -83,7 +80,7 @@ DATASETS = {
     "or": POINTS,
     "moons": POINTS,
     "spirals": POINTS,
-    "blobs": POINTS,
+    "blobs": replace(POINTS, classes=3),
 }
 
 VOID = 255

@@ -27,8 +27,8 @@ BYTES = 4
 class Samples(NamedTuple):
     """What a network has to know of its data."""
 
-    shape: tuple[int, int, int]
-    """(C, H, W)"""
+    shape: tuple[int, ...]
+    """(C, H, W); of points (2,)"""
     classes: int
     batch_size: int
 
@@ -43,8 +43,7 @@ def samples_of(config: RunConfig) -> Samples:
     if entry.shape is None or data.batch_size == "full":
         dataset = load(data, config.training.seed)
         return Samples(dataset.image_shape, len(dataset.classes), data.images_per_step(len(dataset.train)))
-    channels, height, width = entry.shape
-    shape = (channels, data.resize or height, data.resize or width)
+    shape = (entry.shape[0], data.resize, data.resize) if data.resize else entry.shape
     return Samples(shape, entry.classes, data.images_per_step(data.train_size or 2**31))
 
 

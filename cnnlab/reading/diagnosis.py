@@ -38,8 +38,10 @@ STILL_FALLING = 0.95
 """Lowest validation loss of the last quarter, as a multiple of the lowest before."""
 SMOOTH = 5
 """Steps over which the training loss is averaged."""
-RISE = 1.15
-"""Highest training loss, averaged, as a multiple of the first step's."""
+RISE = 1.05
+"""Highest training loss, averaged, as a multiple of the first step's or that of guessing."""
+BOUNCE = 0.05
+"""Rise of the training loss from one epoch to the next, as a share of the loss of guessing."""
 EXPLOSION = 10.0
 STILL = 0.01
 """The range of a validation accuracy that does not move."""
@@ -228,14 +230,21 @@ def diverged(curves: Curves) -> Finding | None:
 
 
 def learning_rate_too_high(curves: Curves) -> Finding | None:
-    if not curves.smooth or max(curves.smooth) < RISE * curves.losses[0]:
+    if not curves.smooth:
         return None
-    highest = max(curves.smooth)
-    step = curves.smooth.index(highest) + SMOOTH
+    highest, train = max(curves.smooth), curves.train
+    bounce, epoch = max(((b - a, n) for n, (a, b) in enumerate(pairwise(train), start=2)), default=(0.0, 0))
+    if highest >= RISE * max(curves.losses[0], curves.guessing):
+        step = curves.smooth.index(highest) + SMOOTH
+        text = f"(mean of {SMOOTH} steps) rose from {curves.losses[0]:.3g} to {highest:.3g} at step {step}"
+    elif bounce >= BOUNCE * curves.guessing:
+        text = f"rose from {train[epoch - 2]:.3g} to {train[epoch - 1]:.3g} in epoch {epoch}"
+    else:
+        return None
     return Finding(
         "learning_rate_too_high",
         "learning rate too high",
-        f"the training loss (mean of {SMOOTH} steps) rose from {curves.losses[0]:.3g} to {highest:.3g} at step {step}",
+        f"the training loss {text}",
         LEARNING_RATE,
         curves.with_rate(0.1),
     )

@@ -1,10 +1,14 @@
-"""A range test of the learning rate (Smith 2017, section 3.3): the loss while the rate rises step by step."""
+"""A range test of the learning rate (Smith 2017, section 3.3): the loss while the rate rises step by step.
+
+It finds the order of magnitude. Rates around it are then tried, each in a short training whose rate falls to 0: a
+network may survive a rate for a step and not for fifty, and a loss that hardly moves in the test has no shape.
+"""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 
@@ -19,6 +23,9 @@ SMOOTHING = 0.8
 """Weight of the past in the running mean of the losses."""
 BEYOND = 4.0
 """A test ends if the smoothed loss is this many times the lowest."""
+TRIALS = 7
+"""The number of rates that are tried, from a WIDTH-th of the lower suggestion of the test to WIDTH times the higher."""
+WIDTH = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class RangeTest:
 
     rates: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...]
+    trials: Mapping[float, tuple[float, ...]] = field(default_factory=dict)
+    """Rate -> the smoothed loss of each seed at the end of its short training; infinite if that ended early."""
 
     @property
     def middle(self) -> list[float]:
@@ -50,7 +59,7 @@ class RangeTest:
         return [min(at) for at in columns], [max(at) for at in columns]
 
     def suggestions(self) -> list[Suggestion]:
-        """The rate to try first, and the two of which it is the geometric mean, by the median.
+        """The best rate that was tried, by the mean of the seeds, then the two of the test, by their median.
 
         These are a tenth of the rate at which the loss diverges, and the rate at which it falls fastest over a tenth
         of the test's steps; a step alone is noise.
@@ -60,7 +69,14 @@ class RangeTest:
         alone = zip(*(RangeTest(self.rates, (losses,))._by_the_median() for losses in self.losses), strict=True)
         rates = [[suggestion.lr for suggestion in each] for each in alone]
         both = zip(self._by_the_median(), rates, strict=True)
-        return [replace(suggestion, alone=(min(each), max(each))) for suggestion, each in both]
+        of_test = [replace(suggestion, alone=(min(each), max(each))) for suggestion, each in both]
+        return [self._best_tried(), *of_test] if self.trials else of_test
+
+    def _best_tried(self) -> Suggestion:
+        best = min(self.trials, key=lambda rate: fmean(self.trials[rate]))
+        alone = [min(self.trials, key=lambda rate: self.trials[rate][seed]) for seed in range(len(self.losses))]
+        reason = f"the lowest loss of {len(self.trials)} rates that were tried for {len(self.rates)} steps"
+        return Suggestion(best, reason, (min(alone), max(alone)))
 
     def _by_the_median(self) -> list[Suggestion]:
         losses = self.middle
@@ -77,19 +93,19 @@ class RangeTest:
             diverged = self.rates[-1]
             reason = f"a tenth of {diverged:.2g}, the end of the test; the loss did not diverge"
         return [
-            Suggestion(_short(math.sqrt(diverged / 10 * steepest)), "the geometric mean of the next two"),
             Suggestion(_short(diverged / 10), reason),
             Suggestion(_short(steepest), "the loss falls fastest here"),
         ]
 
     def search(self) -> str:
-        """The words of `--search` for a range around the suggestions."""
-        rates = [suggestion.lr for suggestion in self.suggestions()]
-        return f"lr={_short(min(rates) / 3):g}:{_short(max(rates) * 3):g}:log"
+        """The words of `--search` for a range around the first suggestion."""
+        best = self.suggestions()[0].lr
+        return f"lr={_short(best / 3):g}:{_short(best * 3):g}:log"
 
 
 def range_test(config: RunConfig, seeds: int = 3, steps: int = 100) -> RangeTest:
-    """Train for `steps` steps per seed, all from the same weights, with a rate that rises on a log scale.
+    """Train for `steps` steps per seed, all from the same weights, with a rate that rises on a log scale; then train as
+    many steps at each of TRIALS rates around what that suggests, falling linearly to 0.
 
     The rates are from a tenth of the optimizer's default range to ten times its end. A seed determines the order of the
     images. Nothing is written but the data cache.
@@ -98,20 +114,31 @@ def range_test(config: RunConfig, seeds: int = 3, steps: int = 100) -> RangeTest
         BadInput: the config is invalid on this machine or with this data.
     """
     ends = OPTIMIZERS[tag_of(OPTIMIZERS, config.optimizer.name)].lr
-    rates = tuple(np.geomspace(ends["low"] / 10, ends["high"] * 10, steps).tolist())
     first = prepare(config)
     start = {name: tensor.clone() for name, tensor in first.model.state_dict().items()}
-    losses = []
-    for seed in range(config.training.seed, config.training.seed + seeds):
-        training = config.training.model_copy(update={"seed": seed})
-        learner = prepare(config.model_copy(update={"training": training}), first.dataset)
-        learner.load_weights(start)
-        losses.append(_smoothed_losses(learner, rates))
-    return RangeTest(rates, tuple(losses))
+
+    def losses(rates: Sequence[float], beyond: float = math.inf) -> tuple[tuple[float, ...], ...]:
+        of_seeds = []
+        for seed in range(config.training.seed, config.training.seed + seeds):
+            training = config.training.model_copy(update={"seed": seed})
+            learner = prepare(config.model_copy(update={"training": training}), first.dataset)
+            learner.load_weights(start)
+            of_seeds.append(_smoothed_losses(learner, rates, beyond))
+        return tuple(of_seeds)
+
+    def tried(peak: float) -> tuple[float, ...]:
+        falling = np.linspace(peak, 0, steps, endpoint=False).tolist()
+        return tuple(each[-1] if len(each) == steps else math.inf for each in losses(falling))
+
+    rates = tuple(np.geomspace(ends["low"] / 10, ends["high"] * 10, steps).tolist())
+    test = RangeTest(rates, losses(rates, BEYOND))
+    suggested = [suggestion.lr for suggestion in test.suggestions()]
+    around = np.geomspace(min(suggested) / WIDTH, max(suggested) * WIDTH, TRIALS).tolist()
+    return replace(test, trials={peak: tried(peak) for peak in map(_short, around)})
 
 
-def _smoothed_losses(learner: Learner, rates: Sequence[float]) -> tuple[float, ...]:
-    """The running mean of the losses at these rates, until it is far above the lowest or not finite."""
+def _smoothed_losses(learner: Learner, rates: Sequence[float], beyond: float) -> tuple[float, ...]:
+    """The running mean of the losses at these rates, until it is `beyond` times the lowest or not finite."""
     smoothed: list[float] = []
     mean = 0.0
     with set_for_training(learner.operator_threads, learner.generator), learner.at_work():
@@ -123,7 +150,7 @@ def _smoothed_losses(learner: Learner, rates: Sequence[float]) -> tuple[float, .
             taken = learner.collect()
             mean = SMOOTHING * mean + (1 - SMOOTHING) * taken.losses[0]
             loss = mean / (1 - SMOOTHING ** (step + 1))  # as in Adam: without the bias to the first 0
-            if taken.bad[0] or not math.isfinite(loss) or (smoothed and loss > BEYOND * min(smoothed)):
+            if taken.bad[0] or not math.isfinite(loss) or (smoothed and loss > beyond * min(smoothed)):
                 break
             smoothed.append(loss)
     return tuple(smoothed)

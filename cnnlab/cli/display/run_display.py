@@ -101,7 +101,7 @@ class LiveRun:
                 Text(heading(started), style="bold"),
                 *(Text(line, style="dim") for line in started.notes),
                 progress_row("step", self.step, total, left),
-                epoch_table(self.records, EPOCH_ROWS),
+                epoch_table(self.records, self.console.width, EPOCH_ROWS),
                 loss_curve(self.records, min(self.console.width, 100)),
             )
 
@@ -132,13 +132,14 @@ def heading(started: RunStarted) -> str:
     )
 
 
-def epoch_table(records: Sequence[Record], most: int = 1000) -> Table:
-    """The last `most` epochs, one per row."""
+def epoch_table(records: Sequence[Record], width: int, most: int = 1000) -> Table:
+    """The last `most` epochs, one per row; below 80 characters without the speed."""
     loss, *others = (last(records, RunStarted) or RunStarted).measured
     names = [metric.short for metric in others]
     gap, mark = (2, "best") if len(others) < 2 else (1, "*")  # so that 80 characters are enough
     table = Table(box=None, header_style="dim", padding=(0, gap, 0, 0))
-    for name in ("epoch", "train loss", *names, "val loss", *names, "", "lr", "images/s", "s"):
+    speed = ("images/s", "s") if width >= 80 else ()
+    for name in ("epoch", "train loss", *names, "val loss", *names, "", "lr", *speed):
         table.add_column(name, justify="right", no_wrap=True)
     for epoch in [record for record in records if isinstance(record, Epoch)][-most:]:
         table.add_row(
@@ -146,8 +147,7 @@ def epoch_table(records: Sequence[Record], most: int = 1000) -> Table:
             *(_value(metric, values) for values in (epoch.train, epoch.val) for metric in (loss, *others)),
             Text(mark, style="green") if epoch.best else "",
             f"{epoch.lr:.3g}",
-            f"{epoch.images_per_second:,.0f}",
-            f"{epoch.seconds:.1f}",
+            *((f"{epoch.images_per_second:,.0f}", f"{epoch.seconds:.1f}") if speed else ()),
         )
     return table
 

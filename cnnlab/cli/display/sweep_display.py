@@ -237,15 +237,16 @@ def _at_selection(findings: Findings) -> str:
 
 def _confirmation(findings: Findings) -> Table:
     """The mean with its interval, or the values if they are too few for one."""
-    numbers = ("at selection", "on fresh seeds", "95 % interval", "seeds", "diverged")
+    numbers = ("at selection", "on fresh seeds (95 %)", "seeds")
     table = plain_table("trained again", *numbers, right=numbers)
     for confirmed in findings.confirmed:
-        name = "trial 0, as written" if confirmed.trial == 0 else f"trial {confirmed.trial}"
-        fresh, ends = ", ".join(f"{score:.4f}" for score in confirmed.scores), ""
+        fresh = ", ".join(f"{score:.4f}" for score in confirmed.scores)
         if confirmed.interval:
-            fresh, ends = f"{confirmed.mean:.4f}", "{:.4f} to {:.4f}".format(*confirmed.interval)
+            low, high = confirmed.interval
+            fresh = f"{confirmed.mean:.4f} ({low:.4f} to {high:.4f})"
         seeds = str(len(confirmed.scores) + confirmed.diverged)
-        table.add_row(name, f"{confirmed.selected:.4f}", fresh, ends, seeds, str(confirmed.diverged or ""))
+        diverged = f", {confirmed.diverged} diverged" if confirmed.diverged else ""
+        table.add_row(f"trial {confirmed.trial}", f"{confirmed.selected:.4f}", fresh, seeds + diverged)
     return table
 
 
