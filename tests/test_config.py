@@ -179,7 +179,7 @@ def test_names_are_compared_without_regard_to_case() -> None:
     [
         ({"optimizer.name": "Rprop"}, "torch.optim.NAME; did you mean torch.optim.Rprop?"),
         ({"optimizer.name": "asgd"}, "did you mean torch.optim.ASGD?"),
-        ({"model.name": "VGG16"}, "did you mean torchvision/vgg16?"),
+        ({"model.name": "VGG16_BN"}, "did you mean torchvision/vgg16_bn?"),
         ({"model.name": "LeNet-5"}, "did you mean lenet5?"),
         ({"model.channels": "16,32"}, "must be a list; did you mean [16,32]?"),
         ({"model.hidden": 64}, "did you mean [64]?"),

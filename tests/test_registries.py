@@ -45,7 +45,7 @@ def test_a_name_that_only_a_library_has_is_suggested_with_its_prefix() -> None:
 
     classes = [name for name, cls in vars(optim).items() if isinstance(cls, type) and issubclass(cls, optim.Optimizer)]
     optimizers = [name for name in classes if name not in UNUSABLE and name.lower() not in OPTIMIZERS]
-    networks = torchvision.models.list_models(module=torchvision.models)
+    networks = [name for name in torchvision.models.list_models(module=torchvision.models) if name not in MODELS]
     assert optimizers
     for section, prefix, names in (("optimizer", "torch.optim.", optimizers), ("model", "torchvision/", networks)):
         for name in names:

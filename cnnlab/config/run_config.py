@@ -197,7 +197,7 @@ REGISTRIES: dict[str, Mapping[str, Entry]] = {
 def classes_of(section: str) -> list[type[Section]]:
     """The classes that the section of this name can have."""
     if section in REGISTRIES:
-        return [entry.config for entry in REGISTRIES[section].values()]
+        return list(dict.fromkeys(entry.config for entry in REGISTRIES[section].values()))
     annotation = RunConfig.model_fields[section].annotation if section in RunConfig.model_fields else None
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []
 

@@ -10,10 +10,15 @@ from cnnlab.config.models import (
     CNN,
     FCN,
     MLP,
+    VGG,
+    AlexNet,
+    AllConv,
+    CifarResNet,
+    Inception,
     LeNet5,
     ModelConfig,
     Perceptron,
-    ResNet20,
+    ResNet,
     TimmModel,
     TorchvisionModel,
     UNet,
@@ -23,8 +28,10 @@ from cnnlab.models.classic import lenet5, mlp, perceptron
 from cnnlab.models.cnn import cnn
 from cnnlab.models.fcn import fcn
 from cnnlab.models.imagenet import imagenet_file, imagenet_statistics
-from cnnlab.models.resnet import resnet20
+from cnnlab.models.inception import inception
+from cnnlab.models.resnet import cifar_resnet, resnet
 from cnnlab.models.sizes import SizedLayer, sized_layers
+from cnnlab.models.stacks import alexnet, allconv, vgg
 from cnnlab.models.timm_model import timm_model
 from cnnlab.models.torchvision_model import torchvision_model
 from cnnlab.models.unet import unet
@@ -37,7 +44,12 @@ MODELS: dict[type, Callable[[Any, Any, int], nn.Module]] = {
     MLP: mlp,
     LeNet5: lenet5,
     CNN: cnn,
-    ResNet20: resnet20,
+    AllConv: allconv,
+    AlexNet: alexnet,
+    VGG: vgg,
+    Inception: inception,
+    ResNet: resnet,
+    CifarResNet: cifar_resnet,
     FCN: fcn,
     UNet: unet,
     TorchvisionModel: torchvision_model,
@@ -57,5 +69,5 @@ def build(config: ModelConfig, shape: tuple[int, ...], outputs: int, seed: int) 
     with drawing(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MODELS[type(config)](config, shape, outputs)
-        initialise(model, getattr(config, "init", "default"))
+        initialise(model, config.init, config.init_std)
     return model

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 NON_DECREASING = {"relu", "leaky_relu", "elu", "tanh", "sigmoid", "softplus", "identity"}
 """Activations that keep the order of their inputs."""
 
-POOLS: dict[str, Callable[[], nn.Module]] = {"max": lambda: nn.MaxPool2d(2), "avg": lambda: nn.AvgPool2d(2)}
+POOLS: dict[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
@@ -44,40 +45,69 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "group": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels),
 }
 
-INITS: dict[str, Callable[[Tensor], Tensor]] = {
+HIDDEN_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm1d,
+    "layer": nn.LayerNorm,
+    "group": lambda units: nn.GroupNorm(math.gcd(8, units, units // 8 or 1), units),  # of one unit, all values are 0
+}
+
+INITS: dict[str, Callable[..., Tensor]] = {
     "he_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),  # He et al. 2015, section 2.2
     "he_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
     "xavier_normal": nn.init.xavier_normal_,  # Glorot and Bengio 2010, section 4.2
     "xavier_uniform": nn.init.xavier_uniform_,
     "orthogonal": nn.init.orthogonal_,  # Saxe et al. 2013
-    "normal": lambda w: nn.init.normal_(w, std=0.01),  # Krizhevsky et al. 2012, section 5
+    "normal": nn.init.normal_,
     "zeros": nn.init.zeros_,
 }
 
 
-def initialise(module: nn.Module, name: str) -> None:
-    """Fill the weights of all convolutions (transposed ones too) and fully connected layers, and set their biases to 0.
+def initialise(module: nn.Module, name: str, std: float) -> None:
+    """Fill the weights of convolutions (transposed ones too), fully connected layers and attention; biases become 0.
 
-    "default" keeps PyTorch's initialisation. Draws from torch's global generator.
+    "default" keeps the network's own initialisation. Draws from torch's global generator.
+
+    Args:
+        std: the standard deviation of "normal".
     """
     if name == "default":
         return
+    fill = partial(INITS[name], std=std) if name == "normal" else INITS[name]
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            INITS[name](layer.weight.data)
+            fill(layer.weight.data)
         elif isinstance(layer, nn.ConvTranspose2d):
-            _initialise_up(layer.weight.data, name)
+            _fill_up(layer.weight.data, fill)
+        elif isinstance(layer, nn.MultiheadAttention):
+            for weight in layer.in_proj_weight.data.chunk(3):  # of the queries, the keys and the values
+                fill(weight)
+            nn.init.zeros_(layer.in_proj_bias)
+            continue
         else:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
 
-def _initialise_up(weight: Tensor, name: str) -> None:
+def _fill_up(weight: Tensor, fill: Callable[[Tensor], Tensor]) -> None:
     """weight: (inputs, outputs, k, k). The windows do not overlap, so each output pixel has its own weights."""
     inputs, *others = weight.shape
-    matrix = INITS[name](torch.empty(math.prod(others), inputs))
-    weight.copy_(matrix.T.view_as(weight))
+    weight.copy_(fill(torch.empty(math.prod(others), inputs)).T.view_as(weight))
+
+
+class ReflectionPad(nn.Module):
+    """nn.ReflectionPad2d((before, after, before, after)), whose gradient on a GPU has other bits each time."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.before, self.after = before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W) -> (N, C, before + H + after, before + W + after)."""
+        for dim, size in ((2, x.shape[2]), (3, x.shape[3])):
+            first, last = x.narrow(dim, 1, self.before), x.narrow(dim, size - 1 - self.after, self.after)
+            x = torch.cat([first.flip(dim), x, last.flip(dim)], dim)
+        return x
 
 
 def two_convolutions(config: FCN | UNet, inputs: int, outputs: int, kernel_size: int) -> list[nn.Module]:

@@ -4,8 +4,8 @@ import math
 
 from torch import nn
 
-from cnnlab.config.models import CNN, MLP, LeNet5, Perceptron
-from cnnlab.models.blocks import ACTIVATIONS, POOLS
+from cnnlab.config.models import CNN, MLP, VGG, AlexNet, LeNet5, Perceptron
+from cnnlab.models.blocks import ACTIVATIONS, HIDDEN_NORMS, POOLS
 from cnnlab.models.sizes import window_output
 
 
@@ -19,11 +19,16 @@ def mlp(config: MLP, shape: tuple[int, ...], classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), *fully_connected(math.prod(shape), config.hidden, classes, config))
 
 
-def fully_connected(inputs: int, hidden: tuple[int, ...], classes: int, config: MLP | CNN) -> list[nn.Module]:
-    """Hidden layers of the given sizes, then the classes' logits."""
+def fully_connected(
+    inputs: int, hidden: tuple[int, ...], classes: int, config: MLP | CNN | AlexNet | VGG
+) -> list[nn.Module]:
+    """Hidden layers of the given sizes, each with norm, activation and dropout; then the classes' logits."""
     layers: list[nn.Module] = []
     for outputs in hidden:
-        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[config.activation]()]
+        layers.append(nn.Linear(inputs, outputs))
+        if config.hidden_norm != "none":
+            layers.append(HIDDEN_NORMS[config.hidden_norm](outputs))
+        layers.append(ACTIVATIONS[config.activation]())
         if config.dropout > 0:
             layers.append(nn.Dropout(config.dropout))
         inputs = outputs
@@ -41,8 +46,8 @@ def lenet5(config: LeNet5, shape: tuple[int, int, int], classes: int) -> nn.Modu
         return ACTIVATIONS[config.activation]()
 
     return nn.Sequential(
-        *[nn.Conv2d(channels, 6, 5, padding=2), activation(), POOLS[config.pool]()],
-        *[nn.Conv2d(6, 16, 5), activation(), POOLS[config.pool]()],
+        *[nn.Conv2d(channels, 6, 5, padding=2), activation(), POOLS[config.pool](2)],
+        *[nn.Conv2d(6, 16, 5), activation(), POOLS[config.pool](2)],
         nn.Flatten(),
         *[nn.Linear(16 * height * width, 120), activation()],
         *[nn.Linear(120, 84), activation()],
