@@ -183,6 +183,10 @@ def test_a_folder_and_a_run_say_their_images_themselves(cli: Cli) -> None:
             [(0.2, "decoupled")],
         ),
         ({"optimizer.name": "torch.optim.Rprop"}, []),
+        (
+            {"optimizer.name": "adam", "optimizer.decoupled_decay": 0.3, "penalty.l1": 0.1, "penalty.l2": 0.2},
+            [(0.1, "penalty"), (0.2, "penalty"), (0.3, "decoupled")],
+        ),
     ],
 )
 def test_the_kind_of_weight_decay(settings: dict[str, Any], expected: list[tuple[float, str]]) -> None:

@@ -109,8 +109,13 @@ def weight_decay_of(config: RunConfig) -> list[dict[str, Any]]:
         defaults = make_optimizer(optimizer, [nn.Parameter(torch.zeros(2, 2))]).defaults
         value, decoupled = defaults.get("weight_decay", 0.0), defaults.get("decoupled_weight_decay", False)
         decoupled = decoupled or optimizer.name == "torch.optim.Adafactor"
-    kind = "decoupled" if decoupled else "penalty"
-    return [{"setting": "optimizer.weight_decay", "value": value, "kind": kind}] if value else []
+    decays = (
+        ("penalty.l1", config.penalty.l1, "penalty"),
+        ("penalty.l2", config.penalty.l2, "penalty"),
+        ("optimizer.weight_decay", value, "decoupled" if decoupled else "penalty"),
+        ("optimizer.decoupled_decay", getattr(optimizer, "decoupled_decay", 0.0), "decoupled"),
+    )
+    return [{"setting": setting, "value": value, "kind": kind} for setting, value, kind in decays if value]
 
 
 def draw_description(result: Result, into: Path) -> Path:
