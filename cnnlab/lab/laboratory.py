@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,6 +14,7 @@ from cnnlab.comparison.contest_work import ContestWork
 from cnnlab.config.arms import Arm
 from cnnlab.config.commands import CompareOptions, WorkerOptions, options_from
 from cnnlab.config.space import Space
+from cnnlab.errors import RunFailed
 from cnnlab.files import written_whole
 from cnnlab.lab.claim import Claim
 from cnnlab.lab.judgement import Judgement, Values, judge
@@ -46,9 +48,10 @@ def folder_of(claim: Claim) -> Path:
 
 
 def finding_of(claim: Claim) -> Finding | None:
-    """What the last command measured for the claim; None if it has not been run."""
-    path = folder_of(claim) / RESULT_FILE
-    return Finding(**json.loads(path.read_text())) if path.exists() else None
+    """What the last command measured for the claim; None if it has not been run by this version."""
+    with suppress(FileNotFoundError, TypeError, ValueError):  # TypeError: it has other fields
+        return Finding(**json.loads((folder_of(claim) / RESULT_FILE).read_text()))
+    return None
 
 
 def judgement_of(claim: Claim) -> Judgement | None:
@@ -167,7 +170,8 @@ def runs_of(claim: Claim, contest: "Contest") -> dict[str, list[list["Ended"]]]:
     def of(name: str) -> list[Ended]:
         plan = contest.plans[name][0]
         confirmation = confirmation_of(plan)
-        assert confirmation is not None
+        if confirmation is None:
+            raise RunFailed(f"{plan.study}: its first training did not end; cnnlab show {plan.study} gives the reason")
         folders = [Search(plan).folder(0), *(confirmation.folder(number) for number in range(confirmation.wanted))]
         return [Ended(RunDir(folder)) for folder in folders]
 
