@@ -146,6 +146,7 @@ def test_the_shape_of_a_dataset_is_that_of_its_images(name: str) -> None:
     config = read_config(None, {"data.dataset": name})[0]
     dataset = load(config.data, 0)
     assert (DATASETS[name].shape, DATASETS[name].classes) == (dataset.image_shape, len(dataset.classes))
+    assert samples_of(read_config(None, {"data.dataset": "xor"})[0])[:2] == ((2,), 2)
     for name, classes in (("shapes", builtin.CLASSES), ("shapes_masks", ("background", *builtin.CLASSES))):
         assert (DATASETS[name].shape, DATASETS[name].classes) == ((3, builtin.SIDE, builtin.SIDE), len(classes))
 
@@ -168,12 +169,12 @@ def test_a_folder_and_a_run_say_their_images_themselves(cli: Cli) -> None:
     ("settings", "expected"),
     [
         ({}, []),
-        ({"optimizer.weight_decay": 0.1}, [(0.1, "penalty")]),
-        ({"optimizer.name": "adam", "optimizer.weight_decay": 0.1}, [(0.1, "penalty")]),
+        ({"optimizer.weight_decay": 0.1}, [(0.1, "L2 penalty")]),
+        ({"optimizer.name": "adam", "optimizer.weight_decay": 0.1}, [(0.1, "L2 penalty")]),
         ({"optimizer.name": "adamw"}, [(0.01, "decoupled")]),
         ({"optimizer.name": "muon"}, [(0.01, "decoupled")]),
         ({"optimizer.name": "torch.optim.AdamW"}, [(0.01, "decoupled")]),
-        ({"optimizer.name": "torch.optim.Adamax", "optimizer.weight_decay": 0.2}, [(0.2, "penalty")]),
+        ({"optimizer.name": "torch.optim.Adamax", "optimizer.weight_decay": 0.2}, [(0.2, "L2 penalty")]),
         (
             {
                 "optimizer.name": "torch.optim.NAdam",
@@ -183,6 +184,10 @@ def test_a_folder_and_a_run_say_their_images_themselves(cli: Cli) -> None:
             [(0.2, "decoupled")],
         ),
         ({"optimizer.name": "torch.optim.Rprop"}, []),
+        (
+            {"penalty.l1": 0.1, "penalty.l2": 0.2, "optimizer.decoupled_decay": 0.3},
+            [(0.1, "L1 penalty"), (0.2, "L2 penalty"), (0.3, "decoupled")],
+        ),
     ],
 )
 def test_the_kind_of_weight_decay(settings: dict[str, Any], expected: list[tuple[float, str]]) -> None:

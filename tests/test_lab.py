@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,27 @@ from scipy import stats
 
 from cnnlab.config import changed
 from cnnlab.errors import BadInput
-from cnnlab.lab.claim import Claim, Expectation, find_claims, read_claim
+from cnnlab.lab.claim import Claim, find_claims, read_claim
 from cnnlab.lab.judgement import judge
 from cnnlab.lab.laboratory import measure
-from cnnlab.lab.measures import EXACT, Ended
+from cnnlab.lab.measures import Ended
 from cnnlab.run import create_run, prepare, record_run
 
 CLAIMS = Path(__file__).parents[1] / "experiments" / "claims"
+DOCS = CLAIMS.parents[1] / "docs"
 FILES = find_claims(CLAIMS)
 TINY = {"data.train_size": 64, "data.batch_size": 32, "training.epochs": 4, "training.precision": "fp32"}
 
 
-def is_exact(part: Expectation) -> bool:
-    return part.call[0] in EXACT
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(autouse=True)
+def _one_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shapes are drawn once."""
+    monkeypatch.setenv("CNNLAB_DATA", str(cache))
 
 
 def smallest(claim: Claim, folder: Path) -> dict[str, list[list[Ended]]]:
@@ -48,12 +57,38 @@ def smallest(claim: Claim, folder: Path) -> dict[str, list[list[Ended]]]:
 @pytest.mark.parametrize("name", FILES)
 def test_each_claim_runs_in_its_smallest_form(name: str, tmp_path: Path) -> None:
     claim = read_claim(name, FILES[name], quick=True)
-    needed = not all(map(is_exact, claim.expect))
-    finding = measure(claim, smallest(claim, tmp_path) if needed else {})
-    judgement = judge(claim, finding.values, finding.resolutions, finding.exact)
+    finding = measure(claim, {} if claim.exact else smallest(claim, tmp_path))
+    judgement = judge(claim, finding.values, finding.resolutions)
     assert all(part.left is not None and part.right is not None for part in judgement.parts)
-    measured = [part for part in judgement.parts if not is_exact(part.expectation)]
+    measured = [part for part in judgement.parts if not part.expectation.exact]
     assert {part.word for part in measured} <= {"undecided here"}  # one seed says nothing
+
+
+OPPOSITE = {"holds": "does not hold", "does not hold": "holds", "undecided here": "undecided here"}
+
+
+@pytest.mark.parametrize(
+    "found", json.loads((CLAIMS / "../../docs/lab.json").read_text()), ids=lambda each: each["name"]
+)
+def test_the_page_has_the_verdicts_of_its_numbers(found: dict[str, Any]) -> None:
+    claim = read_claim(found["name"], FILES[found["name"]], quick=found["quick"])
+    judgement = judge(claim, found["values"], found["resolutions"])
+    assert judgement.word == found["verdict"]
+    page = (DOCS / "lab.md").read_text().partition(f"\n## {claim.name}\n")[2].partition("\n## ")[0]
+    assert f"**{judgement.word.capitalize()}**" in page
+    assert all(f"- {part}\n" in page for part in judgement.parts)
+    turned = str.maketrans("<>", "><")
+    opposite = replace(
+        claim, expect=tuple(replace(p, relation=p.relation.translate(turned)) for p in claim.expect if not p.exact)
+    )
+    words = [part.word for part in judgement.parts if not part.expectation.exact]
+    parts = judge(opposite, found["values"], found["resolutions"]).parts
+    assert [part.word for part in parts] == [OPPOSITE[word] for word in words]
+
+
+def test_all_claims_of_the_page_are_there() -> None:
+    numbers = [int(path.name.partition("-")[0]) for path in FILES.values()]
+    assert numbers == list(range(1, 25))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -62,7 +97,6 @@ def test_each_claim_can_come_out_both_ways(name: str, quick: bool) -> None:
     claim = read_claim(name, FILES[name], quick=quick)
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 1e-4, (len(claim.arms), claim.seeds))
-    exact = {part.measure: is_exact(part) for part in claim.expect}
     for number, part in enumerate(claim.expect):
         words = set()
         for levels in itertools.product([0.001, 0.5, 1.0, 2.0, 5000.0], repeat=len(set(part.names))):
@@ -70,14 +104,14 @@ def test_each_claim_can_come_out_both_ways(name: str, quick: bool) -> None:
             values = {
                 other.measure: {
                     arm: [arms.get(arm, 1.0)]
-                    if exact[other.measure]
+                    if other.exact
                     else [arms.get(arm, 1.0) * (1 + step) for step in noise[at]]
                     for at, arm in enumerate(claim.arms)
                 }
                 for other in claim.expect
             }
-            words.add(judge(claim, values, {}, exact).parts[number].word)
-        assert words >= {"does not hold", "holds by arithmetic" if exact[part.measure] else "holds"}, part
+            words.add(judge(claim, values, {}).parts[number].word)
+        assert words >= {"does not hold", "holds by arithmetic" if part.exact else "holds"}, part
 
 
 def small_claim(folder: Path, **changes: Any) -> Path:
@@ -123,18 +157,17 @@ def test_a_claim_and_its_opposite_through_the_command_line(cli: Callable[..., Re
 
 def test_two_equal_arms_are_undecided(tmp_path: Path) -> None:
     claim = read_claim("rate", small_claim(tmp_path, seeds=20))
-    exact = {"best_score": False}
     noise = np.random.default_rng(1).normal(0.9, 0.01, (2, 20))
     same = {"good": noise[0].tolist(), "tiny": noise[0].tolist()}
     other = {"good": noise[0].tolist(), "tiny": noise[1].tolist()}
     for values in (same, other):
-        assert judge(claim, {"best_score": values}, {"best_score": 1 / 144}, exact).word == "undecided here"
+        assert judge(claim, {"best_score": values}, {"best_score": 1 / 144}).word == "undecided here"
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"seeds": 2}, "seeds: 2 is not allowed; it must be a number from 3 to 100"),
+        ({"seeds": 2}, "seeds: 2 is not allowed; it must be greater than or equal to 3"),
         ({"seeds": "many"}, "seeds: 'many' is not allowed"),
         ({"expect": {"best_scor": "good > tiny"}}, "no such measure"),
         ({"expect": {"best_score": "good"}}, "a relation has one of <, > and =="),
@@ -144,12 +177,14 @@ def test_two_equal_arms_are_undecided(tmp_path: Path) -> None:
         ({"expect": {"best_score": "good > tiny ** 2"}}, "is no sum or product of arms and numbers"),
         ({"expect": {"epochs_to": "good > tiny"}}, "epochs_to takes target, but got 0 numbers"),
         ({"expect": {"__import__('os')": "good > tiny"}}, "expect.__import__('os')"),
-        ({"expect": ["best_score"]}, "is not a mapping, as in best_score: relu > sigmoid"),
+        ({"expect": ["best_score"]}, "expect: ['best_score'] is not allowed; it must be a mapping"),
         ({"expect": {}}, "expect: missing; a claim has claim, section, arms and expect"),
         ({"arms": {"good": {"optimizer.lr": -1}, "tiny": {}}}, "arms.good: optimizer.lr: -1"),
-        ({"arms": ["good"]}, "arms: ['good'] is not a mapping of settings"),
-        ({"over": {"optimizer.lr": 0.1}}, "is not a setting with a list of values"),
-        ({"expects": {}}, "expects: unknown key; known are claim, section"),
+        ({"arms": ["good"]}, "arms: ['good'] is not allowed; it must be a mapping"),
+        ({"over": {"optimizer.lr": 0.1}}, "over.optimizer.lr: 0.1 is not allowed; it must be a list"),
+        ({"section": ""}, "section: missing; a claim has claim, section, arms and expect"),
+        ({"quick": {"epochs": 3}}, "epochs: unknown key; known are"),
+        ({"expects": {}}, "expects: unknown key; known are base, arms"),
     ],
 )
 def test_a_faulty_file_is_one_line(

@@ -4,14 +4,17 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cnnlab.config import RunConfig, changed, read_config
-from cnnlab.config.messages import nearest
+from pydantic import Field, ValidationError
+
+from cnnlab.config import RunConfig, changed, collected, read_config
+from cnnlab.config.messages import explain, nearest
 from cnnlab.config.reading import read_yaml_mapping
+from cnnlab.config.section import Section
 from cnnlab.errors import BadInput, quoted
 from cnnlab.intervals import LEAST
 from cnnlab.search.plan import digest_of, what_it_is
@@ -20,9 +23,6 @@ HERE = Path("experiments/claims")
 """In a clone."""
 PACKED = Path(__file__).parent / "claims"
 """Their copy in an installed package."""
-KEYS = ("claim", "section", "base", "arms", "over", "expect", "seeds", "note", "quick")
-SEEDS = 5
-MOST_SEEDS = 100
 OPERATIONS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -30,6 +30,23 @@ OPERATIONS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
 }
 SIGNS = {ast.Gt: ">", ast.Lt: "<", ast.Eq: "=="}
+
+
+class Form(Section):
+    """What may be different with --quick."""
+
+    base: dict[str, Any] = Field({})
+    arms: dict[str, dict[str, Any]] = Field({})
+    over: dict[str, list[Any]] = Field({}, max_length=1)
+    expect: dict[str, str | list[str]] = Field({})
+    seeds: int = Field(5, ge=LEAST, le=100)
+    note: str = ""
+
+
+class ClaimFile(Form):
+    claim: str
+    section: str
+    quick: Form = Form()
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,8 @@ class Expectation:
     """As written: a name, or a name with numbers, as in `epochs_to(0.9)`."""
     relation: str
     """As in `batch - batch_bad < none - none_bad`."""
+    exact: bool = False
+    """Whether the measure is arithmetic."""
 
     @cached_property
     def call(self) -> tuple[str, tuple[float, ...]]:
@@ -80,7 +99,8 @@ def _value(node: ast.expr, values: Mapping[str, float | None]) -> float | None:
     if not isinstance(node, ast.BinOp) or type(node.op) not in OPERATIONS:
         raise ValueError(f"{ast.unparse(node)} is no sum or product of arms and numbers")
     left, right = _value(node.left, values), _value(node.right, values)
-    return None if left is None or right is None else OPERATIONS[type(node.op)](left, right)
+    divided_by_0 = isinstance(node.op, ast.Div) and right == 0
+    return None if left is None or right is None or divided_by_0 else OPERATIONS[type(node.op)](left, right)
 
 
 @dataclass(frozen=True)
@@ -107,6 +127,11 @@ class Claim:
         arms = {name: what_it_is(config) for name, config in self.arms.items()}
         identity = {"arms": arms, "over": self.over, "seeds": self.seeds}
         return f"lab-{self.name}{'-quick' * self.quick}-{digest_of(identity)}"
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing has to be trained for it."""
+        return all(part.exact for part in self.expect)
 
     @property
     def trainings(self) -> dict[str, list[tuple[str, RunConfig]]]:
@@ -148,82 +173,74 @@ def chosen_claims(names: tuple[str, ...], files: Mapping[str, Path]) -> dict[str
 
 def read_claim(name: str, path: Path, *, quick: bool = False) -> Claim:
     """The claim in a file. Raises BadInput naming the file, the key, its value and what is allowed."""
+    values = read_yaml_mapping(path)
     try:
-        return _read(name, path, quick)
-    except (BadInput, ValueError, SyntaxError) as error:
+        _check_keys(values)
+        file = ClaimFile.model_validate(values)
+        changes = file.quick.model_dump(exclude_unset=True) if quick else {}
+        base = {**_flat(file.base), **_flat(changes.get("base", {}))}
+        form = file.model_copy(update=changes)
+        arms = {
+            arm: _config({**base, **_flat(settings), **_flat(changes.get("arms", {}).get(arm, {}))}, arm)
+            for arm, settings in file.arms.items()
+        }
+        return Claim(
+            name=name,
+            claim=file.claim,
+            section=file.section,
+            arms=arms,
+            over=next(((setting, tuple(some)) for setting, some in form.over.items()), None),
+            expect=_expectations(form.expect, arms),
+            seeds=form.seeds,
+            note=form.note,
+            quick=quick,
+        )
+    except ValidationError as error:
+        raise BadInput(f"{path}: {explain(error, values)}") from None
+    except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
 
 
-def _read(name: str, path: Path, quick: bool) -> Claim:
-    values = read_yaml_mapping(path)
-    faster = values.pop("quick", {}) or {}
-    for key in [*values, *faster]:
-        if key not in KEYS:
-            raise BadInput(f"{key}: unknown key; known are {', '.join(KEYS)}{nearest(key, KEYS)}")
+def _check_keys(values: dict[str, Any]) -> None:
+    known = list(ClaimFile.model_fields)
+    for key in [*values, *(values["quick"] if isinstance(values.get("quick"), dict) else ())]:
+        if key not in known:
+            raise BadInput(f"{key}: unknown key; known are {', '.join(known)}{nearest(key, known)}")
     if missing := [key for key in ("claim", "section", "arms", "expect") if not values.get(key)]:
         raise BadInput(f"{missing[0]}: missing; a claim has claim, section, arms and expect")
-    for key in ("base", "arms"):
-        for one in (values, faster):
-            if not isinstance(one.get(key) or {}, dict):
-                raise BadInput(f"{key}: {quoted(one[key])} is not a mapping of settings")
-    base = {**_flat(values.get("base")), **(_flat(faster.get("base")) if quick else {})}
-    changes = faster if quick else {}
-    arms = {
-        arm: _config({**base, **(settings or {}), **(changes.get("arms", {}).get(arm) or {})}, f"arms.{arm}")
-        for arm, settings in values["arms"].items()
-    }
-    chosen = {**values, **changes}
-    over = chosen.get("over") or {}
-    seeds = chosen.get("seeds", SEEDS)
-    if not isinstance(seeds, int) or not LEAST <= seeds <= MOST_SEEDS:
-        raise BadInput(f"seeds: {quoted(seeds)} is not allowed; it must be a number from {LEAST} to {MOST_SEEDS}")
-    if over and not (isinstance(over, dict) and [type(some) for some in over.values()] == [list]):
-        raise BadInput(f"over: {quoted(over)} is not a setting with a list of values, as in optimizer.lr: [0.01, 0.1]")
-    return Claim(
-        name=name,
-        claim=str(chosen["claim"]),
-        section=str(chosen["section"]),
-        arms=arms,
-        over=next(((setting, tuple(some)) for setting, some in over.items()), None),
-        expect=tuple(_expectations(chosen["expect"], arms)),
-        seeds=seeds,
-        note=str(chosen.get("note") or ""),
-        quick=quick,
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested as in an experiment, or dotted paths -> dotted paths."""
+    return collected((path, value, path) for path, value in settings.items())
+
+
+def _config(settings: dict[str, Any], arm: str) -> RunConfig:
+    try:
+        return read_config(None, settings)[0]
+    except BadInput as error:
+        raise BadInput(f"arms.{arm}: {error}") from None
+
+
+def _expectations(expect: Mapping[str, str | list[str]], arms: Mapping[str, RunConfig]) -> tuple[Expectation, ...]:
+    return tuple(
+        _expectation(measure, relation, arms)
+        for measure, relations in expect.items()
+        for relation in ([relations] if isinstance(relations, str) else relations)
     )
 
 
-def _flat(settings: dict[str, Any] | None) -> dict[str, Any]:
-    """Nested as in an experiment, or dotted paths -> dotted paths."""
-    flattened: dict[str, Any] = {}
-    for key, value in (settings or {}).items():
-        flattened.update({f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value})
-    return flattened
-
-
-def _config(settings: dict[str, Any], where: str) -> RunConfig:
-    try:
-        return read_config(None, _flat(settings))[0]
-    except BadInput as error:
-        raise BadInput(f"{where}: {error}") from None
-
-
-def _expectations(expect: Any, arms: Mapping[str, RunConfig]) -> list[Expectation]:
+def _expectation(measure: str, relation: str, arms: Mapping[str, RunConfig]) -> Expectation:
     from cnnlab.lab.measures import check_measure
 
-    if not isinstance(expect, dict):
-        raise BadInput(f"expect: {quoted(expect)} is not a mapping, as in best_score: relu > sigmoid")
-    parts = []
-    for measure, relations in expect.items():
-        for relation in relations if isinstance(relations, list) else [relations]:
-            part = Expectation(measure, str(relation))
-            try:
-                exact = check_measure(*part.call)
-                if unknown := [arm for arm in part.names if arm not in arms]:
-                    raise ValueError(f"{unknown[0]} is not an arm; they are {', '.join(arms)}")
-                part.at(dict.fromkeys(arms, 1.0))
-                if part.sides[1] == "==" and not exact:
-                    raise ValueError("== is for measures of arithmetic; use < or >")
-            except (ValueError, SyntaxError) as error:
-                raise BadInput(f"expect.{measure}: {quoted(relation)}: {error}") from None
-            parts.append(part)
-    return parts
+    part = Expectation(measure, relation)
+    try:
+        part = replace(part, exact=check_measure(*part.call))
+        if unknown := [arm for arm in part.names if arm not in arms]:
+            raise ValueError(f"{unknown[0]} is not an arm; they are {', '.join(arms)}")
+        part.at(dict.fromkeys(arms, 1.0))
+        if part.sides[1] == "==" and not part.exact:
+            raise ValueError("== is for measures of arithmetic; use < or >")
+    except (ValueError, SyntaxError) as error:
+        raise BadInput(f"expect.{measure}: {quoted(relation)}: {error}") from None
+    return part

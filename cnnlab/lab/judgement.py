@@ -53,7 +53,7 @@ class Judgement:
     parts: tuple[Part, ...]
 
 
-def judge(claim: Claim, values: Values, resolutions: Mapping[str, float], exact: Mapping[str, bool]) -> Judgement:
+def judge(claim: Claim, values: Values, resolutions: Mapping[str, float]) -> Judgement:
     """A claim holds if all its parts hold, and does not hold if one of them does not.
 
     A part holds if the interval of left - right, paired over seeds, is on the expected side of 0; it does not hold if
@@ -62,12 +62,11 @@ def judge(claim: Claim, values: Values, resolutions: Mapping[str, float], exact:
     Args:
         values: of every measure and arm in the claim's expectations.
         resolutions: measure -> the smallest step between two of its values.
-        exact: measure -> whether it is arithmetic.
     """
-    tests = sum(not exact[part.measure] for part in claim.expect)
+    tests = sum(not part.exact for part in claim.expect)
     parts = tuple(
         _exactly(part, values[part.measure])
-        if exact[part.measure]
+        if part.exact
         else _statistically(part, values[part.measure], resolutions.get(part.measure, 0.0), tests)
         for part in claim.expect
     )

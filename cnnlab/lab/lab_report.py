@@ -7,7 +7,8 @@ from PIL import Image
 
 from cnnlab.errors import BadInput
 from cnnlab.lab.claim import Claim
-from cnnlab.lab.laboratory import FIGURE_FILE, finding_of, folder_of, judgement_of
+from cnnlab.lab.laboratory import FIGURE_FILE, as_json, finding_of, folder_of, judgement_of
+from cnnlab.result import strict_json
 
 HEAD = """# The lab: the course page's claims, tested
 
@@ -27,7 +28,7 @@ def in_words(claim: Claim) -> str:
 
 
 def write_report(claims: Sequence[tuple[Claim, Claim]], folder: Path) -> Path:
-    """Write lab.md and images/lab-NAME.png into the folder; returns the path of lab.md.
+    """Write lab.md, its numbers as lab.json, and images/lab-NAME.png into the folder; returns the path of lab.md.
 
     Args:
         claims: each claim in its quick form and in its full one, which gets the section if it has been run.
@@ -47,6 +48,7 @@ def write_report(claims: Sequence[tuple[Claim, Claim]], folder: Path) -> Path:
     total = f"The {len(seconds)} quick forms took {sum(seconds) / 60:.0f} minutes here.\n"
     shown = [forms[bool(both[1])] for forms, both in zip(claims, words, strict=True) if any(both)]
     sections = [_section(claim, folder) for claim in shown]
+    (folder / "lab.json").write_text(strict_json([as_json(claim) for claim in shown], indent=1), "utf-8")
     path = folder / "lab.md"
     path.write_text(
         "\n".join([HEAD, "| claim | quick | full |", "|---|---|---|", *rows, "", total, *sections]), "utf-8"

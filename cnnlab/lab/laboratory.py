@@ -33,7 +33,6 @@ class Finding:
 
     values: Values
     resolutions: Mapping[str, float]
-    exact: Mapping[str, bool]
     seconds: float
     """Of the work on it, measurement included; of the last command alone."""
 
@@ -56,7 +55,7 @@ def finding_of(claim: Claim) -> Finding | None:
 def judgement_of(claim: Claim) -> Judgement | None:
     """The verdict on what the last command measured; None as of `finding_of`."""
     finding = finding_of(claim)
-    return judge(claim, finding.values, finding.resolutions, finding.exact) if finding else None
+    return judge(claim, finding.values, finding.resolutions) if finding else None
 
 
 class Lab(ContestWork):
@@ -87,7 +86,7 @@ class Lab(ContestWork):
         Raises:
             BadInput: an arm cannot be trained here, for example because its data is missing.
         """
-        self._contests = {claim.study: self._contest(claim) for claim in self.claims if not is_arithmetic(claim)}
+        self._contests = {claim.study: self._contest(claim) for claim in self.claims if not claim.exact}
         if self._contests:
             self._open_for(list(self._contests.values()))
 
@@ -112,7 +111,7 @@ class Lab(ContestWork):
             folder_of(claim).mkdir(parents=True, exist_ok=True)
             with written_whole(folder_of(claim) / RESULT_FILE) as path:
                 path.write_text(json.dumps(vars(finding), indent=1))
-            judgement = judge(claim, finding.values, finding.resolutions, finding.exact)
+            judgement = judge(claim, finding.values, finding.resolutions)
             draw_claim(claim, finding.values, judgement, runs, folder_of(claim) / FIGURE_FILE)
         self._close(claim)
 
@@ -156,13 +155,6 @@ class Lab(ContestWork):
         )
 
 
-def is_arithmetic(claim: Claim) -> bool:
-    """Whether nothing has to be trained for it."""
-    from cnnlab.lab.measures import EXACT
-
-    return all(part.call[0] in EXACT for part in claim.expect)
-
-
 def runs_of(claim: Claim, contest: "Contest") -> dict[str, list[list["Ended"]]]:
     """Arm -> seed -> its runs, which have ended: one, or one per value of `over`."""
     from cnnlab.lab.measures import Ended
@@ -188,20 +180,19 @@ def measure(claim: Claim, runs: Mapping[str, list[list["Ended"]]]) -> Finding:
     Args:
         runs: arm -> seed -> its runs.
     """
-    from cnnlab.lab.measures import EXACT, exactly, measured, resolution
+    from cnnlab.lab.measures import exactly, measured, resolution
 
     values: dict[str, dict[str, list[float | None]]] = {}
     resolutions: dict[str, float] = {}
     for part in claim.expect:
         (name, numbers), of = part.call, values.setdefault(part.measure, {})
         for arm in part.names:
-            if name in EXACT:
+            if part.exact:
                 of[arm] = [exactly(name, claim.arms[arm])]
             elif arm not in of:
                 of[arm] = [_mean([measured(name, numbers, run) for run in some]) for some in runs[arm]]
                 resolutions[part.measure] = resolution(name, runs[arm][0][0])
-    exact = {part.measure: part.call[0] in EXACT for part in claim.expect}
-    return Finding(values, resolutions, exact, seconds=0.0)
+    return Finding(values, resolutions, seconds=0.0)
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -225,7 +216,6 @@ def as_json(claim: Claim) -> dict[str, Any]:
             | {key: value for key, value in vars(part).items() if key != "expectation"}
             for part in (judgement.parts if judgement else ())
         ],
-        "values": finding and finding.values,
-        "seconds": finding and finding.seconds,
+        **(vars(finding) if finding else {}),
         "study": claim.study,
     }

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from cnnlab.config import RunConfig
+from cnnlab.config import RunConfig, flat
 from cnnlab.config.data import DATASETS
 from cnnlab.config.optimizers import AdamW, Muon, TorchOptimizer
 from cnnlab.data import load
@@ -100,17 +100,22 @@ def _row(layer: Layer, batch_size: int) -> dict[str, Any]:
 def weight_decay_of(config: RunConfig) -> list[dict[str, Any]]:
     """The settings that draw the weights to 0, with their values and kinds; empty if none does.
 
-    Kinds are "penalty", which is a part of the gradient, and "decoupled", which takes lr times the value off each
-    weight and leaves the gradient alone (Loshchilov and Hutter 2019).
+    A "penalty", L1 or L2, is a part of the gradient. A "decoupled" decay takes lr times the value off each weight and
+    leaves the gradient alone (Loshchilov and Hutter 2019).
     """
-    optimizer = config.optimizer
-    value, decoupled = getattr(optimizer, "weight_decay", 0.0), isinstance(optimizer, AdamW | Muon)
+    optimizer, values = config.optimizer, flat(config)
+    decoupled = isinstance(optimizer, AdamW | Muon)
     if isinstance(optimizer, TorchOptimizer):
         defaults = make_optimizer(optimizer, [nn.Parameter(torch.zeros(2, 2))]).defaults
-        value, decoupled = defaults.get("weight_decay", 0.0), defaults.get("decoupled_weight_decay", False)
-        decoupled = decoupled or optimizer.name == "torch.optim.Adafactor"
-    kind = "decoupled" if decoupled else "penalty"
-    return [{"setting": "optimizer.weight_decay", "value": value, "kind": kind}] if value else []
+        values["optimizer.weight_decay"] = defaults.get("weight_decay", 0.0)
+        decoupled = defaults.get("decoupled_weight_decay", False) or optimizer.name == "torch.optim.Adafactor"
+    kinds = {
+        "penalty.l1": "L1 penalty",
+        "penalty.l2": "L2 penalty",
+        "optimizer.weight_decay": "decoupled" if decoupled else "L2 penalty",
+        "optimizer.decoupled_decay": "decoupled",
+    }
+    return [{"setting": path, "value": values[path], "kind": kind} for path, kind in kinds.items() if values.get(path)]
 
 
 def draw_description(result: Result, into: Path) -> Path:
