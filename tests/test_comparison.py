@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnlab.comparison.figures import band
+from cnnlab.comparison.figures import band, curves_figure
 from cnnlab.comparison.report import arm_table, markdown, scores_over, verdicts_json, write_report
 from cnnlab.comparison.verdicts import (
     ArmResult,
@@ -320,6 +320,12 @@ def test_a_curves_band_is_an_interval_over_the_finals() -> None:
     assert [point.step for point in points] == [10, 20, 30]
     assert all(point.low is not None for point in points)
     assert all(point.low is None for point in band(arm("sgd", 0.88, tunings=2).finals))
+
+
+def test_an_arm_of_which_only_one_final_reached_an_epoch_has_no_curve() -> None:
+    rare = with_scores(arm("sgd", 0.88, tunings=3), [0.88, None, None])
+    figure = curves_figure(judged("optimizer", [rare, arm("adam", 0.9, tunings=3)], MARGIN))
+    assert [line.get_label() for line in figure.axes[0].lines if line.get_marker() == "o"] == ["adam"]
 
 
 def test_the_report_needs_no_network(tmp_path: Path) -> None:
