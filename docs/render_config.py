@@ -28,8 +28,8 @@ def render() -> str:
 def _section(section: str) -> list[str]:
     blocks = []
     for kind in classes_of(section):
-        tag = next((tag for tag, entry in REGISTRIES.get(section, {}).items() if entry.config is kind), None)
-        title = f"## {section}: {tag}" if tag else f"## {section}"
+        tags = ", ".join(tag for tag, entry in REGISTRIES.get(section, {}).items() if entry.config is kind)
+        title = f"## {section}: {tags}" if tags else f"## {section}"
         fields = kind.model_json_schema()["properties"]
         rows = [
             f"| `{key}` | {_allowed(field)} | {_default(field)} | {_help(field)} |" for key, field in fields.items()

@@ -8,9 +8,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.transforms.v2 import functional as torchvision
 
 from cnnlab.config.data import VOID
-from cnnlab.data.augment import AUGMENTATIONS, DEGREES, PAD, augment, crop, cutout, draws_needed, flip, rotate
+from cnnlab.data.augment import (
+    AUGMENTATIONS,
+    DEGREES,
+    PAD,
+    STRENGTH,
+    augment,
+    crop,
+    cutout,
+    draws_needed,
+    erase,
+    flip,
+    jitter,
+    mixup,
+    rotate,
+)
 
 
 def images(count: int = 6, height: int = 9, width: int = 12, channels: int = 2) -> Tensor:
@@ -51,6 +66,19 @@ def reference_cutout(image: Tensor, draw: Tensor) -> Tensor:
     return out
 
 
+def reference_erase(image: Tensor, draw: Tensor) -> Tensor:
+    if draw[0] >= 0.5:
+        return image
+    height, width = image.shape[1:]
+    area = (0.02 + draw[1] * 0.38) * height * width
+    ratio = 0.3 + draw[2] * (1 / 0.3 - 0.3)
+    high, wide = min(round(math.sqrt(area * ratio)), height), min(round(math.sqrt(area / ratio)), width)
+    top, left = int(draw[3] * (height - high + 1)), int(draw[4] * (width - wide + 1))
+    out = image.clone()
+    out[:, top : top + high, left : left + wide] = int(draw[5] * 256)
+    return out
+
+
 def reference_rotate(image: Tensor, draw: Tensor) -> Tensor:
     angle = (2 * draw[0].item() - 1) * math.radians(DEGREES)
     height, width = image.shape[1:]
@@ -75,7 +103,12 @@ def reference_rotate(image: Tensor, draw: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     ("change", "numbers", "reference"),
-    [(flip, 1, reference_flip), (crop, 2, reference_crop), (cutout, 2, reference_cutout)],
+    [
+        (flip, 1, reference_flip),
+        (crop, 2, reference_crop),
+        (cutout, 2, reference_cutout),
+        (erase, 6, reference_erase),
+    ],
 )
 @given(seed=st.integers(0, 10**6), height=st.integers(2, 12), width=st.integers(2, 12))
 def test_equals_the_reference_image_by_image(change, numbers, reference, seed: int, height: int, width: int) -> None:  # type: ignore[no-untyped-def]
@@ -92,6 +125,28 @@ def test_rotation_equals_the_reference_up_to_rounding() -> None:
     for image, draw, ours in zip(before, drawn, after, strict=True):
         difference = (ours.int() - reference_rotate(image, draw).int()).abs()
         assert difference.max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jitter_equals_torchvisions_functions_up_to_rounding(channels: int) -> None:
+    before, drawn = images(8, channels=channels), draws(8, 3)
+    for image, factors, ours in zip(before, 1 + STRENGTH * (2 * drawn - 1), jitter(before, drawn), strict=True):
+        brightness, contrast, saturation = factors.tolist()
+        wanted = torchvision.adjust_brightness(image / 255, brightness)
+        wanted = torchvision.adjust_contrast(wanted, contrast)
+        wanted = torchvision.adjust_saturation(wanted, saturation)
+        assert (ours / 255 - wanted).abs().max() <= 1.01 / 255
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_mixup_takes_the_first_image_with_the_last_and_has_both_classes_and_the_weight(weight: float) -> None:
+    before, classes = images(5), [3, 1, 4, 1, 5]
+    after, targets = mixup(before, torch.tensor(classes), weight)
+    assert after.dtype == torch.uint8
+    for index in range(5):
+        wanted = weight * before[index].double() + (1 - weight) * before[4 - index].double()
+        assert (after[index] - wanted).abs().max() <= 0.501
+        assert targets[index].tolist() == pytest.approx([classes[index], classes[4 - index], weight])
 
 
 def test_about_half_the_images_are_flipped() -> None:
@@ -128,6 +183,15 @@ def test_a_mask_goes_where_its_image_goes_and_is_void_where_there_is_nothing_to_
             wanted, mask = before[index], masks[index]
         assert torch.equal(after[index], wanted)
         assert torch.equal(moved[index], mask)
+
+
+def test_a_mask_is_void_where_its_image_is_erased_and_stays_where_colours_change() -> None:
+    before, masks, drawn = images(20), images(20, channels=1)[:, 0] % 7, draws(20, draws_needed(["jitter", "erase"]))
+    drawn[:, 8] = 0.0  # the level
+    after, moved = augment(torch.full_like(before, 200), masks, ["jitter", "erase"], drawn)
+    hidden = after[:, 0] == 0
+    assert 0 < hidden.flatten(1).any(1).sum() < 20
+    assert torch.equal(moved, masks.masked_fill(hidden, VOID))
 
 
 def test_a_turned_mask_has_the_value_of_the_nearest_pixel() -> None:

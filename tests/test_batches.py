@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from scipy.stats import beta, kstest
 
 from cnnlab.data import Batches, placement
 from tests.runs import small_dataset
 
 CPU = torch.device("cpu")
 TRAIN = small_dataset(50).train
-ALL = ("flip", "crop", "cutout", "rotate")
+ALL = ("flip", "crop", "cutout", "rotate", "jitter", "erase")
 
 
 def batches(**settings: object) -> Batches:
@@ -45,8 +46,8 @@ def test_a_last_batch_of_one_is_joined_to_the_one_before_if_asked(residence: str
 @pytest.mark.parametrize("residence", ["device", "stream"])
 @pytest.mark.parametrize("first", [0, 1, 5, 7])
 def test_an_epoch_can_be_entered_anywhere_with_the_same_batches(residence: str, first: int) -> None:
-    whole = epoch(batches(augmentations=ALL), 2)
-    entered = epoch(batches(augmentations=ALL, residence=residence, workers=1), 2, first)
+    whole = epoch(batches(augmentations=(*ALL, "mixup")), 2)
+    entered = epoch(batches(augmentations=(*ALL, "mixup"), residence=residence, workers=1), 2, first)
     assert len(entered) == len(whole) - first
     for (images, labels), (expected, classes) in zip(entered, whole[first:], strict=True):
         assert torch.equal(images, expected)
@@ -67,6 +68,14 @@ def test_epochs_and_seeds_differ() -> None:
 def test_neither_order_nor_augmentation_depends_on_the_batch_size() -> None:
     small, large = batches(augmentations=ALL), batches(augmentations=ALL, batch_size=50)
     assert torch.equal(torch.cat([images for images, _ in epoch(small)]), epoch(large)[0][0])
+
+
+def test_a_batch_is_mixed_in_shares_of_the_beta_distribution() -> None:
+    made = batches(augmentations=["mixup"], batch_size=1, mixup_alpha=0.4)
+    weights = [targets[0, 2].item() for number in range(10) for _, targets in epoch(made, number)]
+    assert kstest(weights, beta(0.4, 0.4).cdf).pvalue > 0.01
+    plain = torch.cat([labels for _, labels in epoch(batches())])
+    assert torch.equal(torch.cat([targets[:, 0] for _, targets in epoch(made)]), plain.float())
 
 
 def test_on_the_cpu_everything_fits() -> None:

@@ -213,6 +213,7 @@ def test_a_run_is_in_mlflow_when_the_courier_ends(process: Process) -> None:
         assert database.execute("SELECT count(*) FROM metrics WHERE key='train/loss'").fetchone() == (len(rows),)
 
 
+@pytest.mark.long
 def test_a_server_that_is_gone_costs_a_run_nothing_but_a_line(process: Process) -> None:
     done = process("train", *QUICK[2:], "--tracking-uri", "http://127.0.0.1:9", "--json")
     assert done.returncode == 0
@@ -327,31 +328,35 @@ def wait_for_epoch(running: "subprocess.Popen[str]", number: int) -> None:
     raise AssertionError("the run ended early")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(number: signal.Signals, code: int, process: Process) -> None:
-    running = start("train", *LONG, "--run-dir", "stopped")
-    wait_for_epoch(running, 5)
-    blocked = process("train", "--resume", "stopped")
-    assert (blocked.returncode, blocked.stdout) == (3, "")
-    running.send_signal(number)
-    stdout, _ = running.communicate(timeout=60)
-    assert running.returncode == code
-    if number != signal.SIGKILL:
-        assert json.loads(stdout)["status"] == "interrupted"
-    resumed = process("train", "--resume", "stopped", "--json")
-    assert resumed.returncode == 0, resumed.stderr
+@pytest.mark.long
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(process: Process) -> None:
     whole = result_of(process("train", *LONG))
-    assert result_of(resumed)["weights_sha256"] == whole["weights_sha256"]
-    stopped, uninterrupted = (
-        [loss for r in read(Path(where) / "journal.jsonl")[0] if isinstance(r, Steps) for loss in r.losses]
-        for where in ("stopped", str(whole["run_dir"]))
-    )
-    assert stopped == uninterrupted
-    assert len(stopped) == whole["steps"]
-    again = process("train", "--resume", "stopped", "--json")
+    uninterrupted = losses(str(whole["run_dir"]))
+    assert len(uninterrupted) == whole["steps"]
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+        folder = f"stopped by {number}"
+        running = start("train", *LONG, "--run-dir", folder)
+        wait_for_epoch(running, 5)
+        blocked = process("train", "--resume", folder)
+        assert (blocked.returncode, blocked.stdout) == (3, "")
+        running.send_signal(number)
+        stdout, _ = running.communicate(timeout=60)
+        assert running.returncode == code
+        if number != signal.SIGKILL:
+            assert json.loads(stdout)["status"] == "interrupted"
+        resumed = process("train", "--resume", folder, "--json")
+        assert resumed.returncode == 0, resumed.stderr
+        assert result_of(resumed)["weights_sha256"] == whole["weights_sha256"]
+        assert losses(folder) == uninterrupted
+    again = process("train", "--resume", folder, "--json")
     assert again.returncode == 0
     assert "has finished; this is its result" in again.stderr
     assert result_of(again)["weights_sha256"] == whole["weights_sha256"]
+
+
+def losses(run: str) -> list[float]:
+    """The training losses of all steps in a run's journal."""
+    return [loss for r in read(Path(run) / "journal.jsonl")[0] if isinstance(r, Steps) for loss in r.losses]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -525,6 +530,7 @@ BAD = [
         ["-s", "schedule.warmup_epochs=10"],
         "10 is not allowed: the warm-up would take all 210 steps, which leaves none",
     ),
+    (["-s", "schedule.max_batch_size=32"], "max_batch_size: 32 is not allowed; it must be at least the batch size at"),
     (["-s", "schedule.warmup_epochs=9.999", "--schedule", "onecycle"], "it must be at most 9.952"),
     (["-s", "optimizer.nesterov=true", "--momentum", "0"], "optimizer.nesterov needs momentum > 0"),
     (["--dataset", "folder"], "data.root: the dataset folder needs --data-root"),
@@ -617,6 +623,7 @@ def test_a_traceback_is_never_shown_for_a_broken_picture(process: Process) -> No
     assert "pictures/a/1.png is not an image" in done.stderr
 
 
+@pytest.mark.long
 def test_the_ui_serves_the_runs_on_loopback(process: Process) -> None:
     import socket
     import urllib.request

@@ -358,6 +358,7 @@ def test_an_optimizer_against_itself_has_other_points_and_other_seeds(cli: Cli) 
     assert found["claim"] == "optimizers"
 
 
+@pytest.mark.long
 def test_a_comparison_that_was_killed_goes_on_to_what_it_would_have_been(
     process: Process, tmp_path: Path, monkeypatch: Any
 ) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnlab.comparison.figures import band
-from cnnlab.comparison.report import arm_rows, markdown, scores_over, verdicts_json, write_report
+from cnnlab.comparison.figures import band, curves_figure
+from cnnlab.comparison.report import arm_table, markdown, scores_over, verdicts_json, write_report
 from cnnlab.comparison.verdicts import (
     ArmResult,
     Final,
@@ -162,7 +162,7 @@ def test_a_diverged_final_is_no_zero_in_a_mean() -> None:
     found = judged("optimizer", [bad, arm("adam", 0.8)], MARGIN)
     assert found.summaries["sgd"].mean == pytest.approx(np.mean([s for s in scores if s is not None]))
     assert found.warnings[0] == "sgd: 1 of 8 finals diverged; its mean is that of the others"
-    assert arm_rows(found)[0][2] == "16 trials, 1 of 8 finals"
+    assert arm_table(found)[1][0][2] == "16 trials, 1 of 8 finals"
     assert verdicts_json(found)["optimizers"][0]["failed"] == 1 / 8
     assert found.pairs[0].failed == (1, 0)
     assert found.pairs[0].verdict == "undecided", "it fails more often, so its lead of 10 points is no verdict"
@@ -320,6 +320,12 @@ def test_a_curves_band_is_an_interval_over_the_finals() -> None:
     assert [point.step for point in points] == [10, 20, 30]
     assert all(point.low is not None for point in points)
     assert all(point.low is None for point in band(arm("sgd", 0.88, tunings=2).finals))
+
+
+def test_an_arm_of_which_only_one_final_reached_an_epoch_has_no_curve() -> None:
+    rare = with_scores(arm("sgd", 0.88, tunings=3), [0.88, None, None])
+    figure = curves_figure(judged("optimizer", [rare, arm("adam", 0.9, tunings=3)], MARGIN))
+    assert [line.get_label() for line in figure.axes[0].lines if line.get_marker() == "o"] == ["adam"]
 
 
 def test_the_report_needs_no_network(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,13 @@ def test_a_healthy_run_has_no_finding() -> None:
     assert found(curves(norms=norms([1, 1, 1], dead=0.2))) == []
     assert found(curves(batch=2)) == []
     assert found(Curves(curves().records[:1], "", "")) == []  # it ended before its first step
+
+
+def test_rosenblatts_rule_has_no_learning_rate_that_is_too_high() -> None:
+    rising = curves(**FAULTS["learning_rate_too_high"][0])
+    records = [replace(r, optimizer="perceptron") if isinstance(r, RunStarted) else r for r in rising.records]
+    assert [finding.name for finding in found(rising)] == ["learning_rate_too_high"]
+    assert found(Curves(records, "config.yaml", "run")) == []
 
 
 def test_a_loss_that_jumps_back_in_the_middle_has_too_high_a_rate() -> None:

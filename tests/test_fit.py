@@ -111,7 +111,14 @@ RESUMED = {
     "sgd": {},
     "adam, dropout, batch norm": {"optimizer__name": "adam", "model__dropout": 0.4, "model__norm": "batch"},
     "rmsprop, augmented": {"optimizer__name": "rmsprop", "data__augment": ["crop", "rotate"]},
+    "mixed, jittered, erased": {"data__augment": ["mixup", "jitter", "erase"], "data__mixup_alpha": 1.0},
     "muon, two convolutions": {"optimizer__name": "muon", "model__channels": [4, 6], "model__norm": "batch"},
+    "the perceptron's rule": {"model__name": "perceptron", "optimizer__name": "perceptron"},
+    "plateau, growing batches": {
+        **{"data__batch_size": 16, "training__epochs": 5, "model__norm": "batch"},
+        **{"schedule__name": "plateau", "schedule__patience": 0, "schedule__threshold": 0.9},
+        **{"schedule__gamma": 0.5, "schedule__max_batch_size": 64},
+    },
     "NAdam by its class, accumulated": {"optimizer__name": "torch.optim.NAdam", "training__accumulate": 2},
 }
 
@@ -190,6 +197,20 @@ def test_accumulated_batches_equal_one_large_batch() -> None:
     assert parts == pytest.approx(large, abs=1e-5)
 
 
+def test_batches_grow_epoch_by_epoch_and_every_image_is_trained_on() -> None:
+    config = small_config(
+        **{"data__batch_size": 16, "training__epochs": 4, "training__accumulate": 2, "optimizer__lr": 0.04},
+        **{"schedule__name": "step", "schedule__step_epochs": 1, "schedule__gamma": 0.5},
+        **{"schedule__max_batch_size": 30},
+    )
+    records = records_of(config)
+    epochs = [record for record in records if isinstance(record, Epoch)]
+    assert [(epoch.step, epoch.batch_size) for epoch in epochs] == [(2, 16), (4, 30), (6, 30), (8, 30)]
+    assert [epoch.lr for epoch in epochs] == pytest.approx([0.04, 0.04 * 30 / 32, 0.02 * 30 / 32, 0.01 * 30 / 32])
+    # the second epoch has batches of 60 and of 4 images
+    assert epochs[1].train["loss"] == pytest.approx((60 * losses(records)[2] + 4 * losses(records)[3]) / 64)
+
+
 def test_a_full_batch_is_one_step_an_epoch() -> None:
     assert len(losses(records_of(small_config(data__batch_size="full")))) == 3
 
@@ -204,6 +225,16 @@ def test_clipping_bounds_the_step() -> None:
     list(fit(learner))
     moved = torch.cat([(a - b).flatten() for a, b in zip(learner.weights, before, strict=True)]).norm().item()
     assert moved == pytest.approx(config.optimizer.lr * 1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("settings", [{}, {"training__accumulate": 2}, {"training__clip_norm": 0.1}])
+def test_an_l2_penalty_has_the_bits_of_the_weight_decay_of_sgd(settings: dict[str, object]) -> None:
+    common = {"training__epochs": 1, **settings}
+    plain, decayed, penalised = (
+        losses(records_of(small_config(**more, **common)))
+        for more in ({}, {"optimizer__weight_decay": 0.1}, {"penalty__l2": 0.1})
+    )
+    assert penalised == decayed != plain
 
 
 def test_label_smoothing_is_torchs_own() -> None:

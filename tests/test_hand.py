@@ -24,6 +24,7 @@ from cnnlab.metrics import ACCURACY
 from cnnlab.reading.several import chosen, differing, labels
 from cnnlab.records import Epoch, RunStarted, Steps
 from cnnlab.tracking import RunDir, find_run, list_runs, read
+from tests.runs import records_of, small_config
 
 Cli = Callable[..., Result]
 
@@ -273,6 +274,20 @@ def test_after_a_resume_the_curve_begins_at_the_first_step(cli: Cli) -> None:
     steps = [step for r in live.records if isinstance(r, Steps) for step in range(r.first, r.last + 1)]
     assert steps == list(range(1, steps[-1] + 1)), "each step once, from the first"
     assert [record.epoch for record in live.records if isinstance(record, Epoch)] == [1, 2, 3]
+
+
+def test_the_bar_ends_at_the_last_step_even_if_batches_grow() -> None:
+    from cnnlab.cli.display.run_display import LiveRun
+
+    growing = {"schedule__name": "step", "schedule__step_epochs": 1, "schedule__max_batch_size": 32}
+    for settings, totals in (({}, {12}), (growing, {12, 4 + 2 * 4, 6 + 2})):
+        live, found = LiveRun(lambda *parts: None), set()
+        for record in records_of(small_config(**settings)):
+            live.show(record)
+            assert live.started
+            found.add(live._total(live.started))
+        assert found == totals
+        assert live._total(live.started) == live.step
 
 
 def test_the_expected_best_counts_the_untuned_trial_first() -> None:

@@ -201,6 +201,7 @@ def test_the_embedding_is_that_of_the_last_hidden_layer(small: Path) -> None:
     assert points.tsne.shape == points.pca.shape
 
 
+@pytest.mark.long
 def test_mlflow_gets_the_pictures_of_a_run_that_it_has(cli: Cli, process: Process) -> None:
     done = process("train", "-q", "--epochs", "1", "-s", "data.train_size=256", *CNN)
     assert done.returncode == 0, done.stderr
@@ -219,6 +220,7 @@ def test_mlflow_gets_the_pictures_of_a_run_that_it_has(cli: Cli, process: Proces
     assert len(client.get_metric_history(mlflow_run.info.run_id, "test/accuracy")) == 1
 
 
+@pytest.mark.long
 def test_a_colour_terminal_shows_small_pictures_and_a_pipe_does_not(small: Path, cli: Cli) -> None:
     assert "▀" not in cli("inspect", "run").stdout
     ours, theirs = pty.openpty()

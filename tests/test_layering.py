@@ -51,15 +51,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "work": FLOOR_2 | {"courier", "run", "reading"},
     "search": FLOOR_2 | {"run", "courier", "work"},
     "comparison": FLOOR_2 | {"run", "search", "reading", "work"},
+    "lab": FLOOR_2 | {"run", "search", "reading", "work", "comparison"},
     "api": FLOOR_2 | {"run", "work", "search", "comparison", "reading"},
-    "cli": FLOOR_2 | {"run", "courier", "work", "search", "comparison", "reading", "api"},
+    "cli": FLOOR_2 | {"run", "courier", "work", "search", "comparison", "reading", "lab", "api"},
 }
 """Room -> the rooms of cnnlab that it may import beside itself; "" is the package's own face."""
 
 AT_HOME = {
     "mlflow": {"tracking"},
     "optuna": {"search"},
-    "torch": {"data", "models", "tasks", "training", "run", "reading", "search", "api"},
+    "torch": {"data", "models", "tasks", "training", "run", "reading", "search", "lab", "api"},
 }
 """A library -> the only rooms that may import it."""
 
@@ -69,6 +70,8 @@ HEAVY = {"torch", "torchvision", "mlflow", "optuna", "PIL", "matplotlib", "sklea
 
 HEAVY_DISPLAYS = {
     "comparison_display",
+    "description_display",
+    "filtering_display",
     "inspection_display",
     "run_display",
     "runs_display",

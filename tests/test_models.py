@@ -12,7 +12,7 @@ from cnnlab.config.models import Activation
 from cnnlab.errors import BadInput
 from cnnlab.models import Normalize, build, sized_layers
 from cnnlab.models.blocks import ACTIVATIONS
-from cnnlab.models.resnet import BasicBlock
+from cnnlab.models.resnet import Residual
 
 
 def network(shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0, **settings: object) -> nn.Module:
@@ -145,7 +145,7 @@ def test_initialisations_have_their_published_spread(init: str, std: float) -> N
 
 
 def test_the_shortcut_of_resnet20_is_the_papers_option_a() -> None:
-    block = BasicBlock(4, 8, stride=2).eval()
+    block = [layer for layer in network(name="resnet20", width=4) if isinstance(layer, Residual)][3].eval()
     for weight in block.parameters():
         nn.init.zeros_(weight)
     x = torch.rand(2, 4, 6, 6)

@@ -193,6 +193,7 @@ def made_for(run: RunDir, uri: str) -> RunDir:
 # deleted in MLflow
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_a_deleted_experiment_is_named_with_its_cure_and_gets_the_run_later(project: Path) -> None:
     from mlflow import MlflowClient

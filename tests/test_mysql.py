@@ -55,6 +55,7 @@ def _wait_for(port: int) -> None:
     pytest.fail("MariaDB did not answer within a minute")
 
 
+@pytest.mark.long
 def test_of_64_workers_trials_none_is_lost_or_doubled(server: str) -> None:
     """With MySQL's own isolation, whoever waited for a lock would add what its holder had added."""
     script = Path(__file__).parents[1] / "benchmarks" / "coordination.py"

@@ -83,6 +83,7 @@ def test_two_machines_join_one_study(server: str, tmp_path: Path) -> None:
     assert sorted(trained) == [f"{number:03d}" for number in range(10)]
 
 
+@pytest.mark.long
 def test_a_password_is_not_printed(server: str, process: Process) -> None:
     secret = server.replace("cnnlab@", "cnnlab:hush@")
     words = ("--study", "quiet", "--storage", secret, "--trials", "1", "--confirm", "0", "--epochs", "1")

@@ -58,13 +58,25 @@ def ended(records: list[Record]) -> RunEnded:
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
 @pytest.mark.parametrize("clip", [None, 0.1])
 def test_ranks_train_as_the_whole_does(optimizer: str, clip: float | None) -> None:
-    settings = {"optimizer__name": optimizer, "optimizer__lr": 0.005, "training__clip_norm": clip}
+    settings = {"optimizer__name": optimizer, "optimizer__lr": 0.005, "training__clip_norm": clip, "penalty__l1": 0.001}
     whole, ranks = learner(1, **settings), learner(3, **settings)
     assert (whole.ranks.count, ranks.ranks.count, ranks.operator_threads) == (1, 3, 1)
     by_one, by_three = trained(whole), trained(ranks)
     assert losses_of(by_three) == pytest.approx(losses_of(by_one), abs=1e-4)
     assert ended(by_three).test["loss"] == pytest.approx(ended(by_one).test["loss"], abs=1e-4)
     assert ended(by_three).confusion == ended(by_one).confusion
+
+
+def test_mixed_batches_grow_over_ranks() -> None:
+    growing = {
+        "data__augment": ["mixup"],
+        "schedule__name": "step",
+        "schedule__step_epochs": 1,
+        "schedule__max_batch_size": 256,
+    }
+    whole, ranks = trained(learner(1, **growing)), trained(learner(3, **growing))
+    assert len(losses_of(ranks)) == 4 + 1
+    assert losses_of(ranks) == pytest.approx(losses_of(whole), abs=1e-4)
 
 
 def test_the_gradient_is_that_of_plain_pytorch() -> None:

@@ -7,16 +7,19 @@ import pytest
 
 from cnnlab.config import RunConfig, as_config, to_yaml
 from cnnlab.config.arms import SHIPPED
-from cnnlab.config.data import AUGMENTATIONS, DATASETS, TASKS, DatasetEntry
+from cnnlab.config.data import AUGMENTATIONS, DATASETS, MIXUP, TASKS, DatasetEntry
 from cnnlab.config.losses import LOSSES
 from cnnlab.config.messages import unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.run_config import REGISTRIES
-from cnnlab.config.schedules import SCHEDULES
+from cnnlab.config.schedules import SCHEDULES, Moment
 from cnnlab.config.section import FAMILY, Entry
 from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput
+
+ITS_MODEL = {"perceptron": {"model": {"name": "perceptron"}}}
+"""An optimizer that trains one model only."""
 
 
 def named(registry: dict[str, Any]) -> list[str]:
@@ -30,8 +33,8 @@ def test_every_name_has_its_builder() -> None:
 
     assert set(models.MODELS) == {entry.config for entry in MODELS.values()}
     assert {OPTIMIZERS[name].config.__name__ for name in named(OPTIMIZERS)} <= set(CLASSES)
-    assert all(isinstance(entry.config().factor(0, 10, 0.0), float) for entry in SCHEDULES.values())
-    assert set(augment.AUGMENTATIONS) == set(AUGMENTATIONS)
+    assert all(isinstance(entry.config().factor(Moment(0, 10, 5)), float) for entry in SCHEDULES.values())
+    assert {*augment.AUGMENTATIONS, MIXUP} == set(AUGMENTATIONS)
 
 
 def test_a_name_that_only_a_library_has_is_suggested_with_its_prefix() -> None:
@@ -42,7 +45,7 @@ def test_a_name_that_only_a_library_has_is_suggested_with_its_prefix() -> None:
 
     classes = [name for name, cls in vars(optim).items() if isinstance(cls, type) and issubclass(cls, optim.Optimizer)]
     optimizers = [name for name in classes if name not in UNUSABLE and name.lower() not in OPTIMIZERS]
-    networks = torchvision.models.list_models(module=torchvision.models)
+    networks = [name for name in torchvision.models.list_models(module=torchvision.models) if name not in MODELS]
     assert optimizers
     for section, prefix, names in (("optimizer", "torch.optim.", optimizers), ("model", "torchvision/", networks)):
         for name in names:
@@ -55,14 +58,16 @@ def test_an_entrys_name_is_its_classs(section: str) -> None:
         entry = REGISTRIES[section][name]
         task = entry.tasks[0] if entry.tasks else "classification"
         dataset = next(dataset for dataset, about in DATASETS.items() if about.task == task)
-        made = getattr(as_config({"data": {"dataset": dataset}, section: {"name": name}}), section)
+        made = getattr(
+            as_config({"data": {"dataset": dataset}, **ITS_MODEL.get(name, {}), section: {"name": name}}), section
+        )
         assert made.name == name
         assert type(made) is entry.config
 
 
 @pytest.mark.parametrize("name", named(OPTIMIZERS))
 def test_a_sweep_and_a_comparison_try_the_same_learning_rates(name: str) -> None:
-    found = read_space(as_config({"optimizer": {"name": name}}))
+    found = read_space(as_config({"optimizer": {"name": name}, **ITS_MODEL.get(name, {})}))
     lr = found["optimizer.lr"].domain.to_json()
     assert lr == OPTIMIZERS[name].lr
     assert name in SHIPPED

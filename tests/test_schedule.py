@@ -10,9 +10,20 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler as torch_schedules
 
 from cnnlab.config import as_config
-from cnnlab.config.schedules import Constant, Cosine, OneCycle, ScheduleConfig, Step
+from cnnlab.config.schedules import (
+    Constant,
+    Cosine,
+    Cyclic,
+    Exponential,
+    Linear,
+    OneCycle,
+    Plateau,
+    Polynomial,
+    ScheduleConfig,
+    Step,
+)
 from cnnlab.errors import BadInput
-from cnnlab.training.ledger import check_warmup, learning_rate
+from cnnlab.training.ledger import check_schedule, grown, learning_rate
 
 PEAK, PER_EPOCH, EPOCHS = 0.3, 7, 6
 TOTAL = PER_EPOCH * EPOCHS
@@ -52,6 +63,33 @@ CASES = {
         OneCycle(),
         lambda o: torch_schedules.OneCycleLR(o, PEAK, total_steps=TOTAL, cycle_momentum=False),
     ),
+    "linear": (Linear(), lambda o: torch_schedules.LinearLR(o, 1.0, 0.0, TOTAL)),
+    "warm linear to a tenth": (
+        Linear(final_fraction=0.1, warmup_epochs=1.0),
+        lambda o: warm(o, PER_EPOCH, torch_schedules.LinearLR(o, 1.0, 0.1, TOTAL - PER_EPOCH)),
+    ),
+    "polynomial": (Polynomial(), lambda o: torch_schedules.PolynomialLR(o, TOTAL, 0.9)),
+    "warm polynomial": (
+        Polynomial(power=2, warmup_epochs=2.0),
+        lambda o: warm(o, 2 * PER_EPOCH, torch_schedules.PolynomialLR(o, TOTAL - 2 * PER_EPOCH, 2)),
+    ),
+    "exponential": (
+        Exponential(gamma=0.7),
+        lambda o: torch_schedules.ExponentialLR(o, 0.7 ** (1 / PER_EPOCH)),
+    ),
+    "warm exponential": (
+        Exponential(warmup_epochs=1.0),
+        lambda o: warm(o, PER_EPOCH, torch_schedules.ExponentialLR(o, 0.8 ** (1 / PER_EPOCH))),
+    ),
+    "cyclic": (Cyclic(cycle_epochs=2), lambda o: torch_schedules.CyclicLR(o, PEAK / 10, PEAK, PER_EPOCH)),
+    "cyclic, half as high each time": (
+        Cyclic(cycle_epochs=2.5, low_fraction=0.2, gamma=0.5),
+        lambda o: torch_schedules.CyclicLR(o, PEAK / 5, PEAK, 1.25 * PER_EPOCH, mode="triangular2"),
+    ),
+    "warm cyclic": (
+        Cyclic(cycle_epochs=2, warmup_epochs=1.0),
+        lambda o: warm(o, PER_EPOCH, torch_schedules.CyclicLR(o, PEAK / 10, PEAK, PER_EPOCH)),
+    ),
     "warm cosine": (
         Cosine(warmup_epochs=1.0),
         lambda o: warm(o, PER_EPOCH, torch_schedules.CosineAnnealingLR(o, TOTAL - PER_EPOCH)),
@@ -76,11 +114,42 @@ def test_step_counts_whole_epochs_from_the_start_with_or_without_warm_up() -> No
     assert warmed[:PER_EPOCH] == pytest.approx([PEAK * (s + 1) / (PER_EPOCH + 1) for s in range(PER_EPOCH)])
 
 
+LOSSES = [1.0, 0.8, 0.8, 0.79999, 0.9, 0.7, 0.8, 0.71, 0.75, 0.9, 0.69, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]
+
+
+@pytest.mark.parametrize("patience", [0, 1, 2, 3])
+@pytest.mark.parametrize("warmup", [0.0, 1.5])
+def test_plateau_equals_torchs_own(patience: int, warmup: float) -> None:
+    config = Plateau(patience=patience, gamma=0.5, warmup_epochs=warmup)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
+    schedule = torch_schedules.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience)
+    for epoch in range(math.ceil(warmup), len(LOSSES)):
+        found = learning_rate(config, PEAK, epoch * PER_EPOCH, PER_EPOCH, len(LOSSES), LOSSES[:epoch])
+        assert found == pytest.approx(optimizer.param_groups[0]["lr"])
+        schedule.step(LOSSES[epoch])
+
+
+def test_the_batch_size_grows_by_what_the_rate_would_fall_and_the_rate_falls_by_the_rest() -> None:
+    """Smith et al. 2018: the learning rate divided by the batch size is that of the schedule alone."""
+    step = Step(step_epochs=1, gamma=0.5, max_batch_size=40)
+    sizes = [grown(step, 8, 1000, PER_EPOCH * epoch, PER_EPOCH, EPOCHS, []) for epoch in range(4)]
+    assert sizes == [8, 16, 32, 40]
+    assert grown(step, 8, 20, 2 * PER_EPOCH, PER_EPOCH, EPOCHS, []) == 20  # there are not more images
+    assert grown(step.model_copy(update={"warmup_epochs": 1.5}), 8, 1000, PER_EPOCH, PER_EPOCH, EPOCHS, []) == 8
+    assert grown(Plateau(patience=0, max_batch_size=99), 8, 1000, PER_EPOCH, PER_EPOCH, EPOCHS, [1.0, 2.0]) == 80
+    assert grown(Cosine(), 8, 1000, PER_EPOCH, PER_EPOCH, EPOCHS, []) == 8
+
+
 FRACTIONS = st.sampled_from([1e-6, 0.1, 0.25, 0.3, 1 / 3, 0.5, 0.7, 0.999])
 ANY = st.one_of(
     st.builds(Constant),
     st.builds(Step, step_epochs=st.integers(1, 5), gamma=FRACTIONS),
     st.builds(Cosine, final_fraction=FRACTIONS),
+    st.builds(Linear, final_fraction=FRACTIONS),
+    st.builds(Polynomial, power=st.floats(0.1, 5)),
+    st.builds(Exponential, gamma=st.floats(0.1, 1)),
+    st.builds(Cyclic, cycle_epochs=st.floats(0.1, 9), low_fraction=FRACTIONS, gamma=st.floats(0.1, 1)),
+    st.builds(Plateau),
     st.builds(OneCycle, rise_fraction=FRACTIONS, start_divisor=st.floats(1, 100), final_divisor=st.floats(1, 1e4)),
 )
 
@@ -134,13 +203,23 @@ def test_a_warm_up_that_leaves_no_step_is_refused_for_the_schedules_that_need_on
     for name, warmup, refused in (
         ("cosine", 2, True),
         ("onecycle", 1.95, True),
+        ("linear", 2, True),
+        ("polynomial", 2, True),
         ("cosine", 1.9, False),
         ("constant", 2, False),
         ("step", 2, False),
+        ("plateau", 2, False),
     ):
         config = as_config({"schedule": {"name": name, "warmup_epochs": warmup}, "training": {"epochs": 2}})
         if refused:
             with pytest.raises(BadInput, match=r"take all 20 steps, which leaves none for .*; it must be at most 1.9$"):
-                check_warmup(config, 10)
+                check_schedule(config, 16, 10)
         else:
-            check_warmup(config, 10)
+            check_schedule(config, 16, 10)
+
+
+def test_a_largest_batch_below_the_first_is_refused() -> None:
+    config = as_config({"schedule": {"name": "step", "max_batch_size": 16}})
+    check_schedule(config, 16, 10)
+    with pytest.raises(BadInput, match=r"max_batch_size: 16 is not allowed; it must be at least .* at the start, 17$"):
+        check_schedule(config, 17, 10)

@@ -335,6 +335,10 @@ def test_the_dataset_alone_picks_the_task_its_network_and_its_score() -> None:
             {"loss": {"name": "hinge"}},
             "loss.name: 'hinge' is not for segmentation; it must be one of cross_entropy, dice, cross_entropy_dice",
         ),
+        (
+            {"data": {"dataset": "shapes_masks", "augment": ["mixup"]}},
+            "data.augment: mixup is not for segmentation: it mixes the classes of images; leave it out",
+        ),
         ({"data": {}, "model": {"name": "unet"}}, "model.name: 'unet' is not for classification; it must be one of"),
         ({"data": {}, "loss": {"name": "dice"}}, "loss.name: 'dice' is not for classification; it must be one of cro"),
         (

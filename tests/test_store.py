@@ -138,6 +138,7 @@ def commands_at_once(commands: list[list[str]]) -> list[int]:
         return [process.wait() for process in processes]
 
 
+@pytest.mark.long
 def test_trainings_that_begin_at_once_are_all_in_mlflow(path: Path) -> None:
     train = ["train", "--epochs", "1", "-s", "data.train_size=64", "--seed"]
     assert commands_at_once([[*train, str(seed)] for seed in range(3)]) == [0, 0, 0]
@@ -216,6 +217,7 @@ def test_an_unfinished_store_is_set_aside_and_all_runs_are_delivered_again(
     assert_all_there_once(path, runs)
 
 
+@pytest.mark.long
 def test_a_store_that_was_removed_gets_all_runs_again(
     path: Path, uri: str, process: Callable[..., "subprocess.CompletedProcess[str]"]
 ) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cnnlab.config.data import TASKS as TASK_ENTRIES
 from cnnlab.config.data import TaskConfig, TaskEntry
 from cnnlab.config.losses import CrossEntropy, Hinge, LossConfig
-from cnnlab.data import Split
+from cnnlab.data import Split, mixup
 from cnnlab.metrics import LOSS, Measured, Metric
 from cnnlab.models import Normalize
 from cnnlab.records import CheckpointSealed, RunEnded, Steps
@@ -54,11 +54,27 @@ def test_cross_entropy_is_smoothed_in_training_alone() -> None:
     assert loss.total(SCORES, CLASSES) == F.cross_entropy(SCORES, CLASSES, reduction="sum")
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "hinge"])
+@pytest.mark.parametrize("name", ["cross_entropy", "hinge", "perceptron"])
 def test_a_batchs_loss_is_the_mean_of_its_samples_losses(name: str) -> None:
     loss = make_loss(small_config(loss__name=name).loss)
     each = [loss.mean(SCORES[i : i + 1], CLASSES[i : i + 1]).item() for i in range(40)]
     assert loss.mean(SCORES, CLASSES).item() == pytest.approx(np.mean(each), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "hinge"])
+def test_the_loss_of_mixed_images_is_that_of_both_classes_by_their_weights(name: str) -> None:
+    config = small_config(loss__name=name)
+    task, loss = make_task(config, "abcde", (1, 8, 8)), make_loss(config.loss)
+    classes = CLASSES
+    _, mixed = mixup(torch.zeros(40, 1, 8, 8, dtype=torch.uint8), classes, 0.3)
+    found = task.loss(SCORES, mixed)
+    wanted = 0.3 * loss.mean(SCORES, classes) + 0.7 * loss.mean(SCORES, classes.flip(0))
+    torch.testing.assert_close(found, wanted)
+    if name == "cross_entropy":  # as PyTorch's with probabilities
+        shares = 0.3 * F.one_hot(classes, 5) + 0.7 * F.one_hot(classes.flip(0), 5)
+        torch.testing.assert_close(found, F.cross_entropy(SCORES, shares))
+    right = [(SCORES.argmax(1) == either).sum() for either in (classes, classes.flip(0))]
+    assert task.step_sums(SCORES, mixed).item() == pytest.approx((0.3 * right[0] + 0.7 * right[1]).item())
 
 
 def test_a_network_learns_by_the_hinge_loss() -> None:

@@ -169,7 +169,7 @@ WRONG_LINES = {
     "null for a step": '{"record": "steps", "first": null, "losses": [0.5], "times": [1.0]}',
     "text for a time": changed(epoch(1, 3), time="now"),
     "an unknown status": changed(INTERRUPTED, status="sleeping"),
-    "half a shape": changed(started(), image_shape=[1, 4]),
+    "text in a shape": changed(started(), image_shape=[1, "a", 4]),
     "text in the confusion": changed(FINISHED, confusion=[[1, "a"]]),
     "a field too many": changed(INTERRUPTED, mood="good"),
     "a field too few": '{"record": "run_ended", "time": 1.0}',

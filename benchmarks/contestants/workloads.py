@@ -33,10 +33,10 @@ class Workload:
     def network(self) -> nn.Module:
         """(N, C, H, W) float32, normalised -> (N, classes)."""
         if self.model == "resnet20":
-            from cnnlab.config.models import ResNet20
-            from cnnlab.models.resnet import resnet20
+            from cnnlab.config.models import CifarResNet
+            from cnnlab.models.resnet import cifar_resnet
 
-            return resnet20(ResNet20(), self.shape, self.classes)
+            return cifar_resnet(CifarResNet(name="resnet20"), self.shape, self.classes)
         channels, side, _ = self.shape
         return nn.Sequential(
             nn.Conv2d(channels, 16, 3, padding=1),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "--plot",
     type=click.Path(),
     callback=folder,
-    help="Write the curves (and the confusion matrix) as PNG into this folder.",
+    help="Write the curves (and the confusion matrix, decision regions) as PNG into this folder.",
 )
 @click.option("--storage", metavar="URL", help="The database of the sweep or comparison, if it is in one.")
 @click.option(
@@ -111,8 +111,9 @@ def command_of_sweep(study: str) -> list[str]:
 
 def _print_history(run: "RunDir") -> None:
     """The settings that are not the defaults, the loss curve, the epochs."""
-    from cnnlab.cli.display.run_display import epoch_table, loss_curve
+    from cnnlab.cli.display.run_display import epoch_table, loss_curve, regions_map
     from cnnlab.cli.display.terminal import result_console
+    from cnnlab.reading.run_figures import examples_of
     from cnnlab.tracking import read
 
     console = result_console()
@@ -123,3 +124,5 @@ def _print_history(run: "RunDir") -> None:
     console.print("settings: " + (", ".join(changed) or "all defaults"))
     console.print(loss_curve(records, min(console.width, 100)))
     console.print(epoch_table(records, console.width))
+    if (regions := examples_of(run).get("regions")) is not None:
+        console.print(regions_map(regions))

@@ -6,34 +6,31 @@ It has a contest per experiment (a workload), each with the same arms. PyTorch i
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnlab.comparison.contest_work import ContestWork
 from cnnlab.config import Given, RunConfig, config_given
 from cnnlab.config.arms import Arm, read_arms
 from cnnlab.config.commands import CompareOptions, Design, options_from
 from cnnlab.errors import BadInput
 from cnnlab.result import Result
-from cnnlab.search.run_sweep import start_fork_server, work_on
-from cnnlab.tracking import Journal, RunDir
-from cnnlab.work import Work
 
 if TYPE_CHECKING:
     from cnnlab.comparison.contests import Contest
     from cnnlab.comparison.verdicts import Verdicts
-    from cnnlab.search import Plan
-    from cnnlab.search.workers import SweepState, Workers
+    from cnnlab.search.workers import SweepState
 
 
 AGAIN = "-again"
 """The end of the second name of the optimizer that --null compares with itself."""
-FIXED_SECONDS = 0.95
-"""Of a training beside its steps: 240 of the digits took 2.7 minutes on 2 cores, of which their steps were 0.8."""
+FIXED_SECONDS = 0.4
+"""Of a training beside its estimated steps (0.65 s on the digits): 240 of the digits took 92 s on two quiet cores, 0.77
+s each, and 155 s on busy ones, 1.29 s each."""
 
 
-class Comparison(Work["SweepState"]):
+class Comparison(ContestWork):
     """A comparison. Iterate over it to tune all arms and train their best again, or `tune` and `judge` its `contests`
     one by one."""
 
@@ -50,29 +47,16 @@ class Comparison(Work["SweepState"]):
             BadInput: a config is invalid, its arms cannot be compared, or MLflow does not accept the URI.
         """
         self.options = options_from(CompareOptions, options)
-        super().__init__(self.options.experiment_name, self.options.tracking_uri)
+        super().__init__(self.options, joining=self.options.study is not None)
         several = config if isinstance(config, Sequence) and not isinstance(config, str) else [config]
         self._experiments = [_question(config_given(one), self.options) for one in several]
         if self.options.target is not None:
             _check_target(self.options.target, [config for config, _, _ in self._experiments])
-        self.contests: list[Contest] = []
         self.verdicts: dict[str, Verdicts] = {}
         """Contest's name -> its verdicts, of the contests that have been judged."""
         self.note = ""
         """The reason why the critical-difference picture was not drawn; empty if it was."""
-        self._run: RunDir | None = None
-        self._journal: Journal | None = None
-        self._open = ExitStack()
-        self._workers: Workers | None = None
-        self._began = time.monotonic()
         self._seconds = 0.0
-
-    @property
-    def workers(self) -> "Workers":
-        """Where trainings run. Raises RuntimeError if `check` has not been called."""
-        if self._workers is None:
-            raise RuntimeError("call check() first; it finds out where trainings run")
-        return self._workers
 
     @property
     def seconds(self) -> float:
@@ -95,22 +79,16 @@ class Comparison(Work["SweepState"]):
         """
         from cnnlab.comparison.rope import check_installed
         from cnnlab.search.preview import checked_on_data
-        from cnnlab.search.study import check_same
-        from cnnlab.search.workers import Workers
 
         if self.options.rope:
             check_installed()
         contests = [self._contest(number) for number in range(len(self._experiments))]
         _check_workloads(contests)
+        self._open_for(contests)
         for contest in contests:
             for arm, plans in contest.plans.items():
-                for plan in plans:
-                    check_same(plan)
                 checked = checked_on_data(plans[0])  # the other tunings have the same space and the same images
                 contest.plans[arm] = tuple(replace(plan, doubts=checked.doubts) for plan in plans)
-        place = contests[0].config.place
-        self._workers = Workers.of(self.options.worker_count, place.device, place.threads)
-        self.contests = contests
 
     def __iter__(self) -> "Iterator[SweepState]":
         """Work until all is trained or `stop` is called; yields the state of an arm's sweep each time it changes."""
@@ -134,24 +112,6 @@ class Comparison(Work["SweepState"]):
         each = [trial_seconds(contest.first.with_threads(self.workers.threads).config) for contest in self.contests]
         seconds = sum(count * (one + FIXED_SECONDS) for count, one in zip(trainings, each, strict=True))
         return sum(trainings), seconds / self.workers.number
-
-    def tune(self, contest: "Contest") -> "Iterator[SweepState]":
-        """Train what is left of a contest: each tuning of one arm after the other. Call `judge` afterwards.
-
-        Raises:
-            InUse: a live process has this comparison, and `study` does not name it.
-        """
-        from cnnlab.comparison.recorded import open_comparison
-
-        joining = self.options.study is not None
-        self._run, self._journal = self._open.enter_context(
-            open_comparison(contest, self.experiment_name, self.tracking_uri, str(self.workers), joining=joining)
-        )
-        self.deliveries.add(self._run)
-        for number in range(contest.tunings):  # all arms of one tuning first, so that they meet the same machine
-            for plans in contest.plans.values():
-                if not self.stopped:
-                    yield from self._tune(plans[number])
 
     def judge(self, contest: "Contest") -> "Verdicts":
         """Judge the trainings that have ended; write the report, the mean curves and the comparison's last record."""
@@ -193,30 +153,6 @@ class Comparison(Work["SweepState"]):
         workloads, folder = list(self.verdicts.values()), self.contests[0].folder / "report"
         _, self.note = draw_critical_difference(workloads, folder)
         return draw_profile(times_to_target(workloads, "seconds"), folder)
-
-    def _begin(self) -> None:
-        self._began = time.monotonic()
-        if self.options.workers != 1:
-            start_fork_server()
-
-    def _end(self, error: BaseException | None) -> None:
-        """Close the current contest's run; if an error ended it, write that as its last record."""
-        with self._open:
-            if error and self._run and self._journal:
-                self._run.end_by(error)
-        self._run = self._journal = None
-
-    def _tune(self, plan: "Plan") -> "Iterator[SweepState]":
-        from cnnlab.search.slots import best_first
-        from cnnlab.search.stages import Search, slots_of
-        from cnnlab.search.study import open_sweep
-
-        assert self._run is not None
-        plan, journal = open_sweep(replace(plan, above=self._run.run_id))
-        with journal:
-            yield from work_on(journal, plan, self.workers, self.deliveries, interrupted=lambda: self.stopped)
-            slots = slots_of(Search(plan))
-            journal.end(slots, next(iter(best_first(slots, plan.score)), None))
 
     def _contest(self, number: int) -> "Contest":
         from cnnlab.comparison.contests import make_contest

@@ -254,7 +254,9 @@ def _caveats(contest: Contest, verdicts: Verdicts, where: str) -> list[str]:
         else f"Each tuned {often} with {trials} ({plan.sampler}, the defaults first, no pruning): {tuned}",
         f"Fixed for all: {held}" + (f", optimizer.weight_decay {decay:g}" if contest.question == "optimizer" else ""),
         f"Selected by validation {contest.score.words} on one seed; scored by test {contest.score.words} on {finals} "
-        "per tuning, the same for all",
+        "per tuning, the same for all"
+        if plan.space.dimensions
+        else f"Scored by test {contest.score.words} on {finals}, the same for all",
         "The 95 % interval of a single mean holds for that mean alone, and for this look",
         f"Seconds depend on what else the machine did ({where}); steps do not",
     ]

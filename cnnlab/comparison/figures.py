@@ -110,7 +110,7 @@ def curves_figure(verdicts: Verdicts) -> "Figure":
     """Validation scores against the step and against the seconds, with the target."""
     figure = new_figure(11, 4)
     by_step, by_second = figure.subplots(1, 2, sharey=True)
-    bands = {arm.name: band(arm.finals) for arm in verdicts.arms if any(final.history for final in arm.finals)}
+    bands = {arm.name: points for arm in verdicts.arms if (points := band(arm.finals))}
     score = verdicts.score
     best = score.best(points[-1].val for points in bands.values())
     near = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cnnlab import __version__
 from cnnlab.comparison.contests import Contest
-from cnnlab.comparison.report import COLUMNS, arm_rows, markdown_table, note_on_pairs, pair_columns, pair_rows
+from cnnlab.comparison.report import arm_table, markdown_table, note_on_pairs, pair_columns, pair_rows
 from cnnlab.comparison.statistics import LOOKS, error_rate
 from cnnlab.comparison.verdicts import Verdicts, sentence
 from cnnlab.intervals import ALPHA
@@ -27,7 +27,7 @@ LATEX = {
 def write_paper(verdicts: Verdicts, contest: Contest, folder: Path) -> list[Path]:
     """Write paper.md and paper.tex into an existing folder; returns their paths."""
     paragraph = methods(verdicts, contest)
-    tables: list[tuple[str, Sequence[str], list[list[str]]]] = [(_caption(verdicts), COLUMNS, arm_rows(verdicts))]
+    tables: list[tuple[str, Sequence[str], list[list[str]]]] = [(_caption(verdicts), *arm_table(verdicts))]
     if verdicts.pairs:
         tables.append((_sentence(note_on_pairs(verdicts)), pair_columns(verdicts), pair_rows(verdicts)))
     texts = {

@@ -16,7 +16,17 @@ from cnnlab.page import Table, page, picture
 from cnnlab.result import Result, settings_text, strict_json
 from cnnlab.tracking import RunDir
 
-COLUMNS = ("", "trials", "diverged", "best tuned", "mean ± std", "95 % interval", "median", "untuned", "to the target")
+ARM_COLUMNS = (
+    "",
+    "trials",
+    "diverged",
+    "best tuned",
+    "mean ± std",
+    "95 % interval",
+    "median",
+    "untuned",
+    "to the target",
+)
 PAIR_COLUMNS = ("pair", "difference", "95 % interval, all pairs", "P(A > B)", "p", "verdict")
 ABOUT_SETTINGS = "verdict on these two settings"
 
@@ -101,15 +111,15 @@ def comparison_result(by_name: Mapping[str, Verdicts], seconds: float, *, one: b
 
 def markdown(verdicts: Verdicts) -> str:
     """Tables to paste into a paper, with warnings and caveats as a list below."""
-    lines = [f"**{sentence(verdicts)}.**", "", *markdown_table(COLUMNS, arm_rows(verdicts))]
+    lines = [f"**{sentence(verdicts)}.**", "", *markdown_table(*arm_table(verdicts))]
     if verdicts.pairs:
         lines += ["", *markdown_table(pair_columns(verdicts), pair_rows(verdicts)), "", f"{note_on_pairs(verdicts)}."]
     notes = [*(f"Warning: {warning}." for warning in verdicts.warnings), *(f"{caveat}." for caveat in verdicts.caveats)]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
-def arm_rows(verdicts: Verdicts) -> list[list[str]]:
-    """A row per arm with the cells of COLUMNS. Scores are in their unit: accuracies in percent."""
+def arm_table(verdicts: Verdicts) -> tuple[list[str], list[list[str]]]:
+    """The columns of ARM_COLUMNS with values, and a row per arm. Scores are in their unit: accuracies in percent."""
     table = verdicts.score.table
     rows = []
     for arm in verdicts.arms:
@@ -124,11 +134,17 @@ def arm_rows(verdicts: Verdicts) -> list[list[str]]:
                 f"{table(summary.mean)} ± {table(summary.std)}" if summary else "none",
                 between(verdicts.score, summary.ci_low, summary.ci_high) if summary else "",
                 table(summary.median) if summary else "",
-                f"{table(untuned.mean)} ± {table(untuned.std)}" if untuned else "",
+                f"{table(untuned.mean)} ± {table(untuned.std)}" if untuned and verdicts.tuned else "",
                 "" if to is None else cost,
             ]
         )
-    return rows
+    return with_values(ARM_COLUMNS, rows)
+
+
+def with_values(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """A table without the columns that are empty in each row; the first one stays."""
+    kept = [index for index in range(len(columns)) if index == 0 or any(row[index] for row in rows)]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def diverged(arm: ArmResult) -> str:
@@ -237,7 +253,7 @@ def _write_scores(verdicts: Verdicts, path: Path) -> Path:
 
 def comparison_page(verdicts: Verdicts, figures: Sequence[Path]) -> str:
     """The page of a comparison, with the figures of `draw_comparison`."""
-    tables = [Table(COLUMNS, arm_rows(verdicts))]
+    tables = [Table(*arm_table(verdicts))]
     if verdicts.pairs:
         tables.append(Table(pair_columns(verdicts), pair_rows(verdicts), f"{note_on_pairs(verdicts)}."))
     return page(

@@ -119,6 +119,7 @@ def compare_all(
     look: int = 1,
     resolution: float = 0.0,
     higher_is_better: bool = True,
+    tests: int | None = None,
 ) -> list[Pair]:
     """Every pair of arms, each with its simultaneous interval, which decides the verdict.
 
@@ -132,6 +133,7 @@ def compare_all(
         look: as of `error_rate`.
         resolution: as of `interval`.
         higher_is_better: whether the higher of two scores is the better one.
+        tests: the number of intervals that share the error rate; None for one per pair.
 
     Raises:
         ValueError: the arms have different numbers of scores.
@@ -141,7 +143,7 @@ def compare_all(
             f"each arm must have the same tunings, but got { ({name: len(s) for name, s in scores.items()}) }"
         )
     names = list(combinations(scores, 2))
-    alpha = error_rate(look) / max(1, len(names))
+    alpha = error_rate(look) / (tests or max(1, len(names)))
     sign = 1 if higher_is_better else -1
     return [_pair(a, b, scores, margin, alpha, resolution, sign) for a, b in names]
 

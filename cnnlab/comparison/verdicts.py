@@ -194,6 +194,11 @@ class Verdicts:
         return [arm.name for arm in self.arms]
 
     @property
+    def tuned(self) -> bool:
+        """Whether a setting was searched."""
+        return any(arm.best_params(self.score) for arm in self.arms)
+
+    @property
     def not_worse(self) -> list[str]:
         """The arms that are not shown to be worse than any other."""
         worse = {pair.b for pair in self.pairs if pair.verdict == "better"}
@@ -296,7 +301,7 @@ def claim_words(verdicts: Verdicts) -> str:
     arms = "optimizers" if verdicts.question == "optimizer" else "arms"
     if verdicts.claim == "optimizers":
         return f"A verdict is about two {arms}, tuned in this way: the sample is {verdicts.unit_words}"
-    if not any(arm.best_params(verdicts.score) for arm in verdicts.arms):
+    if not verdicts.tuned:
         return f"A verdict is about these two settings as written: the sample is {verdicts.unit_words}"
     return (
         f"A verdict is about these two settings, not about the {arms}: the sample is {verdicts.unit_words}, not "

@@ -71,19 +71,22 @@ class RecordOptions(Section):
     )
 
 
-class StudyOptions(RecordOptions):
+class WorkerOptions(RecordOptions):
     workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto", description="Processes that train; auto is one per GPU, or one per core without a GPU."
     )
-    study: Annotated[str, AfterValidator(_check_study)] | None = _text(
-        "NAME", "Join or continue this study. [default: made from the experiment]"
-    )
-    storage: str | None = _text("URL", "A database that machines share, or a file. [default: mlruns/studies/STUDY]")
 
     @property
     def worker_count(self) -> int | None:
         """None for auto."""
         return None if self.workers == "auto" else self.workers
+
+
+class StudyOptions(WorkerOptions):
+    study: Annotated[str, AfterValidator(_check_study)] | None = _text(
+        "NAME", "Join or continue this study. [default: made from the experiment]"
+    )
+    storage: str | None = _text("URL", "A database that machines share, or a file. [default: mlruns/studies/STUDY]")
 
 
 class SweepOptions(StudyOptions):

@@ -1,7 +1,7 @@
 """The datasets, the tasks and the augmentations by name, and the settings of data and task."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -50,21 +50,37 @@ class DatasetEntry:
     """Its task."""
     root: Literal["unread", "cache", "own"] = "cache"
     """The meaning of `data.root`: none (it is built in), the folder of its files, or the user's own images."""
+    models: tuple[str, ...] = ()
+    """Of points, the models that take them, the default first; empty for images."""
+    shape: tuple[int, ...] | None = None
+    """(C, H, W) of its images, (2,) of points; None if only its files tell."""
+    classes: int = 0
+    """The number of its classes, if its shape is known."""
+
+
+POINTS = DatasetEntry(root="unread", shape=(2,), classes=2, models=("mlp", "perceptron"))
+"""A generated dataset of points: two float inputs for each sample."""
 
 
 DATASETS = {
-    "digits": DatasetEntry(root="unread"),
-    "mnist": DatasetEntry(),
-    "fashion_mnist": DatasetEntry(),
-    "kmnist": DatasetEntry(),
-    "cifar10": DatasetEntry(),
-    "cifar100": DatasetEntry(),
-    "svhn": DatasetEntry(),
+    "digits": DatasetEntry(root="unread", shape=(1, 8, 8), classes=10),
+    "mnist": DatasetEntry(shape=(1, 28, 28), classes=10),
+    "fashion_mnist": DatasetEntry(shape=(1, 28, 28), classes=10),
+    "kmnist": DatasetEntry(shape=(1, 28, 28), classes=10),
+    "cifar10": DatasetEntry(shape=(3, 32, 32), classes=10),
+    "cifar100": DatasetEntry(shape=(3, 32, 32), classes=100),
+    "svhn": DatasetEntry(shape=(3, 32, 32), classes=10),
     "folder": DatasetEntry(root="own"),
-    "shapes": DatasetEntry(root="unread"),
-    "shapes_masks": DatasetEntry(task="segmentation", root="unread"),
+    "shapes": DatasetEntry(root="unread", shape=(3, 32, 32), classes=6),
+    "shapes_masks": DatasetEntry(task="segmentation", root="unread", shape=(3, 32, 32), classes=7),
     "mask_folder": DatasetEntry(task="segmentation", root="own"),
     "voc2012": DatasetEntry(task="segmentation"),
+    "xor": POINTS,
+    "and": POINTS,
+    "or": POINTS,
+    "moons": POINTS,
+    "spirals": POINTS,
+    "blobs": replace(POINTS, classes=3),
 }
 
 VOID = 255
@@ -73,7 +89,8 @@ VOID = 255
 VOID_NAME = "void"
 """In `data.colours`: the name of the colour of such pixels."""
 
-AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
+MIXUP = "mixup"
+AUGMENTATIONS = ("flip", "crop", "cutout", "rotate", "jitter", "erase", MIXUP)
 
 DEFAULT_BATCH_SIZE = 64
 BATCH_SIZES = (16, 32, 64, 128, 256)
@@ -81,7 +98,7 @@ BATCH_SIZES = (16, 32, 64, 128, 256)
 
 
 class DataConfig(Section):
-    dataset: Annotated[str, NameIn(DATASETS)] = Field("digits", description="which images")
+    dataset: Annotated[str, NameIn(DATASETS)] = Field("digits", description="which images, or which points")
     root: str | None = Field(
         None,
         description="folder of the data; for `folder` and `mask_folder` the images themselves "
@@ -97,6 +114,9 @@ class DataConfig(Section):
     )
     augment: Annotated[tuple[Annotated[str, NameIn(AUGMENTATIONS)], ...], Field(strict=False)] = Field(
         (), description="random changes of each training image"
+    )
+    mixup_alpha: float = Field(
+        0.2, gt=0, le=100, description="mixup: an image's share is drawn from Beta(alpha, alpha), for each batch"
     )
     skip_broken: bool = Field(False, description="image files: skip and count files that cannot be read as an image")
     allow_conflicting_labels: bool = Field(

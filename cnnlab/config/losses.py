@@ -28,6 +28,12 @@ class Hinge(LossConfig):
     squared: bool = Field(False, description="square the missing lead (L2-SVM)")
 
 
+class PerceptronLoss(LossConfig):
+    """The number of wrong outputs, each class against the rest; its straight-through gradient is Rosenblatt's rule."""
+
+    name: Literal["perceptron"] = "perceptron"
+
+
 class Dice(LossConfig):
     """1 - overlap of the predicted and the true areas of the classes."""
 
@@ -45,6 +51,7 @@ class CrossEntropyDice(LossConfig):
 LOSSES = {
     "cross_entropy": Entry(config=CrossEntropy, tasks=CLASSIFICATION + SEGMENTATION),
     "hinge": Entry(config=Hinge, tasks=CLASSIFICATION),
+    "perceptron": Entry(config=PerceptronLoss, tasks=CLASSIFICATION),
     "dice": Entry(config=Dice, tasks=SEGMENTATION),
     "cross_entropy_dice": Entry(config=CrossEntropyDice, tasks=SEGMENTATION),
 }

@@ -23,7 +23,6 @@ SYNONYMS = {
     "filters": "model.channels",
     "gpu": "cuda",
     "image_size": "data.resize",
-    "l2": "optimizer.weight_decay",
     "learning_rate": "optimizer.lr",
     "num_workers": "place.workers",
     "optim": "optimizer.name",

@@ -25,7 +25,13 @@ Eps = Annotated[float, Field(gt=0, description="added to a denominator, against 
 
 
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False, description="learning rate, the schedule's peak")]
-WeightDecay = Annotated[float, Field(ge=0, allow_inf_nan=False, description="L2 penalty; adamw, muon: decoupled")]
+Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PenaltyDecay = Annotated[
+    Decay, Field(description="L2 penalty in the gradient, added to penalty.l2; adamw, muon: decoupled")
+]
+DecoupledDecay = Annotated[
+    Decay, Field(description="decoupled: each step takes the share lr times this off each weight")
+]
 
 
 class OptimizerConfig(Section):
@@ -38,11 +44,14 @@ class OptimizerConfig(Section):
     )
 
 
-class _Named(OptimizerConfig):
-    weight_decay: WeightDecay = 0.0
+class _Coupled(OptimizerConfig):
+    """Those whose weight decay is a penalty in PyTorch."""
+
+    weight_decay: PenaltyDecay = 0.0
+    decoupled_decay: DecoupledDecay = 0.0
 
 
-class SGD(_Named):
+class SGD(_Coupled):
     name: Literal["sgd"] = "sgd"
     lr: LearningRate = 0.05
     momentum: Momentum = 0.9
@@ -50,7 +59,7 @@ class SGD(_Named):
     dampening: float = Field(0.0, ge=0, le=1, description="share of the gradient left out of the momentum")
 
 
-class Adagrad(_Named):
+class Adagrad(_Coupled):
     name: Literal["adagrad"] = "adagrad"
     lr: LearningRate = 0.01
     lr_decay: float = Field(0.0, ge=0, description="lr / (1 + step * lr_decay)")
@@ -58,7 +67,7 @@ class Adagrad(_Named):
     eps: Eps = 1e-10
 
 
-class Adadelta(_Named):
+class Adadelta(_Coupled):
     name: Literal["adadelta"] = "adadelta"
     lr: LearningRate = 1.0
     rho: float = Field(
@@ -67,7 +76,7 @@ class Adadelta(_Named):
     eps: Eps = 1e-6
 
 
-class RMSprop(_Named):
+class RMSprop(_Coupled):
     name: Literal["rmsprop"] = "rmsprop"
     alpha: float = Field(
         0.99, ge=0, le=1, description="decay of the mean of squares", json_schema_extra=LOG_OF_COMPLEMENT
@@ -77,38 +86,38 @@ class RMSprop(_Named):
     eps: Eps = 1e-8
 
 
-class Adam(_Named):
+class Adam(_Coupled):
     name: Literal["adam"] = "adam"
     betas: Betas = (0.9, 0.999)
     amsgrad: Amsgrad = False
     eps: Eps = 1e-8
 
 
-class AdamW(_Named):
+class AdamW(OptimizerConfig):
     name: Literal["adamw"] = "adamw"
-    weight_decay: WeightDecay = 0.01
+    weight_decay: DecoupledDecay = 0.01
     betas: Betas = (0.9, 0.999)
     amsgrad: Amsgrad = False
     eps: Eps = 1e-8
 
 
-class NAdam(_Named):
+class NAdam(_Coupled):
     name: Literal["nadam"] = "nadam"
     betas: Betas = (0.9, 0.999)
     momentum_decay: float = Field(0.004, ge=0, description="how fast the momentum warms up")
     eps: Eps = 1e-8
 
 
-class RAdam(_Named):
+class RAdam(_Coupled):
     name: Literal["radam"] = "radam"
     betas: Betas = (0.9, 0.999)
     eps: Eps = 1e-8
 
 
-class Muon(_Named):
+class Muon(OptimizerConfig):
     name: Literal["muon"] = "muon"
     lr: LearningRate = 0.01
-    weight_decay: WeightDecay = 0.01
+    weight_decay: DecoupledDecay = 0.01
     momentum: Momentum = 0.95
     nesterov: Nesterov = True
     ns_steps: int = Field(5, ge=1, le=99, description="Newton-Schulz iterations that make a matrix orthogonal")
@@ -116,11 +125,22 @@ class Muon(_Named):
     eps: Eps = 1e-8
 
 
+class Perceptron(OptimizerConfig):
+    """Rosenblatt's learning rule: on a mistake w <- w + lr (t - y) x, the mean over the batch.
+
+    It is the gradient descent of the loss perceptron.
+    """
+
+    name: Literal["perceptron"] = "perceptron"
+    lr: LearningRate = 1.0
+
+
 class TorchOptimizer(OptimizerConfig):
     """Any class of torch.optim; its parameters are checked against its signature."""
 
     model_config = ConfigDict(extra="allow")
     name: str = Field(pattern=r"^torch\.optim\.\w+$")
+    decoupled_decay: DecoupledDecay = 0.0
 
 
 @dataclass(frozen=True)
@@ -214,6 +234,7 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
         search={"momentum": _MOMENTUM, **_DECOUPLED},
         arms={"muon": ArmEntry({"momentum": _MOMENTUM}, {"betas": _BETAS, "eps": _EPS})},
     ),
+    "perceptron": OptimizerEntry(config=Perceptron, lr=_log(1e-3, 10.0), arms={"perceptron": ArmEntry()}),
     "torch.optim.NAME": OptimizerEntry(
         config=TorchOptimizer, lr=_log(1e-4, 1.0), arms={}, members=("Adafactor", "Adamax", "ASGD", "Rprop")
     ),

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from cnnlab.config.data import DATASETS, TASKS, DataConfig, PositiveInt, TaskConfig
+from cnnlab.config.data import DATASETS, MIXUP, TASKS, DataConfig, PositiveInt, TaskConfig
 from cnnlab.config.losses import LOSSES, CrossEntropy, LossConfig
 from cnnlab.config.models import CNN, MODELS, ModelConfig
-from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig
+from cnnlab.config.optimizers import OPTIMIZERS, SGD, OptimizerConfig, Perceptron
 from cnnlab.config.schedules import SCHEDULES, Cosine, ScheduleConfig
 from cnnlab.config.section import Entry, NameIn, OneOf, Section, tag_of
 
@@ -60,6 +60,15 @@ class TrainingConfig(Section):
     )
 
 
+class PenaltyConfig(Section):
+    """Added to the gradient, whatever the optimizer; not in the losses that are reported."""
+
+    l1: float = Field(0.0, ge=0, allow_inf_nan=False, description="adds l1 * sum |w| to what is minimised")
+    l2: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="adds l2 / 2 * sum w^2 to what is minimised; with l1, elastic net"
+    )
+
+
 class PlaceConfig(Section):
     """Where a run happens; not part of its identity."""
 
@@ -84,6 +93,7 @@ class RunConfig(Section):
     optimizer: Annotated[OptimizerConfig, OneOf(OPTIMIZERS, "sgd")] = SGD()
     schedule: Annotated[ScheduleConfig, OneOf(SCHEDULES, "cosine")] = Cosine()
     loss: Annotated[LossConfig, OneOf(LOSSES, "cross_entropy")] = CrossEntropy()
+    penalty: PenaltyConfig = PenaltyConfig()
     training: TrainingConfig = TrainingConfig()
     place: PlaceConfig = PlaceConfig()
     search: dict[str, Any] | None = Field(None, description="ranges that `cnnlab sweep` searches")
@@ -96,6 +106,8 @@ class RunConfig(Section):
     def _choose_by_the_dataset(cls, values: Any) -> Any:
         """The dataset determines the task, and the task the model, the loss and the optimizer that are not named.
 
+        Points determine the model, and the optimizer perceptron the loss.
+
         All names are put into small letters before.
         """
         if not isinstance(values, dict):
@@ -105,7 +117,9 @@ class RunConfig(Section):
         task = TASKS.get(str(_value(values, "task", "name") or (dataset and dataset.task)))
         if dataset is None or task is None:
             return values
-        chosen = {"task": dataset.task, "model": task.model, "loss": task.loss, "optimizer": task.optimizer}
+        model = next(iter(dataset.models), task.model)
+        loss = "perceptron" if _value(values, "optimizer", "name") == "perceptron" else task.loss
+        chosen = {"task": dataset.task, "model": model, "loss": loss, "optimizer": task.optimizer}
         for section, name in chosen.items():
             given = values.get(section, {})
             if isinstance(given, dict) and "name" not in given and name != cls.model_fields[section].default.name:
@@ -122,6 +136,8 @@ class RunConfig(Section):
             if tasks and task not in tasks:
                 known = [other for other, entry in registry.items() if entry.tasks is None or task in entry.tasks]
                 raise ValueError(f"{section}.name: {name!r} is not for {task}; it must be one of {', '.join(known)}")
+        if MIXUP in self.data.augment and task != "classification":
+            raise ValueError(f"data.augment: {MIXUP} is not for {task}: it mixes the classes of images; leave it out")
         if self.schedule.warmup_epochs > self.training.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs <= training.epochs must hold, "
@@ -132,6 +148,30 @@ class RunConfig(Section):
                 "optimizer.nesterov needs momentum > 0 and dampening = 0, "
                 f"but got momentum={sgd.momentum:g}, dampening={sgd.dampening:g}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_points(self) -> "RunConfig":
+        dataset, models = self.data.dataset, DATASETS[self.data.dataset].models
+        if models and self.model.name not in models:
+            raise ValueError(
+                f"model.name: {self.model.name!r} is not for {dataset}, which has points and no images; it must be one "
+                f"of {', '.join(models)}"
+            )
+        for key in ("resize", "augment"):
+            if models and getattr(self.data, key):
+                raise ValueError(f"data.{key} is for images, but {dataset} has points; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_rule(self) -> "RunConfig":
+        for section in ("model", "loss"):
+            name = getattr(self, section).name
+            if isinstance(self.optimizer, Perceptron) and name != "perceptron":
+                raise ValueError(
+                    f"{section}.name: {name!r} is not for the optimizer perceptron, Rosenblatt's rule; it must be "
+                    "perceptron"
+                )
         return self
 
     @property
@@ -158,7 +198,7 @@ REGISTRIES: dict[str, Mapping[str, Entry]] = {
 def classes_of(section: str) -> list[type[Section]]:
     """The classes that the section of this name can have."""
     if section in REGISTRIES:
-        return [entry.config for entry in REGISTRIES[section].values()]
+        return list(dict.fromkeys(entry.config for entry in REGISTRIES[section].values()))
     annotation = RunConfig.model_fields[section].annotation if section in RunConfig.model_fields else None
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []
 

@@ -11,7 +11,7 @@ from cnnlab.config.data import BATCH_SIZES
 from cnnlab.config.messages import no_such_setting, unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
-from cnnlab.config.reading import changed, flat, parse_yaml
+from cnnlab.config.reading import changed, parse_yaml
 from cnnlab.config.run_config import PLACE, REGISTRIES, PlaceConfig, RunConfig, fields_of, name_in, path_of, types_of
 from cnnlab.config.section import Ranges, Section, tag_of
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
@@ -266,6 +266,6 @@ def _default(config: RunConfig, named: Mapping[str, Any]) -> Ranges:
     names = named.get("model.name", [config.model.name])
     tags = [tag_of(MODELS, str(name)) for name in names] if isinstance(names, list | dict) else []
     ranges = {key: domain for tag in tags if tag in MODELS for key, domain in MODELS[tag].search.items()}
-    if "model.name" not in named and not flat(config).get("model.hidden"):
+    if "model.name" not in named and not getattr(config.model, "hidden", True):
         ranges.pop("dropout", None)  # without hidden layers it has no effect
     return asked | {f"model.{key}": domain for key, domain in ranges.items()}

@@ -7,11 +7,13 @@ from functools import partial
 from multiprocessing import current_process
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cnnlab.data.augment import augment, draws_needed
+from cnnlab.config.data import MIXUP
+from cnnlab.data.augment import augment, draws_needed, mixup
 from cnnlab.data.dataset import Split
 from cnnlab.errors import RunFailed
 from cnnlab.process import ignore_signals, shorten_socket_paths
@@ -33,17 +35,19 @@ class Batches:
     """The training batches of a run, epoch by epoch.
 
     The order is a function of (seed, epoch), the augmentation of an image of (seed, epoch, image). Neither depends on
-    the batch size, on the residence, or on the batch with which an epoch begins.
+    the batch size, on the residence, or on the batch with which an epoch begins. Mixup comes last and is a function of
+    (seed, epoch, batch).
 
     Args:
         split: the training images.
         batch_size: images per batch; the last one of an epoch may be smaller.
         seed: of the run.
-        augmentations: names in `augment.AUGMENTATIONS`.
+        augmentations: names in `augment.AUGMENTATIONS`, and mixup.
         device: where the batches are used.
         residence: "device" moves the split there once; "stream" moves each batch, prepared by other processes.
         workers: the number of these processes.
         join_single: whether a last batch of one sample is joined to the one before.
+        mixup_alpha: of mixup's Beta distribution.
     """
 
     def __init__(
@@ -57,17 +61,25 @@ class Batches:
         residence: Residence = "device",
         workers: int = 2,
         join_single: bool = False,
+        mixup_alpha: float = 1.0,
     ) -> None:
         self.size = len(split)
         self.batch_size = batch_size
         self.seed = seed
-        self.augmentations = augmentations
+        self.augmentations = [name for name in augmentations if name != MIXUP]
+        self.mixup = MIXUP in augmentations
         self.device = device
         self.workers = workers
         self.residence = residence
-        self.joined = join_single and self.size > batch_size > 1 and self.size % batch_size == 1
+        self.join_single = join_single
+        self.mixup_alpha = mixup_alpha
         moved = Split(split.inputs.to(device), split.targets.to(device)) if residence == "device" else split
         self.gathered = _Gathered(moved)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the last batch is joined to the one before."""
+        return self.join_single and self.size > self.batch_size > 1 and self.size % self.batch_size == 1
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -90,9 +102,12 @@ class Batches:
             draws = torch.rand(self.size, draws_needed(self.augmentations), generator=generator).to(self.device)
         on_device = self.residence == "device"
         moved = map(self.gathered.__getitem__, self._cut(order.to(self.device))) if on_device else self._streamed(order)
-        for indices, inputs, targets in moved:
+        for batch, (indices, inputs, targets) in enumerate(moved, first):
             if draws is not None:
                 inputs, targets = augment(inputs, targets, self.augmentations, draws[indices])
+            if self.mixup:
+                random = np.random.default_rng(derive(self.seed, "mixup", epoch, batch))
+                inputs, targets = mixup(inputs, targets, random.beta(self.mixup_alpha, self.mixup_alpha))
             yield inputs, targets
 
     def _streamed(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -14,7 +14,7 @@ LISTED = 20
 
 @dataclass(frozen=True)
 class Split:
-    """Samples: inputs (N, C, H, W) uint8 and their targets.
+    """Samples: inputs, which are images (N, C, H, W) uint8 or points (N, 2) float32, and their targets.
 
     Targets are classes (N,) int64, or masks (N, H, W) uint8 with the class of each pixel, where 255 is void: no class.
     """
@@ -26,6 +26,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def has_points(self) -> bool:
+        return self.inputs.dim() == 2
 
     @property
     def nbytes(self) -> int:
@@ -102,10 +106,9 @@ class Dataset:
     """Which of "val" and "test" were held out of the training images, since none were published."""
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)"""
-        channels, height, width = self.train.inputs.shape[1:]
-        return channels, height, width
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W); of points (2,)"""
+        return tuple(self.train.inputs.shape[1:])
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -182,11 +185,11 @@ def _ranks(targets: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def describe(dataset: Dataset) -> list[str]:
     """Lines: size of images, splits, images per class (of masks: shares of pixels), and the notes."""
-    channels, height, width = dataset.image_shape
+    size = "points of 2 numbers" if dataset.train.has_points else f"{' x '.join(map(str, dataset.image_shape))} pixels"
     kinds = f"{len(dataset.classes)} classes" if dataset.classes else "no classes"
     remarks = dict.fromkeys(dataset.held_out, " (held out of train)")
     sizes = ", ".join(f"{name} {len(split):,}{remarks.get(name, '')}" for name, split in dataset.splits.items())
-    lines = [f"{dataset.name}: {kinds}, {channels} x {height} x {width} pixels; {sizes}"]
+    lines = [f"{dataset.name}: {kinds}, {size}; {sizes}"]
     if dataset.counts:
         lines += _class_lines(dataset)
     if has_masks(dataset.train.targets):
@@ -198,7 +201,7 @@ def _class_lines(dataset: Dataset) -> list[str]:
     rows = list(zip(dataset.classes, *dataset.counts.values(), strict=True))
     if len(rows) <= LISTED:
         named = ", ".join(f"{name} {train:,}/{val:,}/{test:,}" for name, train, val, test in rows)
-        return [f"images per class (train/val/test): {named}"]
+        return [f"{'points' if dataset.train.has_points else 'images'} per class (train/val/test): {named}"]
     few, many = min(rows, key=lambda row: row[1]), max(rows, key=lambda row: row[1])
     return [
         f"classes: {', '.join(name for name, *_ in rows[:LISTED])}, ... in this order",

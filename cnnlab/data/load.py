@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,13 +18,22 @@ from cnnlab.data.kinds import bad_files, shown
 from cnnlab.data.layouts import find_layout
 from cnnlab.data.listing import Unread
 from cnnlab.data.masks import find_mask_folder
+from cnnlab.data.points import MAKERS, points
 from cnnlab.data.published import find_published
 from cnnlab.data.tree import data_root, default_root
 from cnnlab.errors import BadInput, RunFailed, quoted
 
 TEST_FRACTION = 0.2
 """Of a dataset without a test split."""
-AFTER_DECODING = {"root", "batch_size", "val_fraction", "train_size", "augment", "allow_conflicting_labels"}
+AFTER_DECODING = {
+    "root",
+    "batch_size",
+    "val_fraction",
+    "train_size",
+    "augment",
+    "mixup_alpha",
+    "allow_conflicting_labels",
+}
 """The settings on which decoded images do not depend. The root is one: its files are part of the key."""
 FEW = 50
 """With so few validation images each counts for 2 % or more."""
@@ -34,6 +44,7 @@ FINDERS: dict[str, Callable[[DataConfig], Unread]] = {
     "shapes_masks": lambda config: Unread([], shapes_masks),
     "folder": find_layout,
     "mask_folder": find_mask_folder,
+    **dict.fromkeys(MAKERS, lambda config: Unread([], partial(points, config.dataset))),
 }
 """Dataset -> what finds its files; `find_published` finds those of all others."""
 
@@ -147,6 +158,8 @@ def _check_sizes(config: DataConfig, train: int) -> None:
 
 
 def _resized(source: Source, side: int | None) -> Source:
+    if source.splits["train"].has_points:
+        return source
     height, width = source.splits["train"].inputs.shape[2:]
     source = replace(source, stored_size=(height, width))
     if side is None:

@@ -10,10 +10,15 @@ from cnnlab.config.models import (
     CNN,
     FCN,
     MLP,
+    VGG,
+    AlexNet,
+    AllConv,
+    CifarResNet,
+    Inception,
     LeNet5,
     ModelConfig,
     Perceptron,
-    ResNet20,
+    ResNet,
     TimmModel,
     TorchvisionModel,
     UNet,
@@ -23,8 +28,10 @@ from cnnlab.models.classic import lenet5, mlp, perceptron
 from cnnlab.models.cnn import cnn
 from cnnlab.models.fcn import fcn
 from cnnlab.models.imagenet import imagenet_file, imagenet_statistics
-from cnnlab.models.resnet import resnet20
+from cnnlab.models.inception import inception
+from cnnlab.models.resnet import cifar_resnet, resnet
 from cnnlab.models.sizes import SizedLayer, sized_layers
+from cnnlab.models.stacks import alexnet, allconv, vgg
 from cnnlab.models.timm_model import timm_model
 from cnnlab.models.torchvision_model import torchvision_model
 from cnnlab.models.unet import unet
@@ -32,12 +39,17 @@ from cnnlab.seeds import drawing
 
 __all__ = ["MODELS", "Normalize", "SizedLayer", "build", "imagenet_file", "imagenet_statistics", "sized_layers"]
 
-MODELS: dict[type, Callable[[Any, tuple[int, int, int], int], nn.Module]] = {
+MODELS: dict[type, Callable[[Any, Any, int], nn.Module]] = {
     Perceptron: perceptron,
     MLP: mlp,
     LeNet5: lenet5,
     CNN: cnn,
-    ResNet20: resnet20,
+    AllConv: allconv,
+    AlexNet: alexnet,
+    VGG: vgg,
+    Inception: inception,
+    ResNet: resnet,
+    CifarResNet: cifar_resnet,
     FCN: fcn,
     UNet: unet,
     TorchvisionModel: torchvision_model,
@@ -45,10 +57,11 @@ MODELS: dict[type, Callable[[Any, tuple[int, int, int], int], nn.Module]] = {
 }
 
 
-def build(config: ModelConfig, shape: tuple[int, int, int], outputs: int, seed: int) -> nn.Module:
-    """The network for images of `shape` (C, H, W). Its output is (N, outputs) or (N, outputs, H, W), by its task.
+def build(config: ModelConfig, shape: tuple[int, ...], outputs: int, seed: int) -> nn.Module:
+    """The network for images of `shape` (C, H, W), or points (2,).
 
-    The same config, shape, outputs and seed give the same weights.
+    Its output is (N, outputs) or (N, outputs, H, W), by its task. The same config, shape, outputs and seed give the
+    same weights.
 
     Raises:
         BadInput: a layer would have an empty output, or the library has no such network.
@@ -56,5 +69,5 @@ def build(config: ModelConfig, shape: tuple[int, int, int], outputs: int, seed: 
     with drawing(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MODELS[type(config)](config, shape, outputs)
-        initialise(model, getattr(config, "init", "default"))
+        initialise(model, config.init, config.init_std)
     return model

@@ -1,29 +1,34 @@
 """Networks of the textbooks: the perceptron, the multilayer perceptron, LeNet-5."""
 
+import math
+
 from torch import nn
 
-from cnnlab.config.models import CNN, MLP, LeNet5, Perceptron
-from cnnlab.models.blocks import ACTIVATIONS, POOLS
+from cnnlab.config.models import CNN, MLP, VGG, AlexNet, LeNet5, Perceptron
+from cnnlab.models.blocks import ACTIVATIONS, HIDDEN_NORMS, POOLS
 from cnnlab.models.sizes import window_output
 
 
-def perceptron(config: Perceptron, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def perceptron(config: Perceptron, shape: tuple[int, ...], classes: int) -> nn.Module:
     """One weight per pixel and class (Rosenblatt 1958; trained by cross-entropy, it is softmax regression)."""
-    channels, height, width = shape
-    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, classes))
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
 
 
-def mlp(config: MLP, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def mlp(config: MLP, shape: tuple[int, ...], classes: int) -> nn.Module:
     """Fully connected layers with an activation and dropout after each hidden one."""
-    channels, height, width = shape
-    return nn.Sequential(nn.Flatten(), *fully_connected(channels * height * width, config.hidden, classes, config))
+    return nn.Sequential(nn.Flatten(), *fully_connected(math.prod(shape), config.hidden, classes, config))
 
 
-def fully_connected(inputs: int, hidden: tuple[int, ...], classes: int, config: MLP | CNN) -> list[nn.Module]:
-    """Hidden layers of the given sizes, then the classes' logits."""
+def fully_connected(
+    inputs: int, hidden: tuple[int, ...], classes: int, config: MLP | CNN | AlexNet | VGG
+) -> list[nn.Module]:
+    """Hidden layers of the given sizes, each with norm, activation and dropout; then the classes' logits."""
     layers: list[nn.Module] = []
     for outputs in hidden:
-        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[config.activation]()]
+        layers.append(nn.Linear(inputs, outputs))
+        if config.hidden_norm != "none":
+            layers.append(HIDDEN_NORMS[config.hidden_norm](outputs))
+        layers.append(ACTIVATIONS[config.activation]())
         if config.dropout > 0:
             layers.append(nn.Dropout(config.dropout))
         inputs = outputs
@@ -41,8 +46,8 @@ def lenet5(config: LeNet5, shape: tuple[int, int, int], classes: int) -> nn.Modu
         return ACTIVATIONS[config.activation]()
 
     return nn.Sequential(
-        *[nn.Conv2d(channels, 6, 5, padding=2), activation(), POOLS[config.pool]()],
-        *[nn.Conv2d(6, 16, 5), activation(), POOLS[config.pool]()],
+        *[nn.Conv2d(channels, 6, 5, padding=2), activation(), POOLS[config.pool](2)],
+        *[nn.Conv2d(6, 16, 5), activation(), POOLS[config.pool](2)],
         nn.Flatten(),
         *[nn.Linear(16 * height * width, 120), activation()],
         *[nn.Linear(120, 84), activation()],

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from cnnlab.errors import BadInput
 
+SMALL = 64
+"""Images whose shorter side has at most so many pixels get the small form of a network that was made for ImageNet."""
+
 
 class SizedLayer(NamedTuple):
     """A layer with weights, and the shapes of its input and output for one sample."""
@@ -60,6 +63,11 @@ def sized_layers(model: nn.Module, forward: Callable[[], object]) -> list[SizedL
     for hook in hooks:
         hook.remove()
     return sized
+
+
+def is_small(shape: tuple[int, int, int]) -> bool:
+    """Whether images of this shape (C, H, W) get the small form."""
+    return min(shape[1:]) <= SMALL
 
 
 def window_output(size: int, kernel: int, padding: int, stride: int, layer: str) -> int:

@@ -422,6 +422,10 @@ RULES: tuple[Callable[[Curves], Finding | None], ...] = (
 """The rules over a journal, those with the largest effect first."""
 
 
+OF_GRADIENTS = (learning_rate_too_high, learning_rate_too_low, batch_too_small)
+"""Those that do not hold for Rosenblatt's rule, whose loss is a number of mistakes and falls in leaps."""
+
+
 def findings_of(run: RunDir) -> list[Finding]:
     """From the journal alone."""
     return found(curves_of(run))
@@ -437,7 +441,8 @@ def found(curves: Curves) -> list[Finding]:
         return []
     if not curves.losses and not (curves.ended and curves.ended.diverged):
         return []
-    return [finding for rule in RULES if (finding := rule(curves))]
+    left_out = OF_GRADIENTS if curves.started.optimizer == "perceptron" else ()
+    return [finding for rule in RULES if rule not in left_out and (finding := rule(curves))]
 
 
 def finding_tags(run_dir: Path) -> dict[str, str]:

@@ -44,8 +44,8 @@ def load_for(trained: Trained, dataset: str | None = None, root: str | None = No
     if dataset or root:
         own = "mask_folder" if trained.task.output_shape[1:] else "folder"
         name = dataset or (given.dataset if DATASETS[given.dataset].root != "unread" else own)
-        _, height, width = started.image_shape
-        size = given.resize if name == given.dataset else height if height == width else None
+        sides = set(started.image_shape[1:])
+        size = given.resize if name == given.dataset else sides.pop() if len(sides) == 1 else None
         kept = given.model_dump() if name == given.dataset else {}
         kept |= {"dataset": name, "root": root, "resize": size, "train_size": None, "batch_size": 1}
         data = read_config(None, {f"data.{key}": value for key, value in kept.items()})[0].data
@@ -55,7 +55,7 @@ def load_for(trained: Trained, dataset: str | None = None, root: str | None = No
     _check_classes(found.classes, started.classes)
     if found.image_shape != started.image_shape:
         theirs, ours = ("x".join(map(str, shape)) for shape in (found.image_shape, started.image_shape))
-        raise BadInput(f"data.dataset: {found.name} has images of {theirs}, but the network takes {ours}; give others")
+        raise BadInput(f"data.dataset: {found.name} has samples of {theirs}, but the network takes {ours}; give others")
     doubts = []
     if data is given and found.digest != started.dataset_digest:
         doubts.append(f"the images or labels of {found.name} are not those of the training: they were changed since")

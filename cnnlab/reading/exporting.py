@@ -48,7 +48,8 @@ class Format(NamedTuple):
 def export(trained: Trained, kind: str, into: Path | None = None) -> Result:
     """Write the network and a README into a new folder, if its outputs for test images of the run are the original's.
 
-    The file takes (N, C, H, W) uint8 for any N: normalisation is in it, and so are the names of the classes.
+    The file takes (N, C, H, W) uint8, or points (N, 2) float32, for any N: normalisation is in it, and so are the names
+    of the classes.
 
     Args:
         kind: one of `FORMATS`.
@@ -72,7 +73,7 @@ def export(trained: Trained, kind: str, into: Path | None = None) -> Result:
         file = Path(temporary) / form.file
         with warnings.catch_warnings(), redirect_stdout(StringIO()):  # the exporters' notes on their progress
             warnings.simplefilter("ignore")
-            form.write(trained, images[:1].repeat(2, 1, 1, 1), file)
+            form.write(trained, torch.cat([images[:1]] * 2), file)
             difference = _difference(trained.model, form.read(file), images)
         if not difference <= TOLERANCE:
             raise RunFailed(
@@ -100,11 +101,12 @@ def _readme(trained: Trained, kind: str, images: int, difference: float) -> str:
     started = trained.started
     shape = ", ".join(map(str, started.image_shape))
     return (
-        f"# {trained.run.run_id}\n\n{started.model} trained on {started.dataset}. It takes images of (N, {shape}) "
-        f"uint8 as they are stored, and returns scores of (N, {', '.join(map(str, started.output_shape))}); softmax "
+        f"# {trained.run.run_id}\n\n{started.model} trained on {started.dataset}. It takes "
+        f"{'points' if started.has_points else 'images'} of (N, {shape}) {started.input_dtype} as they are stored, and "
+        f"returns scores of (N, {', '.join(map(str, started.output_shape))}); softmax "
         "over axis 1 gives probabilities.\n"
         f"On {images} test images its outputs differ from the original's by at most {difference:.1e}.\n\n"
-        f"```python\n{FORMATS[kind].lines.format(shape=shape)}```\n"
+        f"```python\n{FORMATS[kind].lines.format(shape=shape, dtype=started.input_dtype)}```\n"
     )
 
 
@@ -148,13 +150,12 @@ def _write_safetensors(trained: Trained, two: Tensor, file: Path) -> None:
 def read_safetensors(file: str | Path) -> nn.Module:
     """The network of a file that `cnnlab export --format safetensors` wrote, in evaluation mode.
 
-    It takes (N, C, H, W) uint8.
+    It takes what the run's network took.
     """
     with safe_open(file, framework="pt") as opened:
         about = {key: json.loads(text) for key, text in opened.metadata().items()}
         weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a dict)
-    channels, height, width = about["image_shape"]
-    task = make_task(as_config(about["config"], f"{file}: "), tuple(about["classes"]), (channels, height, width))
+    task = make_task(as_config(about["config"], f"{file}: "), tuple(about["classes"]), tuple(about["image_shape"]))
     return with_weights(task, weights)
 
 
@@ -171,7 +172,7 @@ FORMATS = {
 import json, numpy, onnxruntime
 network = onnxruntime.InferenceSession("model.onnx")
 classes = json.loads(network.get_modelmeta().custom_metadata_map["classes"])
-images = numpy.zeros((1, {shape}), numpy.uint8)
+images = numpy.zeros((1, {shape}), numpy.{dtype})
 print(classes[network.run(None, {{"images": images}})[0][0].argmax(0).flat[0]])
 """,
     ),
@@ -183,7 +184,7 @@ print(classes[network.run(None, {{"images": images}})[0][0].argmax(0).flat[0]])
 import json, torch
 kept = {{"classes": ""}}
 network = torch.export.load("model.pt2", extra_files=kept).module()
-images = torch.zeros(1, {shape}, dtype=torch.uint8)
+images = torch.zeros(1, {shape}, dtype=torch.{dtype})
 print(json.loads(kept["classes"])[network(images)[0].argmax(0).flatten()[0]])
 """,
     ),
@@ -195,7 +196,7 @@ print(json.loads(kept["classes"])[network(images)[0].argmax(0).flatten()[0]])
 import torch
 from cnnlab.reading.exporting import read_safetensors
 network = read_safetensors("model.safetensors")  # its metadata has classes, config and image_shape as JSON
-images = torch.zeros(1, {shape}, dtype=torch.uint8)
+images = torch.zeros(1, {shape}, dtype=torch.{dtype})
 print(network(images)[0].argmax(0).flatten()[0].item())
 """,
     ),
@@ -207,7 +208,7 @@ print(network(images)[0].argmax(0).flatten()[0].item())
 import mlflow, numpy
 network = mlflow.pyfunc.load_model("model")  # needs the package cnnlab
 classes = network.metadata.metadata["classes"]
-images = numpy.zeros((1, {shape}), numpy.uint8)
+images = numpy.zeros((1, {shape}), numpy.{dtype})
 print(classes[network.predict(images)[0].argmax(0).flat[0]])
 """,
     ),

@@ -53,6 +53,11 @@ class Inspector:
             raise BadInput('inspect needs Captum; install it with: pip install "cnnlab[inspect]"')
         self.trained: Trained = load_trained(path)
         config, started = self.trained.config, self.trained.started
+        if started.has_points:
+            word = self.trained.run.run_id
+            raise BadInput(
+                f"{word}: {started.dataset} has no images to inspect but points; cnnlab show {word} --plot DIR"
+            )
         dataset = load(config.data, config.training.seed)
         if dataset.digest != started.dataset_digest:
             raise BadInput(

@@ -46,7 +46,15 @@ def find_pictures(words: Sequence[str]) -> list[Picture]:
 
 
 def read_like(started: RunStarted, pictures: Sequence[Picture]) -> tuple[Tensor, dict[int, str]]:
-    """Pictures as the run's images were read: (N, C, H, W) uint8, and index -> why one cannot be read."""
+    """Pictures as the run's images were read: (N, C, H, W) uint8, and index -> why one cannot be read.
+
+    Raises BadInput if the run was trained on points.
+    """
+    if started.has_points:
+        raise BadInput(
+            f"{pictures[0].name}: this network takes no images but points, as {started.dataset} has; from Python, "
+            "cnnlab.load(run).predict takes a tensor of points (N, 2) float32"
+        )
     channels, height, _ = started.image_shape
     images, broken = decode_like(pictures, (channels, *started.stored_size), Rendering(*started.rendering))
     stored = torch.from_numpy(images)
@@ -92,7 +100,7 @@ def answers_of(network: Network, images: Tensor, top: int = 5) -> Iterator[list[
 
 
 class LoadedNetwork(nn.Sequential):
-    """A run's network in evaluation mode, with its `classes`; it takes (N, C, H, W) uint8."""
+    """A run's network in evaluation mode, with its `classes`; it takes (N, C, H, W) uint8, or points (N, 2) float32."""
 
     def __init__(self, trained: Trained) -> None:
         super().__init__(OrderedDict(trained.model.named_children()))
@@ -101,19 +109,32 @@ class LoadedNetwork(nn.Sequential):
         self.eval()
 
     def predict(self, images: Tensor | str | Path | Sequence[str | Path], top: int = 5) -> list[Result]:
-        """What `cnnlab predict --json` prints, for (N, C, H, W) uint8, or for files and folders of images.
+        """What `cnnlab predict --json` prints, for a tensor that it takes, or for files and folders of images.
 
         Raises:
-            BadInput: a folder has no images, or the tensor has another shape or type.
+            BadInput: a folder has no images, or the tensor has a shape or type that the network does not take.
         """
         if isinstance(images, Tensor):
-            shape = self._trained.started.image_shape
-            if images.dtype != torch.uint8 or images.shape[1:] != shape:
-                given = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
+            started, dtype = self._trained.started, str(images.dtype).removeprefix("torch.")
+            if dtype != started.input_dtype or not self._takes(images):
+                shape = ", ".join(map(str, started.image_shape))
                 raise BadInput(
-                    f"images: {given} is not allowed; this network takes (N, {', '.join(map(str, shape))}) uint8"
+                    f"images: {tuple(images.shape)} {dtype} is not allowed; this network takes (N, {shape}) "
+                    f"{started.input_dtype}"
                 )
             answers = answers_of(self._trained.on("cpu"), images, top)
             return [Result({"image": index, "predictions": answer}) for index, answer in enumerate(answers)]
         words = [images] if isinstance(images, str | Path) else images
         return list(predict(self._trained, find_pictures(list(map(str, words))), top))
+
+    def _takes(self, images: Tensor) -> bool:
+        """Whether they have the size of the training's, or the network takes others too, as with model.global_pool."""
+        shape = self._trained.started.image_shape
+        if images.shape[1:] == shape or images.dim() != len(shape) + 1 or images.shape[1] != shape[0]:
+            return images.shape[1:] == shape
+        try:
+            with torch.inference_mode():
+                self(images[:1])
+        except RuntimeError:  # a hidden layer of another size, or nothing left to convolve
+            return False
+        return True

@@ -1,6 +1,7 @@
 """A run's figures as PNG, from its journal and its file of examples."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
     """Write the run's figures into a folder; returns their paths. Raises BadInput if the folder cannot be created.
 
     curves.png, if at least one step was taken; confusion.png, if the test split was measured; examples.png, if the
-    task's figure shows samples.
+    task's figure shows samples; regions.png, if the samples are points.
     """
     run = RunDir(run_dir)
     records = read(run.journal_file)[0]
@@ -48,12 +49,18 @@ def draw(run_dir: Path, into: Path) -> list[Path]:
     started, ended = last(records, RunStarted), last(records, RunEnded)
     if started and ended and ended.confusion:
         figures["confusion.png"] = confusion_figure(ended.confusion, started.classes, run.run_id)
-    if started and ended and ended.examples_file:
-        from safetensors.numpy import load_file
+    if started and (examples := examples_of(run)):
+        name, figure = EXAMPLES[started.task]
+        figures[name] = figure(examples, started.classes, run.run_id)
+    return saved(figures, into)
 
-        examples = load_file(run_dir / ended.examples_file)
-        figures["examples.png"] = EXAMPLES[started.task](examples, started.classes, run.run_id)
-    return _saved(figures, into)
+
+def examples_of(run: RunDir) -> dict[str, Any]:
+    """The arrays of the run's file of examples, as of `Learner.examples`; empty if it has none."""
+    from safetensors.numpy import load_file
+
+    ended = last(read(run.journal_file)[0], RunEnded)
+    return load_file(run.path / ended.examples_file) if ended and ended.examples_file else {}
 
 
 def draw_several(runs: Mapping[str, RunDir], into: Path) -> list[Path]:
@@ -63,7 +70,7 @@ def draw_several(runs: Mapping[str, RunDir], into: Path) -> list[Path]:
         runs: label -> run.
     """
     records = {label: read(run.journal_file)[0] for label, run in runs.items()}
-    return _saved({"curves.png": several_figure(records)}, into)
+    return saved({"curves.png": several_figure(records)}, into)
 
 
 def several_figure(runs: Mapping[str, Sequence[Record]]) -> "Figure":
@@ -89,7 +96,8 @@ def several_figure(runs: Mapping[str, Sequence[Record]]) -> "Figure":
     return figure
 
 
-def _saved(figures: "Mapping[str, Figure]", into: Path) -> list[Path]:
+def saved(figures: "Mapping[str, Figure]", into: Path) -> list[Path]:
+    """Write figures (name -> figure) into a folder; returns their paths. Raises BadInput if it cannot be made."""
     try:
         into.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -225,5 +233,33 @@ def _draw_legend(figure: "Figure", seen: set[int], classes: Sequence[str], colou
     figure.legend(handles=[*known, *void], loc="outside lower center", ncols=8, fontsize=9, frameon=False)
 
 
-EXAMPLES = {"segmentation": masks_figure}
-"""Task -> the function that draws the examples of its runs, from their arrays, the classes and a title."""
+def regions_figure(examples: Mapping[str, Any], classes: Sequence[str], title: str) -> "Figure":
+    """The points of the test split over the regions in which the network answers each class.
+
+    Args:
+        examples: arrays: inputs (N, 2), targets (N,), regions (rows from below, columns), corners (2, 2).
+    """
+    from matplotlib.colors import ListedColormap
+
+    figure = new_figure(6, 5)
+    axes = figure.subplots()
+    (left, bottom), (right, top) = examples["corners"]
+    axes.imshow(
+        examples["regions"],
+        cmap=ListedColormap([f"C{number}" for number in range(len(classes))]),
+        vmin=-0.5,
+        vmax=len(classes) - 0.5,
+        extent=(left, right, bottom, top),
+        origin="lower",
+        alpha=0.35,
+    )
+    for number, (name, marker) in enumerate(zip(classes, cycle("os^"), strict=False)):
+        points = examples["inputs"][examples["targets"] == number]
+        axes.scatter(points[:, 0], points[:, 1], s=9, color=f"C{number}", marker=marker, label=f"class {name}")
+    axes.set(title=title, xlabel="first input", ylabel="second input")
+    figure.legend(loc="outside lower center", ncols=len(classes), frameon=False)
+    return figure
+
+
+EXAMPLES = {"segmentation": ("examples.png", masks_figure), "classification": ("regions.png", regions_figure)}
+"""Task -> the file of its runs' examples, and the function that draws them, from arrays, the classes and a title."""

@@ -14,6 +14,7 @@ HEADINGS = {
     "curves": "Loss, score and learning rate",
     "confusion": "True and predicted classes of the test split",
     "examples": "Images, truth and prediction",
+    "regions": "Decision regions, and the points of the test split",
 }
 """A figure's file -> its heading."""
 

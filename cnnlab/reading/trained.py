@@ -39,7 +39,10 @@ class Trained:
     ended: RunEnded
     task: Task
     model: nn.Module
-    """It takes (N, C, H, W) uint8 and returns its task's outputs: (N, classes) or (N, classes, H, W)."""
+    """It takes (N, C, H, W) uint8, or points (N, 2) float32.
+
+    It returns its task's outputs: (N, classes) or (N, classes, H, W).
+    """
 
     def on(self, device: str) -> Network:
         """The network on a device, in the precision that its config has there: that of the training's measurements.
@@ -73,8 +76,8 @@ def load_trained(path: Path) -> Trained:
 
 def with_weights(task: Task, weights: dict[str, torch.Tensor]) -> nn.Module:
     """The task's network in its trained form, in evaluation mode."""
-    channels = task.image_shape[0]
-    model = trained_form(task.build(seed=0), Normalize(torch.zeros(channels), torch.ones(channels)))
+    channels, *sides = task.image_shape
+    model = trained_form(task.build(seed=0), Normalize(torch.zeros(channels), torch.ones(channels), len(sides)))
     model.load_state_dict(weights)
     return model.eval()
 

@@ -84,8 +84,8 @@ class RunStarted(Record):
     dataset: str
     dataset_digest: str
     dataset_source: str
-    image_shape: tuple[int, int, int]
-    """(C, H, W)"""
+    image_shape: tuple[int, ...]
+    """(C, H, W); of points (2,)"""
     train_size: int
     model: str
     parameters: int
@@ -119,6 +119,15 @@ class RunStarted(Record):
     initial_sha256: str = ""
     """The digest of the weights that the run started from; empty if they are random."""
 
+    @property
+    def has_points(self) -> bool:
+        return len(self.image_shape) == 1
+
+    @property
+    def input_dtype(self) -> str:
+        """NumPy's name."""
+        return "float32" if self.has_points else "uint8"
+
     def mlflow_tags(self) -> dict[str, str]:
         description = (
             "dataset",
@@ -137,7 +146,7 @@ class RunStarted(Record):
     def dataset_fields(self) -> dict[str, str]:
         """The fields of MLflow's Dataset entity."""
         sizes = {"train_images": self.train_size, "val_images": self.val_size, "test_images": self.test_size}
-        image = {"dtype": "uint8", "shape": list(self.image_shape)}
+        image = {"dtype": self.input_dtype, "shape": list(self.image_shape)}
         schema = json.dumps({"image": image, "classes": list(self.classes)})
         if len(schema) > LONGEST_SCHEMA:
             schema = json.dumps({"image": image, "classes": len(self.classes)})
@@ -185,7 +194,7 @@ class Norms(Record):
     time: float
     step: int
     gradients: dict[str, float]
-    """Layer -> the norm of its weights' gradient, as it was applied: after `training.clip_norm`."""
+    """Layer -> the norm of its weights' gradient, as it was applied: after `training.clip_norm`, with `penalty`."""
     weights: dict[str, float]
     """Layer -> the norm of its weights."""
     dead: dict[str, float]
@@ -224,6 +233,8 @@ class Epoch(Record):
     seconds: float
     best: bool
     """The best validation score so far; if two are equal, the one with the lower validation loss."""
+    batch_size: int | None = None
+    """Images per batch, if the schedule lets it grow."""
 
     @property
     def last(self) -> int:
@@ -239,6 +250,7 @@ class Epoch(Record):
             **{f"train/{name}": value for name, value in train.items()},
             **{f"val/{name}": value for name, value in self.val.items()},
             "lr": self.lr,
+            "batch_size": self.batch_size,
             "images_per_second": self.images_per_second,
         }
         return rows(values, self.time, self.step)

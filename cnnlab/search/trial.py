@@ -97,7 +97,7 @@ def _train(
             trial.report(epoch.val[score], epoch.epoch)
     ended = last(read(run.journal_file)[0], RunEnded)
     if ended is None or ended.status != "finished" or ended.best_score is None:
-        same = config.data.model_copy(update={"batch_size": 1, "augment": ()})
+        same = config.data.model_copy(update={"batch_size": 1, "augment": (), "mixup_alpha": 1.0})
         prepared = prepare(config, _load_once(same, config.training.seed))
         with closing(record_run(prepared, run, tested=stage.tested)) as records:
             for record in records:

@@ -10,6 +10,6 @@ __all__ = ["Task", "make_task"]
 TASKS: dict[str, type[Task]] = {"classification": Classification, "segmentation": Segmentation}
 
 
-def make_task(config: RunConfig, classes: tuple[str, ...], image_shape: tuple[int, int, int]) -> Task:
-    """The task that a config names, for images of this shape, (C, H, W)."""
+def make_task(config: RunConfig, classes: tuple[str, ...], image_shape: tuple[int, ...]) -> Task:
+    """The task that a config names, for images of this shape, (C, H, W), or points, (2,)."""
     return TASKS[config.task.name](config, classes, image_shape)

@@ -1,7 +1,8 @@
 """Classification: the class of each image; counts by true and predicted class."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise, zip_longest
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ class Classification(Task):
 
     losses: ClassVar[Losses] = CLASS_LOSSES
 
-    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, ...]) -> None:
         super().__init__(config, classes, image_shape)
         self.mean_loss, self.total_loss = self.losses[type(config.loss)](config.loss)
         self.output_shape = (len(classes),)
@@ -32,11 +33,14 @@ class Classification(Task):
         return build(self.config.model, self.image_shape, len(self.classes), seed)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.mean_loss(outputs, targets)
+        """As of `Task`; of two mixed images, the weighted mean of the losses with either class."""
+        return over_labels(partial(self.mean_loss, outputs), targets)
 
     def step_sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """() the number of images whose class was predicted correctly."""
-        return (outputs.argmax(1) == targets).sum()
+        """() the number of images whose class was predicted correctly; of two mixed images, the weights of the classes
+        that were."""
+        predicted = outputs.argmax(1)
+        return over_labels(lambda classes: (predicted == classes).sum(), targets)
 
     def step_metrics(self, sums: Sequence[float], samples: int) -> dict[str, float]:
         return {"accuracy": sums[0] / samples}
@@ -74,6 +78,14 @@ class Classification(Task):
     def answer(self, outputs: Tensor) -> Tensor:
         """(N,) int64, the class of each image."""
         return outputs.argmax(1)
+
+
+def over_labels(function: Callable[[Tensor], Tensor], targets: Tensor) -> Tensor:
+    """The function of the targets; if they are from `mixup`, the weighted mean of that of either class."""
+    if targets.ndim != 2:
+        return function(targets)
+    (first, second), weight = targets[:, :2].long().unbind(1), targets[0, 2]
+    return weight * function(first) + (1 - weight) * function(second)
 
 
 def _bytes_of(chunks: Sequence[Tensor]) -> list[bytes]:

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnlab.config.data import VOID
-from cnnlab.config.losses import CrossEntropy, CrossEntropyDice, Dice, Hinge, LossConfig
+from cnnlab.config.losses import CrossEntropy, CrossEntropyDice, Dice, Hinge, LossConfig, PerceptronLoss
+from cnnlab.models.blocks import Step
 
 Function = Callable[[Tensor, Tensor], Tensor]
 """outputs, targets -> ()"""
@@ -44,6 +45,22 @@ def hinge(config: Hinge) -> Loss:
     """
     mean = partial(F.multi_margin_loss, p=2 if config.squared else 1, margin=config.margin)
     return Loss(mean, total=partial(mean, reduction="sum"))
+
+
+def perceptron(config: PerceptronLoss) -> Loss:
+    """The number of wrong outputs of a sample: the sum over the classes of |y - t|.
+
+    y is 1 if the class's score s is positive, t is 1 for the true class, else 0. The gradient by s is that by y
+    (`Step`), which is y - t. So a step of gradient descent is w <- w + lr (t - y) x, the mean over the batch: the
+    learning rule of Rosenblatt 1958. outputs: (N, K) scores; targets: (N,) int64.
+    """
+
+    def total(outputs: Tensor, targets: Tensor) -> Tensor:
+        true = targets[:, None] == torch.arange(outputs.shape[1], device=outputs.device)
+        fired: Tensor = Step()(outputs)
+        return (fired - true.float()).abs().sum()
+
+    return Loss(mean=lambda outputs, targets: total(outputs, targets) / len(targets), total=total)
 
 
 def mask_cross_entropy(config: CrossEntropy) -> Loss:
@@ -98,5 +115,5 @@ def _dice(outputs: Tensor, targets: Tensor) -> Tensor:
 Losses = Mapping[type[LossConfig], Callable[[Any], Loss]]
 """A loss's config -> the function that makes the loss, for one kind of targets."""
 
-CLASS_LOSSES: Losses = {CrossEntropy: cross_entropy, Hinge: hinge}
+CLASS_LOSSES: Losses = {CrossEntropy: cross_entropy, Hinge: hinge, PerceptronLoss: perceptron}
 MASK_LOSSES: Losses = {CrossEntropy: mask_cross_entropy, Dice: dice, CrossEntropyDice: cross_entropy_dice}

@@ -22,7 +22,7 @@ class Segmentation(Classification):
     losses: ClassVar[Losses] = MASK_LOSSES
     examples = 6
 
-    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, ...]) -> None:
         super().__init__(config, classes, image_shape)
         self.output_shape = (len(classes), *image_shape[1:])
         self.names = metric_names(classes)

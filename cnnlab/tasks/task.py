@@ -18,7 +18,7 @@ class Task(ABC):
     Args:
         config: of the run.
         classes: the classes' names, in the order of the targets; empty if there are none.
-        image_shape: (C, H, W)
+        image_shape: (C, H, W), or (2,) for points
     """
 
     examples = 0
@@ -28,7 +28,7 @@ class Task(ABC):
     output_shape: tuple[int, ...] = ()
     """Of one sample's output."""
 
-    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, config: RunConfig, classes: Sequence[str], image_shape: tuple[int, ...]) -> None:
         self.config = config
         self.classes = tuple(classes)
         self.image_shape = image_shape
@@ -42,7 +42,7 @@ class Task(ABC):
 
         Args:
             network: from `build`.
-            images: (N, C, H, W) float32, normalised.
+            images: (N, C, H, W), or points (N, 2); float32, normalised.
             targets: of the batch, for a task that has a network for them too.
         """
         return network(images)  # type: ignore[no-any-return]

@@ -351,7 +351,7 @@ class Deliverer:
 
 
 def save_mlflow_model(model: Any, folder: Path, started: RunStarted, described: Any = None) -> None:
-    """Write a network as MLflow keeps it, with its classes and a signature: uint8 images -> float32 outputs.
+    """Write a network as MLflow keeps it, with its classes and a signature: uint8 images or float32 points -> float32.
 
     Args:
         described: the mlflow.models.Model in a store that it will be; None if it will be in none.
@@ -369,7 +369,7 @@ def save_mlflow_model(model: Any, folder: Path, started: RunStarted, described: 
         folder,
         mlflow_model=described,
         signature=ModelSignature(
-            Schema([TensorSpec(np.dtype("uint8"), (-1, *started.image_shape))]),
+            Schema([TensorSpec(np.dtype(started.input_dtype), (-1, *started.image_shape))]),
             Schema([TensorSpec(np.dtype("float32"), (-1, *started.output_shape))]),
         ),
         metadata={"classes": list(started.classes)},

@@ -5,6 +5,7 @@ from cnnlab.training.fit import CORRECT_FILE, fit, run_started
 from cnnlab.training.learner import Learner
 from cnnlab.training.ledger import check_identity, identity
 from cnnlab.training.network import Network, answered, keep_in_fp32, trained_form
+from cnnlab.training.optimizer import make_optimizer
 from cnnlab.training.place import out_of_memory, resolve_device, resolve_precision, set_for_training
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "keep_in_fp32",
     "load_latest",
     "load_weights",
+    "make_optimizer",
     "out_of_memory",
     "resolve_device",
     "resolve_precision",

@@ -129,7 +129,8 @@ class _Loop(NamedTuple):
 
     def _take_steps(self) -> Iterator[Record]:
         """Take the remaining steps of an epoch. Only `collect` waits for the device."""
-        self.learner.begin_epoch(self.ledger.position.epoch, self.ledger.position.batch)
+        at = self.ledger.position
+        self.ledger.steps = self.learner.begin_epoch(at.epoch, at.batch, self.ledger.batch_size)
         looked = time.perf_counter()
         while self.ledger.steps_left:
             self.learner.step(*self.ledger.next_step())

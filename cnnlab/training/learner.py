@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config import RunConfig
+from cnnlab.config.data import MIXUP
 from cnnlab.config.models import TimmModel, TorchvisionModel
-from cnnlab.data import Batches, Dataset, placement
+from cnnlab.data import Batches, Dataset, Split, mixup, placement
+from cnnlab.data.points import GRID, grid_over
 from cnnlab.errors import BadInput
 from cnnlab.metrics import Measured
 from cnnlab.models import Normalize, sized_layers
@@ -18,10 +20,10 @@ from cnnlab.seeds import derive
 from cnnlab.tasks import make_task
 from cnnlab.training.checkpoint import below, weights_digest
 from cnnlab.training.gradients import InMicroBatches, OverRanks, has_batch_norm
-from cnnlab.training.ledger import Taken, check_warmup
+from cnnlab.training.ledger import Taken, check_schedule
 from cnnlab.training.network import Network, answers, keep_in_fp32, measure_part, trained_form
 from cnnlab.training.norms import dead_units, layer_norms
-from cnnlab.training.optimizer import FiniteGuard, make_optimizer
+from cnnlab.training.optimizer import FiniteGuard, add_penalty, make_optimizer
 from cnnlab.training.place import default_generator, resolve_device, resolve_precision
 from cnnlab.training.ranks import Ranks, ranks_for_step, threads_for_step
 from cnnlab.training.transfer import freeze, head_of, start_from
@@ -68,7 +70,7 @@ class Learner:
         self.gradients = self._make_gradients()
         self._check_single_samples()
         self.batches = self._make_batches()
-        check_warmup(config, len(self.batches))
+        check_schedule(config, self.batch_size, len(self.batches))
         self._epoch: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._pending: list[StepResult] = []
         self.best_weights: dict[str, Tensor] = {}
@@ -128,7 +130,11 @@ class Learner:
     def _make_gradients(self) -> InMicroBatches | OverRanks:
         common, count = (self.network, self.weights, self.generator), self.config.training.accumulate
         if self.ranks.count > 1:
-            return OverRanks(*common, self.ranks, self.dataset.train, self.batch_size)
+            largest = self.config.schedule.growth_limit or self.batch_size
+            sample = self.dataset.train.take(torch.tensor([0]))
+            if MIXUP in self.config.data.augment:
+                sample = Split(*mixup(sample.inputs, sample.targets, weight=1.0))
+            return OverRanks(*common, self.ranks, sample, min(largest, len(self.dataset.train)))
         if count > 1 and not self.task.additive:
             raise BadInput(
                 f"training.accumulate: {count} is not allowed with the loss {self.config.loss.name}: the loss of a "
@@ -140,14 +146,18 @@ class Learner:
         data, place, train = self.config.data, self.config.place, self.dataset.train
         return Batches(
             train,
-            min(self.batch_size * self.config.training.accumulate, len(train)),
+            self._step_size(self.batch_size),
             self.config.training.seed,
             data.augment,
             device=self.device,
             residence=placement(place.residence, train.nbytes, self.device),
             workers=place.workers,
             join_single=has_batch_norm(self.model),
+            mixup_alpha=data.mixup_alpha,
         )
+
+    def _step_size(self, batch_size: int) -> int:
+        return min(batch_size * self.config.training.accumulate, len(self.dataset.train))
 
     def _check_single_samples(self) -> None:
         """Raises BadInput for batches of one sample if the network uses batch statistics, undefined for one sample."""
@@ -174,10 +184,19 @@ class Learner:
         finally:
             self._epoch = iter(())  # ends its loader's workers: the garbage collector would wait 5 s for each
 
-    def begin_epoch(self, epoch: int, first: int = 0) -> None:
-        """Prepare the batches of an epoch, from batch number `first` on, and put all layers into training mode."""
+    def begin_epoch(self, epoch: int, first: int = 0, batch_size: int | None = None) -> int:
+        """Prepare the batches of an epoch, from batch number `first` on, and put all layers into training mode.
+
+        Args:
+            batch_size: `data.batch_size`, or more in an epoch with larger batches; None for the former.
+
+        Returns:
+            The number of steps in an epoch of such batches.
+        """
         self.network.train()
+        self.batches.batch_size = self._step_size(batch_size or self.batch_size)
         self._epoch = self.batches.epoch(epoch, first=first)
+        return len(self.batches)
 
     def step(self, lr: float, noise: int) -> None:
         """Update the weights with the next batch. Does not wait for the device."""
@@ -197,6 +216,7 @@ class Learner:
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         if self.config.training.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.training.clip_norm, norm, foreach=True)
+        add_penalty(self.config.penalty, self.weights)  # after the clipping, as PyTorch's weight decay
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
         return StepResult(loss, sums, self.guard.step(loss, norm), len(inputs))
@@ -222,10 +242,18 @@ class Learner:
         return measure_part(self.network, getattr(self.dataset, split), rank, self.ranks.count)
 
     def examples(self) -> dict[str, Tensor]:
-        """Test samples with the network's answers, for the task's figure; empty if the figure shows no samples."""
+        """Test samples with the network's answers, for the task's figure; empty if the figure shows no samples.
+
+        Of points, all test samples, and the network's answers on a grid: (GRID, GRID) uint8, from below, with corners.
+        """
+        test = self.dataset.test
+        if test.has_points:
+            grid, corners = grid_over(test.inputs)
+            regions = answers(self.network, Split(grid, torch.zeros(len(grid)))).view(GRID, GRID).byte()
+            return {"inputs": test.inputs, "targets": test.targets, "regions": regions, "corners": corners}
         if not self.task.examples:
             return {}
-        test = self.dataset.test.take(torch.arange(min(self.task.examples, len(self.dataset.test))))
+        test = test.take(torch.arange(min(self.task.examples, len(test))))
         return {"inputs": test.inputs, "targets": test.targets, "answers": answers(self.network, test)}
 
     def keep_best(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cnnlab.config import RunConfig, flat
 from cnnlab.config.run_config import is_place
-from cnnlab.config.schedules import Cosine, OneCycle, ScheduleConfig
+from cnnlab.config.schedules import Cosine, Linear, Moment, OneCycle, Polynomial, ScheduleConfig
 from cnnlab.errors import BadInput
 from cnnlab.metrics import Measured, words_of
 from cnnlab.records import Epoch, RunEnded, RunStarted, Status, Steps
@@ -52,6 +52,8 @@ class Position:
     best_epoch: int | None = None
     best: dict[str, float] = field(default_factory=dict)
     """Metrics of the validation split after the best epoch."""
+    val_losses: list[float] = field(default_factory=list)
+    """After each epoch."""
 
 
 NORMS_EVERY = 50
@@ -106,13 +108,15 @@ class Ledger:
         self.about = about
         self.step_metrics = step_metrics
         self.position = position or Position()
+        self.steps = about.steps_per_epoch
+        """Of the current epoch."""
         self._times: list[float] = []
         self._clock = time.perf_counter()
 
     @property
     def steps_left(self) -> int:
         """Of the current epoch."""
-        return self.about.steps_per_epoch - self.position.batch
+        return self.steps - self.position.batch
 
     @property
     def done(self) -> bool:
@@ -133,12 +137,26 @@ class Ledger:
         at.step += 1
         at.batch += 1
         self._times.append(time.time())
-        return self._lr(at.step - 1), noise
+        return self._lr(), noise
 
-    def _lr(self, step: int) -> float:
-        """Of the step with number `step`, counted from 0."""
-        optimizer, about = self.config.optimizer, self.about
-        return learning_rate(self.config.schedule, optimizer.lr, step, about.steps_per_epoch, about.epochs)
+    @property
+    def batch_size(self) -> int:
+        """Images per batch of the current epoch."""
+        per_epoch, epochs, at = self.about.steps_per_epoch, self.about.epochs, self.position
+        largest = self.about.train_size // self.config.training.accumulate
+        first = at.epoch * per_epoch
+        return grown(self.config.schedule, self._first_size, largest, first, per_epoch, epochs, at.val_losses)
+
+    @property
+    def _first_size(self) -> int:
+        return self.config.data.images_per_step(self.about.train_size)
+
+    def _lr(self) -> float:
+        """Of the last step. A step of an epoch with fewer, larger batches counts as several."""
+        per_epoch, epochs, at = self.about.steps_per_epoch, self.about.epochs, self.position
+        step = at.epoch * per_epoch + (at.batch - 1) * per_epoch / self.steps
+        lr = learning_rate(self.config.schedule, self.config.optimizer.lr, step, per_epoch, epochs, at.val_losses)
+        return lr * self.batch_size / self._first_size
 
     def checkpoint_is_due(self) -> bool:
         """Whether `training.checkpoint_every` asks for a checkpoint after the last step."""
@@ -182,8 +200,9 @@ class Ledger:
         self._check_finite(val, "validation")
         self.count_seconds()
         at, samples = self.position, self.about.train_size
-        best = self._is_best(val.metrics)
+        best, lr, size = self._is_best(val.metrics), self._lr(), self.batch_size
         at.epoch += 1
+        at.val_losses.append(val.metrics["loss"])
         if best:
             at.best_epoch, at.best = at.epoch, dict(val.metrics)
         epoch = Epoch(
@@ -192,7 +211,8 @@ class Ledger:
             step=at.step,
             train={"loss": at.loss_sum / samples, **self.step_metrics(at.sums, samples)},
             val=dict(val.metrics),
-            lr=self._lr(at.step - 1),
+            lr=lr,
+            batch_size=size if self.config.schedule.growth_limit else None,
             images_per_second=samples / at.epoch_seconds,
             seconds=at.epoch_seconds,
             best=best,
@@ -266,7 +286,7 @@ class Ledger:
     def out_of_memory(self) -> RunEnded:
         return self.ended(
             "failed",
-            f"out of memory on {self.about.device} at batch size {self.config.data.batch_size}: "
+            f"out of memory on {self.about.device} at batch size {self.batch_size}: "
             "try a smaller data.batch_size with training.accumulate, or precision bf16",
         )
 
@@ -276,34 +296,76 @@ class Ledger:
         return asdict(self.position)
 
 
-def check_warmup(config: RunConfig, steps_per_epoch: int) -> None:
-    """Raises BadInput if the warm-up leaves no step to a cosine or one-cycle schedule."""
+def check_schedule(config: RunConfig, batch_size: int, steps_per_epoch: int) -> None:
+    """Raises BadInput if the warm-up leaves no step to a schedule that ends with the training, or if batches that are
+    to grow are too large from the start."""
     schedule, total = config.schedule, config.training.epochs * steps_per_epoch
-    if isinstance(schedule, Cosine | OneCycle) and _warmup_steps(schedule, steps_per_epoch) >= total:
+    ends = isinstance(schedule, Cosine | Linear | Polynomial | OneCycle)
+    if ends and _warmup_steps(schedule, steps_per_epoch) >= total:
         raise BadInput(
             f"schedule.warmup_epochs: {schedule.warmup_epochs:g} is not allowed: the warm-up would take all {total} "
             f"steps, which leaves none for {schedule.name}; it must be at most {(total - 1) / steps_per_epoch:.4g}"
         )
+    if schedule.growth_limit and schedule.growth_limit < batch_size:
+        raise BadInput(
+            f"schedule.max_batch_size: {schedule.growth_limit} is not allowed; it must be at least the batch size "
+            f"at the start, {batch_size}"
+        )
 
 
-def learning_rate(config: ScheduleConfig, peak: float, step: int, steps_per_epoch: int, epochs: int) -> float:
+def learning_rate(
+    config: ScheduleConfig, peak: float, step: float, steps_per_epoch: int, epochs: int, losses: Sequence[float] = ()
+) -> float:
     """The learning rate of the step with number `step`, counted from 0.
 
     During the W steps of warm-up it rises linearly: (step + 1)/(W + 1) of the schedule's first value. What follows
-    equals torch.optim.lr_scheduler's StepLR, CosineAnnealingLR (with T_max the steps after the warm-up) and
-    OneCycleLR (with cycle_momentum=False), each stepped once per step. `step` cuts at whole epochs counted from the
-    start of training, warm-up included.
+    equals torch.optim.lr_scheduler's StepLR, CosineAnnealingLR, LinearLR and PolynomialLR (with T_max or total_iters
+    the steps after the warm-up), ExponentialLR, CyclicLR and OneCycleLR (with cycle_momentum=False), each stepped once
+    per step, and ReduceLROnPlateau, stepped once per epoch. `step` cuts at whole epochs counted from the start of
+    training, warm-up included; the others begin after the warm-up.
 
     Two things differ from PyTorch's OneCycleLR. A cycle of a single step trains at the peak; PyTorch's trains at the
     end of the cycle, peak / start_divisor / final_divisor. If rise_fraction leaves no step to rise in, the cycle begins
     at the peak; PyTorch's may divide by zero. If the warm-up takes all of the training, the rate rises to the
     schedule's first value.
+
+    Args:
+        losses: on the validation split, of the epochs that are done.
     """
+    at = _moment(config, step, steps_per_epoch, epochs, losses)
+    if at.step < 0:
+        return peak * config.factor(at._replace(step=0, warmup=0)) * (step + 1) / (at.warmup + 1)
+    return peak * config.factor(at)
+
+
+def grown(
+    config: ScheduleConfig,
+    size: int,
+    largest: int,
+    step: int,
+    steps_per_epoch: int,
+    epochs: int,
+    losses: Sequence[float],
+) -> int:
+    """The batch size of an epoch that begins with `step`, if the batch size grows while the learning rate stays.
+
+    Smith et al. 2018 (arXiv 1711.00489), section 3: what counts is the learning rate divided by the batch size.
+
+    Args:
+        size: at the start.
+        largest: that the data allow.
+        step, steps_per_epoch, epochs, losses: as of `learning_rate`.
+    """
+    at = _moment(config, step, steps_per_epoch, epochs, losses)
+    if config.growth_limit is None or at.step < 0:
+        return size
+    share, most = config.factor(at), max(size, min(config.growth_limit, largest))
+    return most if share * most <= size else round(size / share)
+
+
+def _moment(config: ScheduleConfig, step: float, steps_per_epoch: int, epochs: int, losses: Sequence[float]) -> Moment:
     warmup = _warmup_steps(config, steps_per_epoch)
-    total = epochs * steps_per_epoch - warmup
-    if step < warmup:
-        return peak * config.factor(0, total, 0.0) * (step + 1) / (warmup + 1)
-    return peak * config.factor(step - warmup, total, step / steps_per_epoch)
+    return Moment(step - warmup, epochs * steps_per_epoch - warmup, steps_per_epoch, warmup, losses)
 
 
 def _warmup_steps(config: ScheduleConfig, steps_per_epoch: int) -> int:

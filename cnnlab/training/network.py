@@ -1,5 +1,6 @@
 """A network in the form in which it is trained, saved and measured, on its device and in its precision."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -93,8 +94,7 @@ def answers(network: Network, split: Split) -> Tensor:
 def answered(network: Network, split: Split, rank: int = 0, count: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
     """Outputs and targets of every `count`th chunk, from chunk `rank` on, on the device, in evaluation mode."""
     network.model.eval()
-    height, width = split.inputs.shape[2:]
-    size = max(16, min(1024, PIXELS_PER_CHUNK // (height * width)))
+    size = max(16, min(1024, PIXELS_PER_CHUNK // math.prod(split.inputs.shape[2:])))
     chunks = zip(torch.split(split.inputs, size), torch.split(split.targets, size), strict=True)
     for inputs, targets in islice(chunks, rank, None, count):
         targets = targets.to(network.device, non_blocking=True)

@@ -13,11 +13,26 @@ from torch.optim import Optimizer
 
 from cnnlab.config.messages import nearest
 from cnnlab.config.optimizers import OptimizerConfig, TorchOptimizer
+from cnnlab.config.run_config import PenaltyConfig
 from cnnlab.errors import BadInput, quoted
 
 
+@torch.no_grad()
+def add_penalty(config: PenaltyConfig, weights: Iterable[Tensor]) -> None:
+    """Add the gradient of l1 * sum |w| + l2 / 2 * sum w^2 to the weights' gradients; that of |w| at 0 is 0."""
+    if not (config.l1 or config.l2):
+        return
+    pairs = [(weight, weight.grad) for weight in weights if weight.grad is not None]
+    values, gradients = map(list, zip(*pairs, strict=True))
+    if config.l2:
+        torch._foreach_add_(gradients, values, alpha=config.l2)
+    if config.l1:
+        torch._foreach_add_(gradients, torch._foreach_sign(values), alpha=config.l1)
+
+
 class FiniteGuard:
-    """Steps an optimizer. From the first loss or gradient on that is not finite, no update is applied.
+    """Decays the weights, apart from the gradient (Loshchilov and Hutter 2019, algorithm 2), and steps an optimizer.
+    From the first loss or gradient on that is not finite, no update is applied.
 
     The decision is a number on the device. Fused optimizers take it as `found_inf`, as in gradient scaling. For other
     optimizers the weights are copied before each step and restored after a bad one.
@@ -38,12 +53,18 @@ class FiniteGuard:
         """
         self.poison = self.poison + (loss + gradient_norm) * 0
         bad = self.poison.ne(self.poison).float()
+        self._decay(bad)
         if self.fused:
             self.optimizer.found_inf = bad  # type: ignore[attr-defined]
             self.update()
         else:
             self._step_or_restore(bad > 0)
         return bad
+
+    def _decay(self, bad: Tensor) -> None:
+        for group in self.optimizer.param_groups:
+            if decay := group.get("decoupled_decay"):
+                torch._foreach_mul_(group["params"], torch.where(bad > 0, 1.0, 1 - group["lr"] * decay))
 
     def _step_or_restore(self, bad: Tensor) -> None:
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
@@ -148,7 +169,7 @@ def _as_matrix(tensor: Tensor, like: Parameter) -> Tensor:
         ) from None
 
 
-CLASSES: dict[str, type[Optimizer]] = {**vars(torch.optim), "Muon": MuonWithAdamW}
+CLASSES: dict[str, type[Optimizer]] = {**vars(torch.optim), "Muon": MuonWithAdamW, "Perceptron": torch.optim.SGD}
 """The name of a config's class -> the optimizer."""
 
 FUSED_ON = {
@@ -171,7 +192,7 @@ UNUSABLE = {
 def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter], body: int = 0) -> Optimizer:
     """The optimizer, with its fused kernel if there is one for the parameters' device.
 
-    A group's `lr_factor` times the learning rate is that of its parameters.
+    A group's `lr_factor` times the learning rate is that of its parameters, and its `decoupled_decay` is for the guard.
 
     Args:
         body: the number of parameters, the first ones, that have the smaller learning rate, in a group of their own.
@@ -182,8 +203,9 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter], bod
     """
     parameters = list(parameters)
     parts = ((config.body_lr_factor, parameters[:body]), (1.0, parameters[body:]))
-    groups = [{"params": part, "lr_factor": factor} for factor, part in parts if part]
-    settings = config.model_dump(exclude={"name", "body_lr_factor"})
+    decay = config.model_dump(include={"decoupled_decay"})
+    groups = [{"params": part, "lr_factor": factor, **decay} for factor, part in parts if part]
+    settings = config.model_dump(exclude={"name", "body_lr_factor", "decoupled_decay"})
     cls = _torch_class(config, settings) if isinstance(config, TorchOptimizer) else CLASSES[type(config).__name__]
     if parameters[0].device.type in FUSED_ON.get(cls, ()):
         settings["fused"] = True

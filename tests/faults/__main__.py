@@ -18,7 +18,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     if everything := "--all" in arguments:
         arguments.remove("--all")
-    marks = ["-m", "", "-n", "0"] if everything else []
+    marks = ["-m", "", "-n", "0"] if everything else ["-m", "not slow"]
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "table.jsonl")
         os.environ[FILE] = str(table)

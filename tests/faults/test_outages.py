@@ -76,6 +76,7 @@ print("done")
 
 
 @needs_postgresql
+@pytest.mark.long
 def test_no_trial_is_lost_or_doubled_while_the_database_restarts(server: PostgreSQL) -> None:
     """Connections break in the middle of everything, also between a commit and its answer."""
     url = storage_url(server.url, "sleep")

@@ -103,6 +103,7 @@ def fault_of(case: Case, code: int) -> str:
     return ""
 
 
+@pytest.mark.long
 def test_a_signal_seals_a_checkpoint_and_a_second_one_leaves_at_once() -> None:
     alone = [case_of(moment, [number]) for moment, number in zip(TRAINING, itertools.cycle(CODES))]
     gaps = itertools.cycle([0.0, 0.01, 0.05, 0.3])

@@ -122,6 +122,7 @@ SYNC = ["sync", "run"]
 SYNCING = ["records to MLflow", "artifacts to MLflow"]
 
 
+@pytest.mark.long
 def test_a_signal_in_delivery_ends_the_command_and_the_delivery_goes_on(empty_store: Path) -> None:
     waiting = case_of(TRAIN, "delivery", [signal.SIGHUP], "all")
     signal_in_delivery([waiting], [case_of(SYNC, SYNCING[1], PAIR, "group")], empty_store)
@@ -182,6 +183,7 @@ def signal_in_comparison(cases: list[Case]) -> None:
 ONE, TWO = [*COMPARE, "--workers", "1"], [*COMPARE, "--workers", "2"]
 
 
+@pytest.mark.long
 def test_a_comparison_goes_on_after_a_signal() -> None:
     signal_in_comparison([case_of(ONE, "step", [signal.SIGQUIT], "group", call=20)])
 

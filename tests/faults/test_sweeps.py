@@ -163,6 +163,7 @@ def kill_workers_and_then_the_command(words: list[str], url: str, trials: int, e
     assert kills > 2 or trials < 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["postgresql" if POSTGRESQL else "sqlite"])
 def test_the_budget_is_exact_whatever_is_killed(kind: str) -> None:
     words = ["--epochs", "8", "-s", "data.train_size=128", "--trials", "8", "--workers", "3", "--tracking-uri", "none"]
@@ -219,6 +220,7 @@ def pause_in_a_trial(command: "subprocess.Popen[str]", url: str) -> int:
     raise AssertionError(command.communicate())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["the same folder", pytest.param("another folder", marks=pytest.mark.slow)])
 def test_who_was_paused_beyond_the_grace_time_doubles_nothing(where: str) -> None:
     """Two commands that take each other for another machine's, so that only the beat says who lives."""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cnnlab.cli.display.terminal import fitted_table
 from cnnlab.comparison import Comparison
-from cnnlab.comparison.report import diverged, note_on_pairs, pair_columns, pair_rows
+from cnnlab.comparison.report import diverged, note_on_pairs, pair_columns, pair_rows, with_values
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
 from cnnlab.comparison.workloads import Estimate, improvements, interquartile_means, ranked, scores_over
 from cnnlab.result import listed, settings_text, strict_json
@@ -165,14 +165,12 @@ def _arms(verdicts: Verdicts, room: int | None) -> tuple[Table, list[str]]:
                 f"{score.table(summary.mean)} ± {score.table(summary.std)}" if summary else "none",
                 diverged(arm),
                 bar,
-                score.table(untuned.mean) if untuned else "none",
+                (score.table(untuned.mean) if untuned else "none") if verdicts.tuned else "",
                 _steps(verdicts, arm),
                 settings_text(arm.best_params(score)),
             ]
         )
-    if not any(diverged(arm) for arm in verdicts.arms):
-        columns, rows = _without("diverged", columns, rows)
-    return fitted_table(columns, rows, SPARE, room)
+    return fitted_table(*with_values(columns, rows), SPARE, room)
 
 
 def _note_on_arms(verdicts: Verdicts, columns: Sequence[str]) -> str:
@@ -186,13 +184,12 @@ def _note_on_arms(verdicts: Verdicts, columns: Sequence[str]) -> str:
 
 
 def _pairs(verdicts: Verdicts, room: int | None) -> Table:
-    columns, rows = _without(PROBABILITY, pair_columns(verdicts), pair_rows(verdicts))
-    return fitted_table(columns, rows, SPARE_OF_PAIRS, room)[0]
-
-
-def _without(name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    kept = [index for index, column in enumerate(columns) if column != name]
-    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
+    columns = pair_columns(verdicts)
+    rows = [
+        ["" if name == PROBABILITY else cell for name, cell in zip(columns, row, strict=True)]
+        for row in pair_rows(verdicts)
+    ]
+    return fitted_table(*with_values(columns, rows), SPARE_OF_PAIRS, room)[0]
 
 
 def _steps(verdicts: Verdicts, arm: ArmResult) -> str:

@@ -61,10 +61,11 @@ class PlainRun:
             for line in (heading(record), *record.notes):
                 click.echo(shortened(line, LONGEST_LINE), err=True)
         elif isinstance(record, Epoch):
+            batch = f"  batch {record.batch_size}" if record.batch_size else ""
             click.echo(
                 f"epoch {record.epoch}/{self.started.epochs}"
                 f"  train {self._values(record.train)}  val {self._values(record.val)}{'*' if record.best else ' '}"
-                f"  lr {record.lr:.3g}  {record.images_per_second:,.0f} images/s",
+                f"  lr {record.lr:.3g}{batch}  {record.images_per_second:,.0f} images/s",
                 err=True,
             )
 
@@ -94,7 +95,7 @@ class LiveRun:
             self.step = record.last
         self.records.append(record)
         if started := self.started:
-            total, done = started.epochs * started.steps_per_epoch, self.step - started.step
+            total, done = self._total(started), self.step - started.step
             left = (total - self.step) * (time.monotonic() - self.clock) / done if done else None
             self.draw(
                 Text(heading(started), style="bold"),
@@ -103,6 +104,12 @@ class LiveRun:
                 epoch_table(self.records, self.console.width, EPOCH_ROWS),
                 loss_curve(self.records, min(self.console.width, 100)),
             )
+
+    def _total(self, started: RunStarted) -> int:
+        """The number of steps, if the remaining epochs have as many as the last one."""
+        ends = [0, *(record.step for record in self.records if isinstance(record, Epoch))]
+        per_epoch = ends[-1] - ends[-2] if len(ends) > 1 else started.steps_per_epoch
+        return ends[-1] + (started.epochs - len(ends) + 1) * per_epoch
 
 
 def _up_to(record: Record, step: int) -> Record | None:
@@ -115,11 +122,12 @@ def _up_to(record: Record, step: int) -> Record | None:
 
 def heading(started: RunStarted) -> str:
     """One line: the network, its data, its place."""
-    channels, height, width = started.image_shape
+    channels, *sides = started.image_shape
+    kind = "points" if started.has_points else f"images of {'x'.join(map(str, (*sides, channels)))}"
     where = f" from epoch {started.epoch + 1}" if started.step else ""
     return (
         f"{started.model} ({started.parameters:,} parameters) on {started.dataset} "
-        f"({started.train_size:,} + {started.val_size:,} images of {height}x{width}x{channels}), "
+        f"({started.train_size:,} + {started.val_size:,} {kind}), "
         f"{started.optimizer}, {started.device} {started.precision}, seed {started.seed}{where}"
     )
 
@@ -161,6 +169,14 @@ def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
         return Text()
     legend = Text("    ⠤⠤ training loss, ● validation loss", "dim")
     return Text("\n").join([_chart([(LINE, points), ("●", finite)], width, height), legend])
+
+
+def regions_map(regions: Any) -> Text:
+    """Decision regions, (rows from below, columns) of class numbers, in 20 lines of 40 characters."""
+    marks = "·#+"
+    lines = ["".join(marks[number % len(marks)] for number in row[::5]) for row in regions[::-10]]
+    legend = ", ".join(f"{marks[number % len(marks)]} class {number}" for number in range(int(regions.max()) + 1))
+    return Text("\n").join([*(Text(f"    {line}", "cyan") for line in lines), Text(f"    regions: {legend}", "dim")])
 
 
 def training_curves(runs: Mapping[str, Sequence[Record]], width: int, height: int = 14) -> Text:

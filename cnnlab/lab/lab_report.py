@@ -1,0 +1,82 @@
+"""The lab's page: a table of the claims, and a section with a figure for each. Only measured verdicts are written."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from PIL import Image
+
+from cnnlab.errors import BadInput
+from cnnlab.lab.claim import Claim
+from cnnlab.lab.laboratory import FIGURE_FILE, as_json, finding_of, folder_of, judgement_of
+from cnnlab.result import strict_json
+
+HEAD = """# The lab: the course page's claims, tested
+
+`cnnlab lab` lists these claims, and `cnnlab lab run NAME ... --quick` tests some of them again. Each claim is a file in
+[experiments/claims](../experiments/claims/README.md): arms, what is measured, and what is expected. The arms are
+trained on the same seeds. A part holds if the interval of its difference, paired over seeds, excludes 0 on the expected
+side. The intervals of a claim's parts hold together (95 %, by the rules of [cnnlab compare](compare.md)). *Undecided
+here* means that these seeds and this data do not show it. `cnnlab lab report docs` writes this page.
+"""
+
+
+def in_words(claim: Claim) -> str:
+    """A claim with its verdict, and a line for each of its parts."""
+    judgement = judgement_of(claim)
+    assert judgement is not None
+    return "\n".join([f"{claim.name}: {judgement.word}", *(f"  {part}" for part in judgement.parts)])
+
+
+def write_report(claims: Sequence[tuple[Claim, Claim]], folder: Path) -> Path:
+    """Write lab.md, its numbers as lab.json, and images/lab-NAME.png into the folder; returns the path of lab.md.
+
+    Args:
+        claims: each claim in its quick form and in its full one, which gets the section if it has been run.
+
+    Raises:
+        BadInput: none has been run here.
+    """
+    words = [[judgement.word if (judgement := judgement_of(form)) else "" for form in forms] for forms in claims]
+    if not any(map(any, words)):
+        raise BadInput("no claim has been run here; cnnlab lab run all --quick runs them")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = [
+        f"| [{quick.claim}](#{quick.name}) | {' | '.join(both)} |"
+        for (quick, _), both in zip(claims, words, strict=True)
+    ]
+    done = [finding for quick, _ in claims if (finding := finding_of(quick))]
+    minutes, load = sum(each.seconds for each in done) / 60, median([each.load for each in done] or [0])
+    total = (
+        f"{len(done)} quick forms took {minutes:.1f} minutes here on {os.cpu_count()} cores, at a load average of "
+        f"{load:.1f}. {sum(bool(full) for _, full in words)} full forms, on Fashion-MNIST, have been run.\n"
+    )
+    shown = [forms[bool(both[1])] for forms, both in zip(claims, words, strict=True) if any(both)]
+    sections = [_section(claim, folder) for claim in shown]
+    (folder / "lab.json").write_text(strict_json([as_json(claim) for claim in shown], indent=1), "utf-8")
+    path = folder / "lab.md"
+    path.write_text(
+        "\n".join([HEAD, "| claim | quick | full |", "|---|---|---|", *rows, "", total, *sections]), "utf-8"
+    )
+    return path
+
+
+def _section(claim: Claim, folder: Path) -> str:
+    judgement, image = judgement_of(claim), f"images/lab-{claim.name}.png"
+    assert judgement is not None
+    with Image.open(folder_of(claim) / FIGURE_FILE) as figure:
+        figure.convert("RGB").quantize(64).save(folder / image, optimize=True)  # a third of the bytes
+    how = "by arithmetic" if judgement.word == "holds by arithmetic" else f"{claim.seeds} seeds"
+    note = f"\n{claim.note}\n" if claim.note and not judgement.word.startswith("holds") else ""
+    parts = "\n".join(f"- {part}" for part in judgement.parts)
+    return f"""## {claim.name}
+
+{claim.claim} (Course page, "{claim.section}")
+
+**{judgement.word.capitalize()}** ({how}): `cnnlab lab run {claim.name}{" --quick" * claim.quick}`
+
+{parts}
+{note}
+![{claim.name}: the arms' curves and values]({image})
+"""

@@ -1,0 +1,255 @@
+"""The lab: claim files, measures, verdicts both ways, and one claim through the command line."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from scipy import stats
+
+from cnnlab.config import changed
+from cnnlab.errors import BadInput
+from cnnlab.lab import Lab
+from cnnlab.lab.claim import Claim, find_claims, read_claim
+from cnnlab.lab.judgement import judge
+from cnnlab.lab.laboratory import judgement_of, measure
+from cnnlab.lab.measures import Ended
+from cnnlab.run import create_run, prepare, record_run
+
+CLAIMS = Path(__file__).parents[1] / "experiments" / "claims"
+DOCS = CLAIMS.parents[1] / "docs"
+FILES = find_claims(CLAIMS)
+TINY = {"data.train_size": 64, "data.batch_size": 32, "training.epochs": 4, "training.precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(autouse=True)
+def _one_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shapes are drawn once."""
+    monkeypatch.setenv("CNNLAB_DATA", str(cache))
+
+
+def smallest(claim: Claim, folder: Path) -> dict[str, list[list[Ended]]]:
+    """Each arm trained for four epochs on a few images, on one seed."""
+    runs: dict[str, list[list[Ended]]] = {}
+    for arm, some in claim.trainings.items():
+        runs[arm] = [[]]
+        for name, config in some[:1]:
+            size = config.data.batch_size
+            tiny = TINY if size == "auto" else {**TINY, "data.batch_size": min(size, 16) if size != "full" else size}
+            learner = prepare(changed(config, tiny))
+            run = create_run(learner.config, "lab", "none", folder / name)
+            for _ in record_run(learner, run, tested=False):
+                pass
+            runs[arm][0].append(Ended(run))
+    return runs
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_claim_runs_in_its_smallest_form(name: str, tmp_path: Path) -> None:
+    claim = read_claim(name, FILES[name], quick=True)
+    judgement = judge(claim, *measure(claim, {} if claim.exact else smallest(claim, tmp_path)))
+    assert all(part.left is not None and part.right is not None for part in judgement.parts)
+    measured = [part for part in judgement.parts if not part.expectation.exact]
+    assert {part.word for part in measured} <= {"undecided here"}  # one seed says nothing
+
+
+OPPOSITE = {"holds": "does not hold", "does not hold": "holds", "undecided here": "undecided here"}
+
+
+@pytest.mark.parametrize(
+    "found", json.loads((CLAIMS / "../../docs/lab.json").read_text()), ids=lambda each: each["name"]
+)
+def test_the_page_has_the_verdicts_of_its_numbers(found: dict[str, Any]) -> None:
+    claim = read_claim(found["name"], FILES[found["name"]], quick=found["quick"])
+    judgement = judge(claim, found["values"], found["resolutions"])
+    assert judgement.word == found["verdict"]
+    page = (DOCS / "lab.md").read_text().partition(f"\n## {claim.name}\n")[2].partition("\n## ")[0]
+    assert f"**{judgement.word.capitalize()}**" in page
+    assert all(f"- {part}\n" in page for part in judgement.parts)
+    turned = str.maketrans("<>", "><")
+    opposite = replace(
+        claim, expect=tuple(replace(p, relation=p.relation.translate(turned)) for p in claim.expect if not p.exact)
+    )
+    words = [part.word for part in judgement.parts if not part.expectation.exact]
+    parts = judge(opposite, found["values"], found["resolutions"]).parts
+    assert [part.word for part in parts] == [OPPOSITE[word] for word in words]
+
+
+def test_all_claims_of_the_page_are_there() -> None:
+    numbers = [int(path.name.partition("-")[0]) for path in FILES.values()]
+    assert numbers == list(range(1, 25))
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("quick", [False, True])
+def test_each_claim_can_come_out_both_ways(name: str, quick: bool) -> None:
+    claim = read_claim(name, FILES[name], quick=quick)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1e-4, (len(claim.arms), claim.seeds))
+    for number, part in enumerate(claim.expect):
+        words = set()
+        for levels in itertools.product([0.001, 0.5, 1.0, 2.0, 5000.0], repeat=len(set(part.names))):
+            arms = dict(zip(dict.fromkeys(part.names), levels, strict=True))
+            values = {
+                other.measure: {
+                    arm: [arms.get(arm, 1.0)]
+                    if other.exact
+                    else [arms.get(arm, 1.0) * (1 + step) for step in noise[at]]
+                    for at, arm in enumerate(claim.arms)
+                }
+                for other in claim.expect
+            }
+            words.add(judge(claim, values, {}).parts[number].word)
+        assert words >= {"does not hold", "holds by arithmetic" if part.exact else "holds"}, part
+
+
+def small_claim(folder: Path, **changes: Any) -> Path:
+    """A claim that a tiny training decides: a learning rate of 0.1 against one that trains nothing."""
+    claim = {
+        "claim": "A network learns if its learning rate is not tiny.",
+        "section": "Learning Rate",
+        "base": {"model": {"name": "perceptron"}, "training": {"epochs": 1}, "data": {"train_size": 300}},
+        "arms": {"good": {"optimizer.lr": 0.1}, "tiny": {"optimizer.lr": 1e-9}},
+        "expect": {"best_score": "good > tiny"},
+        "seeds": 3,
+    }
+    path = folder / "01-rate.yaml"
+    folder.mkdir(exist_ok=True)
+    path.write_text(json.dumps({**claim, **changes}))
+    return path
+
+
+def test_a_claim_and_its_opposite_through_the_command_line(cli: Callable[..., Result], tmp_path: Path) -> None:
+    folder = small_claim(tmp_path / "claims").parent
+    where = ("--claims", str(folder))
+    run = ("lab", "run", "rate", *where, "--workers", "1", "--tracking-uri", "none")
+    first = cli(*run, "--json")
+    assert first.exit_code == 0, first.output
+    (claim,) = json.loads(first.stdout)["claims"]
+    assert claim["verdict"] == "holds"
+    values = claim["values"]["best_score"]
+    differences = np.subtract(values["good"], values["tiny"])
+    interval = stats.ttest_1samp(differences, 0).confidence_interval(1 - 0.025)  # the first look, one pair
+    (part,) = claim["parts"]
+    if differences.std(ddof=1) > 1 / 144:
+        assert (part["ci_low"], part["ci_high"]) == pytest.approx(tuple(interval))
+    journals = {path: path.stat().st_mtime_ns for path in Path("mlruns").rglob("seed*/journal.jsonl")}
+
+    small_claim(folder, expect={"best_score": "tiny > good"})  # the same trainings
+    assert cli(*run).stdout.startswith("rate: does not hold")
+    assert {path: path.stat().st_mtime_ns for path in Path("mlruns").rglob("seed*/journal.jsonl")} == journals
+    assert "does not hold" in cli("lab", *where).stdout
+    assert cli("lab", "report", "docs", *where).exit_code == 0
+    assert "**Does not hold** (3 seeds)" in Path("docs/lab.md").read_text()
+    assert Path("docs/images/lab-rate.png").stat().st_size > 1000
+
+
+def test_what_was_interrupted_goes_on(tmp_path: Path) -> None:
+    claim = read_claim("rate", small_claim(tmp_path / "claims"))
+
+    def work(most: float) -> dict[Path, int]:
+        lab = Lab([claim], workers=1, tracking_uri="none")
+        for number, _ in enumerate(lab):
+            if number >= most:
+                lab.stop()
+        ended = [path for path in Path("mlruns").rglob("*/journal.jsonl") if '"weights_sha256": "' in path.read_text()]
+        return {path: path.stat().st_mtime_ns for path in ended}
+
+    before = work(8)
+    assert 0 < len(before) < 6
+    assert judgement_of(claim) is None
+    after = work(math.inf)
+    assert len(after) == 6
+    assert before.items() <= after.items()
+    assert judgement_of(claim) is not None
+
+
+def test_two_equal_arms_are_undecided(tmp_path: Path) -> None:
+    claim = read_claim("rate", small_claim(tmp_path, seeds=20))
+    noise = np.random.default_rng(1).normal(0.9, 0.01, (2, 20))
+    same = {"good": noise[0].tolist(), "tiny": noise[0].tolist()}
+    other = {"good": noise[0].tolist(), "tiny": noise[1].tolist()}
+    for values in (same, other):
+        assert judge(claim, {"best_score": values}, {"best_score": 1 / 144}).word == "undecided here"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seeds": 2}, "seeds: 2 is not allowed; it must be greater than or equal to 3"),
+        ({"seeds": "many"}, "seeds: 'many' is not allowed"),
+        ({"expect": {"best_scor": "good > tiny"}}, "no such measure"),
+        ({"expect": {"best_score": "good"}}, "a relation has one of <, > and =="),
+        ({"expect": {"best_score": "good > bad"}}, "bad is not an arm; they are good, tiny"),
+        ({"expect": {"best_score": "good == tiny"}}, "== is for measures of arithmetic"),
+        ({"expect": {"best_score": "good > open('x')"}}, "not an arm"),
+        ({"expect": {"best_score": "good > tiny ** 2"}}, "is no sum or product of arms and numbers"),
+        ({"expect": {"epochs_to": "good > tiny"}}, "epochs_to takes target, but got 0 numbers"),
+        ({"expect": {"__import__('os')": "good > tiny"}}, "expect.__import__('os')"),
+        ({"expect": ["best_score"]}, "expect: ['best_score'] is not allowed; it must be a mapping"),
+        ({"expect": {}}, "expect: missing; a claim has claim, section, arms and expect"),
+        ({"arms": {"good": {"optimizer.lr": -1}, "tiny": {}}}, "arms.good: optimizer.lr: -1"),
+        ({"arms": ["good"]}, "arms: ['good'] is not allowed; it must be a mapping"),
+        ({"over": {"optimizer.lr": 0.1}}, "over.optimizer.lr: 0.1 is not allowed; it must be a list"),
+        ({"section": ""}, "section: missing; a claim has claim, section, arms and expect"),
+        ({"quick": {"epochs": 3}}, "epochs: unknown key; known are"),
+        ({"expects": {}}, "expects: unknown key; known are base, arms"),
+    ],
+)
+def test_a_faulty_file_is_one_line(
+    cli: Callable[..., Result], tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    folder = small_claim(tmp_path / "claims", **changes).parent
+    result = cli("lab", "run", "rate", "--claims", str(folder))
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert "01-rate.yaml: " in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not Path("mlruns").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["run", "rat"], "'rat': no such claim; known are rate; did you mean rate?"),
+        (["run"], "Missing argument"),
+        (["run", "all", "--workers", "0"], "workers"),
+        (["report", "docs"], "no claim has been run here; cnnlab lab run all --quick runs them"),
+        (["--claims", "nowhere"], "--claims nowhere: there are no claim files (*.yaml)"),
+    ],
+)
+def test_bad_input(cli: Callable[..., Result], tmp_path: Path, args: list[str], words: str) -> None:
+    folder = small_claim(tmp_path / "claims").parent
+    where = [] if "--claims" in args else ["--claims", str(folder)]
+    result = cli("lab", *args, *where)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_default_folder(cli: Callable[..., Result]) -> None:
+    result = cli("lab")
+    assert result.exit_code == 2
+    assert "--claims experiments/claims: there are no claim files" in result.stderr
+    with pytest.raises(BadInput):
+        find_claims(None)
+
+
+def test_a_shift_repeats_the_border() -> None:
+    from cnnlab.lab.measures import _shifted
+
+    image = torch.arange(9).reshape(1, 1, 3, 3)
+    assert _shifted(image, 1, 0)[0, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]
+    assert _shifted(image, 0, -1)[0, 0].tolist() == [[1, 2, 2], [4, 5, 5], [7, 8, 8]]
