@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from scipy import stats
 
 from cnnlab.config import changed
 from cnnlab.errors import BadInput
+from cnnlab.lab import Lab
 from cnnlab.lab.claim import Claim, find_claims, read_claim
 from cnnlab.lab.judgement import judge
-from cnnlab.lab.laboratory import measure
+from cnnlab.lab.laboratory import judgement_of, measure
 from cnnlab.lab.measures import Ended
 from cnnlab.run import create_run, prepare, record_run
 
@@ -57,8 +59,7 @@ def smallest(claim: Claim, folder: Path) -> dict[str, list[list[Ended]]]:
 @pytest.mark.parametrize("name", FILES)
 def test_each_claim_runs_in_its_smallest_form(name: str, tmp_path: Path) -> None:
     claim = read_claim(name, FILES[name], quick=True)
-    finding = measure(claim, {} if claim.exact else smallest(claim, tmp_path))
-    judgement = judge(claim, finding.values, finding.resolutions)
+    judgement = judge(claim, *measure(claim, {} if claim.exact else smallest(claim, tmp_path)))
     assert all(part.left is not None and part.right is not None for part in judgement.parts)
     measured = [part for part in judgement.parts if not part.expectation.exact]
     assert {part.word for part in measured} <= {"undecided here"}  # one seed says nothing
@@ -153,6 +154,26 @@ def test_a_claim_and_its_opposite_through_the_command_line(cli: Callable[..., Re
     assert cli("lab", "report", "docs", *where).exit_code == 0
     assert "**Does not hold** (3 seeds)" in Path("docs/lab.md").read_text()
     assert Path("docs/images/lab-rate.png").stat().st_size > 1000
+
+
+def test_what_was_interrupted_goes_on(tmp_path: Path) -> None:
+    claim = read_claim("rate", small_claim(tmp_path / "claims"))
+
+    def work(most: float) -> dict[Path, int]:
+        lab = Lab([claim], workers=1, tracking_uri="none")
+        for number, _ in enumerate(lab):
+            if number >= most:
+                lab.stop()
+        ended = [path for path in Path("mlruns").rglob("*/journal.jsonl") if '"weights_sha256": "' in path.read_text()]
+        return {path: path.stat().st_mtime_ns for path in ended}
+
+    before = work(8)
+    assert 0 < len(before) < 6
+    assert judgement_of(claim) is None
+    after = work(math.inf)
+    assert len(after) == 6
+    assert before.items() <= after.items()
+    assert judgement_of(claim) is not None
 
 
 def test_two_equal_arms_are_undecided(tmp_path: Path) -> None:

@@ -90,6 +90,8 @@ def test_the_losses_are_those_of_plain_pytorch() -> None:
     assert ends[0] == pytest.approx(smoothed([peak * (1 - step / 30) for step in range(30)])[-1], rel=1e-4)
     of_test = [suggestion.lr for suggestion in test.suggestions()[1:]]
     assert (min(test.trials), max(test.trials)) == pytest.approx((min(of_test) / 4, max(of_test) * 4), rel=0.05)
+    best = test.suggestions()[0].lr
+    assert min(max(rate / best, best / rate) for rate in test.trials if rate != best) < 1.5
 
 
 def test_each_seed_starts_from_the_same_weights() -> None:

@@ -20,7 +20,9 @@ from sklearn.preprocessing import StandardScaler
 
 import cnnlab
 from cnnlab.data import load
+from cnnlab.data.load import resize
 from cnnlab.data.pictures import on_disk
+from cnnlab.errors import BadInput
 from cnnlab.reading import predictions, trained
 from cnnlab.reading.evaluation import evaluate, load_for
 from cnnlab.tracking import find_run
@@ -73,6 +75,22 @@ def test_grey_pictures_are_read_as_stored_arrays(resize: int | None) -> None:
         Image.fromarray(stored.inputs[index, 0].numpy()).save(f"{index}.png")
     images, _ = predictions.read_like(run.started, [on_disk(Path(f"{index}.png")) for index in range(5)])
     assert torch.equal(images, test.inputs[:5])
+
+
+def test_a_network_with_a_global_pool_classifies_images_of_another_size() -> None:
+    model: dict[str, object] = {"model__global_pool": True, "model__channels": [8, 16, 32], "model__norm": "batch"}
+    run = a_run(data__resize=28, data__train_size=600, training__epochs=6, **model)
+    network = predictions.LoadedNetwork(run)
+    dataset, _ = load_for(run)
+    test = dataset.splits["test"]
+    larger = resize(test.inputs, 40)
+    answers = [answer["predictions"][0]["class"] for answer in network.predict(larger, top=1)]
+    right = np.mean([found == network.classes[true] for found, true in zip(answers, test.targets, strict=True)])
+    assert right > 0.2  # guessing is right for 0.1
+    with pytest.raises(BadInput, match=r"this network takes \(N, 1, 28, 28\) uint8"):
+        predictions.LoadedNetwork(a_run(data__resize=28, data__train_size=60)).predict(larger)
+    with pytest.raises(BadInput, match=r"images: \(4, 3, 40, 40\) uint8 is not allowed"):
+        network.predict(larger[:4].expand(4, 3, 40, 40))
 
 
 def test_predictions_are_the_networks(cli: Cli) -> None:

@@ -38,8 +38,8 @@ def command(
     **flags: str | None,
 ) -> None:
     """The learning rate rises step by step, on a log scale, from the same weights for each seed (Smith 2017).
-    Then seven rates around what that suggests are tried, for as many steps each. EXPERIMENT is as of `cnnlab train`. No
-    run is made.
+    Then rates around what that suggests are tried, for as many steps each. EXPERIMENT is as of `cnnlab train`. No run
+    is made.
 
     \b
     Example: cnnlab lr-find --model lenet5 -s data.resize=28 --plot figures

@@ -1,7 +1,9 @@
 """The lab's page: a table of the claims, and a section with a figure for each. Only measured verdicts are written."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from PIL import Image
 
@@ -44,8 +46,12 @@ def write_report(claims: Sequence[tuple[Claim, Claim]], folder: Path) -> Path:
         f"| [{quick.claim}](#{quick.name}) | {' | '.join(both)} |"
         for (quick, _), both in zip(claims, words, strict=True)
     ]
-    seconds = [finding.seconds for quick, _ in claims if (finding := finding_of(quick))]
-    total = f"The {len(seconds)} quick forms took {sum(seconds) / 60:.0f} minutes here.\n"
+    done = [finding for quick, _ in claims if (finding := finding_of(quick))]
+    minutes, load = sum(each.seconds for each in done) / 60, median([each.load for each in done] or [0])
+    total = (
+        f"{len(done)} quick forms took {minutes:.1f} minutes here on {os.cpu_count()} cores, at a load average of "
+        f"{load:.1f}. {sum(bool(full) for _, full in words)} full forms, on Fashion-MNIST, have been run.\n"
+    )
     shown = [forms[bool(both[1])] for forms, both in zip(claims, words, strict=True) if any(both)]
     sections = [_section(claim, folder) for claim in shown]
     (folder / "lab.json").write_text(strict_json([as_json(claim) for claim in shown], indent=1), "utf-8")

@@ -1,9 +1,11 @@
 """The lab: trains the arms of claims on paired seeds, measures them, and keeps what was measured with its verdict."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from cnnlab.comparison.contest_work import ContestWork
 from cnnlab.config.arms import Arm
 from cnnlab.config.commands import CompareOptions, WorkerOptions, options_from
 from cnnlab.config.space import Space
+from cnnlab.errors import RunFailed
 from cnnlab.files import written_whole
 from cnnlab.lab.claim import Claim
 from cnnlab.lab.judgement import Judgement, Values, judge
@@ -34,7 +37,9 @@ class Finding:
     values: Values
     resolutions: Mapping[str, float]
     seconds: float
-    """Of the work on it, measurement included; of the last command alone."""
+    """Of the work on it, measurement included; of the command that finished its trainings."""
+    load: float
+    """The machine's load average at its end; more than it has cores if other work ran beside it."""
 
 
 def folder_of(claim: Claim) -> Path:
@@ -43,19 +48,18 @@ def folder_of(claim: Claim) -> Path:
 
 
 def finding_of(claim: Claim) -> Finding | None:
-    """What the last command measured for the claim as its file is now; None if it has not been run."""
-    path = folder_of(claim) / RESULT_FILE
-    if not path.exists():
-        return None
-    finding = Finding(**json.loads(path.read_text()))
-    asked = {part.measure: {*part.names} for part in claim.expect}
-    return finding if all(arms <= finding.values.get(name, {}).keys() for name, arms in asked.items()) else None
+    """What the last command measured for the claim; None if it has not been run by this version."""
+    with suppress(FileNotFoundError, TypeError, ValueError):  # TypeError: it has other fields
+        return Finding(**json.loads((folder_of(claim) / RESULT_FILE).read_text()))
+    return None
 
 
 def judgement_of(claim: Claim) -> Judgement | None:
-    """The verdict on what the last command measured; None as of `finding_of`."""
-    finding = finding_of(claim)
-    return judge(claim, finding.values, finding.resolutions) if finding else None
+    """The verdict on what the last command measured; None if it has not measured all that the claim expects now."""
+    finding, asked = finding_of(claim), [(part.measure, {*part.names}) for part in claim.expect]
+    if finding is None or any(not arms <= finding.values.get(measure, {}).keys() for measure, arms in asked):
+        return None
+    return judge(claim, finding.values, finding.resolutions)
 
 
 class Lab(ContestWork):
@@ -107,7 +111,9 @@ class Lab(ContestWork):
             yield from self.tune(contest)
         if not self.stopped:
             runs = runs_of(claim, contest) if contest else {}
-            finding = replace(measure(claim, runs), seconds=time.monotonic() - began)
+            measured, before = measure(claim, runs), finding_of(claim)  # it is measured again, not trained again
+            spent = (before.seconds, before.load) if before else (time.monotonic() - began, os.getloadavg()[0])
+            finding = Finding(*measured, *spent)
             folder_of(claim).mkdir(parents=True, exist_ok=True)
             with written_whole(folder_of(claim) / RESULT_FILE) as path:
                 path.write_text(json.dumps(vars(finding), indent=1))
@@ -164,7 +170,8 @@ def runs_of(claim: Claim, contest: "Contest") -> dict[str, list[list["Ended"]]]:
     def of(name: str) -> list[Ended]:
         plan = contest.plans[name][0]
         confirmation = confirmation_of(plan)
-        assert confirmation is not None
+        if confirmation is None:
+            raise RunFailed(f"{plan.study}: its first training did not end; cnnlab show {plan.study} gives the reason")
         folders = [Search(plan).folder(0), *(confirmation.folder(number) for number in range(confirmation.wanted))]
         return [Ended(RunDir(folder)) for folder in folders]
 
@@ -174,8 +181,8 @@ def runs_of(claim: Claim, contest: "Contest") -> dict[str, list[list["Ended"]]]:
     }
 
 
-def measure(claim: Claim, runs: Mapping[str, list[list["Ended"]]]) -> Finding:
-    """Every measure of the claim, of each arm in its relation.
+def measure(claim: Claim, runs: Mapping[str, list[list["Ended"]]]) -> tuple[Values, dict[str, float]]:
+    """Every measure of the claim, of each arm in its relation; and the measures' resolutions.
 
     Args:
         runs: arm -> seed -> its runs.
@@ -192,7 +199,7 @@ def measure(claim: Claim, runs: Mapping[str, list[list["Ended"]]]) -> Finding:
             elif arm not in of:
                 of[arm] = [_mean([measured(name, numbers, run) for run in some]) for some in runs[arm]]
                 resolutions[part.measure] = resolution(name, runs[arm][0][0])
-    return Finding(values, resolutions, seconds=0.0)
+    return values, resolutions
 
 
 def _mean(values: list[float | None]) -> float | None:

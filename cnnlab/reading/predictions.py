@@ -112,11 +112,11 @@ class LoadedNetwork(nn.Sequential):
         """What `cnnlab predict --json` prints, for a tensor that it takes, or for files and folders of images.
 
         Raises:
-            BadInput: a folder has no images, or the tensor has another shape or type.
+            BadInput: a folder has no images, or the tensor has a shape or type that the network does not take.
         """
         if isinstance(images, Tensor):
             started, dtype = self._trained.started, str(images.dtype).removeprefix("torch.")
-            if dtype != started.input_dtype or images.shape[1:] != started.image_shape:
+            if dtype != started.input_dtype or not self._takes(images):
                 shape = ", ".join(map(str, started.image_shape))
                 raise BadInput(
                     f"images: {tuple(images.shape)} {dtype} is not allowed; this network takes (N, {shape}) "
@@ -126,3 +126,15 @@ class LoadedNetwork(nn.Sequential):
             return [Result({"image": index, "predictions": answer}) for index, answer in enumerate(answers)]
         words = [images] if isinstance(images, str | Path) else images
         return list(predict(self._trained, find_pictures(list(map(str, words))), top))
+
+    def _takes(self, images: Tensor) -> bool:
+        """Whether they have the size of the training's, or the network takes others too, as with model.global_pool."""
+        shape = self._trained.started.image_shape
+        if images.shape[1:] == shape or images.dim() != len(shape) + 1 or images.shape[1] != shape[0]:
+            return images.shape[1:] == shape
+        try:
+            with torch.inference_mode():
+                self(images[:1])
+        except RuntimeError:  # a hidden layer of another size, or nothing left to convolve
+            return False
+        return True

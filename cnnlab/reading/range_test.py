@@ -23,9 +23,11 @@ SMOOTHING = 0.8
 """Weight of the past in the running mean of the losses."""
 BEYOND = 4.0
 """A test ends if the smoothed loss is this many times the lowest."""
-TRIALS = 7
-"""The number of rates that are tried, from a WIDTH-th of the lower suggestion of the test to WIDTH times the higher."""
+TRIALS = 5
+"""The number of rates tried first, from a WIDTH-th of the lower suggestion of the test to WIDTH times the higher."""
 WIDTH = 4
+ROUNDS = 2
+"""How often the rates halfway from the best to its neighbours are tried; neighbours are then 1.2 to 1.5 times apart."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,9 @@ class RangeTest:
         return [self._best_tried(), *of_test] if self.trials else of_test
 
     def _best_tried(self) -> Suggestion:
-        best = min(self.trials, key=lambda rate: fmean(self.trials[rate]))
         alone = [min(self.trials, key=lambda rate: self.trials[rate][seed]) for seed in range(len(self.losses))]
         reason = f"the lowest loss of {len(self.trials)} rates that were tried for {len(self.rates)} steps"
-        return Suggestion(best, reason, (min(alone), max(alone)))
+        return Suggestion(_best(self.trials), reason, (min(alone), max(alone)))
 
     def _by_the_median(self) -> list[Suggestion]:
         losses = self.middle
@@ -103,9 +104,15 @@ class RangeTest:
         return f"lr={_short(best / 3):g}:{_short(best * 3):g}:log"
 
 
+def _best(trials: Mapping[float, Sequence[float]]) -> float:
+    """The rate with the lowest mean of the seeds."""
+    return min(trials, key=lambda rate: fmean(trials[rate]))
+
+
 def range_test(config: RunConfig, seeds: int = 3, steps: int = 100) -> RangeTest:
     """Train for `steps` steps per seed, all from the same weights, with a rate that rises on a log scale; then train as
-    many steps at each of TRIALS rates around what that suggests, falling linearly to 0.
+    many steps at each of TRIALS rates around what that suggests, falling linearly to 0, and then at rates closer to the
+    best of them.
 
     The rates are from a tenth of the optimizer's default range to ten times its end. A seed determines the order of the
     images. Nothing is written but the data cache.
@@ -134,7 +141,13 @@ def range_test(config: RunConfig, seeds: int = 3, steps: int = 100) -> RangeTest
     test = RangeTest(rates, losses(rates, BEYOND))
     suggested = [suggestion.lr for suggestion in test.suggestions()]
     around = np.geomspace(min(suggested) / WIDTH, max(suggested) * WIDTH, TRIALS).tolist()
-    return replace(test, trials={peak: tried(peak) for peak in map(_short, around)})
+    trials = {peak: tried(peak) for peak in map(_short, around)}
+    for _ in range(ROUNDS):
+        ordered, best = sorted(trials), _best(trials)
+        at = ordered.index(best)
+        halfway = [_short(math.sqrt(best * other)) for other in ordered[max(at - 1, 0) : at + 2] if other != best]
+        trials |= {peak: tried(peak) for peak in halfway}
+    return replace(test, trials=trials)
 
 
 def _smoothed_losses(learner: Learner, rates: Sequence[float], beyond: float) -> tuple[float, ...]:
