@@ -24,7 +24,11 @@ KERNELS: dict[str, Sequence[Sequence[float]]] = {
 @click.command("filters")
 @click.argument("image", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--kernel", metavar="|".join([*KERNELS, "[[...]]"]), default="edges", show_default=True, help="Its numbers."
+    "--kernel",
+    metavar="|".join([*KERNELS, "[[...]]"]),
+    default="edges",
+    show_default=True,
+    help="Its name, or its rows of numbers.",
 )
 @click.option("--stride", type=click.IntRange(1, 4096), default=1, show_default=True, help="Pixels to the next patch.")
 @click.option("--padding", type=click.IntRange(0, 4096), help="Zeros on each side. [default: half of the kernel]")
