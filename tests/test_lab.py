@@ -2,25 +2,27 @@
 
 import itertools
 import json
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from click.testing import Result
+from safetensors.torch import load_file
 from scipy import stats
 
-from cnnlab.config import changed
+from cnnlab.config import RunConfig, changed
 from cnnlab.errors import BadInput
-from cnnlab.lab import Lab
+from cnnlab.lab import Lab, measures
 from cnnlab.lab.claim import Claim, find_claims, read_claim
 from cnnlab.lab.judgement import judge
 from cnnlab.lab.laboratory import judgement_of, measure
 from cnnlab.lab.measures import Ended
+from cnnlab.records import Epoch, Norms, Steps
 from cnnlab.run import create_run, prepare, record_run
 
 CLAIMS = Path(__file__).parents[1] / "experiments" / "claims"
@@ -159,18 +161,18 @@ def test_a_claim_and_its_opposite_through_the_command_line(cli: Callable[..., Re
 def test_what_was_interrupted_goes_on(tmp_path: Path) -> None:
     claim = read_claim("rate", small_claim(tmp_path / "claims"))
 
-    def work(most: float) -> dict[Path, int]:
+    def work(*, to_the_end: bool) -> dict[Path, int]:
         lab = Lab([claim], workers=1, tracking_uri="none")
-        for number, _ in enumerate(lab):
-            if number >= most:
+        for state in lab:
+            if state.finished and not to_the_end:
                 lab.stop()
         ended = [path for path in Path("mlruns").rglob("*/journal.jsonl") if '"weights_sha256": "' in path.read_text()]
         return {path: path.stat().st_mtime_ns for path in ended}
 
-    before = work(8)
+    before = work(to_the_end=False)
     assert 0 < len(before) < 6
     assert judgement_of(claim) is None
-    after = work(math.inf)
+    after = work(to_the_end=True)
     assert len(after) == 6
     assert before.items() <= after.items()
     assert judgement_of(claim) is not None
@@ -253,3 +255,41 @@ def test_a_shift_repeats_the_border() -> None:
     image = torch.arange(9).reshape(1, 1, 3, 3)
     assert _shifted(image, 1, 0)[0, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]
     assert _shifted(image, 0, -1)[0, 0].tolist() == [[1, 2, 2], [4, 5, 5], [7, 8, 8]]
+
+
+def test_measures_against_plain_numpy_and_torch(tmp_path: Path) -> None:
+    config = changed(RunConfig(), {**TINY, "model.dropout": 0.5, "training.record_norms": True})
+    learner = prepare(config)
+    run = create_run(learner.config, "lab", "none", tmp_path / "run")
+    records = list(record_run(learner, run, tested=False))
+    ended = Ended(run)
+    val = [record.val["accuracy"] for record in records if isinstance(record, Epoch)]
+    losses = np.concatenate([record.losses for record in records if isinstance(record, Steps)])
+    assert measures.best_score(ended) == max(val)
+    assert measures.last_score(ended) == val[-1]
+    assert measures.epochs_to(ended, val[1]) == next(n for n, score in enumerate(val, 1) if score >= val[1])
+    assert measures.epochs_to(ended, 1.1) == 5
+    assert (measures.trains(ended, max(val)), measures.trains(ended, 1.1)) == (1, 0)
+    assert measures.loss_noise(ended) == pytest.approx(np.diff(losses).std(ddof=1) / 2**0.5 / losses.mean())
+    norms = next(record for record in records if isinstance(record, Norms)).gradients
+    assert measures.first_gradient(ended) == pytest.approx(norms["0.Conv2d"] / list(norms.values())[-1])
+
+    checkpoint = load_file(sorted((tmp_path / "run" / "checkpoints").glob("step-*.safetensors"))[-1])
+    last = {name.removeprefix("model."): tensor for name, tensor in checkpoint.items() if name.startswith("model.")}
+    learner.model.load_state_dict(last)
+    with torch.no_grad():
+        loss = {
+            name: float(torch.nn.functional.cross_entropy(learner.model.eval()(split.inputs), split.targets))
+            for name, split in learner.dataset.splits.items()
+        }
+    assert measures.gap(ended) == pytest.approx(loss["val"] - loss["train"], abs=1e-5)
+
+
+@pytest.mark.parametrize(("cycles", "low"), [(4, 0.8), (12, 0.1)])
+def test_the_frequencies_of_gratings(cycles: int, low: float) -> None:
+    """4 or 12 waves over 32 pixels, seen through 16: an eighth, or three eighths, of the sampling rate."""
+    wave = torch.sin(2 * torch.pi * cycles / 32 * torch.arange(16.0)).expand(1, 1, 16, 16)
+    layer = torch.nn.Conv2d(1, 1, 16)
+    layer.weight.data = wave + 5.0
+    share = measures.low_frequencies(SimpleNamespace(trained=SimpleNamespace(model=layer)))  # type: ignore[arg-type]
+    assert (share > low) == (cycles == 4)

@@ -142,7 +142,7 @@ def images_per_second(run: Ended) -> float:
 
 
 def shift_drop(run: Ended, pixels: float) -> float:
-    """Validation score less its mean over validation images shifted by this number of pixels in 4 directions.
+    """Validation score less its mean over validation images shifted by so many pixels in 4 directions; not for masks.
 
     Goodfellow et al. 2016, section 9.3: pooling and small translations. Pixels that come in have the image's border.
     """
