@@ -176,6 +176,15 @@ def test_a_unit_that_never_fires_is_dead() -> None:
     assert dead["5.ReLU"] >= 6 / 8
 
 
+@pytest.mark.parametrize(("apart", "steps"), [(1, [1, 4, 8, 12, 16, 20]), (8, [1, 4, 12, 20]), (50, [1, 20])])
+def test_norms_are_recorded_some_steps_apart_and_at_the_end(
+    apart: int, steps: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnlab.training.ledger.NORMS_EVERY", apart)
+    learner = Learner(small_config(training__record_norms=True, training__epochs=5), small_dataset())
+    assert [record.step for record in fit(learner) if isinstance(record, Norms)] == steps
+
+
 @pytest.mark.parametrize("settings", [{"model__dropout": 0.5}, {"model__norm": "batch", "model__freeze": 1}])
 def test_recording_norms_changes_no_weight(settings: dict[str, object]) -> None:
     ends = [

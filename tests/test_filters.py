@@ -71,9 +71,10 @@ def test_a_picture_is_read_whole_and_grey(cli: Cli) -> None:
         (("--kernel", "[[1,2],[]]"), "--kernel '[[1,2],[]]': it must be one of"),
         (("--kernel", "[[1,2"), "--kernel '[[1,2': it must be one of"),
         (("--kernel", "[[1,2],[3]]"), "--kernel '[[1,2],[3]]': its rows must have one length, but have 2, 1, as in"),
-        (("--kernel", "[[1,x]]"), "--kernel '[[1,x]]': 'x' in it is not a finite number"),
-        (("--kernel", "[[1,true]]"), "--kernel '[[1,true]]': True in it is not a finite number"),
-        (("--kernel", "[[.nan]]"), "--kernel '[[.nan]]': nan in it is not a finite number"),
+        (("--kernel", "[[1,x]]"), "--kernel '[[1,x]]': 'x' in it is not a number from -1e+09 to 1e+09, as in"),
+        (("--kernel", "[[1,true]]"), "--kernel '[[1,true]]': True in it is not a number from"),
+        (("--kernel", "[[.nan]]"), "--kernel '[[.nan]]': nan in it is not a number from"),
+        (("--kernel", f"[[1{'0' * 400}]]"), "--kernel '[[1000"),
         (
             ("tiny.png",),
             "--kernel: the output would be empty: OutputSize = (InputSize - KernelSize + 2*Padding)/Stride",
@@ -81,6 +82,7 @@ def test_a_picture_is_read_whole_and_grey(cli: Cli) -> None:
         (("--padding", "-1"), "Invalid value for '--padding'"),
         (("--stride", "0"), "Invalid value for '--stride'"),
         (("--at", "3"), "--at '3': is not allowed; it must be a row and a column of the output, as 3,14"),
+        (("--at", "9" * 5000 + ",1"), "--at '9999"),
         (("--at", "32,0"), "--at 32,0: is outside of the output, whose rows are 0 to 31 and whose columns are 0 to 31"),
         (
             ("none.png",),

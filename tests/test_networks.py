@@ -9,7 +9,8 @@ import torchvision
 from torch import Tensor, nn
 
 from cnnlab.config import as_config
-from cnnlab.config.models import MODELS, Init
+from cnnlab.config.models import Init
+from cnnlab.config.space_reading import read_space
 from cnnlab.errors import BadInput
 from cnnlab.models import build, sized_layers
 from cnnlab.models.blocks import ReflectionPad, initialise
@@ -133,9 +134,14 @@ def test_a_step_reaches_every_weight_on_small_images_of_any_shape(name: str) -> 
     assert first.abs().sum() > 0
 
 
+def searched(**model: Any) -> list[str]:
+    return [dimension.path for dimension in read_space(as_config({"model": model})).dimensions]
+
+
 @pytest.mark.parametrize(("name", "dropout"), [("alexnet", 0.5), ("vgg11", 0.5), ("inception", 0.2), ("allconv", 0.5)])
 def test_dropout_is_the_papers_and_is_searched(name: str, dropout: float) -> None:
-    assert MODELS[name].search["dropout"]
+    assert "model.dropout" in searched(name=name)
+    assert "model.dropout" not in searched(global_pool=True)
     with torch.device("meta"):
         shares = [layer.p for layer in network(name).modules() if isinstance(layer, nn.Dropout)]
     assert shares[-1] == dropout

@@ -22,7 +22,7 @@ COMMANDS = {
     "compare": "Compare optimizers, each tuned with the same budget.",
     "lab": "Test the claims of the course page.",
     "lr-find": "Find learning rates to search, by a range test.",
-    "describe": "Show the layers of a network: volumes, receptive fields, parameters, multiply-adds, memory.",
+    "describe": "Show a network layer by layer: sizes, receptive field, parameters, memory.",
     "filters": "Show what a convolution does to a picture.",
     "studies": "List the sweeps made here.",
     "runs": "List the runs made here.",

@@ -1,6 +1,6 @@
 """`cnnlab filters`"""
 
-import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,12 +19,18 @@ KERNELS: dict[str, Sequence[Sequence[float]]] = {
     "emboss": [[-2, -1, 0], [-1, 1, 1], [0, 1, 2]],
     "sobel": [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]],
 }
+LARGEST = 1e9
+"""Of a kernel's numbers."""
 
 
 @click.command("filters")
 @click.argument("image", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--kernel", metavar="|".join([*KERNELS, "[[...]]"]), default="edges", show_default=True, help="Its numbers."
+    "--kernel",
+    metavar="|".join([*KERNELS, "[[...]]"]),
+    default="edges",
+    show_default=True,
+    help="Its name, or its rows of numbers.",
 )
 @click.option("--stride", type=click.IntRange(1, 4096), default=1, show_default=True, help="Pixels to the next patch.")
 @click.option("--padding", type=click.IntRange(0, 4096), help="Zeros on each side. [default: half of the kernel]")
@@ -73,8 +79,8 @@ def _kernel(text: str) -> Sequence[Sequence[float]]:
     if len({len(row) for row in rows}) > 1:
         raise _bad_kernel(text, f"its rows must have one length, but have {', '.join(str(len(row)) for row in rows)}")
     values = [value for row in rows for value in row]
-    if bad := [value for value in values if type(value) not in (int, float) or not math.isfinite(value)]:
-        raise _bad_kernel(text, f"{quoted(bad[0])} in it is not a finite number")
+    if bad := [value for value in values if type(value) not in (int, float) or not abs(value) <= LARGEST]:
+        raise _bad_kernel(text, f"{quoted(bad[0])} in it is not a number from {-LARGEST:g} to {LARGEST:g}")
     return rows  # type: ignore[no-any-return]
 
 
@@ -84,7 +90,7 @@ def _bad_kernel(text: str, why: str, hint: str = "") -> BadInput:
 
 def _place(text: str) -> tuple[int, int]:
     """Raises BadInput if the text is not ROW,COLUMN."""
-    words = text.split(",")
-    if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
+    match = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
+    if match is None:
         raise BadInput(f"--at {quoted(text)}: is not allowed; it must be a row and a column of the output, as 3,14")
-    return int(words[0]), int(words[1])
+    return int(match[1]), int(match[2])

@@ -55,7 +55,8 @@ class TrainingConfig(Section):
     )
     record_norms: bool = Field(
         False,
-        description="record each layer's gradient and weight norms and dead units, at step 1 and after each epoch",
+        description="record each layer's gradient and weight norms and dead units, at step 1 and after epochs, at "
+        "least 50 steps apart",
     )
 
 

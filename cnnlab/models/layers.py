@@ -41,7 +41,7 @@ class Layer(NamedTuple):
     multiply_adds: int
     """Of the forward pass, per sample, without biases."""
     kept: int
-    """Values of the output, per sample; 0 if the layer changes its input in place or only reshapes it."""
+    """Values of the output, per sample; 0 if the layer returns its input, changed in place or reshaped."""
 
 
 def layers_of(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[Layer], int]:
@@ -63,7 +63,7 @@ def layers_of(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[Layer], in
     def end(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
         def note(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             result: Tensor = output[0] if isinstance(output, tuple) else output
-            reshapes = isinstance(layer, nn.Flatten) or getattr(layer, "inplace", False)
+            same = isinstance(layer, nn.Flatten) or result is inputs[0]
             layers.append(
                 Layer(
                     name,
@@ -74,7 +74,7 @@ def layers_of(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[Layer], in
                     field=tuple(math.ceil(side) for side in fields.fields[result].size),
                     parameters=sum(weight.numel() for weight in layer.parameters()),
                     multiply_adds=(counter.get_total_flops() - before) // 2,
-                    kept=0 if reshapes else result[0].numel(),
+                    kept=0 if same else result[0].numel(),
                 )
             )
 
@@ -85,7 +85,7 @@ def layers_of(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[Layer], in
         if isinstance(module, nn.MultiheadAttention) or not (isinstance(module, nn.Identity) or any(module.children())):
             module.register_forward_pre_hook(start)
             module.register_forward_hook(end(name))
-    model.eval()
+        module.training = isinstance(module, nn.Dropout | nn.Dropout2d)  # in evaluation mode they return their input
     image = torch.zeros(1, *shape, device="meta")
     fields.fields[image] = Field((1.0,) * len(shape[1:]), (1.0,) * len(shape[1:]), shape[1:])
     with torch.no_grad(), counter, fields:

@@ -56,6 +56,8 @@ class Position:
     """After each epoch."""
 
 
+NORMS_EVERY = 50
+"""Steps; closer, the norms of small networks cost more than 2 % of the time."""
 ABOUT = (
     *("classes", "image_shape", "train_size", "val_size", "test_size", "dataset_digest", "parameters"),
     "initial_sha256",
@@ -162,8 +164,13 @@ class Ledger:
         return every is not None and self.position.step % every == 0
 
     def norms_are_due(self) -> bool:
-        """Whether `training.record_norms` asks for the norms after the last step: step 1, or the end of an epoch."""
-        return self.config.training.record_norms and (self.position.step == 1 or not self.steps_left)
+        """Whether `training.record_norms` asks for the norms after the last step.
+
+        It does at step 1, after the last epoch, and after those before it that are at least NORMS_EVERY steps apart.
+        """
+        every = math.ceil(NORMS_EVERY / self.about.steps_per_epoch)
+        at_end = not self.steps_left and (self.about.epochs - 1 - self.position.epoch) % every == 0
+        return self.config.training.record_norms and (self.position.step == 1 or at_end)
 
     def note(self, taken: Taken) -> Steps:
         """Add the results of the steps since the last call; returns their record.

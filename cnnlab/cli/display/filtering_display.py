@@ -23,7 +23,7 @@ def print_filtered(filtered: "Filtered") -> None:
     facts = facts_table()
     facts.add_row("image", f"{result.image_size[0]} x {result.image_size[1]} grey values from 0 to 255")
     facts.add_row("output", f"rows {sums[0]}, columns {sums[1]}")
-    facts.add_row("", f"values from {result.lowest:.4g} to {result.highest:.4g}")
+    facts.add_row("", f"rounded down; values from {result.lowest:.4g} to {result.highest:.4g}")
     console.print(facts)
     if console.is_terminal and console.color_system in ("256", "truecolor"):
         output = filtered.output - filtered.output.min()
