@@ -493,7 +493,7 @@ def test_a_comparison_in_mlflow_is_a_parent_with_studies_finals_and_mean_curves_
 
 
 def test_of_a_comparison_that_was_interrupted_it_is_said_how_far_it_got(cli: Cli, monkeypatch: Any) -> None:
-    import cnnlab.comparison.comparison as session
+    import cnnlab.comparison.contest_work as session
 
     true = session.work_on
 

@@ -192,7 +192,7 @@ def test_two_equal_arms_are_undecided(tmp_path: Path) -> None:
     [
         ({"seeds": 2}, "seeds: 2 is not allowed; it must be greater than or equal to 3"),
         ({"seeds": "many"}, "seeds: 'many' is not allowed"),
-        ({"expect": {"best_scor": "good > tiny"}}, "no such measure"),
+        ({"expect": {"best_scor": "good > tiny"}}, "did you mean best_score?"),
         ({"expect": {"best_score": "good"}}, "a relation has one of <, > and =="),
         ({"expect": {"best_score": "good > bad"}}, "bad is not an arm; they are good, tiny"),
         ({"expect": {"best_score": "good == tiny"}}, "== is for measures of arithmetic"),
