@@ -68,6 +68,28 @@ def test_the_lock_of_a_killed_process_is_free_at_once() -> None:
     assert time.monotonic() - start < 5
 
 
+def test_a_beat_while_its_own_process_is_alone_in_the_storage_locks_nobody_out() -> None:
+    """A subprocess: threads that wait for each other would hold up all other tests."""
+    script = """
+import threading, time
+import optuna
+from pathlib import Path
+from cnnlab.search.storage import JournalFile
+storage = JournalFile(Path("s.journal"))
+study = optuna.create_study(storage=storage)
+trial = study.ask()
+with storage.alone():
+    beat = threading.Thread(target=storage.set_trial_user_attr, args=(trial._trial_id, "beat", 1), daemon=True)
+    beat.start()
+    time.sleep(0.5)
+    trial.set_user_attr("ours", 1)
+beat.join()
+print(sorted(study.trials[0].user_attrs))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "['beat', 'ours']\n"
+
+
 def test_a_process_that_is_gone_is_noticed_at_once_on_its_own_machine() -> None:
     study = new_study()
     trial = running(study)

@@ -1,6 +1,7 @@
 """The place where a study is kept: a journal file below mlruns/studies, or a database that many machines share."""
 
 import stat
+import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -127,6 +128,8 @@ class JournalFile(CheckedJournal):
 
     def __init__(self, path: Path) -> None:
         self.lock = _Lock(path)
+        self._order = threading.RLock()
+        """Comes before the locks of the file and of Optuna, which `alone` and a beat take in opposite orders."""
         super().__init__(_File(str(path), lock_obj=self.lock))
 
     @contextmanager
@@ -141,12 +144,17 @@ class JournalFile(CheckedJournal):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Within it, no other process writes."""
-        self.lock.acquire()
-        try:
-            yield
-        finally:
-            self.lock.release()
+        """Within it, no other process writes, and no other thread a trial's attribute."""
+        with self._order:
+            self.lock.acquire()
+            try:
+                yield
+            finally:
+                self.lock.release()
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        with self._order:
+            super().set_trial_user_attr(trial_id, key, value)
 
 
 class _File(JournalFileBackend):
@@ -179,7 +187,11 @@ class _Lock(BaseJournalFileLock):
 
     def acquire(self) -> bool:
         self._lock.acquire(poll_interval=LOCK_POLL_SECONDS)
-        self._cut_torn_line()
+        try:
+            self._cut_torn_line()
+        except BaseException:
+            self._lock.release()
+            raise
         return True
 
     def release(self) -> None:
