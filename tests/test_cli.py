@@ -68,7 +68,7 @@ def test_the_list_of_commands_says_what_each_commands_help_says(command: str, cl
 def test_the_help_of_a_flag_is_its_fields(cli: Cli) -> None:
     said = " ".join(cli("train", "--help").stdout.split())
     assert "Learning rate, the schedule's peak. [default: 0.05]" in said
-    assert f"--schedule {'|'.join(SCHEDULES)}" in said
+    assert f"--schedule NAME Schedule, by name: {', '.join(SCHEDULES)}." in said
 
 
 # dry run

@@ -208,11 +208,13 @@ PAUSED = ["--epochs", "6", "--trials", "3", "--workers", "1", "--tracking-uri", 
 
 
 def pause_in_a_trial(command: "subprocess.Popen[str]", url: str) -> int:
-    """The number of the trial's slot. A command that holds SQLite's lock goes on: nobody could read beside it."""
+    """The number of the trial's slot. A command that holds SQLite's lock goes on: nobody could write beside it."""
     while command.poll() is None:
         command.send_signal(signal.SIGSTOP)
-        with suppress(OperationalError, StorageInternalError):
+        with suppress(OperationalError, StorageInternalError, sqlite3.OperationalError):
             running = [t.user_attrs["cnnlab:slot"] for t in trials_in(url) if t.state == TrialState.RUNNING]
+            with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0)) as database:
+                database.execute("BEGIN IMMEDIATE")
             if running:
                 return int(running[0])
         command.send_signal(signal.SIGCONT)
