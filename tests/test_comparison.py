@@ -27,6 +27,7 @@ from cnnlab.comparison.verdicts import (
 from cnnlab.config.arms import contains
 from cnnlab.metrics import ACCURACY
 from cnnlab.search.slots import CurvePoint
+from tests.pages import check_page
 
 MARGIN = 0.002
 IMAGE = 1 / 359
@@ -341,8 +342,7 @@ def test_the_report_needs_no_network(tmp_path: Path) -> None:
         "expected_best.png",
         "pairs.png",
     }
-    page = (tmp_path / "compare.html").read_text()
-    assert "http" not in page
+    page = check_page(tmp_path / "compare.html").text
     assert page.count("data:image/png;base64,") == 4
     assert "Fixed: &lt;much&gt;" in page
     assert json.loads((tmp_path / "compare.json").read_text()) == verdicts_json(found)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from html.parser import HTMLParser
 from pathlib import Path
 
 import mlflow
@@ -13,36 +12,11 @@ from click.testing import Result
 
 from cnnlab.records import RunCreated, TrialEnded
 from cnnlab.tracking import read
+from tests.pages import check_page
 
 Cli = Callable[..., Result]
 HOSTILE = '<script src="http://example.invalid/x.js"></script>"><b>'
 HERE = ("--tracking-uri", "none", "--epochs", "1", "-s", "data.train_size=128")
-
-
-class Elements(HTMLParser):
-    """The names of a page's elements, and the addresses that a browser would load."""
-
-    def __init__(self, page: Path) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.loaded: list[str] = []
-        self.text = page.read_text(encoding="utf-8")
-        self.feed(self.text)
-        self.loaded += re.findall(r"@import[^;]*|url\([^)]*\)", self.text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.loaded += [str(value) for key, value in attrs if key in ("src", "href", "srcset", "data", "action")]
-
-
-def check(page: Path) -> Elements:
-    """Fails if the page loads something, runs something, or has only one look."""
-    elements = Elements(page)
-    assert not [address[:80] for address in elements.loaded if not address.startswith("data:image/png;base64,")]
-    assert elements.tags.isdisjoint({"script", "b", "link", "iframe"})
-    assert "color-scheme:light dark" in elements.text
-    assert 'name="viewport"' in elements.text
-    return elements
 
 
 def test_a_page_of_a_run_loads_nothing_and_its_names_are_text(cli: Cli) -> None:
@@ -50,7 +24,7 @@ def test_a_page_of_a_run_loads_nothing_and_its_names_are_text(cli: Cli) -> None:
     done = cli("report")
     (path,) = Path("mlruns/runs").resolve().glob("*/report.html")
     assert (done.exit_code, done.stdout) == (0, f"{path}\n")
-    page = check(path)
+    page = check_page(path)
     assert "&lt;script" in page.text
     assert page.text.count("data:image/png") == 2
     assert cli("report", "last", "-o", "run.html").stdout == "run.html\n"
@@ -61,12 +35,12 @@ def test_a_page_of_a_sweep_and_of_a_comparison(cli: Cli) -> None:
     sweep = ("sweep", "--trials", "4", "--workers", "1", "--confirm", "0", "--study", "s", "--search", "lr=0.01:0.2")
     assert cli(*sweep, "--only", *HERE).exit_code == 0
     assert cli("report", "s", "-o", "s.html").exit_code == 0
-    page = check(Path("s.html"))
+    page = check_page(Path("s.html"))
     assert "Validation score after each epoch" in page.text
     few = ("--trials", "2", "--tunings", "1", "--seeds", "2", "--workers", "1")
     assert cli("compare", "--optimizers", "sgd,adam", *few, "--study", "c", *HERE).exit_code == 0
     assert cli("report", "c", "-o", "c.html").exit_code == 0
-    assert "sgd" in check(Path("c.html")).text
+    assert "sgd" in check_page(Path("c.html")).text
     ended = [record for record in read(Path("mlruns/studies/s/journal.jsonl"))[0] if isinstance(record, TrialEnded)]
     assert [record.ended for record in ended] == [1, 2, 3, 4]
 
