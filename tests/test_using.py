@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -17,13 +18,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, jaccard_score, precision_recall_fscore_support
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.testing import assert_close
 
 import cnnlab
 from cnnlab.data import load
 from cnnlab.data.load import resize
 from cnnlab.data.pictures import on_disk
 from cnnlab.errors import BadInput
-from cnnlab.reading import predictions, trained
+from cnnlab.reading import exporting, predictions, trained
 from cnnlab.reading.evaluation import evaluate, load_for
 from cnnlab.tracking import find_run
 
@@ -197,6 +199,71 @@ def test_an_export_loads_by_its_readme(kind: str, cli: Cli) -> None:
     assert len(code.splitlines()) == 5
     assert loaded.stdout.split()[-1] == str(expected)
     assert cli("export", "last", "--format", kind, "-o", "there").exit_code == 2
+
+
+MASKS = {"data__dataset": "mask_folder", "data__root": "masked", "data__resize": 18, "data__batch_size": 4}
+NETWORKS = {
+    "unet": {**MASKS, "model__width": 4, "model__depth": 1},
+    "fcn": {**MASKS, "model__channels": [4, 8]},
+    "torchvision/squeezenet1_1": {"data__resize": 32},
+    "cnn": {"model__channels": [4, 8], "model__norm": "batch", "model__global_pool": True},
+    "mlp": {"model__hidden": [8], "model__hidden_norm": "group", "model__activation": "gelu"},
+    "resnet18": {"data__resize": 16, "model__width": 4},
+    "vgg11": {"data__resize": 32, "model__width": 4, "model__norm": "batch", "model__hidden_norm": "batch"},
+    "inception": {"data__resize": 16, "model__width": 4},
+}
+QUICK = ("unet", "torchvision/squeezenet1_1")
+
+
+def a_network(name: str) -> trained.Trained:
+    """Hardly trained."""
+    random = np.random.default_rng(0)
+    for index in range(12):
+        for side, values in (
+            ("images", random.integers(0, 256, (18, 18, 3))),
+            ("masks", random.integers(0, 3, (18, 18))),
+        ):
+            Path("masked", side).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values.astype(np.uint8)).save(f"masked/{side}/{index}.png")
+    train_size = 8 if "data__root" in NETWORKS[name] else 32
+    settings = {"data__train_size": train_size, "model__name": name, **NETWORKS[name]}
+    return a_run(training__epochs=1, optimizer__lr=0.01, **settings)
+
+
+def answers_of(model: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(images)
+
+
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(n, marks=pytest.mark.long) for n in NETWORKS if n not in QUICK)]
+)
+def test_a_network_is_the_same_in_onnx(name: str) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    run = a_network(name)
+    exporting.export(run, "onnx", Path("there"))
+    session = onnxruntime.InferenceSession("there/model.onnx")
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(run.started.classes)
+    for count in (1, 3):
+        images = torch.randint(0, 256, (count, *run.started.image_shape)).byte()
+        (scores,) = session.run(None, {"images": images.numpy()})
+        assert_close(torch.from_numpy(scores), answers_of(run.model, images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_network_is_the_same_in_the_formats_of_pytorch(name: str) -> None:
+    run = a_network(name)
+    images = torch.randint(0, 256, (3, *run.started.image_shape)).byte()
+    for kind in ("pt2", "safetensors", "mlflow"):
+        exporting.export(run, kind, Path(kind))
+    loaded = {
+        "pt2": torch.export.load("pt2/model.pt2").module(),
+        "safetensors": exporting.read_safetensors("safetensors/model.safetensors"),
+        "mlflow": mlflow.pytorch.load_model("mlflow/model").eval(),
+    }
+    for kind, model in loaded.items():
+        assert_close(answers_of(model, images), answers_of(run.model, images), rtol=1e-5, atol=1e-6, msg=kind)
 
 
 def test_an_export_that_differs_is_not_kept(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
