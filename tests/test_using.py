@@ -89,6 +89,14 @@ def test_a_network_with_a_global_pool_classifies_images_of_another_size() -> Non
     answers = [answer["predictions"][0]["class"] for answer in network.predict(larger, top=1)]
     right = np.mean([found == network.classes[true] for found, true in zip(answers, test.targets, strict=True)])
     assert right > 0.2  # guessing is right for 0.1
+    found, _ = load_for(run, {"data.resize": 40})
+    again = evaluate(run, found)
+    answers = [answer["predictions"][0]["class"] for answer in network.predict(found.test.inputs, top=1)]
+    said = [found.classes[true] == answer for true, answer in zip(found.test.targets, answers, strict=True)]
+    assert again.metrics["accuracy"]["value"] == np.mean(said)
+    Image.fromarray(larger[0, 0].numpy()).save("larger.png")
+    (one,) = predictions.predict(run, [on_disk(Path("larger.png"))], device="cpu", side=40)
+    assert one.predictions == network.predict(larger[:1])[0].predictions
     with pytest.raises(BadInput, match=r"this network takes \(N, 1, 28, 28\) uint8"):
         predictions.LoadedNetwork(a_run(data__resize=28, data__train_size=60)).predict(larger)
     with pytest.raises(BadInput, match=r"images: \(4, 3, 40, 40\) uint8 is not allowed"):
@@ -157,6 +165,56 @@ def test_an_evaluation_is_that_of_scikit_learn_and_of_the_run() -> None:
     half = 1.96 * np.sqrt(share * (1 - share) / len(true))
     assert interval["ci_low"] == pytest.approx(share - half, abs=0.01)
     assert interval["ci_high"] == pytest.approx(share + half, abs=0.01)
+
+
+def pixels_of(images: torch.Tensor) -> list[bytes]:
+    return sorted(image.numpy().tobytes() for image in images)
+
+
+@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
+def test_other_pictures_are_evaluated_as_they_are_predicted() -> None:
+    """By the training's rule for deep values and transparent parts, though these have other values."""
+    odd_pictures(Path("mine"))
+    run = a_run(data__dataset="folder", data__root="mine", data__resize=24, training__epochs=1)
+    random = np.random.default_rng(1)
+    for index in range(12):
+        folder = Path("others", "ab"[index % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(8000, 11000, (30, 30), np.uint16)).save(folder / f"{index}_deep.png")
+        Image.fromarray(random.integers(0, 256, (30, 30, 4), np.uint8), "RGBA").save(folder / f"{index}_clear.png")
+    found, doubts = load_for(run, {"data.root": "others"})
+    images, _ = predictions.read_like(run.started, predictions.find_pictures(["others"]))
+    assert pixels_of(torch.cat([split.inputs for split in found.splits.values()])) == pixels_of(images)
+    assert not doubts
+    own, doubts = load_for(run, {"data.root": "others", "data.rendering": [7000, 12000, 255]})
+    assert pixels_of(own.train.inputs) != pixels_of(found.train.inputs)
+    assert not doubts
+    plain = a_run(data__resize=12, training__epochs=1, data__train_size=64)  # grey arrays of 8x8
+    for index in range(30):
+        folder = Path("digits", str(index % 10))
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (9 + index, 20, 3), np.uint8)).save(folder / f"{index}.png")
+    found, doubts = load_for(plain, {"data.root": "digits"})
+    images, _ = predictions.read_like(plain.started, predictions.find_pictures(["digits"]))
+    assert pixels_of(torch.cat([split.inputs for split in found.splits.values()])) == pixels_of(images)
+    assert found.image_shape == (1, 12, 12)
+    assert not doubts
+
+
+def test_a_rule_that_the_training_did_not_need_is_named() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(20) % 2
+    grey = random.integers(0, 256, (20, 8, 8), np.uint8)
+    np.savez("colour.npz", train_images=np.stack([grey] * 3, 3), train_labels=labels)
+    np.savez("grey.npz", train_images=grey / 255, train_labels=labels)
+    run = a_run(data__dataset="folder", data__root="colour.npz", training__epochs=1)
+    found, doubts = load_for(run, {"data.root": "grey.npz"})
+    assert [doubt for doubt in doubts if "data.rendering=[0, 1, 255]" in doubt] == doubts != []
+    own = load_for(run)[0]
+    assert torch.equal(found.test.inputs, own.test.inputs)  # the grey values are the colours
+    darker, doubts = load_for(run, {"data.root": "grey.npz", "data.rendering": [0, 2, 255]})
+    assert (darker.test.inputs - found.test.inputs / 2).abs().max() <= 0.5
+    assert not doubts
 
 
 def test_masks_are_evaluated(cli: Cli) -> None:
@@ -305,6 +363,17 @@ BAD = [
     ("evaluate last --dataset nope", "dataset"),
     ("evaluate last --data-root nope", "data.root"),
     ("evaluate last --split some", "--split"),
+    ("evaluate last --dataset xor", "it lacks '2'"),
+    ("evaluate last --dataset digits --data-root empty", "digits is built in"),
+    ("evaluate last --data-root two", "it lacks '0'"),
+    ("evaluate last --data-root empty", "data.root"),
+    ("evaluate last -s data.resize=12", "samples of 1x12x12, but the network takes 1x8x8"),
+    ("evaluate last -s data.resize=0", "data.resize: 0 is not allowed"),
+    ("evaluate last -s data.rendering=[3,2,1]", "low < high"),
+    ("evaluate last -s optimizer.lr=1", "must be a setting of data"),
+    ("evaluate last -s data.root=a --data-root b", "given twice"),
+    ("predict last a.png --resize 12", "--resize: 12 is not allowed; this network takes 1x8x8"),
+    ("predict last a.png --resize 0", "--resize"),
     ("export last", "--format"),
     ("export last --format zip", "zip"),
     ("export last --format pt2 -o full", "not an empty folder"),
@@ -315,11 +384,13 @@ BAD = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
 def test_bad_input_is_one_line(cli: Cli) -> None:
     a_run(training__epochs=1, data__train_size=128)
     Path("empty").mkdir()
     Path("full").mkdir()
     Path("full/README.md").write_text("mine")
+    odd_pictures(Path("two"))
     Image.new("L", (8, 8)).save("a.png")
     for words, said in BAD:
         done = cli(*words.split())
