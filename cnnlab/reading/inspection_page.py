@@ -1,5 +1,6 @@
 """`inspect`: all pictures of a trained network and one HTML page, written into a folder."""
 
+import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 FOLDER = "inspect"
 """Below a run's directory; MLflow gets its files as artifacts."""
 PAGE = "inspect.html"
+IMAGE_HEADING = "Activations of test image "
+"""With the image's number behind it."""
 MOST_WORST, MOST_MASKS, MOST_PAIRS = 24, 8, 10
 MOST_UNITS, BEST_IMAGES = 8, 7
 EMBEDDED = 1000
@@ -147,7 +150,7 @@ class Inspector:
             of_image = {name: output[row] for name, output in outputs.items()}
             title = self.title(f"test image {index}, before each activation: red positive, blue negative")
             figure = figures.activations_figure(self.chosen.inputs[row], of_image, title)
-            yield Drawn(f"activations-{index}.png", f"Activations of test image {index}", figure)
+            yield Drawn(f"activations-{index}.png", f"{IMAGE_HEADING}{index}", figure)
 
     def _draw_filters(self) -> Drawn:
         first = {layer.name: layer.module for layer in self.layers[:2]}
@@ -208,16 +211,22 @@ class Inspector:
 
 
 def inspect_run(inspector: Inspector, folder: Path) -> Result:
-    """Write all pictures and the page into a folder. Raises BadInput if the folder cannot be created."""
+    """Write all pictures and the page into a folder, in place of those of an earlier call.
+
+    Raises BadInput if the folder cannot be created.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{shortened(str(folder))}: the pictures' folder cannot be made ({error.strerror})") from None
+    html = folder / PAGE
+    if html.is_file():  # its other pictures have the same names each time
+        for index in re.findall(rf'alt="{IMAGE_HEADING}(\d+)"', html.read_text("utf-8", "replace")):
+            (folder / f"activations-{index}.png").unlink(missing_ok=True)
     shown = []
     for file, heading, figure in inspector.draw():
         figure.savefig(folder / file, dpi=100)
         shown.append((folder / file, heading))
-    html = folder / PAGE
     result = inspector.result([*(path for path, _ in shown), html])
     html.write_text(_page(inspector, result, [picture(*one) for one in shown]), encoding="utf-8")
     return result
