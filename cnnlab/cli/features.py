@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import dataset_options, dataset_settings, device_option
 from cnnlab.cli.streams import complain
 from cnnlab.config.data import TASKS
@@ -11,8 +12,8 @@ from cnnlab.errors import BadInput
 
 
 @click.command("features")
-@click.argument("run")
-@click.argument("images", nargs=-1, metavar="[IMAGE|FOLDER|- ...]")
+@click.argument("run", shell_complete=complete_run)
+@click.argument("images", nargs=-1, type=click.Path(allow_dash=True), metavar="[IMAGE|FOLDER|- ...]")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write this .npz file.")
 @click.option("--layer", help="The layer, by its name. [default: the input of the last one with weights]")
 @dataset_options

@@ -61,7 +61,7 @@ def setting_options(command: F) -> F:
 def dataset_options(command: F) -> F:
     """--dataset, --data-root and -s of a command that measures a run's network."""
     command = _set_option("Any other setting of its data: -s data.resize=40")(command)
-    command = click.option("--data-root", help="Its folder, or the images themselves.")(command)
+    command = click.option("--data-root", type=click.Path(), help="Its folder, or the images themselves.")(command)
     return click.option("--dataset", help="The images of this dataset. [default: the run's]")(command)
 
 
@@ -116,6 +116,8 @@ def _option(name: str, field: FieldInfo, names: list[str], description: str = ""
         return click.option(flag, name, metavar=form, help=text, shell_complete=complete_study)
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        if name in ("data_root", "run_dir"):
+            return [CompletionItem(incomplete, type="file")]  # the shell completes it
         return [CompletionItem(known) for known in names if known.startswith(incomplete)]
 
     return click.option(flag, name, metavar=form or "VALUE", help=text, shell_complete=complete)
