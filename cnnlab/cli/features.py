@@ -8,7 +8,7 @@ from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import dataset_options, dataset_settings, device_option
 from cnnlab.cli.streams import complain
 from cnnlab.config.data import TASKS
-from cnnlab.errors import BadInput
+from cnnlab.errors import BadInput, shortened
 
 
 @click.command("features")
@@ -50,6 +50,8 @@ def command(
 
     if not (output or kind):
         raise BadInput("--output: a file or --fit is needed, as in -o features.npz")
+    if output and not output.parent.is_dir():
+        raise BadInput(f"--output: {shortened(str(output.parent))} is not a folder; create it first")
     settings = dataset_settings(dataset, data_root, assignments)
     if images and (kind or settings):
         raise BadInput("--fit, --dataset, --data-root and --set are for images with labels; leave out the images")

@@ -1,5 +1,6 @@
 """Options that commands share. Their help, form and default come from fields of `cnnlab/config/`."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -178,9 +179,9 @@ def read_experiment(experiment: Path | None, settings: dict[str, Any]) -> RunCon
 
 
 def folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
-    """An option's folder. Raises BadInput for an empty name, which Python would take for the present folder."""
-    if value == "":
-        raise BadInput(f"{param.opts[0]}: '' is not allowed; it must be the name of a folder")
+    """An option's folder. Raises BadInput for a file, and for '', which Python would take for the present folder."""
+    if value == "" or (value and os.path.isfile(value)):
+        raise BadInput(f"{param.opts[-1]}: {quoted(value)} is not allowed; it must be the name of a folder")
     return None if value is None else Path(value)
 
 

@@ -92,7 +92,9 @@ def _read(config: ModelConfig) -> dict[str, Tensor]:
             f"model.weights: {path} cannot be read ({one_line(str(error)).split('. ')[0]}); it must be a .safetensors "
             "file, or a state_dict that torch.save wrote"
         ) from None
-    if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()
+    ):
         raise BadInput(
             f"model.weights: {path} has more than weights; it must be a state_dict: "
             "torch.save(network.state_dict(), FILE)"
