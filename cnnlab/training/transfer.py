@@ -63,16 +63,17 @@ def start_from(config: ModelConfig, model: nn.Module, head: set[str]) -> dict[st
         weight = weights[name]
         if weight.shape != tensor.shape and name in head:
             continue
-        if weight.shape != tensor.shape == (len(weight), channels, *weight.shape[2:]):
+        if weight.dim() > 2 and weight.shape != tensor.shape == (len(weight), channels, *weight.shape[2:]):
             weight = weight.sum(1, keepdim=True) / channels  # broadcast; an image in grey gives the same as before
         elif weight.shape != tensor.shape:
             theirs, ours = tuple(weight.shape), tuple(tensor.shape)
             raise _other_network(config, f"its {name} is {theirs}, and that of {config.name} on these images {ours}")
         tensor.copy_(weight)
-    for name, tensor in normalize.state_dict().items():
-        if name in statistics:
-            same = statistics[name].shape == tensor.shape
-            tensor.copy_(statistics[name] if same else statistics[name].mean(1, keepdim=True))
+    for name, tensor in normalize.state_dict().items() if statistics else ():
+        values = statistics.get(name, torch.empty(0))
+        if values.dim() != tensor.dim() or values.shape[1] != values.numel():
+            raise _other_network(config, f"its normalize.{name} has not one value per channel")
+        tensor.copy_(values if values.shape == tensor.shape else values.mean(1, keepdim=True))
     return given
 
 
