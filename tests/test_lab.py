@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,8 @@ from safetensors.torch import load_file
 from scipy import stats
 
 from cnnlab.config import RunConfig, changed
+from cnnlab.config.commands import SweepOptions
+from cnnlab.config.space import Space
 from cnnlab.errors import BadInput
 from cnnlab.lab import Lab, measures
 from cnnlab.lab.claim import Claim, find_claims, read_claim
@@ -24,6 +28,9 @@ from cnnlab.lab.laboratory import judgement_of, measure
 from cnnlab.lab.measures import Ended
 from cnnlab.records import Epoch, Norms, Steps
 from cnnlab.run import create_run, prepare, record_run
+from cnnlab.search.plan import Plan
+from cnnlab.search.slots import IDENTITY
+from cnnlab.search.study import enter, with_study
 
 CLAIMS = Path(__file__).parents[1] / "experiments" / "claims"
 DOCS = CLAIMS.parents[1] / "docs"
@@ -156,6 +163,57 @@ def test_a_claim_and_its_opposite_through_the_command_line(cli: Callable[..., Re
     assert cli("lab", "report", "docs", *where).exit_code == 0
     assert "**Does not hold** (3 seeds)" in Path("docs/lab.md").read_text()
     assert Path("docs/images/lab-rate.png").stat().st_size > 1000
+
+
+def test_the_listing_imports_no_torch(tmp_path: Path) -> None:
+    folder = small_claim(tmp_path / "claims").parent
+    code = (
+        f"import sys; sys.argv = ['cnnlab', 'lab', '--claims', {str(folder)!r}]\n"
+        "from cnnlab.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print({'torch', 'optuna', 'mlflow', 'scipy.stats'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "set()\n"
+    assert "rate   -      -     A network learns" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"claim": "Other words.", "note": "Why not.", "expect": {"last_score": "tiny < good"}}, True),
+        ({"base": {"model": {"name": "perceptron"}, "training": {"epochs": 2}, "data": {"train_size": 300}}}, False),
+        ({"arms": {"good": {"optimizer.lr": 0.2}, "tiny": {"optimizer.lr": 1e-9}}}, False),
+        (
+            {"arms": {"best": {"optimizer.lr": 0.1}, "tiny": {"optimizer.lr": 1e-9}}, "expect": {"gap": "best > 0"}},
+            False,
+        ),
+        ({"over": {"optimizer.momentum": [0.0, 0.9]}}, False),
+        ({"seeds": 4}, False),
+        ({"quick": {"seeds": 4}}, True),
+    ],
+)
+def test_only_a_change_of_the_trainings_is_another_study(tmp_path: Path, changes: dict[str, Any], same: bool) -> None:
+    before = read_claim("rate", small_claim(tmp_path))
+    after = read_claim("rate", small_claim(tmp_path, **changes))
+    assert (before.study == after.study) == same
+
+
+def test_a_setting_that_a_later_version_adds_keeps_the_study_and_a_changed_default_does_not(tmp_path: Path) -> None:
+    claim = read_claim("rate", small_claim(tmp_path))
+    assert replace(claim, arms={"good": RunConfig()}).study == claim.study  # whatever the settings that it leaves out
+    plan = with_study(Plan.of(claim.arms["good"], Space(()), SweepOptions(study=claim.study)))
+    study = enter(plan)[1]
+
+    older = plan.identity()
+    del older["config"]["penalty"], older["config"]["optimizer"]["body_lr_factor"]
+    study.set_user_attr(IDENTITY, older)
+    enter(plan)
+    older["config"]["optimizer"]["momentum"] = 0.8
+    study.set_user_attr(IDENTITY, older)
+    with pytest.raises(BadInput, match=r"config.optimizer.momentum: 0.8 there, 0.9 here"):
+        enter(plan)
 
 
 def test_what_was_interrupted_goes_on(tmp_path: Path) -> None:
