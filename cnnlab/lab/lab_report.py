@@ -19,7 +19,8 @@ HEAD = """# The lab: the course page's claims, tested
 [experiments/claims](../experiments/claims/README.md): arms, what is measured, and what is expected. The arms are
 trained on the same seeds. A part holds if the interval of its difference, paired over seeds, excludes 0 on the expected
 side. The intervals of a claim's parts hold together (95 %, by the rules of [cnnlab compare](compare.md)). *Undecided
-here* means that these seeds and this data do not show it. `cnnlab lab report docs` writes this page.
+here* means that these seeds and this data do not show it. In the figures a dot is one seed and a bar is the mean of
+the seeds; the curves are of the first seed. `cnnlab lab report docs` writes this page.
 """
 
 
