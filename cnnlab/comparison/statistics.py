@@ -12,7 +12,7 @@ from statistics import fmean, median_low
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from cnnlab.intervals import ALPHA, interval, standard_error
 
@@ -165,7 +165,7 @@ def _pair(
     p_value = None
     if low is not None:
         t = fmean(differences) / max(standard_error(differences, resolution), 1e-300)
-        p_value = min(1.0, ALPHA / alpha * 2 * float(stats.t.sf(abs(t), len(differences) - 1)))
+        p_value = min(1.0, ALPHA / alpha * 2 * float(special.stdtr(len(differences) - 1, -abs(t))))
     pair = Pair(
         a=a,
         b=b,
@@ -188,7 +188,8 @@ def _probability(both: Sequence[tuple[float, float]], sign: int) -> float:
 def _verdict(pair: Pair, margin: float, alpha: float, sign: int) -> Verdict:
     a_failed, b_failed = pair.failed
     by_failures: Verdict = "undecided"
-    if a_failed != b_failed and stats.binomtest(a_failed, a_failed + b_failed).pvalue < alpha:
+    # special.bdtr(k, n, p) is P(X <= k)
+    if a_failed != b_failed and 2 * special.bdtr(min(pair.failed), sum(pair.failed), 0.5) < alpha:
         by_failures = "worse" if a_failed > b_failed else "better"
     if pair.ci_low is None or pair.ci_high is None:
         return by_failures
