@@ -11,8 +11,8 @@ from cnnlab.config.data import DATASETS
 from cnnlab.config.optimizers import AdamW, Muon, TorchOptimizer
 from cnnlab.data import load
 from cnnlab.errors import BadInput
+from cnnlab.look import new_figure, saved
 from cnnlab.models.layers import Layer, layers_of
-from cnnlab.reading.run_figures import new_figure, saved
 from cnnlab.records import RunStarted
 from cnnlab.result import Result
 from cnnlab.run import config_of

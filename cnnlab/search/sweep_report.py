@@ -11,6 +11,7 @@ from typing import Any
 from optuna.study import Study
 
 from cnnlab.config import RunConfig, to_yaml
+from cnnlab.look import save
 from cnnlab.page import Table, page, picture
 from cnnlab.result import listed, settings_text
 from cnnlab.search.findings import Findings, feasible
@@ -32,7 +33,7 @@ SHOWN = 10
 MOST_IN_CONTOUR = 3
 """The number of hyperparameters in the contour plots, because the number of plots grows with its square."""
 
-LOOK: dict[Any, Any] = {"figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True}
+LOOK: dict[Any, Any] = {"figure.dpi": 100, "figure.constrained_layout.use": True}
 """Settings of Matplotlib for the PNG files."""
 SIZE, SIZES = (10, 7), {"slice": (6, 6)}
 """Inches of a figure; Optuna gives a slice plot half the width for each hyperparameter."""
@@ -147,8 +148,7 @@ def draw_sweep(findings: Findings, folder: Path) -> list[Path]:
                 _thin_out(figure)
                 if name == "parallel":
                     _name_in_full(drawn, {words} | {path for trial in study.trials for path in trial.params})
-                figure.savefig(folder / f"{name}.png", bbox_inches="tight")
-                files.append(folder / f"{name}.png")
+                files.append(save(figure, folder / f"{name}.png", dpi=100, bbox_inches="tight"))
             pyplot.close("all")
     return files
 
