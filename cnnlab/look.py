@@ -47,7 +47,7 @@ def save(figure: "Figure", path: Path, dpi: int = 120, **how: Any) -> Path:
         if max(to_rgb(artist.get_color())) < 0.5:
             artist.set_color(INK)
     for legend in figure.findobj(Legend):
-        legend.get_frame().set_facecolor("none")
+        legend.get_frame().set(facecolor="none", edgecolor=INK)
     figure.savefig(path, dpi=dpi, transparent=True, **how)
     return path
 

@@ -159,7 +159,7 @@ def exciting_figure(units: Mapping[int, tuple[Tensor, Sequence[float]]], title: 
             axes: Any = grid[row, column]
             draw_image(axes, image)
             word = "" if column else f"unit {unit}, made: "
-            axes.set_title(f"{word}{activation:.2g}", fontsize=6, pad=2)
+            axes.set_title(f"{word}{activation:.2g}", fontsize=7, pad=2)
     return figure
 
 

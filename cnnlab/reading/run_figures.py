@@ -109,7 +109,7 @@ def curves_figure(records: Sequence[Record], title: str) -> "Figure":
         [step for step, _ in steps],
         [y for _, y in steps],
         color="C0",
-        alpha=0.3,
+        alpha=0.5,
         linewidth=0.7,
         label="training, each step",
     )
@@ -151,7 +151,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
     large = max(map(max, counts)) > 9999
     for i, row in enumerate(counts if size <= 20 else ()):
         for j, cell in enumerate(row):
-            text, colour = f"{shares[i][j]:.1%}" if large else str(cell), "white" if shares[i][j] < 0.45 else "black"
+            text, colour = f"{shares[i][j]:.1%}" if large else str(cell), "white" if shares[i][j] < 0.45 else "navy"
             axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
     return figure
 

@@ -147,10 +147,22 @@ def draw_sweep(findings: Findings, folder: Path) -> list[Path]:
                     drawn.set_ylabel(words)
                 _thin_out(figure)
                 if name == "parallel":
+                    _recolour(drawn)
                     _name_in_full(drawn, {words} | {path for trial in study.trials for path in trial.params})
                 files.append(save(figure, folder / f"{name}.png", dpi=100, bbox_inches="tight"))
             pyplot.close("all")
     return files
+
+
+def _recolour(axes: Any) -> None:
+    """Lines from orange to blue, the best: the ends of Optuna's scale vanish on a white or a black page."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import LinearSegmentedColormap
+
+    for lines in axes.figure.findobj(LineCollection):
+        ends = ["tab:orange", "tab:blue"]
+        best_first = lines.get_cmap().name.endswith("_r")
+        lines.set_cmap(LinearSegmentedColormap.from_list("scores", ends[::-1] if best_first else ends))
 
 
 def _thin_out(figure: Any) -> None:
