@@ -121,7 +121,7 @@ def test_a_loss_that_jumps_back_in_the_middle_has_too_high_a_rate() -> None:
 
 def test_divergence_names_the_step_at_which_a_number_was_not_finite_and_not_the_last_one() -> None:
     (finding,) = found(curves([], [], [], steps=[2.3, 9.0], diverged=True))
-    assert (finding.title, finding.text) == ("diverged at step 3", "diverged at step 3: the loss was nan")
+    assert (finding.title, finding.text) == ("diverged at step 3", "the loss was nan")
 
 
 def test_a_test_image_that_is_a_training_image_is_counted() -> None:

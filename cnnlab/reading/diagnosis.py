@@ -218,8 +218,7 @@ def too_long(curves: Curves) -> Finding | None:
 
 def diverged(curves: Curves) -> Finding | None:
     if curves.ended and curves.ended.diverged:
-        what = curves.ended.reason.partition(";")[0]
-        title = what.partition(":")[0]  # its step; the journal ends a few steps later
+        title, _, what = curves.ended.reason.partition(";")[0].partition(": ")  # the journal ends a few steps later
     elif high := [n for n, loss in enumerate(curves.smooth, start=SMOOTH) if loss > EXPLOSION * curves.losses[0]]:
         title = f"diverged at step {high[0]}"
         what = f"the training loss was over {EXPLOSION:g} times the first step's {curves.losses[0]:.3g}"
