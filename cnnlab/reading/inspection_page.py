@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cnnlab.data import Split, load
 from cnnlab.errors import BadInput, shortened
+from cnnlab.look import save
 from cnnlab.page import Table, page, picture
 from cnnlab.reading import inspection as numbers
 from cnnlab.reading import inspection_figures as figures
@@ -215,8 +216,7 @@ def inspect_run(inspector: Inspector, folder: Path) -> Result:
         raise BadInput(f"{shortened(str(folder))}: the pictures' folder cannot be made ({error.strerror})") from None
     shown = []
     for file, heading, figure in inspector.draw():
-        figure.savefig(folder / file, dpi=100)
-        shown.append((folder / file, heading))
+        shown.append((save(figure, folder / file, dpi=100), heading))
     html = folder / PAGE
     result = inspector.result([*(path for path, _ in shown), html])
     html.write_text(_page(inspector, result, [picture(*one) for one in shown]), encoding="utf-8")
