@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 FOLDER = "inspect"
 """Below a run's directory; MLflow gets its files as artifacts."""
 PAGE = "inspect.html"
-"""With the image's number behind it."""
 MOST_WORST, MOST_MASKS, MOST_PAIRS = 24, 8, 10
 MOST_UNITS, BEST_IMAGES = 8, 7
 EMBEDDED = 1000
