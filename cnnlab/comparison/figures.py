@@ -9,8 +9,9 @@ import numpy as np
 from cnnlab.comparison.statistics import R_MAX, performance_profile
 from cnnlab.comparison.verdicts import Final, Verdicts, best_so_far
 from cnnlab.intervals import interval
+from cnnlab.look import WHITE_ON, new_figure, save
 from cnnlab.metrics import Metric
-from cnnlab.reading.run_figures import new_figure, several_figure
+from cnnlab.reading.run_figures import several_figure
 from cnnlab.tracking import RunDir, read
 
 if TYPE_CHECKING:
@@ -43,13 +44,13 @@ def draw_comparison(verdicts: Verdicts, folder: Path) -> list[Path]:
         figures["expected_best"] = expected_best_figure(verdicts)
     if verdicts.pairs:
         figures["pairs"] = pairs_figure(verdicts)
-    return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
 def draw_losses(untuned: Mapping[str, RunDir], folder: Path) -> Path:
     """Write losses.png: the training loss of each step and the validation score, of one training of each arm."""
     records = {arm: read(run.journal_file)[0] for arm, run in untuned.items()}
-    return _save(several_figure(records), folder / "losses.png")
+    return save(several_figure(records), folder / "losses.png")
 
 
 def draw_profile(times: Mapping[str, Sequence[float]], folder: Path) -> Path:
@@ -67,7 +68,7 @@ def draw_profile(times: Mapping[str, Sequence[float]], folder: Path) -> Path:
         axes.step(ratios, shares, where="post", label=name)
     axes.set(xlabel="factor", ylabel="share of workloads", ylim=(-0.02, 1.02), title=HEADINGS["profile"])
     axes.legend()
-    return _save(figure, folder / "profile.png")
+    return save(figure, folder / "profile.png")
 
 
 class BandPoint(NamedTuple):
@@ -187,10 +188,10 @@ def pairs_figure(verdicts: Verdicts) -> "Figure":
         turned = {"better": "worse", "worse": "better"}.get(pair.verdict, pair.verdict)
         for x, y, sign, verdict in ((j, i, 1, pair.verdict), (i, j, -1, turned)):
             text = f"{verdicts.score.table(sign * pair.difference, sign='+')}\n{verdict}"
-            axes.text(x, y, text, ha="center", va="center", fontsize=8)
+            axes.text(x, y, text, ha="center", va="center", color="white", fontsize=8)
     widest = float(np.max(np.nan_to_num(np.abs(points)))) or 1.0
     figure.colorbar(
-        axes.imshow(points, cmap="PuOr", vmin=-1.5 * widest, vmax=1.5 * widest), ax=axes, label=verdicts.score.points
+        axes.imshow(points, cmap=WHITE_ON, vmin=-2 * widest, vmax=2 * widest), ax=axes, label=verdicts.score.points
     )
     axes.set_xticks(range(size), names, rotation=45, ha="right")
     axes.set_yticks(range(size), names)
@@ -205,8 +206,3 @@ def _fill(
     if known:
         places, below, above = zip(*known, strict=True)
         axes.fill_between(places, below, above, color=colour, alpha=0.2, linewidth=0)
-
-
-def _save(figure: "Figure", path: Path) -> Path:
-    figure.savefig(path, dpi=120)
-    return path

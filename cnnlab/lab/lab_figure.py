@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from cnnlab.lab.claim import Claim
 from cnnlab.lab.judgement import Judgement, Values, number_text
-from cnnlab.reading.run_figures import new_figure, thinned, training_losses
+from cnnlab.look import new_figure, save
+from cnnlab.reading.run_figures import thinned, training_losses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +51,7 @@ def draw_claim(
         panel.xaxis.set_major_formatter(lambda value, _: number_text(value))
         panel.tick_params(axis="x", labelsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    save(figure, path, dpi=80)
 
 
 def _draw_curves(axes: "Axes", runs: "Mapping[str, Ended]", colours: Mapping[str, str]) -> None:
