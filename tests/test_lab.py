@@ -75,6 +75,13 @@ def test_each_claim_runs_in_its_smallest_form(name: str, tmp_path: Path) -> None
     assert {part.word for part in measured} <= {"undecided here"}  # one seed says nothing
 
 
+def test_a_share_over_six_rates_is_known_to_a_sixth(tmp_path: Path) -> None:
+    claim = read_claim("adaptive", FILES["adaptive"])
+    six = {arm: [one * 6] for arm, (one,) in smallest(claim, tmp_path).items()}
+    _, resolutions = measure(claim, six)
+    assert resolutions == {"trains(0.7)": pytest.approx(1 / 6)}
+
+
 OPPOSITE = {"holds": "does not hold", "does not hold": "holds", "undecided here": "undecided here"}
 
 

@@ -103,11 +103,13 @@ def error_rate(look: int) -> float:
     return FIRST_LOOK if look == 1 else LATER_LOOK
 
 
-def summarize(scores: Sequence[float], resolution: float = 0.0) -> Summary:
-    """Mean, spread and interval. Raises ValueError if there is no score."""
+def summarize(
+    scores: Sequence[float], resolution: float = 0.0, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Summary:
+    """Mean, spread and interval, with `resolution` and `bounds` as of it. Raises ValueError if there is no score."""
     if not scores:
         raise ValueError("no scores")
-    low, high = interval(scores, resolution=resolution) or (None, None)
+    low, high = interval(scores, resolution=resolution, bounds=bounds) or (None, None)
     std = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
     return Summary(mean=fmean(scores), std=std, median=median_low(scores), ci_low=low, ci_high=high)
 

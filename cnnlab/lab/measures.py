@@ -236,7 +236,7 @@ def exactly(name: str, config: RunConfig) -> float:
 
 
 def resolution(name: str, run: Ended) -> float:
-    """The smallest step between two values: one validation image, one epoch; 0 if there is none."""
+    """The smallest step between two values: one validation image, one epoch, 0 or 1; 0 if there is none."""
     if name in ("best_score", "last_score") and run.score.counts_samples:
         return 1 / run.curves.started.val_size
-    return float(name == "epochs_to")
+    return float(name in ("epochs_to", "trains"))
