@@ -32,7 +32,7 @@ def print_runs(results: Sequence[Mapping[str, Any]]) -> None:
             *(str(result[key]) for key in ("status", "dataset", "model", "optimizer", "epochs")),
             _score(result, "val", named=not shared),
             _score(result, "test", named=not shared) or result["status"],
-            settings_text(settings),
+            settings_text({path: value for path, value in settings.items() if value is not None}),
         ]
         for result, settings in zip(results, differing([result["config"] for result in results]), strict=True)
     ]
