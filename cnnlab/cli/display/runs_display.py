@@ -82,4 +82,6 @@ def print_pairs(what: str, rows: Mapping[str, Sequence[Any]]) -> None:
 
 
 def _value(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value >= 1e4 else f"{value:.4g}"
