@@ -83,8 +83,9 @@ def _print(result: Result, samples: str) -> None:
         matrix = plain_table("true \\ predicted", *names, right=names)
         for name, counts in zip(names, result.confusion, strict=True):
             matrix.add_row(name, *map(str, counts))
+        fits = console.measure(matrix).maximum <= console.width
         console.print()
-        console.print(matrix)
+        console.print(matrix if fits else "The confusion matrix is wider than this terminal; --plot FOLDER draws it.")
 
 
 def _cell(value: Any) -> str:

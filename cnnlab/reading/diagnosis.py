@@ -398,11 +398,12 @@ def never_predicted(curves: Curves) -> Finding | None:
         return None
     counts = curves.started.counts.get("train")
     in_training = f", {counts[never[0]]} in training" if counts else ""
+    unit = curves.started.samples if counts else "pixels"
     names = listed([classes[n] for n in never[:5]]) + (f" and {len(never) - 5} more" if len(never) > 5 else "")
     return Finding(
         "never_predicted",
         f"never predicted: {names}",
-        f"{classes[never[0]]} has {sum(rows[never[0]])} test samples{in_training}, and is predicted for none",
+        f"{classes[never[0]]} has {sum(rows[never[0]]):,} test {unit}{in_training}, and is predicted for none",
         INSIGHT,
         shlex.join(["cnnlab", "show", curves.run, "--plot", "figures"]),
     )

@@ -134,21 +134,22 @@ def heading(started: RunStarted) -> str:
 
 
 def epoch_table(records: Sequence[Record], width: int, most: int = 1000) -> Table:
-    """The last `most` epochs, one per row; below 80 characters without the speed."""
+    """The last `most` epochs, one per row; below 80 characters without the speed, and with many metrics without lr."""
     started = last(records, RunStarted) or RunStarted
     loss, *others = started.measured
     names = [metric.short for metric in others]
-    gap, mark = (2, "best") if len(others) < 2 else (1, "*")  # so that 80 characters are enough
+    gap, mark = (2, "best") if len(others) < 2 and width >= 80 else (1, "*")  # so that 80 and 60 characters are enough
     table = Table(box=None, header_style="dim", padding=(0, gap, 0, 0))
     speed = (f"{started.samples}/s", "s") if width >= 80 else ()
-    for name in ("epoch", "train loss", *names, "val loss", *names, "", "lr", *speed):
+    rate = ("lr",) if width >= 80 or len(others) < 2 else ()
+    for name in ("epoch", "train loss", *names, "val loss", *names, "", *rate, *speed):
         table.add_column(name, justify="right", no_wrap=True)
     for epoch in [record for record in records if isinstance(record, Epoch)][-most:]:
         table.add_row(
             str(epoch.epoch),
             *(_value(metric, values) for values in (epoch.train, epoch.val) for metric in (loss, *others)),
             Text(mark, style="green") if epoch.best else "",
-            f"{epoch.lr:.3g}",
+            *((f"{epoch.lr:.3g}",) if rate else ()),
             *((f"{epoch.images_per_second:,.0f}", f"{epoch.seconds:.1f}") if speed else ()),
         )
     return table
