@@ -187,12 +187,13 @@ def test_the_command_that_is_suggested_gives_no_setting_twice(typed: str) -> Non
 
 
 @pytest.mark.long
-def test_what_is_suggested_is_not_refused(process: Process) -> None:
+def test_what_is_suggested_is_not_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the epochs are another experiment, so another study."""
     words = ("sweep", "--study", "mine", "--trials", "2", "--confirm", "0", "--workers", "1", "--tracking-uri", "none")
-    for shown in (process(*words, "--epochs", "1").stdout, process("show", "mine").stdout):
+    monkeypatch.setattr(sys, "argv", ["cnnlab", *words, "--epochs", "1"])
+    for shown in (cli(*words, "--epochs", "1").stdout, cli("show", "mine").stdout):
         assert shown.splitlines()[-1] == "  cnnlab diagnose mine", "there are several warnings"
-    (line,) = [line for line in process("diagnose", "mine").stdout.splitlines() if "--epochs 2" in line]
+    (line,) = [line for line in cli("diagnose", "mine").stdout.splitlines() if "--epochs 2" in line]
     assert "--study" not in line
     assert "--tracking-uri none" in line, "what was typed is there"
 
@@ -430,28 +431,28 @@ def test_a_sweep_whose_process_was_killed_is_marked_and_goes_on(cli: Cli) -> Non
     assert ended.status == "finished"
 
 
-def test_two_processes_join_one_study(cli: Cli, process: Process) -> None:
+def test_two_processes_join_one_study(cli: Cli) -> None:
     words = ("--study", "ours", "--trials", "12", "--pruner", "none", "--workers", "1", *QUICK)
     first = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    second = swept(process("sweep", *words))
+    second = swept(cli("sweep", *words))
     assert json.loads(first.communicate()[0])["trials"] == second["trials"]
     assert first.returncode == 0
     assert second["trials"]["total"] == 12
     assert len(study().trials) == 12
 
 
-def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli, process: Process) -> None:
+def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli) -> None:
     words = ("--trials", "1000", "--workers", "1", *QUICK)
     first = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     _wait_until(lambda: len(list(Path("mlruns").glob("studies/*/trials/000/journal.jsonl"))) == 1)
-    second = process("sweep", *words)
+    second = cli("sweep", *words)
     first.terminate()
     assert first.wait(60) == 143
-    assert second.returncode == 3
+    assert second.exit_code == 3
     assert "join it by --study" in second.stderr
 
 

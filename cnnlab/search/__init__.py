@@ -2,5 +2,3 @@
 
 from cnnlab.search.plan import Plan
 from cnnlab.search.run_sweep import Sweep
-
-__all__ = ["Plan", "Sweep"]
