@@ -50,7 +50,7 @@ def test_a_pruned_trial_counts_by_what_those_that_went_on_came_to(score: Metric,
 
 def test_a_trial_that_was_pruned_later_tells_of_those_that_were_pruned_before() -> None:
     outcomes = [Outcome({}, (0.5, 0.6)), Outcome({}, (0.7, 0.8)), Outcome({}, (0.65,)), Outcome({}, (0.45,))]
-    # nobody went on from the second epoch: 0.6 and 0.8 count; the line over the first one gives the others 0.75 and 0.55
+    # 0.6 and 0.8 count, since nobody went on; the line over the first epoch gives the others 0.75 and 0.55
     assert np.argsort(standings(outcomes, ACCURACY)).tolist() == [3, 0, 2, 1]
 
 
