@@ -59,22 +59,22 @@ def command(
     if as_json:
         click.echo(strict_json(result))
     else:
-        _print(result)
+        _print(result, trained.started.samples)
     for path in draw_evaluation(result, plot) if plot else ():
         click.echo(path, err=True)
 
 
-def _print(result: Result) -> None:
+def _print(result: Result, samples: str) -> None:
     from cnnlab.cli.display.terminal import WHOLE, plain_table, result_console
 
     console = result_console(in_pipe=WHOLE)
-    console.print(f"{result.run_id} on {result.split} of {result.dataset}, {result.images:,} images")
+    console.print(f"{result.run_id} on {result.split} of {result.dataset}, {result.images:,} {samples}")
     for name, one in result.metrics.items():
         console.print(
             f"{words_of(name):17} {one['value']:.4f}  95 % interval {one['ci_low']:.4f} to {one['ci_high']:.4f}"
         )
     console.print(f"calibration error {result.ece:.4f}\n")
-    headings = list(result.classes[0])
+    headings = [samples if key == "images" else key for key in result.classes[0]]
     classes = plain_table(*headings, right=headings[1:])
     for row in result.classes:
         classes.add_row(*map(_cell, row.values()))
@@ -84,8 +84,9 @@ def _print(result: Result) -> None:
         matrix = plain_table("true \\ predicted", *names, right=names)
         for name, counts in zip(names, result.confusion, strict=True):
             matrix.add_row(name, *map(str, counts))
+        fits = console.measure(matrix).maximum <= console.width
         console.print()
-        console.print(matrix)
+        console.print(matrix if fits else "The confusion matrix is wider than this terminal; --plot FOLDER draws it.")
 
 
 def _cell(value: Any) -> str:

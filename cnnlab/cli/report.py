@@ -8,6 +8,7 @@ import click
 
 from cnnlab.cli.completion import complete_any
 from cnnlab.errors import BadInput, shortened
+from cnnlab.files import from_here
 
 
 @click.command("report")
@@ -47,4 +48,4 @@ def command(run: str, output: str | None, storage: str | None) -> None:
             findings, _ = stored_findings(run, storage)
             html = sweep_page(findings, draw_sweep(findings, Path(folder)))
     file.write_text(html, encoding="utf-8")
-    click.echo(file)
+    click.echo(from_here(str(file)))

@@ -58,6 +58,11 @@ class DatasetEntry:
     classes: int = 0
     """The number of its classes, if its shape is known."""
 
+    @property
+    def samples(self) -> str:
+        """The word for them."""
+        return "points" if self.models else "images"
+
 
 POINTS = DatasetEntry(root="unread", shape=(2,), classes=2, models=("mlp", "perceptron"))
 """A generated dataset of points: two float inputs for each sample."""

@@ -227,7 +227,7 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> tuple[Images, list[M
     files, broken = decode_each(pictures, range(len(pictures)), decode)
     if broken:
         faults = {index: why or "a text file" for index, why in broken.items()}
-        raise bad_files(f"{unreadable(pictures, faults, 'a mask')}")
+        raise bad_files(unreadable(pictures, faults, "a mask"))
     return values, [files[index] for index in sorted(files)]
 
 

@@ -15,7 +15,8 @@ from cnnlab.data import Dataset, Split, load
 from cnnlab.data.load import resize_split
 from cnnlab.data.pictures import Rendering, to_grey
 from cnnlab.errors import BadInput, quoted
-from cnnlab.reading.run_figures import confusion_figure, new_figure
+from cnnlab.look import new_figure, saved
+from cnnlab.reading.run_figures import confusion_figure
 from cnnlab.reading.trained import Trained
 from cnnlab.records import RunStarted
 from cnnlab.result import Result
@@ -236,10 +237,7 @@ def draw_evaluation(result: Result, into: Path) -> list[Path]:
         "reliability.png": reliability_figure(result, title),
         "confusion.png": confusion_figure(result.confusion, names, title),
     }
-    into.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        figure.savefig(into / name, dpi=120)
-    return [into / name for name in figures]
+    return saved(figures, into)
 
 
 def reliability_figure(result: Result, title: str) -> "Figure":
@@ -248,7 +246,7 @@ def reliability_figure(result: Result, title: str) -> "Figure":
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     total = sum(each["count"] for each in result.reliability)
     left = [each["low"] for each in result.reliability]
-    how: dict[str, Any] = {"width": 1 / BINS, "align": "edge", "edgecolor": "white"}
+    how: dict[str, Any] = {"width": 1 / BINS, "align": "edge", "edgecolor": "none"}
     axes.bar(left, [each["right"] for each in result.reliability], **how)
     axes.plot([0, 1], [0, 1], "--", color="black", linewidth=1)
     axes.set(

@@ -1,6 +1,5 @@
 """`inspect`: all pictures of a trained network and one HTML page, written into a folder."""
 
-import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from cnnlab.data import Split, load
 from cnnlab.errors import BadInput, shortened
+from cnnlab.look import save
 from cnnlab.page import Table, page, picture
 from cnnlab.reading import inspection as numbers
 from cnnlab.reading import inspection_figures as figures
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 FOLDER = "inspect"
 """Below a run's directory; MLflow gets its files as artifacts."""
 PAGE = "inspect.html"
-IMAGE_HEADING = "Activations of test image "
-"""With the image's number behind it."""
 MOST_WORST, MOST_MASKS, MOST_PAIRS = 24, 8, 10
 MOST_UNITS, BEST_IMAGES = 8, 7
 EMBEDDED = 1000
@@ -150,7 +148,7 @@ class Inspector:
             of_image = {name: output[row] for name, output in outputs.items()}
             title = self.title(f"test image {index}, before each activation: red positive, blue negative")
             figure = figures.activations_figure(self.chosen.inputs[row], of_image, title)
-            yield Drawn(f"activations-{index}.png", f"{IMAGE_HEADING}{index}", figure)
+            yield Drawn(f"activations-{index}.png", f"Activations of test image {index}", figure)
 
     def _draw_filters(self) -> Drawn:
         first = {layer.name: layer.module for layer in self.layers[:2]}
@@ -219,14 +217,12 @@ def inspect_run(inspector: Inspector, folder: Path) -> Result:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{shortened(str(folder))}: the pictures' folder cannot be made ({error.strerror})") from None
-    html = folder / PAGE
-    if html.is_file():  # its other pictures have the same names each time
-        for index in re.findall(rf'alt="{IMAGE_HEADING}(\d+)"', html.read_text("utf-8", "replace")):
-            (folder / f"activations-{index}.png").unlink(missing_ok=True)
-    shown = []
+    for earlier in folder.glob("activations-*.png"):  # the other pictures have the same names each time
+        if earlier.stem.removeprefix("activations-").isdigit():
+            earlier.unlink()
+    html, shown = folder / PAGE, []
     for file, heading, figure in inspector.draw():
-        figure.savefig(folder / file, dpi=100)
-        shown.append((folder / file, heading))
+        shown.append((save(figure, folder / file, dpi=100), heading))
     result = inspector.result([*(path for path, _ in shown), html])
     html.write_text(_page(inspector, result, [picture(*one) for one in shown]), encoding="utf-8")
     return result
