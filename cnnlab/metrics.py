@@ -34,6 +34,11 @@ class Metric:
         return 100.0 if self.unit == "%" else 1.0
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest possible value."""
+        return (0.0, 1.0) if self.unit == "%" else (-math.inf, math.inf)
+
+    @property
     def short(self) -> str:
         """The name in narrow columns: `acc`."""
         return short_name(self.name)

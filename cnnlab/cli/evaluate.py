@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cnnlab.cli.options import device_option, folder
+from cnnlab.cli.options import dataset_options, dataset_settings, device_option, folder
 from cnnlab.cli.streams import complain
 from cnnlab.metrics import words_of
 from cnnlab.result import Result, strict_json
@@ -16,8 +16,7 @@ LISTED = 10
 
 @click.command("evaluate")
 @click.argument("run")
-@click.option("--dataset", help="Measure on this dataset. [default: the run's]")
-@click.option("--data-root", help="Its folder, or the images themselves.")
+@dataset_options
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test", "all"]),
@@ -31,7 +30,14 @@ LISTED = 10
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @device_option
 def command(
-    run: str, dataset: str | None, data_root: str | None, split: str, plot: Path | None, as_json: bool, device: str
+    run: str,
+    dataset: str | None,
+    data_root: str | None,
+    assignments: tuple[str, ...],
+    split: str,
+    plot: Path | None,
+    as_json: bool,
+    device: str,
 ) -> None:
     """RUN is a run id, an unambiguous beginning of one, last, or a run's directory. Intervals are of 95 %, by the
     bootstrap over images. The classes must be those of the run.
@@ -43,8 +49,9 @@ def command(
     from cnnlab.reading.trained import load_trained
     from cnnlab.tracking import find_run
 
+    settings = dataset_settings(dataset, data_root, assignments)
     trained = load_trained(find_run(run).path)
-    found, doubts = load_for(trained, dataset, data_root)
+    found, doubts = load_for(trained, settings)
     for doubt in doubts:
         complain(doubt)
     result = evaluate(trained, found, split, device)

@@ -85,7 +85,7 @@ class BandPoint(NamedTuple):
     high: float | None
 
 
-def band(finals: Sequence[Final]) -> list[BandPoint]:
+def band(finals: Sequence[Final], score: Metric) -> list[BandPoint]:
     """A point for each epoch that more than half of the finals reached."""
     points = []
     for epoch in range(max((len(final.history) for final in finals), default=0)):
@@ -93,7 +93,7 @@ def band(finals: Sequence[Final]) -> list[BandPoint]:
         if 2 * len(reached) <= len(finals):
             break
         values = [final.validation[epoch] for final in reached]
-        low, high = interval(values) or (None, None)
+        low, high = interval(values, bounds=score.bounds) or (None, None)
         points.append(
             BandPoint(
                 step=reached[0].steps[epoch],
@@ -111,8 +111,8 @@ def curves_figure(verdicts: Verdicts) -> "Figure":
     """Validation scores against the step and against the seconds, with the target."""
     figure = new_figure(11, 4)
     by_step, by_second = figure.subplots(1, 2, sharey=True)
-    bands = {arm.name: points for arm in verdicts.arms if (points := band(arm.finals))}
     score = verdicts.score
+    bands = {arm.name: points for arm in verdicts.arms if (points := band(arm.finals, score))}
     best = score.best(points[-1].val for points in bands.values())
     near = [
         points for points in bands.values() if best is not None and score.gain(best, points[-1].val) <= score.in_sight

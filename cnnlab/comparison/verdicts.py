@@ -241,7 +241,7 @@ def judge(
     margin = max(margin, resolution)
     samples = {arm.name: arm.units(claim) for arm in trained}
     values = {name: [value for value in some.values() if value is not None] for name, some in samples.items()}
-    summaries = {name: summarize(some, resolution) for name, some in values.items() if some}
+    summaries = {name: summarize(some, resolution, score.bounds) for name, some in values.items() if some}
     ranked = sorted(arms, key=lambda arm: score.rank(summaries[arm.name].mean if arm.name in summaries else None))
     common = sorted(set.intersection(*map(set, samples.values()))) if len(samples) > 1 else []
     scores = {arm.name: [samples[arm.name][unit] for unit in common] for arm in ranked if arm.name in samples}
@@ -262,7 +262,7 @@ def judge(
         look=look,
         target=target,
         summaries={arm.name: summaries[arm.name] for arm in ranked if arm.name in summaries},
-        untuned={arm.name: summarize(some) for arm in ranked if (some := _sound(arm.untuned))},
+        untuned={arm.name: summarize(some, bounds=score.bounds) for arm in ranked if (some := _sound(arm.untuned))},
         pairs=tuple(pairs),
         units=len(common),
         to_target={} if target is None else {arm.name: _to_target(arm, target, score) for arm in trained},
@@ -357,7 +357,7 @@ def best_so_far(arm: ArmResult, score: Metric) -> list[tuple[float, tuple[float,
         first = [sign * _or_worst(tried, score) for tried in tuning.tried if tried.untuned]
         with_first = [max([*first, sign * _or_worst(tried, score)]) for tried in tuning.drawn]
         curves.append([sign * value for value in (*first, *expected_best(with_first))])
-    return [(fmean(column), interval(column)) for column in zip(*curves, strict=False)]
+    return [(fmean(column), interval(column, bounds=score.bounds)) for column in zip(*curves, strict=False)]
 
 
 def _lead(score: Metric, pair: Pair) -> str:

@@ -159,19 +159,15 @@ def _value(metric: Metric, values: Mapping[str, float]) -> str:
     return f"{values[metric.name]:.4f}" if metric.name in values else ""
 
 
-def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
-    """Training loss (line) and validation loss (points) against the step; empty with less than two finite losses.
-
-    Args:
-        width, height: in characters.
-    """
+def loss_curve(records: Sequence[Record], width: int) -> Text:
+    """Training loss (line) and validation loss (points) against the step; empty with less than two finite losses."""
     validation = [(record.step, record.val["loss"]) for record in records if isinstance(record, Epoch)]
     points = thinned(training_losses(records), 4 * width)
     finite = [(step, loss) for step, loss in validation if math.isfinite(loss)]
     if len(points) < 2:
         return Text()
     legend = Text("    ⠤⠤ training loss, ● validation loss", "dim")
-    return Text("\n").join([_chart([(LINE, points), ("●", finite)], width, height), legend])
+    return Text("\n").join([_chart([(LINE, points), ("●", finite)], width, height=10), legend])
 
 
 def regions_map(regions: Any) -> Text:
@@ -182,19 +178,14 @@ def regions_map(regions: Any) -> Text:
     return Text("\n").join([*(Text(f"    {line}", "cyan") for line in lines), Text(f"    regions: {legend}", "dim")])
 
 
-def training_curves(runs: Mapping[str, Sequence[Record]], width: int, height: int = 14) -> Text:
-    """The training losses of several runs against the step, a letter for each; empty without a finite loss.
-
-    Args:
-        runs: label -> records.
-        width, height: in characters.
-    """
+def training_curves(runs: Mapping[str, Sequence[Record]], width: int) -> Text:
+    """The training losses of several runs (label -> records) against the step, a letter for each; empty without any."""
     lines = [
         (label, letter, thinned(training_losses(records), width))
         for letter, (label, records) in zip(cycle(ascii_uppercase), runs.items(), strict=False)
     ]
     drawn = [(letter, points) for _, letter, points in lines if points]
-    chart = _chart(drawn, width, height) if drawn else Text()
+    chart = _chart(drawn, width, height=14) if drawn else Text()
     names = [Text(f"{letter} {label}{'' if points else ': no finite loss'}") for label, letter, points in lines]
     return Text("\n").join([Text("training loss"), chart, *names])
 
@@ -218,6 +209,7 @@ def _chart(
     """Lines, each with its marker and its points (x, y), the last on top; those in braille are joined.
 
     Args:
+        width, height: in characters.
         ticks: x -> its label; None for the first, the middle and the last step.
     """
     import plotext  # 0.3 s, so only if there is a curve
