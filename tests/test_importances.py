@@ -50,11 +50,11 @@ def test_trials_are_compared_after_the_last_epoch_that_both_have_reached(score: 
     assert standings(outcomes, score) * 5 == pytest.approx(expected)
 
 
-def test_a_share_is_that_of_a_parabola_over_the_log_of_the_rate() -> None:
+def test_a_share_is_that_of_a_cubic_over_the_log_of_the_rate() -> None:
     outcomes = drawn(np.random.default_rng(1), 60, lr=0.1)
     places = standings(outcomes, ACCURACY)
     x = np.log10([outcome.params["optimizer.lr"] for outcome in outcomes])
-    rest = places - np.polyval(np.polyfit(x, places, 2), x)
+    rest = places - np.polyval(np.polyfit(x, places, 3), x)
     found = importances(outcomes, SPACE, ACCURACY)
     assert next(iter(found)) == "optimizer.lr"
     assert found["optimizer.lr"] == pytest.approx(1 - rest.var() / places.var(), abs=1e-6)

@@ -70,8 +70,8 @@ def standings(outcomes: Sequence[Outcome], score: Metric) -> Array:
 def importances(outcomes: Sequence[Outcome], space: Space, score: Metric) -> dict[str, float]:
     """The dimensions that are shown to matter, the most important one first, each with its share of the variance.
 
-    The trials' standings are fitted by a line or a parabola over each range, on its scale, and by a mean for each
-    choice. The dimension with the best F test is added, then the next one given those, as long as at most ALPHA of the
+    The trials' standings are fitted by a line, a parabola or a cubic over each range, on its scale (a cubic since beyond
+    the best learning rate trainings diverge), and by a mean for each choice. The dimension with the best F test is added, then the next one given those, as long as at most ALPHA of the
     permutations of the residuals have a dimension with a test as good (Freedman and Lane 1983). So the error rate holds
     over all dimensions together. A share is the part of the variance of the standings that a dimension adds.
     """
@@ -147,14 +147,14 @@ def words(shares: Mapping[str, float], dimensions: int, trials: int) -> str:
 
 
 def _columns(dimension: Dimension, outcomes: Sequence[Outcome]) -> Array:
-    """(N, k): the parabola's or the choices' columns, centred; 0 for trials that do not have the dimension."""
+    """(N, k): the cubic's or the choices' columns, centred; 0 for trials that do not have the dimension."""
     values = [outcome.params.get(dimension.name) for outcome in outcomes]
     has = np.array([value is not None for value in values])
     if isinstance(dimension.domain, Choices):
         columns = np.array([[float(value == choice) for choice in dimension.domain.values] for value in values])
     else:
         positions = np.nan_to_num(_positions(dimension, outcomes))
-        columns = np.column_stack([positions, positions**2])
+        columns = np.column_stack([positions, positions**2, positions**3])
     if not has.any():
         return columns[:, :0]
     centred: Array = np.where(has[:, None], columns - columns[has].mean(0), 0.0)
@@ -187,8 +187,8 @@ def _log_p(residuals: Array, basis: Array, used: int, *, ordered: bool) -> Array
     """The logarithm of the p-value of the F test of each column of residuals (N, M).
 
     Args:
-        ordered: whether the first vectors of the basis are tested alone too (a line, without its parabola); the best
-            test counts.
+        ordered: whether the first vectors of the basis are tested alone too (a line, a parabola); the best test
+            counts.
     """
     from scipy import stats  # as in rising_ends
 
