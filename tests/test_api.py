@@ -276,8 +276,10 @@ def test_what_mlflow_has_not_got_in_time_is_warned_of(monkeypatch: pytest.Monkey
         cnnlab.train(SMALL, tracking_uri=f"sqlite:///{os.getcwd()}/mine.db")
 
 
+@pytest.mark.usefixtures("one_plot")
 def test_the_page_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("cnnlab.search.workers._cores", lambda: [0])  # workers have tests of their own
     page = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
     names: dict[str, Any] = {}
     for block in page.split("```python\n")[1:]:
