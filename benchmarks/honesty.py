@@ -147,17 +147,18 @@ def designs(rng: np.random.Generator, count: int) -> None:
             finals = draw(world, rng, count, tunings, trials, seeds, selection=selection).finals
             differences = (finals[:, 0] - finals[:, 1]).mean(-1) - bias
             below = world.best - finals.mean()
-            cells.append(f"{_found(differences):.1%}, {_found(differences + POINT):.0%}, {below:.2f}")
+            cells.append(f"{_differs(differences).mean():.1%}, {_differs(differences + POINT).mean():.0%}, {below:.2f}")
         cost = tunings * (trials * selection + seeds)
         print(f"| {tunings} x ({trials} + {seeds}), {selection} | {cost} | {' | '.join(cells)} |", flush=True)
     print()
 
 
-def _found(differences: Array, alpha: float = ALPHA) -> float:
-    """The share of rows of (N, R) in which a t test finds a difference."""
+def _differs(differences: Array, alpha: float = ALPHA) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """(N,): whether a t test finds a difference in each row of (N, R)."""
     count = differences.shape[1]
     error = np.maximum(differences.std(1, ddof=1), 1e-9) / math.sqrt(count)
-    return float((np.abs(differences.mean(1)) / error > stats.t.isf(alpha / 2, count - 1)).mean())
+    found: np.ndarray[Any, np.dtype[np.bool_]] = np.abs(differences.mean(1)) / error > stats.t.isf(alpha / 2, count - 1)
+    return found
 
 
 # several pairs
@@ -211,9 +212,9 @@ def verdicts(rng: np.random.Generator, count: int) -> None:
             before.append(np.mean([_old_verdict(a, b + bias) in ("better", "worse") for a, b in finals]))
         bias = truth(world, design.trials)
         finals = draw(world, rng, count, design.tunings, design.trials, design.seeds).finals.mean(-1)
-        false = np.mean([_verdict(a, b + bias, world) in ("better", "worse") for a, b in finals])
+        false = float(np.mean([_verdict(a, b + bias, world) in ("better", "worse") for a, b in finals]))
         found = np.mean([_verdict(a + POINT, b + bias, world) == "better" for a, b in finals])
-        upper = stats.beta.ppf(0.95, false * count + 1, count - false * count)
+        upper = _upper(false, count)
         print(f"| {name} | {before[0]:.1%} | {before[1]:.1%} | {false:.1%} | {upper:.1%} | {found:.0%} |", flush=True)
     print(
         "\nSix arms, the default design: comparisons with any false verdict; pairs called equal if the true difference"
@@ -269,27 +270,58 @@ def _wilcoxon(differences: Array) -> float:
 
 
 def looks(rng: np.random.Generator, count: int) -> None:
-    """More tunings until there is a verdict, up to six looks."""
-    print("More tunings until there is a verdict, six looks: false differences. 5 % at each look; now.\n")
-    print("| world | trials | tunings | 5 % at each | now |\n|---|---|---|---|---|")
-    quick, default = DESIGNS["quick"].trials, DESIGNS["default"].trials
-    plans = [(default, [10, 12, 14, 16, 18, 20]), (default, [10, 20, 30, 40, 50, 60])]
-    plans += [(default, [3, 4, 5, 6, 7, 8]), (quick, [5, 10, 15, 20, 25, 30]), (quick, [3, 6, 12, 24, 48, 96])]
+    """More tunings, or more finals of each, until there is a verdict: six looks.
+
+    One tuning is about settings: both arms then have the same point and the same curve, so their true difference is 0.
+    """
+    print(
+        "More tunings, or more finals of each, until there is a verdict, six looks: false differences with 5 % at each"
+    )
+    print("look, and now with the upper bound of 95 %; differences of 1 point that are found by look 1, 3 and 6.\n")
+    print("| world | trials | tunings x finals | 5 % at each | now | upper bound | found by 1 | by 3 | by 6 |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    quick, default, thorough = (DESIGNS[name].trials for name in ("quick", "default", "thorough"))
+    plans: list[tuple[int, Sequence[int], Sequence[int]]] = [
+        (default, range(10, 21, 2), [1] * 6),
+        (default, range(10, 61, 10), [1] * 6),
+    ]
+    plans += [(default, range(3, 9), [1] * 6), (default, [10] * 6, [1, 2, 4, 8, 16, 32])]
+    plans += [(quick, range(5, 31, 5), [1] * 6), (quick, [3, 6, 12, 24, 48, 96], [1] * 6)]
+    plans += [(thorough, range(16, 27, 2), [2] * 6), (thorough, range(16, 97, 16), [2] * 6)]
+    plans += [(thorough, [16] * 6, [2, 4, 8, 16, 32, 64]), (1, [1] * 6, range(10, 61, 10))]
     for name, world in WORLDS.items():
-        for trials, plan in plans:
-            finals = draw(world, rng, count, plan[-1], trials, 1).finals[..., 0]
-            bias = truth(world, trials)
-            differences = finals[:, 0] - finals[:, 1] - bias
-            rates: list[float] = []
-            for levels in ([ALPHA] * len(plan), [error_rate(look + 1) for look in range(len(plan))]):
-                wrong = np.zeros(count, bool)
-                for tunings, alpha in zip(plan, levels, strict=True):
-                    some = differences[:, :tunings]
-                    error = np.maximum(some.std(1, ddof=1), 1e-9) / math.sqrt(tunings)
-                    wrong |= np.abs(some.mean(1)) / error > stats.t.isf(alpha / 2, tunings - 1)
-                rates.append(float(wrong.mean()))
-            print(f"| {name} | {trials} | {', '.join(map(str, plan))} | {rates[0]:.1%} | {rates[1]:.1%} |", flush=True)
+        for trials, tunings, seeds in plans:
+            settings = tunings[0] == 1
+            finals = draw(world, rng, count, tunings[-1], trials, seeds[-1], arms=3 if settings else 2).finals
+            differences = finals[:, 0] - (finals[:, 2] if settings else finals[:, 1] + truth(world, trials))
+            samples = [
+                differences[:, 0, :some] if settings else differences[:, :many, :some].mean(-1)
+                for many, some in zip(tunings, seeds, strict=True)
+            ]
+            each = _found_by([(sample, ALPHA) for sample in samples])[-1]
+            rates = [error_rate(look + 1) for look in range(len(samples))]
+            false = _found_by(list(zip(samples, rates, strict=True)))[-1]
+            found = _found_by([(sample + POINT, rate) for sample, rate in zip(samples, rates, strict=True)])
+            plan = ", ".join(f"{many} x {some}" for many, some in zip(tunings, seeds, strict=True))
+            cells = [f"{each:.1%}", f"{false:.1%}", f"{_upper(false, count):.1%}"]
+            cells += [f"{found[look]:.0%}" for look in (0, 2, 5)]
+            print(f"| {name} | {trials} | {plan} | {' | '.join(cells)} |", flush=True)
     print()
+
+
+def _found_by(looks: Sequence[tuple[Array, float]]) -> list[float]:
+    """The share of comparisons in which a difference was found by each look: a sample of each, and its error rate."""
+    found = np.zeros(len(looks[0][0]), bool)
+    shares = []
+    for sample, alpha in looks:
+        found |= _differs(sample, alpha)
+        shares.append(float(found.mean()))
+    return shares
+
+
+def _upper(share: float, count: int) -> float:
+    """The upper bound of 95 % of a share of `count` comparisons (Clopper and Pearson 1934)."""
+    return float(stats.beta.ppf(0.95, share * count + 1, count - share * count))
 
 
 # intervals

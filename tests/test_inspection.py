@@ -19,7 +19,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 
 from cnnlab.data import load
 from cnnlab.reading import inspection, inspection_page
-from cnnlab.reading.inspection_page import Inspector
+from cnnlab.reading.inspection_page import Inspector, inspect_run
 from cnnlab.reading.trained import load_trained
 from cnnlab.tracking import Deliverer, RunDir, load_progress
 from tests.pages import check_page
@@ -74,6 +74,17 @@ def test_every_kind_of_network_is_drawn(args: tuple[str, ...], cli: Cli, monkeyp
             assert len(np.unique(np.asarray(picture.convert("L")))) > 10, file
     page = check_page(run / "inspect" / "inspect.html")
     assert page.text.count("data:image/png;base64,") == len(files) - 1
+
+
+def test_a_second_call_leaves_no_picture_of_the_first(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Inspector, "draw", Inspector._draw_activations)
+    folder = Path("pictures")
+    inspect_run(Inspector(small, [0, 3], None), folder)
+    for mine in ("mine.png", "activations-3-mine.png"):
+        (folder / mine).write_bytes((folder / "activations-3.png").read_bytes())
+    shown = inspect_run(Inspector(small, [0, 5], None), folder).files
+    own = {"mine.png", "activations-3-mine.png"}
+    assert {file.name for file in folder.iterdir()} == own | {Path(file).name for file in shown}
 
 
 def test_errors_and_pairs_are_those_of_scikit_learn(small: Path) -> None:

@@ -1,6 +1,7 @@
 """What one run is, and reading it from YAML and flags."""
 
 from cnnlab.config.data import DataConfig
+from cnnlab.config.losses import LossConfig
 from cnnlab.config.reading import (
     Given,
     as_config,
@@ -13,4 +14,23 @@ from cnnlab.config.reading import (
     read_config,
     to_yaml,
 )
-from cnnlab.config.run_config import QUESTIONS, RunConfig
+from cnnlab.config.run_config import QUESTIONS, PlaceConfig, RunConfig, TrainingConfig
+
+__all__ = [
+    "QUESTIONS",
+    "DataConfig",
+    "Given",
+    "LossConfig",
+    "PlaceConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "as_config",
+    "changed",
+    "collected",
+    "config_given",
+    "flat",
+    "flatten",
+    "parse_yaml",
+    "read_config",
+    "to_yaml",
+]

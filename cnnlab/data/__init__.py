@@ -6,3 +6,5 @@ from cnnlab.data.cache import cache_damage
 from cnnlab.data.dataset import Dataset, Split, describe
 from cnnlab.data.load import load
 from cnnlab.data.tree import default_root
+
+__all__ = ["Batches", "Dataset", "Split", "cache_damage", "default_root", "describe", "load", "mixup", "placement"]

@@ -172,7 +172,7 @@ def read_pairs(
     """
     side = config.resize or DEFAULT_SIDE
     every = [pair for some in pairs.values() for pair in some]
-    decoded = decode_all([on_disk(pair.image) for pair in every], side, config.skip_broken)
+    decoded = decode_all([on_disk(pair.image) for pair in every], side, config.skip_broken, config.rendering)
     paths = [pair.mask for pair in every]
     values, files = decode_masks([on_disk(path) for path in paths], side)
     targets, classes, notes = as_classes(values, files, paths, classes, config.colours, top)

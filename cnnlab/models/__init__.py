@@ -37,6 +37,8 @@ from cnnlab.models.torchvision_model import torchvision_model
 from cnnlab.models.unet import unet
 from cnnlab.seeds import drawing
 
+__all__ = ["MODELS", "Normalize", "SizedLayer", "build", "imagenet_file", "imagenet_statistics", "sized_layers"]
+
 MODELS: dict[type, Callable[[Any, Any, int], nn.Module]] = {
     Perceptron: perceptron,
     MLP: mlp,

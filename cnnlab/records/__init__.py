@@ -21,6 +21,28 @@ from cnnlab.records.search_records import (
     TrialEnded,
 )
 
+__all__ = [
+    "CheckpointSealed",
+    "ComparisonEnded",
+    "ComparisonStarted",
+    "Ended",
+    "Epoch",
+    "MeanOfFinals",
+    "Norms",
+    "Record",
+    "RunCreated",
+    "RunEnded",
+    "RunStarted",
+    "Status",
+    "Steps",
+    "SweepEnded",
+    "SweepStarted",
+    "TrialEnded",
+    "from_line",
+    "milliseconds",
+    "to_line",
+]
+
 
 def to_line(record: Record) -> bytes:
     """The record as a line of JSON, without the line's end."""

@@ -2,3 +2,5 @@
 
 from cnnlab.search.plan import Plan
 from cnnlab.search.run_sweep import Sweep
+
+__all__ = ["Plan", "Sweep"]

@@ -15,8 +15,10 @@ from cnnlab.metrics import Metric
 End: TypeAlias = Literal["lower", "upper"]
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-ALPHA = 0.02
+ALPHA = 0.03
 """The error rate of a test over all settings. It is below 5 % because a sampler that learns makes tests too lenient."""
+LEAST_SLOPE = 0.25
+"""Of the final score over an earlier one: the trials that go on are few and alike, and tell little of it."""
 PERMUTATIONS = 1000
 TELLING = 50
 """With fewer trials, a setting that matters is often missed."""
@@ -42,29 +44,27 @@ class Outcome:
 
 
 def standings(outcomes: Sequence[Outcome], score: Metric) -> Array:
-    """The share of the other trials that each trial beats, minus the share that beats it: in [-1, 1].
+    """The normal scores of what each trial came to, or would have come to, higher ones better (van der Waerden 1952).
 
-    Two trials are compared by their values if both were trained to their end, else by their best scores up to the last
-    epoch that both have reached. A trial that diverged loses against each that did not. So only the order of the
-    scores counts.
+    A pruned trial counts by the mean of the trials that were trained for longer and had its score then: a line over the
+    best score up to that epoch, with a slope of at least LEAST_SLOPE. A trial that diverged is below all others.
     """
+    from scipy import stats  # here, because a sweep would wait for it before its first trial
+
     sign = 1 if score.higher_is_better else -1
-    longest = max((len(outcome.history) for outcome in outcomes), default=0)
-    reached = np.array([len(o.history) if o.value is None and not o.diverged else longest + 1 for o in outcomes])
-    best = np.full((len(outcomes), longest + 1), -np.inf)
-    for row, outcome in zip(best, outcomes, strict=True):
-        if outcome.diverged:
+    epochs = np.array([len(outcome.history) for outcome in outcomes])
+    final = np.array([-np.inf if o.diverged else np.nan if o.value is None else sign * o.value for o in outcomes])
+    for length in sorted({*epochs[np.isnan(final)].tolist()}, reverse=True):
+        best = np.array([max((sign * value for value in o.history[:length]), default=-np.inf) for o in outcomes])
+        stopped, longer = np.isnan(final) & (epochs == length), np.isfinite(final) & (epochs >= length)
+        if not longer.any():
+            final[stopped] = best[stopped]
             continue
-        row[: len(outcome.history)] = sign * np.array(outcome.history)
-        row[-1] = -np.inf if outcome.value is None else sign * outcome.value
-        row[:-1] = np.maximum.accumulate(row[:-1])
-    here = np.arange(len(outcomes))
-    places = []
-    for trial in here:
-        common = np.minimum(reached, reached[trial]) - 1
-        mine, theirs = best[trial, common], best[here, common]
-        places.append(((mine > theirs).sum() - float((mine < theirs).sum())) / max(1, len(outcomes) - 1))
-    return np.array(places)
+        spread = best[longer] - best[longer].mean()
+        slope = max(LEAST_SLOPE, float(spread @ final[longer]) / max(float(spread @ spread), 1e-12))
+        final[stopped] = final[longer].mean() + slope * (best[stopped] - best[longer].mean())
+    places: Array = stats.norm.ppf((stats.rankdata(final) - 0.5) / len(final))
+    return places
 
 
 def importances(outcomes: Sequence[Outcome], space: Space, score: Metric) -> dict[str, float]:
@@ -112,7 +112,7 @@ def rising_ends(
 
     A one-sided Mann-Whitney test of the standings at each end decides (Bonferroni over both ends of all ranges).
     """
-    from scipy import stats  # here, because a sweep would wait for it before its first trial
+    from scipy import stats  # as in standings
 
     places = standings(outcomes, score)
     ranges = [dimension for dimension in space.dimensions if _is_range(dimension)]
@@ -190,7 +190,7 @@ def _log_p(residuals: Array, basis: Array, used: int, *, ordered: bool) -> Array
         ordered: whether the first vectors of the basis are tested alone too (a line, without its parabola); the best
             test counts.
     """
-    from scipy import stats  # as in rising_ends
+    from scipy import stats  # as in standings
 
     explained = np.cumsum((basis.T @ residuals) ** 2, axis=0)
     total = (residuals**2).sum(0)

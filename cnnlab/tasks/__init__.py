@@ -5,6 +5,8 @@ from cnnlab.tasks.classification import Classification
 from cnnlab.tasks.segmentation import Segmentation
 from cnnlab.tasks.task import Task
 
+__all__ = ["Task", "make_task"]
+
 TASKS: dict[str, type[Task]] = {"classification": Classification, "segmentation": Segmentation}
 
 

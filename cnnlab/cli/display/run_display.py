@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.cli.display.terminal import facts_table, open_block, progress_row, result_console
+from cnnlab.config.data import DATASETS
 from cnnlab.errors import LONGEST_LINE, shortened, without_passwords
 from cnnlab.files import from_here
 from cnnlab.metrics import Metric, words_of
@@ -65,7 +66,7 @@ class PlainRun:
             click.echo(
                 f"epoch {record.epoch}/{self.started.epochs}"
                 f"  train {self._values(record.train)}  val {self._values(record.val)}{'*' if record.best else ' '}"
-                f"  lr {record.lr:.3g}{batch}  {record.images_per_second:,.0f} images/s",
+                f"  lr {record.lr:.3g}{batch}  {record.images_per_second:,.0f} {self.started.samples}/s",
                 err=True,
             )
 
@@ -123,30 +124,32 @@ def _up_to(record: Record, step: int) -> Record | None:
 def heading(started: RunStarted) -> str:
     """One line: the network, its data, its place."""
     channels, *sides = started.image_shape
-    kind = "points" if started.has_points else f"images of {'x'.join(map(str, (*sides, channels)))}"
+    size = "" if started.has_points else f" of {'x'.join(map(str, (*sides, channels)))}"
     where = f" from epoch {started.epoch + 1}" if started.step else ""
     return (
         f"{started.model} ({started.parameters:,} parameters) on {started.dataset} "
-        f"({started.train_size:,} + {started.val_size:,} {kind}), "
+        f"({started.train_size:,} + {started.val_size:,} {started.samples}{size}), "
         f"{started.optimizer}, {started.device} {started.precision}, seed {started.seed}{where}"
     )
 
 
 def epoch_table(records: Sequence[Record], width: int, most: int = 1000) -> Table:
-    """The last `most` epochs, one per row; below 80 characters without the speed."""
-    loss, *others = (last(records, RunStarted) or RunStarted).measured
+    """The last `most` epochs, one per row; below 80 characters without the speed, and with many metrics without lr."""
+    started = last(records, RunStarted) or RunStarted
+    loss, *others = started.measured
     names = [metric.short for metric in others]
-    gap, mark = (2, "best") if len(others) < 2 else (1, "*")  # so that 80 characters are enough
+    gap, mark = (2, "best") if len(others) < 2 and width >= 80 else (1, "*")  # so that 80 and 60 characters are enough
     table = Table(box=None, header_style="dim", padding=(0, gap, 0, 0))
-    speed = ("images/s", "s") if width >= 80 else ()
-    for name in ("epoch", "train loss", *names, "val loss", *names, "", "lr", *speed):
+    speed = (f"{started.samples}/s", "s") if width >= 80 else ()
+    rate = ("lr",) if width >= 80 or len(others) < 2 else ()
+    for name in ("epoch", "train loss", *names, "val loss", *names, "", *rate, *speed):
         table.add_column(name, justify="right", no_wrap=True)
     for epoch in [record for record in records if isinstance(record, Epoch)][-most:]:
         table.add_row(
             str(epoch.epoch),
             *(_value(metric, values) for values in (epoch.train, epoch.val) for metric in (loss, *others)),
             Text(mark, style="green") if epoch.best else "",
-            f"{epoch.lr:.3g}",
+            *((f"{epoch.lr:.3g}",) if rate else ()),
             *((f"{epoch.images_per_second:,.0f}", f"{epoch.seconds:.1f}") if speed else ()),
         )
     return table
@@ -267,7 +270,8 @@ def _facts(result: dict[str, Any], store: str) -> Iterator[tuple[str, str]]:
         best = f"{result['best_epoch']} of {result['epochs']}, validation {name} {metrics['val'][score['name']]:.4f}"
         yield "best epoch", best
     if result["fit_seconds"]:
-        speed = f"{result['images_per_second']:,.0f} images/s on {result['device']} in {result['precision']}"
+        rate = f"{result['images_per_second']:,.0f} {DATASETS[result['dataset']].samples}/s"
+        speed = f"{rate} on {result['device']} in {result['precision']}"
         yield "time", f"{result['fit_seconds']:.1f} s, {speed}"
     if skipped := result["skipped_images"]:
         yield "skipped", f"{skipped} image{'s' if skipped > 1 else ''} that cannot be read"
