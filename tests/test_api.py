@@ -134,6 +134,7 @@ def test_the_callers_values_are_left_as_they_are() -> None:
     assert base == {"optimizer": {"lr": 0.1}}
 
 
+@pytest.mark.usefixtures("one_plot")
 def test_the_environment_gives_the_experiments_name_and_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def ours() -> dict[str, str]:  # scikit-learn sets others when it is imported
         return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW", "OMP", "GOMP", "CUDA"))}
@@ -141,7 +142,7 @@ def test_the_environment_gives_the_experiments_name_and_is_left_as_it_is(monkeyp
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "unit 3")
     before = ours()
     cnnlab.train(SMALL)
-    cnnlab.sweep(SMALL, ["lr=0.01,0.05"], trials=1, confirm=0)
+    cnnlab.sweep(SMALL, ["lr=0.01,0.05"], trials=1, confirm=0, workers=1)
     assert [run.created.experiment for run in (*list_runs(), *list_studies())] == ["unit 3", "unit 3"]
     assert cnnlab.Comparison(SMALL).experiment_name == "unit 3"
     assert cnnlab.Comparison(SMALL, experiment_name="unit 4").experiment_name == "unit 4"
@@ -185,6 +186,7 @@ def test_in_a_worker_of_a_pool_which_may_start_no_process_everything_runs_in_tha
     assert out.startswith(f"{expected} 0 workers: 2 is not allowed in a daemonic process"), error
 
 
+@pytest.mark.usefixtures("one_plot")
 def test_a_sweep_goes_on_at_the_command_line(cli: Cli) -> None:
     words = ("--search", "lr=0.01,0.05", "--sampler", "grid", "--pruner", "none", "--confirm", "0", "--workers", "1")
     states = []
@@ -274,8 +276,10 @@ def test_what_mlflow_has_not_got_in_time_is_warned_of(monkeypatch: pytest.Monkey
         cnnlab.train(SMALL, tracking_uri=f"sqlite:///{os.getcwd()}/mine.db")
 
 
+@pytest.mark.usefixtures("one_plot")
 def test_the_page_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("cnnlab.search.workers._cores", lambda: [0])  # workers have tests of their own
     page = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
     names: dict[str, Any] = {}
     for block in page.split("```python\n")[1:]:

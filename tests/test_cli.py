@@ -139,6 +139,7 @@ def test_a_batch_size_that_nobody_typed_fits_the_data_and_is_recorded(cli: Cli) 
     assert "data.batch_size: 64 is not allowed; it must be from 1 to 22" in typed.stderr
 
 
+@pytest.mark.usefixtures("one_plot")
 def test_a_sweep_and_a_comparison_of_a_few_pictures_have_batches_that_fit(cli: Cli) -> None:
     thirty_pictures()
     quick = ("pictures", "-s", "data.resize=8", "--epochs", "1", "--tracking-uri", "none")

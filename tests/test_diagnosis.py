@@ -230,6 +230,7 @@ def test_a_run_tells_its_findings_at_its_end_and_in_mlflow(cli: Cli) -> None:
     assert {"gradient_norm/0.Conv2d", "weight_norm/0.Conv2d", "dead_units/2.ReLU"} <= set(run.data.metrics)
 
 
+@pytest.mark.usefixtures("one_plot")
 def test_a_sweep_tells_its_warnings_in_two_lines_and_diagnose_tells_all(cli: Cli) -> None:
     done = cli("sweep", "--trials", "4", "--epochs", "1", "--confirm", "0", "--workers", "1", "--tracking-uri", "none",
                "-q", "-s", "data.train_size=128", "--study", "s")  # fmt: skip

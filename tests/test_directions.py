@@ -28,6 +28,7 @@ def test_the_best_epochs_weights_are_kept_by_either(score: str, best: Callable[[
 
 
 @pytest.mark.parametrize(("score", "best"), [("accuracy", max), ("loss", min)])
+@pytest.mark.usefixtures("one_plot")
 def test_a_sweep_chooses_prunes_and_ranks_by_either(
     cli: Callable[..., Result], score: str, best: Callable[[list[float]], float]
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_sweep_chooses_prunes_and_ranks_by_either(
 
 
 @pytest.mark.parametrize("score", ["accuracy", "loss"])
+@pytest.mark.usefixtures("one_plot")
 def test_a_trial_whose_last_update_blows_up_is_infeasible(cli: Callable[..., Result], score: str) -> None:
     """There is one step: its loss and gradient are finite, what is measured after it is not."""
     asked = ["--search", "lr=0.1,1e30", "--only", "--sampler", "grid", "--confirm", "0", "--workers", "1"]

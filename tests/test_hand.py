@@ -180,6 +180,7 @@ def test_rm_shows_what_it_would_delete_and_deletes_it_with_yes(cli: Cli, three: 
     assert list_runs() == three[1:]
 
 
+@pytest.mark.usefixtures("one_plot")
 def test_rm_deletes_a_study_whole(cli: Cli) -> None:
     done = cli("sweep", *QUICK, "--trials", "2", "--confirm", "0", "--workers", "1", "--study", "mine", "--json")
     assert done.exit_code == 0, done.output

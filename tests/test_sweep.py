@@ -186,7 +186,6 @@ def test_the_command_that_is_suggested_gives_no_setting_twice(typed: str) -> Non
     )
 
 
-@pytest.mark.long
 def test_what_is_suggested_is_not_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the epochs are another experiment, so another study."""
     words = ("sweep", "--study", "mine", "--trials", "2", "--confirm", "0", "--workers", "1", "--tracking-uri", "none")

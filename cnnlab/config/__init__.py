@@ -1,7 +1,6 @@
 """What one run is, and reading it from YAML and flags."""
 
 from cnnlab.config.data import DataConfig
-from cnnlab.config.losses import LossConfig
 from cnnlab.config.reading import (
     Given,
     as_config,
@@ -14,16 +13,13 @@ from cnnlab.config.reading import (
     read_config,
     to_yaml,
 )
-from cnnlab.config.run_config import QUESTIONS, PlaceConfig, RunConfig, TrainingConfig
+from cnnlab.config.run_config import QUESTIONS, RunConfig
 
 __all__ = [
     "QUESTIONS",
     "DataConfig",
     "Given",
-    "LossConfig",
-    "PlaceConfig",
     "RunConfig",
-    "TrainingConfig",
     "as_config",
     "changed",
     "collected",

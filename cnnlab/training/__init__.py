@@ -1,6 +1,6 @@
 """The loop (`fit`) and what it needs: ledger, learner, gradients, ranks, checkpoints."""
 
-from cnnlab.training.checkpoint import Checkpoint, below, load_latest, load_weights, weights_digest
+from cnnlab.training.checkpoint import below, load_latest, load_weights, weights_digest
 from cnnlab.training.fit import CORRECT_FILE, fit, run_started
 from cnnlab.training.learner import Learner
 from cnnlab.training.ledger import check_identity, identity
@@ -10,7 +10,6 @@ from cnnlab.training.place import out_of_memory, resolve_device, resolve_precisi
 
 __all__ = [
     "CORRECT_FILE",
-    "Checkpoint",
     "Learner",
     "Network",
     "answered",

@@ -229,6 +229,7 @@ def test_the_user_interface_names_no_password_where_ps_shows_it(cli: Cli, monkey
 @pytest.mark.skipif(not POSTGRESQL, reason="needs PostgreSQL: apt-get install postgresql")
 # connections that were refused are left to the collector
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.usefixtures("one_plot")
 def test_a_sweeps_database_takes_the_password_from_where_its_driver_does(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
