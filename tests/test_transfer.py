@@ -187,12 +187,17 @@ def test_the_weights_are_a_tag() -> None:
     assert replace(started, initial_sha256="ab").mlflow_tags()["cnnlab.initial_sha256"] == "ab"
 
 
+def test_an_experiments_weights_are_taken_back(cli: Callable[..., Result]) -> None:
+    Path("tuned.yaml").write_text("model: {weights: last}")
+    assert "weights: null" in cli("train", "tuned.yaml", "-s", "model.weights=null", "--dry-run").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["-s", "model.weights=imagenet"], "weights imagenet is not allowed for cnn"),
         (["-s", "model.weights=nothing"], "model.weights: nothing: no run begins so"),
-        (["-s", "model.weights="], "model.weights: '' is not allowed"),
+        (["-s", "model.weights="], "model.weights: '' is not allowed; it must be at least one character"),
         (["-s", "model.weights=text.pth"], "model.weights: text.pth cannot be read"),
         (["-s", "model.weights=text.safetensors"], "model.weights: text.safetensors cannot be read"),
         (["-s", "model.weights=code.pth"], "model.weights: code.pth cannot be read"),

@@ -206,8 +206,8 @@ store_option = click.option(
 
 
 def _value(path: str, text: str) -> Any:
-    if path in ("name", "data.root", "model.weights"):  # always text, even if it looks like a number
-        return text
+    if path == "name" or (path in ("data.root", "model.weights") and text != "null"):
+        return text  # even if it looks like a number
     try:
         return parse_yaml(text)
     except BadInput as error:

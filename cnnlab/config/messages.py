@@ -135,6 +135,8 @@ def _rule(problem: ErrorDetails) -> str:
     if problem["type"] == "string_pattern_mismatch":
         *others, form = problem["ctx"]["pattern"].strip("^()$").replace(r"\d+", "N").split("|")
         return f"{', '.join(others)} or {form}" if others else f"text of the form {form}"
+    if problem["type"] == "string_too_short":
+        return "at least one character"
     if problem["type"] == "missing":
         return "complete, but an item is missing"
     if problem["type"].startswith("bool"):
