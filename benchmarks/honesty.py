@@ -505,7 +505,7 @@ LANDSCAPES = {
     "only lr matters": Landscape(lr=6),
     "only dropout, 2 points": Landscape(dropout=2),
     "lr, and dropout 2 points": Landscape(lr=6, dropout=2),
-    "lr, best at 0.3": Landscape(lr=6, centre=0.3),
+    **{f"lr, best at {centre}": Landscape(lr=6, centre=centre) for centre in (0.1, 0.2, 0.3, 0.8, 0.9)},
     "lr, best at -0.2, outside": Landscape(lr=6, centre=-0.2),
     "lr, best at 1.2, outside": Landscape(lr=6, centre=1.2),
 }

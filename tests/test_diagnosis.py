@@ -105,6 +105,13 @@ def test_a_healthy_run_has_no_finding() -> None:
     assert found(Curves(curves().records[:1], "", "")) == []  # it ended before its first step
 
 
+def test_training_below_validation_by_less_than_a_standard_error_is_chance() -> None:
+    """Of 200 images, of which 0.943 are right, that is sqrt(0.943 * 0.057 / 200) = 0.0164."""
+    for train_score, count in ((0.935, 0), (0.92, 1)):
+        given = found(curves([loss + 0.5 for loss in FALLING], train_score=train_score))
+        assert [finding.name for finding in given].count("train_below_val") == count
+
+
 def test_rosenblatts_rule_has_no_learning_rate_that_is_too_high() -> None:
     rising = curves(**FAULTS["learning_rate_too_high"][0])
     records = [replace(r, optimizer="perceptron") if isinstance(r, RunStarted) else r for r in rising.records]

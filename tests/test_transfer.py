@@ -198,6 +198,12 @@ def test_the_weights_are_a_tag() -> None:
         (["-s", "model.weights=code.pth"], "model.weights: code.pth cannot be read"),
         (["-s", "model.weights=more.pth"], "model.weights: more.pth has more than weights"),
         (["-s", "model.weights=other.pth"], "does not fit cnn: it has weight, which cnn does not have"),
+        (["-s", "model.weights=numbered.pth"], "numbered.pth has more than weights"),
+        (["-s", "model.weights=scalar.pth"], "its 0.weight is (), and that of cnn on these"),
+        (
+            ["-s", "model.weights=flat.pth", "--model", "perceptron"],
+            "its normalize.scale has not one value per channel",
+        ),
         (["-s", "model.freeze=4"], "model.freeze: 4 is not allowed; this network has 3 blocks before its last layer"),
         (["-s", "model.freeze=-1"], "model.freeze: -1 is not allowed"),
         (["-s", "model.freeze=some"], "model.freeze: 'some' is not allowed"),
@@ -215,6 +221,10 @@ def test_bad_input_is_one_line(
     torch.save(print, "code.pth")
     torch.save({"epoch": 3}, "more.pth")
     torch.save({"weight": torch.zeros(2)}, "other.pth")
+    torch.save({1: torch.zeros(2)}, "numbered.pth")
+    torch.save({"0.weight": torch.tensor(1.0)}, "scalar.pth")
+    perceptron = {"network.1.weight": torch.zeros(10, 64), "network.1.bias": torch.zeros(10)}
+    torch.save(perceptron | {"normalize.scale": torch.zeros(7)}, "flat.pth")
     done = cli("train", *words)
     assert done.exit_code == 2, done.output
     assert said in done.stderr

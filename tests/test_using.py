@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -353,6 +354,7 @@ def test_features_are_those_of_the_layer(cli: Cli) -> None:
 BAD = [
     ("predict nothing a.png", "nothing"),
     ("predict last", "IMAGE"),
+    ("predict last a.png ''", "'' is not allowed"),
     ("predict last empty", "this folder has no images"),
     ("predict last a.png --csv --json", "keep one"),
     ("predict last a.png --device foo", "place.device"),
@@ -374,7 +376,10 @@ BAD = [
     ("evaluate last -s data.root=a --data-root b", "given twice"),
     ("predict last a.png --resize 12", "--resize: 12 is not allowed; this network takes 1x8x8"),
     ("predict last a.png --resize 0", "--resize"),
+    ("evaluate last --plot a.png", "--plot: 'a.png' is not allowed"),
     ("export last", "--format"),
+    ("export last --format pt2 -o a.png/there", "--output: a.png/there cannot be made"),
+    ("features last a.png -o nowhere/f.npz", "--output: nowhere is not a folder"),
     ("export last --format zip", "zip"),
     ("export last --format pt2 -o full", "not an empty folder"),
     ("features last", "--output"),
@@ -393,7 +398,7 @@ def test_bad_input_is_one_line(cli: Cli) -> None:
     odd_pictures(Path("two"))
     Image.new("L", (8, 8)).save("a.png")
     for words, said in BAD:
-        done = cli(*words.split())
+        done = cli(*shlex.split(words))
         assert done.exit_code == 2, (words, done.output)
         assert done.stderr.count("\n") == 1, (words, done.stderr)
         assert said in done.stderr, (words, done.stderr)

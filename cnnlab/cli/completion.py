@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class, get_completion_class
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ZshComplete,
+    add_completion_class,
+    get_completion_class,
+)
 
 from cnnlab.errors import BadInput, CnnlabError, quoted
 
@@ -55,6 +62,13 @@ class Zsh(ZshComplete):
         'completions+=("$key")',
         'if [[ "$key" == *= ]]; then compadd -U -S "" -- "$key"; else completions+=("$key"); fi',
     )
+
+
+@add_completion_class
+class Fish(FishComplete):
+    """Fish would cut a description at its first comma."""
+
+    source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
 
 
 def install(ctx: click.Context, param: click.Parameter, shell: str | None) -> None:

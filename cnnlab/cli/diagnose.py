@@ -2,6 +2,7 @@
 
 import click
 
+from cnnlab.cli.completion import complete_any
 from cnnlab.cli.show import command_of_sweep
 from cnnlab.cli.streams import complain
 from cnnlab.errors import BadInput, CnnlabError
@@ -9,7 +10,7 @@ from cnnlab.result import strict_json
 
 
 @click.command("diagnose")
-@click.argument("run", default="last")
+@click.argument("run", default="last", shell_complete=complete_any)
 @click.option("--storage", metavar="URL", help="The database of the sweep, if it is in one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
 def command(run: str, storage: str | None, as_json: bool) -> None:

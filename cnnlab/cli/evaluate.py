@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import dataset_options, dataset_settings, device_option, folder
 from cnnlab.cli.streams import complain
 from cnnlab.metrics import words_of
@@ -15,7 +16,7 @@ LISTED = 10
 
 
 @click.command("evaluate")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @dataset_options
 @click.option(
     "--split",

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import folder
 from cnnlab.result import strict_json
 
 
 @click.command("export")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @click.option(
     "--format", "kind", type=click.Choice(["onnx", "pt2", "safetensors", "mlflow"]), required=True, help="The format."
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import folder, output_options
 from cnnlab.cli.streams import complain
 from cnnlab.errors import BadInput, quoted
@@ -12,7 +13,7 @@ from cnnlab.result import strict_json
 
 
 @click.command("inspect")
-@click.argument("run", default="last")
+@click.argument("run", default="last", shell_complete=complete_run)
 @click.option("--images", metavar="N|I,J,...", default="4", help="How many test images to explain, or their numbers.")
 @click.option("--layer", metavar="NAME", help="The layer whose units to show. [default: the last convolution]")
 @click.option("-o", "--output", type=click.Path(), callback=folder, help="Write into this folder, and not to MLflow.")

@@ -1,5 +1,6 @@
 """Options that commands share. Their help, form and default come from fields of `cnnlab/config/`."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,7 +62,7 @@ def setting_options(command: F) -> F:
 def dataset_options(command: F) -> F:
     """--dataset, --data-root and -s of a command that measures a run's network."""
     command = _set_option("Any other setting of its data: -s data.resize=40")(command)
-    command = click.option("--data-root", help="Its folder, or the images themselves.")(command)
+    command = click.option("--data-root", type=click.Path(), help="Its folder, or the images themselves.")(command)
     return click.option("--dataset", help="The images of this dataset. [default: the run's]")(command)
 
 
@@ -116,6 +117,8 @@ def _option(name: str, field: FieldInfo, names: list[str], description: str = ""
         return click.option(flag, name, metavar=form, help=text, shell_complete=complete_study)
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        if name in ("data_root", "run_dir"):
+            return [CompletionItem(incomplete, type="file")]  # the shell completes it
         return [CompletionItem(known) for known in names if known.startswith(incomplete)]
 
     return click.option(flag, name, metavar=form or "VALUE", help=text, shell_complete=complete)
@@ -176,9 +179,9 @@ def read_experiment(experiment: Path | None, settings: dict[str, Any]) -> RunCon
 
 
 def folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
-    """An option's folder. Raises BadInput for an empty name, which Python would take for the present folder."""
-    if value == "":
-        raise BadInput(f"{param.opts[0]}: '' is not allowed; it must be the name of a folder")
+    """An option's folder. Raises BadInput for a file, and for '', which Python would take for the present folder."""
+    if value == "" or (value and os.path.isfile(value)):
+        raise BadInput(f"{param.opts[-1]}: {quoted(value)} is not allowed; it must be the name of a folder")
     return None if value is None else Path(value)
 
 

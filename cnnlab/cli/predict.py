@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from cnnlab.cli.completion import complete_run
 from cnnlab.cli.options import device_option
 from cnnlab.cli.streams import complain
 from cnnlab.errors import BadInput
@@ -12,8 +13,8 @@ from cnnlab.result import Result, strict_json
 
 
 @click.command("predict")
-@click.argument("run")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|- ...")
+@click.argument("run", shell_complete=complete_run)
+@click.argument("images", nargs=-1, type=click.Path(allow_dash=True), required=True, metavar="IMAGE|FOLDER|- ...")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="The number of classes per image.")
 @click.option("--resize", "side", type=click.IntRange(1, 4096), help="Side in pixels, if not that of the training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image on stdout.")

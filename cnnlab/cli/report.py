@@ -6,12 +6,13 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from cnnlab.cli.completion import complete_any
 from cnnlab.errors import BadInput, shortened
 from cnnlab.files import from_here
 
 
 @click.command("report")
-@click.argument("run", default="last")
+@click.argument("run", default="last", shell_complete=complete_any)
 @click.option("-o", "output", type=click.Path(), help="The file. [default: report.html beside the run or study]")
 @click.option("--storage", metavar="URL", help="The database of the sweep or comparison, if it is in one.")
 def command(run: str, output: str | None, storage: str | None) -> None:

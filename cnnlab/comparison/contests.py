@@ -203,7 +203,6 @@ def _arm_result(name: str, plans: tuple[Plan, ...]) -> ArmResult:
     return ArmResult(
         name=name,
         tunings=tuple(_tuning(plan, number) for number, plan in enumerate(plans)),
-        lr_alone=[dimension.path for dimension in plans[0].space.dimensions] == [LR],
         independent=plans[0].sampler in ("qmc", "random"),
     )
 

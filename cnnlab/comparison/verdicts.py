@@ -1,7 +1,7 @@
 """The verdicts of a contest: the arms' scores on fresh seeds, each pair's verdict, and warnings about the tuning."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, combinations
 from statistics import fmean, median_low
@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from cnnlab.comparison.images import Shares, images_interval, shares
+from cnnlab.comparison.images import images_interval, shares
 from cnnlab.comparison.statistics import LOOKS, Pair, Summary, compare_all, error_rate, expected_best, summarize
 from cnnlab.config.arms import contains
 from cnnlab.config.commands import LEAST_TUNINGS
@@ -102,8 +102,6 @@ class ArmResult:
 
     name: str
     tunings: tuple[Tuning, ...]
-    lr_alone: bool = True
-    """Whether nothing but the learning rate is tuned."""
     independent: bool = True
     """Whether trials were drawn without regard to earlier ones."""
 
@@ -135,22 +133,21 @@ class ArmResult:
             return {}
         return min(self.tunings, key=lambda tuning: score.rank(tuning.best_of(len(tuning.tried), score))).best_params
 
-    def units(self, claim: Claim) -> dict[Unit, float | None]:
-        """The sample: each tuning's mean score, or each final's; None if it diverged."""
-        if claim == "settings":
-            return {
-                (tuning.number, final.seed): None if final.diverged else final.score
-                for tuning in self.tunings
-                for final in tuning.finals
-            }
-        scores = {t.number: [final.score for final in t.finals if not final.diverged] for t in self.tunings if t.finals}
-        return {(number,): fmean(some) if some else None for number, some in scores.items()}
+    def sample(self, claim: Claim) -> dict[Unit, list[Final]]:
+        """The finals of each tuning, or each final alone; those that diverged are left out, so a unit may have none."""
+        sample: dict[Unit, list[Final]] = {}
+        for tuning in self.tunings:
+            for final in tuning.finals:
+                unit = (tuning.number,) if claim == "optimizers" else (tuning.number, final.seed)
+                sample.setdefault(unit, []).extend([] if final.diverged else [final])
+        return sample
 
-    def answers(self, unit: Unit) -> Shares | None:
-        """For each test image the share of a unit's finals that had it right; None if it is not known."""
-        number, *seed = unit
-        of_unit = [final for t in self.tunings if t.number == number for final in t.finals if not final.diverged]
-        return shares([final.correct for final in of_unit if not seed or [final.seed] == seed])
+    def units(self, claim: Claim) -> dict[Unit, float | None]:
+        """The mean score of each unit of the sample; None if all of it diverged."""
+        return {
+            unit: fmean(final.score for final in finals) if finals else None
+            for unit, finals in self.sample(claim).items()
+        }
 
 
 @dataclass(frozen=True)
@@ -186,7 +183,7 @@ class Verdicts:
     units: int
     """The number of values per arm that the pairs are made of: tunings, or finals."""
     to_target: Mapping[str, ToTarget]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
 
     @property
@@ -236,24 +233,24 @@ def judge(
         chance: the score of a network that has learned nothing, if it is known.
     """
     trained = [arm for arm in arms if arm.finals]
-    tunings = min((len([t for t in arm.tunings if t.finals]) for arm in trained), default=0)
+    tunings = min((sum(bool(tuning.finals) for tuning in arm.tunings) for arm in trained), default=0)
     claim: Claim = "optimizers" if tunings >= LEAST_TUNINGS else "settings"
     margin = max(margin, resolution)
-    samples = {arm.name: arm.units(claim) for arm in trained}
-    values = {name: [value for value in some.values() if value is not None] for name, some in samples.items()}
-    summaries = {name: summarize(some, resolution, score.bounds) for name, some in values.items() if some}
+    units = {arm.name: arm.units(claim) for arm in trained}
+    sound = {name: [value for value in some.values() if value is not None] for name, some in units.items()}
+    summaries = {name: summarize(some, resolution, score.bounds) for name, some in sound.items() if some}
     ranked = sorted(arms, key=lambda arm: score.rank(summaries[arm.name].mean if arm.name in summaries else None))
-    common = sorted(set.intersection(*map(set, samples.values()))) if len(samples) > 1 else []
-    scores = {arm.name: [samples[arm.name][unit] for unit in common] for arm in ranked if arm.name in samples}
-    pairs = (
-        compare_all(scores, margin, look=look, resolution=resolution, higher_is_better=score.higher_is_better)
-        if common
-        else []
+    common = _common(units.values()) if len(trained) > 1 else []
+    pairs = compare_all(
+        {arm.name: [units[arm.name][unit] for unit in common] for arm in ranked if arm.finals} if common else {},
+        margin,
+        look=look,
+        resolution=resolution,
+        higher_is_better=score.higher_is_better,
     )
-    by_name = {arm.name: arm for arm in trained}
-    pairs = [_with_images(pair, by_name, samples, common, error_rate(look) / len(pairs)) for pair in pairs]
+    samples = {arm.name: arm.sample(claim) for arm in trained}
     target = _default_target(arms[0], score) if target is None and arms else target
-    return Verdicts(
+    verdicts = Verdicts(
         question=question,
         score=score,
         claim=claim,
@@ -263,11 +260,16 @@ def judge(
         target=target,
         summaries={arm.name: summaries[arm.name] for arm in ranked if arm.name in summaries},
         untuned={arm.name: summarize(some, bounds=score.bounds) for arm in ranked if (some := _sound(arm.untuned))},
-        pairs=tuple(pairs),
+        pairs=tuple(_with_images(pair, samples, common, error_rate(look) / len(pairs)) for pair in pairs),
         units=len(common),
         to_target={} if target is None else {arm.name: _to_target(arm, target, score) for arm in trained},
-        warnings=tuple(_warnings(ranked, pairs, samples, target, score, resolution, chance, look)),
     )
+    return replace(verdicts, warnings=tuple(_warnings(verdicts, resolution, chance)))
+
+
+def _common(units: Iterable[Iterable[Unit]]) -> list[Unit]:
+    """The units that each arm has."""
+    return sorted(set.intersection(*map(set, units)))
 
 
 def sentence(verdicts: Verdicts) -> str:
@@ -333,17 +335,14 @@ def _holds_for_other_images(pair: Pair, margin: float) -> bool:
 
 
 def _with_images(
-    pair: Pair,
-    arms: Mapping[str, ArmResult],
-    samples: Mapping[str, Mapping[Unit, float | None]],
-    common: Sequence[Unit],
-    alpha: float,
+    pair: Pair, samples: Mapping[str, Mapping[Unit, Sequence[Final]]], common: Sequence[Unit], alpha: float
 ) -> Pair:
     if pair.ci_low is None or pair.ci_high is None:
         return pair
-    sound = [unit for unit in common if samples[pair.a][unit] is not None and samples[pair.b][unit] is not None]
-    a, b = ([arms[name].answers(unit) for unit in sound] for name in (pair.a, pair.b))
-    return replace(pair, images=images_interval(a, b, (pair.ci_low, pair.ci_high), alpha))
+    a, b = samples[pair.a], samples[pair.b]
+    sound = [unit for unit in common if a[unit] and b[unit]]
+    of_a, of_b = ([shares([final.correct for final in sample[unit]]) for unit in sound] for sample in (a, b))
+    return replace(pair, images=images_interval(of_a, of_b, (pair.ci_low, pair.ci_high), alpha))
 
 
 def best_so_far(arm: ArmResult, score: Metric) -> list[tuple[float, tuple[float, float] | None]]:
@@ -383,16 +382,8 @@ def _to_target(arm: ArmResult, target: float, score: Metric) -> ToTarget:
     return ToTarget(median_low(steps), median_low(seconds), sum(index is None for _, index in reached))
 
 
-def _warnings(
-    arms: Sequence[ArmResult],
-    pairs: Sequence[Pair],
-    samples: Mapping[str, Mapping[Unit, float | None]],
-    target: float | None,
-    score: Metric,
-    resolution: float,
-    chance: float | None,
-    look: int,
-) -> list[str]:
+def _warnings(verdicts: Verdicts, resolution: float, chance: float | None) -> list[str]:
+    arms, score, target = verdicts.arms, verdicts.score, verdicts.target
     unfinished = [arm.name for arm in arms if not arm.finals]
     warnings = [f"{name}: no trial was trained to its end, so it is in no pair and ranked last" for name in unfinished]
     warnings += [
@@ -400,14 +391,14 @@ def _warnings(
         for arm in arms
         if arm.failed
     ]
-    if look > LOOKS:
-        warnings.append(f"this is look {look}; the error rate of 5 % holds for {LOOKS} looks")
+    if verdicts.look > LOOKS:
+        warnings.append(f"this is look {verdicts.look}; the error rate of 5 % holds for {LOOKS} looks")
     warnings += [text for arm in arms if (text := _at_chance(arm, chance, resolution))]
-    warnings += [text for pair in pairs if (text := _under_tuned(pair))]
+    warnings += [text for pair in verdicts.pairs if (text := _under_tuned(pair))]
     warnings += [text for arm in arms if (text := edge_warning(arm, score, ALPHA / len(arms)))]
     warnings += [text for a, b in combinations(arms, 2) if (text := crossing_warning(a, b, score, len(arms)))]
-    shared = set.intersection(*map(set, samples.values())) if samples else set()
-    if missing := [name for name, some in samples.items() if set(some) != shared]:
+    units = {arm.name: arm.units(verdicts.claim) for arm in arms if arm.finals}
+    if missing := [name for name, some in units.items() if sorted(some) != _common(units.values())]:
         warnings.append(
             f"{listed(missing)}: trainings without a partner were left out of the pairs; the same command goes on"
         )

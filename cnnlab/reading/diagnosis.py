@@ -369,7 +369,8 @@ def train_below_val(curves: Curves) -> Finding | None:
     score = curves.epochs[-1].train.get(name), curves.scores[-2]
     if loss[0] - loss[1] < MATTERS * curves.guessing or score[0] is None:
         return None
-    if curves.started.score.gain(score[1], score[0]) <= 0 or loss[1] > (1 - MATTERS) * curves.guessing:
+    by_chance = curves.started.score.gain(score[1], score[0]) <= curves.error_of(score[1])
+    if by_chance or loss[1] > (1 - MATTERS) * curves.guessing:
         return None
     causes = {"dropout": curves.config["model"].get("dropout"), "augmentation": curves.config["data"]["augment"]}
     if causes["dropout"]:

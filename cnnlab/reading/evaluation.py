@@ -246,9 +246,9 @@ def reliability_figure(result: Result, title: str) -> "Figure":
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     total = sum(each["count"] for each in result.reliability)
     left = [each["low"] for each in result.reliability]
-    how: dict[str, Any] = {"width": 1 / BINS, "align": "edge", "edgecolor": "none"}
+    how: dict[str, Any] = {"width": 0.95 / BINS, "align": "edge"}
     axes.bar(left, [each["right"] for each in result.reliability], **how)
-    axes.plot([0, 1], [0, 1], "--", color="black", linewidth=1)
+    axes.plot([0, 1], [0, 1], "--", color="C1", linewidth=1)
     axes.set(
         title=f"{title}\ncalibration error {result.ece:.4f}", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1)
     )

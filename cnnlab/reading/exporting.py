@@ -68,7 +68,10 @@ def export(trained: Trained, kind: str, into: Path | None = None) -> Result:
     if kind == "onnx" and (missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]):
         raise BadInput(f"--format: onnx needs {', '.join(missing)}; pip install 'cnnlab[export]'")
     images = load(trained.config.data, trained.config.training.seed).test.inputs[:IMAGES]
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--output: {shortened(str(folder))} cannot be made ({error.strerror}); give another") from None
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".exported-") as temporary:
         file = Path(temporary) / form.file
         with warnings.catch_warnings(), redirect_stdout(StringIO()):  # the exporters' notes on their progress

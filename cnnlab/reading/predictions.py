@@ -30,12 +30,14 @@ MOST_AT_ONCE = 256
 def find_pictures(words: Sequence[str]) -> list[Picture]:
     """The pictures that a command names: files, folders at any depth, and - for one on stdin.
 
-    Raises BadInput if a folder has none or cannot be read.
+    Raises BadInput if a folder has none or cannot be read, or a name is empty.
     """
     pictures: list[Picture] = []
     for word in words:
         if word == "-":
             pictures.append(Picture("-", partial(io.BytesIO, sys.stdin.buffer.read())))
+        elif not word:  # Python would take it for the present folder
+            raise BadInput("'' is not allowed; it must be an image, or a folder with some")
         elif (path := Path(word)).is_dir():
             if not (inside := Tree().pictures(path)[0]):
                 raise BadInput(f"{shortened(word)}: this folder has no images; give images, or a folder with some")

@@ -15,10 +15,8 @@ from cnnlab.metrics import Metric
 End: TypeAlias = Literal["lower", "upper"]
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-ALPHA = 0.03
+ALPHA = 0.02
 """The error rate of a test over all settings. It is below 5 % because a sampler that learns makes tests too lenient."""
-LEAST_SLOPE = 0.25
-"""Of the final score over an earlier one: the trials that go on are few and alike, and tell little of it."""
 PERMUTATIONS = 1000
 TELLING = 50
 """With fewer trials, a setting that matters is often missed."""
@@ -44,35 +42,38 @@ class Outcome:
 
 
 def standings(outcomes: Sequence[Outcome], score: Metric) -> Array:
-    """The normal scores of what each trial came to, or would have come to, higher ones better (van der Waerden 1952).
+    """The share of the other trials that each trial beats, minus the share that beats it: in [-1, 1].
 
-    A pruned trial counts by the mean of the trials that were trained for longer and had its score then: a line over the
-    best score up to that epoch, with a slope of at least LEAST_SLOPE. A trial that diverged is below all others.
+    Two trials are compared by their values if both were trained to their end, else by their best scores up to the last
+    epoch that both have reached. A trial that diverged loses against each that did not. So only the order of the
+    scores counts.
     """
-    from scipy import stats  # here, because a sweep would wait for it before its first trial
-
     sign = 1 if score.higher_is_better else -1
-    epochs = np.array([len(outcome.history) for outcome in outcomes])
-    final = np.array([-np.inf if o.diverged else np.nan if o.value is None else sign * o.value for o in outcomes])
-    for length in sorted({*epochs[np.isnan(final)].tolist()}, reverse=True):
-        best = np.array([max((sign * value for value in o.history[:length]), default=-np.inf) for o in outcomes])
-        stopped, longer = np.isnan(final) & (epochs == length), np.isfinite(final) & (epochs >= length)
-        if not longer.any():
-            final[stopped] = best[stopped]
+    longest = max((len(outcome.history) for outcome in outcomes), default=0)
+    reached = np.array([len(o.history) if o.value is None and not o.diverged else longest + 1 for o in outcomes])
+    best = np.full((len(outcomes), longest + 1), -np.inf)
+    for row, outcome in zip(best, outcomes, strict=True):
+        if outcome.diverged:
             continue
-        spread = best[longer] - best[longer].mean()
-        slope = max(LEAST_SLOPE, float(spread @ final[longer]) / max(float(spread @ spread), 1e-12))
-        final[stopped] = final[longer].mean() + slope * (best[stopped] - best[longer].mean())
-    places: Array = stats.norm.ppf((stats.rankdata(final) - 0.5) / len(final))
-    return places
+        row[: len(outcome.history)] = sign * np.array(outcome.history)
+        row[-1] = -np.inf if outcome.value is None else sign * outcome.value
+        row[:-1] = np.maximum.accumulate(row[:-1])
+    here = np.arange(len(outcomes))
+    places = []
+    for trial in here:
+        common = np.minimum(reached, reached[trial]) - 1
+        mine, theirs = best[trial, common], best[here, common]
+        places.append(((mine > theirs).sum() - float((mine < theirs).sum())) / max(1, len(outcomes) - 1))
+    return np.array(places)
 
 
 def importances(outcomes: Sequence[Outcome], space: Space, score: Metric) -> dict[str, float]:
     """The dimensions that are shown to matter, the most important one first, each with its share of the variance.
 
-    The trials' standings are fitted by a line or a parabola over each range, on its scale, and by a mean for each
-    choice. The dimension with the best F test is added, then the next one given those, as long as at most ALPHA of the
-    permutations of the residuals have a dimension with a test as good (Freedman and Lane 1983). So the error rate holds
+    The trials' standings are fitted by a line, a parabola or a cubic over each range, on its scale, and by a mean for
+    each choice. (A cubic, because trainings diverge beyond the best learning rate.) The dimension with the best F test
+    is added, then the next one given those, as long as at most ALPHA of the permutations of the residuals have a
+    dimension with a test as good (Freedman and Lane 1983). So the error rate holds
     over all dimensions together. A share is the part of the variance of the standings that a dimension adds.
     """
     if not outcomes:
@@ -112,7 +113,7 @@ def rising_ends(
 
     A one-sided Mann-Whitney test of the standings at each end decides (Bonferroni over both ends of all ranges).
     """
-    from scipy import stats  # as in standings
+    from scipy import stats  # here, because a sweep would wait for it before its first trial
 
     places = standings(outcomes, score)
     ranges = [dimension for dimension in space.dimensions if _is_range(dimension)]
@@ -147,14 +148,14 @@ def words(shares: Mapping[str, float], dimensions: int, trials: int) -> str:
 
 
 def _columns(dimension: Dimension, outcomes: Sequence[Outcome]) -> Array:
-    """(N, k): the parabola's or the choices' columns, centred; 0 for trials that do not have the dimension."""
+    """(N, k): the cubic's or the choices' columns, centred; 0 for trials that do not have the dimension."""
     values = [outcome.params.get(dimension.name) for outcome in outcomes]
     has = np.array([value is not None for value in values])
     if isinstance(dimension.domain, Choices):
         columns = np.array([[float(value == choice) for choice in dimension.domain.values] for value in values])
     else:
         positions = np.nan_to_num(_positions(dimension, outcomes))
-        columns = np.column_stack([positions, positions**2])
+        columns = np.column_stack([positions, positions**2, positions**3])
     if not has.any():
         return columns[:, :0]
     centred: Array = np.where(has[:, None], columns - columns[has].mean(0), 0.0)
@@ -187,10 +188,10 @@ def _log_p(residuals: Array, basis: Array, used: int, *, ordered: bool) -> Array
     """The logarithm of the p-value of the F test of each column of residuals (N, M).
 
     Args:
-        ordered: whether the first vectors of the basis are tested alone too (a line, without its parabola); the best
-            test counts.
+        ordered: whether the first vectors of the basis are tested alone too (a line, a parabola); the best test
+            counts.
     """
-    from scipy import stats  # as in standings
+    from scipy import stats  # as in rising_ends
 
     explained = np.cumsum((basis.T @ residuals) ** 2, axis=0)
     total = (residuals**2).sum(0)

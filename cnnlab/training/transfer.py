@@ -63,16 +63,17 @@ def start_from(config: ModelConfig, model: nn.Module, head: set[str]) -> dict[st
         weight = weights[name]
         if weight.shape != tensor.shape and name in head:
             continue
-        if weight.shape != tensor.shape == (len(weight), channels, *weight.shape[2:]):
+        if weight.dim() > 2 and weight.shape != tensor.shape == (len(weight), channels, *weight.shape[2:]):
             weight = weight.sum(1, keepdim=True) / channels  # broadcast; an image in grey gives the same as before
         elif weight.shape != tensor.shape:
             theirs, ours = tuple(weight.shape), tuple(tensor.shape)
             raise _other_network(config, f"its {name} is {theirs}, and that of {config.name} on these images {ours}")
         tensor.copy_(weight)
-    for name, tensor in normalize.state_dict().items():
-        if name in statistics:
-            same = statistics[name].shape == tensor.shape
-            tensor.copy_(statistics[name] if same else statistics[name].mean(1, keepdim=True))
+    for name, tensor in normalize.state_dict().items() if statistics else ():
+        values = statistics.get(name, torch.empty(0))
+        if values.dim() != tensor.dim() or values.shape[1] != values.numel():
+            raise _other_network(config, f"its normalize.{name} has not one value per channel")
+        tensor.copy_(values if values.shape == tensor.shape else values.mean(1, keepdim=True))
     return given
 
 
@@ -92,7 +93,9 @@ def _read(config: ModelConfig) -> dict[str, Tensor]:
             f"model.weights: {path} cannot be read ({one_line(str(error)).split('. ')[0]}); it must be a .safetensors "
             "file, or a state_dict that torch.save wrote"
         ) from None
-    if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()
+    ):
         raise BadInput(
             f"model.weights: {path} has more than weights; it must be a state_dict: "
             "torch.save(network.state_dict(), FILE)"
