@@ -134,19 +134,8 @@ class RunStarted(Record):
         return "float32" if self.has_points else "uint8"
 
     def mlflow_tags(self) -> dict[str, str]:
-        description = (
-            "dataset",
-            "task",
-            "model",
-            "parameters",
-            "optimizer",
-            "device",
-            "precision",
-            "cpu_threads",
-            "seed",
-            *(("initial_sha256",) if self.initial_sha256 else ()),
-        )
-        return running(self, *description)
+        fields = ("dataset", "task", "model", "parameters", "optimizer", "device", "precision", "cpu_threads", "seed")
+        return running(self, *fields, *["initial_sha256"] * bool(self.initial_sha256))
 
     def dataset_fields(self) -> dict[str, str]:
         """The fields of MLflow's Dataset entity."""
