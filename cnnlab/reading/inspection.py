@@ -18,6 +18,7 @@ from cnnlab.data import Split
 from cnnlab.errors import BadInput, quoted
 from cnnlab.tasks import Task
 from cnnlab.training.network import PIXELS_PER_CHUNK
+from cnnlab.training.optimizer import avoid_dynamo
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 OCCLUDED = 7
@@ -302,6 +303,7 @@ def synthesised(
     """
     generator = torch.Generator().manual_seed(0)
     logits = (0.5 * torch.randn(len(scales), *shape, generator=generator)).requires_grad_()
+    avoid_dynamo()
     adam = torch.optim.Adam([logits], lr=SYNTHESIS_RATE)
     far = max(1, min(shape[1:]) // 16)
     caught: list[Tensor] = []

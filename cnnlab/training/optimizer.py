@@ -210,7 +210,7 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter], bod
     if parameters[0].device.type in FUSED_ON.get(cls, ()):
         settings["fused"] = True
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    _avoid_dynamo()
+    avoid_dynamo()
     try:
         return cls(groups, **settings)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -241,7 +241,7 @@ def _torch_class(config: TorchOptimizer, settings: dict[str, Any]) -> type[Optim
     return known[class_name]
 
 
-def _avoid_dynamo() -> None:
+def avoid_dynamo() -> None:
     """Keep an optimizer from importing torch._dynamo (5 s), which its methods do only to disable it for themselves.
 
     Each wrapped method first looks for the result of an earlier call in this attribute. If a version of PyTorch does
