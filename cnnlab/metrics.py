@@ -20,7 +20,7 @@ class Metric:
     worst: float = 0.0
     """The value of a training that diverged; finite, so that means and intervals can be computed."""
     unit: str = ""
-    """In tables and differences: %, dB, nats."""
+    """In tables and differences: %, dB. A loss has none here: whether it is in nats depends on the loss."""
     unit_digits: int = 2
     """The number of decimal places of a value in `unit`."""
     margin: float = 0.001
@@ -32,6 +32,11 @@ class Metric:
     def scale(self) -> float:
         """A value times `scale` is in `unit`."""
         return 100.0 if self.unit == "%" else 1.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest possible value."""
+        return (0.0, 1.0) if self.unit == "%" else (-math.inf, math.inf)
 
     @property
     def short(self) -> str:
@@ -46,7 +51,7 @@ class Metric:
     @property
     def points(self) -> str:
         """The unit of a difference: points for percent."""
-        return "points" if self.unit == "%" else self.unit or "points"
+        return "points" if self.unit == "%" else self.unit or "units"
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
@@ -73,7 +78,7 @@ class Metric:
         return self.gain(value, target) >= 0
 
     def show(self, value: float) -> str:
-        """A value in a sentence, as in `0.9833`; with its unit if it is not a fraction, as in `0.5000 nats`."""
+        """A value in a sentence, as in `0.9833`; with its unit if it is not a fraction, as in `24.5000 dB`."""
         return f"{value:.4f} {self.unit.strip('%')}".rstrip()
 
     def in_unit(self, value: float) -> float:
@@ -134,4 +139,4 @@ def short_name(name: str) -> str:
 ACCURACY = Metric("accuracy", unit="%", margin=0.002, counts_samples=True)
 PIXEL_ACCURACY = Metric("pixel_accuracy", unit="%", margin=0.002)
 MEAN_IOU = Metric("mean_iou", unit="%", margin=0.002)
-LOSS = Metric("loss", higher_is_better=False, worst=1e3, unit="nats", unit_digits=4, margin=0.01)
+LOSS = Metric("loss", higher_is_better=False, worst=1e3, unit_digits=4, margin=0.01)

@@ -27,12 +27,12 @@ TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{{ title }}</title>
 <style>
-:root{color-scheme:light dark}
+:root{color-scheme:light dark;background:light-dark(#fff,#000)}
 body{font:1rem/1.5 system-ui,sans-serif;max-width:70rem;margin:0 auto;padding:1rem;overflow-wrap:anywhere}
 div{overflow-x:auto}
 table{border-collapse:collapse;margin:.5rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .8rem;text-align:left;white-space:nowrap;border-bottom:1px solid #8886}
-img{max-width:100%;background:#fff;border-radius:.4rem}
+img{max-width:100%}
 @media(max-width:40rem){img{max-width:none;width:40rem}}
 </style></head>
 <body><h1>{{ title }}</h1>

@@ -72,13 +72,13 @@ def shorten_socket_paths() -> None:
             tempfile.tempdir = before
 
 
-def obey_signals(message: str = "interrupted") -> None:
-    """From now on the signals of ENDING end this process at once, with this line.
+def obey_signals() -> None:
+    """From now on the signals of ENDING end this process at once, with one line.
 
     SIGINT ends it even if it was ignored, as in background jobs of a shell script.
     """
     for number in heeded():
-        signal.signal(number, end_at_once(message))
+        signal.signal(number, end_at_once("interrupted"))
 
 
 def heeded() -> list[int]:

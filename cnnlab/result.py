@@ -35,11 +35,14 @@ def short(value: object) -> str:
 
 
 def settings_text(settings: Mapping[str, object]) -> str:
-    """Settings (dotted path -> value) as `adam, lr 0.1, momentum 0.9`."""
-    return ", ".join(
-        short(value) if path.endswith(".name") else f"{path.rpartition('.')[2]} {short(value)}"
-        for path, value in settings.items()
-    )
+    """Settings (dotted path -> value) as `adam, lr 0.1, no clip_norm`."""
+    return ", ".join(_setting_text(path.rpartition(".")[2], value) for path, value in settings.items())
+
+
+def _setting_text(name: str, value: object) -> str:
+    if name == "name":
+        return short(value)
+    return f"no {name}" if value is None else f"{name} {short(value)}"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ INTRODUCTION = """# Every setting
 
 Rendered from the fields in `cnnlab/config/` by `docs/render_config.py`. In an experiment file a setting is a key
 of its section; on the command line it is `-s section.key=value`. `cnnlab train --help` lists those with a flag. A
-setting may be given once: `--lr 0.1 -s optimizer.lr=0.2` is refused.
+setting may be given once: `--lr 0.1 -s optimizer.lr=0.2` is refused. So is a setting without effect:
+`-s model.pool=none -s model.pool_size=3`. A sweep may search both, and a trial without a pool then has no size.
 
 Names may be written in any capitals: `Adam` is `adam`, `ReLU` is `relu`. Three libraries have more: `torchvision/vgg16`
 is a network of torchvision, `timm/resnet18` one of timm (the extra `timm`), `torch.optim.ASGD` a class of torch.optim

@@ -57,6 +57,14 @@ def cli() -> Callable[..., Result]:
 
 
 @pytest.fixture
+def one_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report of a sweep has one plot instead of six: drawing them takes longer than 30 small trials."""
+    from cnnlab.search import sweep_report
+
+    monkeypatch.setattr(sweep_report, "PLOTS", {"history": sweep_report.PLOTS["history"]})
+
+
+@pytest.fixture
 def process(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """`process("train", "--json")` as a real process in the test's folder."""
 

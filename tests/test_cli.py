@@ -173,16 +173,16 @@ def test_json_has_no_number_that_json_does_not_know() -> None:
         assert "json.dumps" not in path.read_text(), "commands print JSON by strict_json"
 
 
-def test_quiet_says_nothing_and_a_panel_is_the_result(process: Process) -> None:
-    done = process("train", *QUICK, "--quiet")
+def test_quiet_says_nothing_and_a_panel_is_the_result(cli: Cli) -> None:
+    done = cli("train", *QUICK, "--quiet")
     assert done.stderr == ""
     assert "test accuracy" in done.stdout
     assert "cnnlab sync" in done.stdout
 
 
-def test_the_same_run_twice_has_the_same_weights_and_so_has_its_config(process: Process) -> None:
-    one = result_of(process("train", *QUICK, "--json", "--run-dir", "one"))
-    two = result_of(process("train", "one/config.yaml", "--tracking-uri", "none", "--json"))
+def test_the_same_run_twice_has_the_same_weights_and_so_has_its_config(cli: Cli) -> None:
+    one = result_of(cli("train", *QUICK, "--json", "--run-dir", "one"))
+    two = result_of(cli("train", "one/config.yaml", "--tracking-uri", "none", "--json"))
     assert one["weights_sha256"] == two["weights_sha256"]
     assert Path("one/journal.jsonl").exists()
 
@@ -194,7 +194,7 @@ def wait_for_delivery() -> None:
         time.sleep(0.2)
 
 
-def test_a_run_is_in_mlflow_when_the_courier_ends(process: Process) -> None:
+def test_a_run_is_in_mlflow_when_the_courier_ends(cli: Cli, process: Process) -> None:
     result = result_of(process("train", "--epochs", "2", "--json", "--experiment-name", "unit 3"))
     wait_for_delivery()
     with sqlite3.connect("mlruns/mlflow.db") as database:
@@ -208,32 +208,32 @@ def test_a_run_is_in_mlflow_when_the_courier_ends(process: Process) -> None:
     assert rows == [(step, loss) for r in journal for step, loss in enumerate(r.losses, start=r.first)]
     assert len(rows) == result["steps"]
     assert {p.name for p in Path("mlruns/artifacts").rglob("*.png")} == {"curves.png", "confusion.png"}
-    again = process("sync")
-    assert (again.returncode, again.stderr) == (0, "")
+    again = cli("sync")
+    assert (again.exit_code, again.stderr) == (0, "")
     with sqlite3.connect("mlruns/mlflow.db") as database:
         assert database.execute("SELECT count(*) FROM metrics WHERE key='train/loss'").fetchone() == (len(rows),)
 
 
 @pytest.mark.long
-def test_a_server_that_is_gone_costs_a_run_nothing_but_a_line(process: Process) -> None:
+def test_a_server_that_is_gone_costs_a_run_nothing_but_a_line(cli: Cli, process: Process) -> None:
     done = process("train", *QUICK[2:], "--tracking-uri", "http://127.0.0.1:9", "--json")
     assert done.returncode == 0
     assert result_of(done)["status"] == "finished"
     assert re.search(r"not everything has been delivered to MLflow yet \(.*\); run cnnlab sync 2", done.stderr)
-    assert re.search(r"next +cnnlab sync 2", process("show", "last").stdout)
-    assert process("sync", "--tracking-uri", "sqlite:///here.db").returncode == 0
+    assert re.search(r"next +cnnlab sync 2", cli("show", "last").stdout)
+    assert cli("sync", "--tracking-uri", "sqlite:///here.db").exit_code == 0
     with sqlite3.connect("here.db") as database:
         assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
 
 
-def test_divergence_is_exit_code_1_and_a_sentence(process: Process) -> None:
-    done = process("train", *QUICK[:2], "--lr", "1e30", "--epochs", "3", "--json")
-    assert done.returncode == 1
+def test_divergence_is_exit_code_1_and_a_sentence(cli: Cli) -> None:
+    done = cli("train", *QUICK[:2], "--lr", "1e30", "--epochs", "3", "--json")
+    assert done.exit_code == 1
     result = result_of(done)
     assert result["status"] == "failed"
     assert "diverged at step" in done.stderr
     assert "Traceback" not in done.stderr
-    shown = " ".join(process("show").stdout.replace("│", " ").split())
+    shown = " ".join(cli("show").stdout.replace("│", " ").split())
     assert f"reason {result['reason']} " in shown
     assert "next" not in shown
 
@@ -299,8 +299,8 @@ def read_by_nobody() -> Iterator[int]:
     os.close(writer)
 
 
-def test_a_reader_who_has_read_enough_is_no_error(process: Process) -> None:
-    process("train", *QUICK, "-q")
+def test_a_reader_who_has_read_enough_is_no_error(cli: Cli) -> None:
+    cli("train", *QUICK, "-q")
     for args in (["runs"], ["runs", "--json"], ["show"], ["train", "--dry-run"], ["train", *QUICK, "-q"]):
         with read_by_nobody() as nobody:
             done = subprocess.run(
@@ -312,7 +312,7 @@ def test_a_reader_who_has_read_enough_is_no_error(process: Process) -> None:
 # interrupting and resuming
 
 
-LONG = ("--tracking-uri", "none", "--epochs", "100", "--json", "--checkpoint-every", "30")
+LONG = (*QUICK[:2], "--epochs", "100", "-s", "data.train_size=500", "--json", "--checkpoint-every", "30")
 
 
 def start(*args: str) -> "subprocess.Popen[str]":
@@ -330,27 +330,27 @@ def wait_for_epoch(running: "subprocess.Popen[str]", number: int) -> None:
 
 
 @pytest.mark.long
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(process: Process) -> None:
-    whole = result_of(process("train", *LONG))
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(cli: Cli) -> None:
+    whole = result_of(cli("train", *LONG))
     uninterrupted = losses(str(whole["run_dir"]))
     assert len(uninterrupted) == whole["steps"]
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)):
         folder = f"stopped by {number}"
         running = start("train", *LONG, "--run-dir", folder)
         wait_for_epoch(running, 5)
-        blocked = process("train", "--resume", folder)
-        assert (blocked.returncode, blocked.stdout) == (3, "")
+        blocked = cli("train", "--resume", folder)
+        assert (blocked.exit_code, blocked.stdout) == (3, "")
         running.send_signal(number)
         stdout, _ = running.communicate(timeout=60)
         assert running.returncode == code
         if number != signal.SIGKILL:
             assert json.loads(stdout)["status"] == "interrupted"
-        resumed = process("train", "--resume", folder, "--json")
-        assert resumed.returncode == 0, resumed.stderr
+        resumed = cli("train", "--resume", folder, "--json")
+        assert resumed.exit_code == 0, resumed.stderr
         assert result_of(resumed)["weights_sha256"] == whole["weights_sha256"]
         assert losses(folder) == uninterrupted
-    again = process("train", "--resume", folder, "--json")
-    assert again.returncode == 0
+    again = cli("train", "--resume", folder, "--json")
+    assert again.exit_code == 0
     assert "has finished; this is its result" in again.stderr
     assert result_of(again)["weights_sha256"] == whole["weights_sha256"]
 
@@ -393,8 +393,8 @@ def test_ctrl_c_in_any_command_is_one_line() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "cnnlab: interrupted\n")
 
 
-def test_a_config_that_was_edited_is_not_gone_on_with(process: Process, cli: Cli) -> None:
-    process("train", *QUICK, "-q", "--run-dir", "edited")
+def test_a_config_that_was_edited_is_not_gone_on_with(cli: Cli) -> None:
+    cli("train", *QUICK, "-q", "--run-dir", "edited")
     journal, config = Path("edited/journal.jsonl"), Path("edited/config.yaml")
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))  # as if it had not come to its end
     as_made = config.read_text()
@@ -416,30 +416,30 @@ def test_a_config_that_was_edited_is_not_gone_on_with(process: Process, cli: Cli
         assert "make a new run: cnnlab train " in done.stderr
         assert done.stderr.count("\n") == 1
     config.write_text(as_made)
-    assert process("train", "--resume", "edited", "-q", "-s", "place.threads=1").returncode == 0
+    assert cli("train", "--resume", "edited", "-q", "-s", "place.threads=1").exit_code == 0
 
 
-def test_a_killed_run_is_marked_and_delivered_as_dead(process: Process) -> None:
+def test_a_killed_run_is_marked_and_delivered_as_dead(cli: Cli) -> None:
     running = start("train", *LONG)
     wait_for_epoch(running, 2)
     running.kill()
     running.communicate()
-    doctor = process("doctor")
-    assert doctor.returncode == 1
+    doctor = cli("doctor")
+    assert doctor.exit_code == 1
     assert "its process died; the run is marked as ended; cnnlab train --resume 2" in doctor.stdout
-    assert json.loads(process("show", "--json").stdout)["status"] == "died"
-    assert "complete in sqlite" in process("sync").stdout
+    assert json.loads(cli("show", "--json").stdout)["status"] == "died"
+    assert "complete in sqlite" in cli("sync").stdout
     with sqlite3.connect("mlruns/mlflow.db") as database:
         assert database.execute("SELECT status FROM runs").fetchall() == [("KILLED",)]
-    assert process("doctor").returncode == 0
+    assert cli("doctor").exit_code == 0
 
 
 # looking at runs
 
 
-def test_runs_and_show_read_the_journals(cli: Cli, process: Process) -> None:
+def test_runs_and_show_read_the_journals(cli: Cli) -> None:
     assert "no runs in mlruns/runs yet" in cli("runs").stdout
-    result = result_of(process("train", *QUICK, "--json", "--optimizer", "adam"))
+    result = result_of(cli("train", *QUICK, "--json", "--optimizer", "adam"))
     listed = cli("runs").stdout
     assert str(result["run_id"]) in listed
     assert f"{result['test_accuracy']:.4f}" in listed
@@ -460,12 +460,12 @@ def test_runs_and_show_read_the_journals(cli: Cli, process: Process) -> None:
         assert done.stderr.count("\n") == 1
 
 
-def test_a_path_is_printed_as_it_is(process: Process) -> None:
+def test_a_path_is_printed_as_it_is(cli: Cli) -> None:
     name = "[b][/i]:cat:"
-    done = process("train", *QUICK, "-q", "--run-dir", name)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = cli("train", *QUICK, "-q", "--run-dir", name)
+    assert (done.exit_code, done.stderr) == (0, "")
     assert f"files          {name} " in done.stdout
-    assert f"sync {name} " in process("show", name).stdout
+    assert f"sync {name} " in cli("show", name).stdout
 
 
 # bad input
@@ -614,23 +614,24 @@ def test_bad_input_of_the_other_commands(args: list[str], said: str, cli: Cli) -
     assert done.stderr.count("\n") == 1
 
 
-def test_a_traceback_is_never_shown_for_a_broken_picture(process: Process) -> None:
+def test_a_traceback_is_never_shown_for_a_broken_picture(cli: Cli) -> None:
     for name in ("a", "b"):
         Path("pictures", name).mkdir(parents=True)
         Path("pictures", name, "1.png").write_bytes(b"no picture")
-    done = process("train", "--dataset", "folder", "--data-root", "pictures")
-    assert done.returncode == 2
+    done = cli("train", "--dataset", "folder", "--data-root", "pictures")
+    assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
     assert "pictures/a/1.png is not an image" in done.stderr
 
 
 @pytest.mark.long
-def test_the_ui_serves_the_runs_on_loopback(process: Process) -> None:
+def test_the_ui_serves_the_runs_on_loopback(cli: Cli, process: Process) -> None:
     import socket
     import urllib.request
 
-    process("train", *QUICK[2:], "-q", "--experiment-name", "unit 2")
-    process("train", *QUICK[2:], "-q", "--experiment-name", "unit 3")
+    for experiment in ("unit 2", "unit 3"):  # MLflow's first and second
+        cli("train", *QUICK, "-q", "--experiment-name", experiment)
+        assert cli("sync", "last").exit_code == 0
     for shadow in ("random.py", "mlflow.py"):
         Path(shadow).write_text("raise RuntimeError('a file of the user was imported')")
     with socket.socket() as probe:
@@ -650,8 +651,8 @@ def test_the_ui_serves_the_runs_on_loopback(process: Process) -> None:
         run = mlflow_run_id(find_run("last"))
         link = f"{address}/#/experiments/1/runs/{run}?workflowType=machine_learning"
         assert done.stdout.splitlines()[-1] == link or "not everything has been delivered to MLflow yet" in done.stderr
-        assert process("sync", "last").returncode == 0
-        shown = process("show").stdout
+        assert cli("sync", "last").exit_code == 0
+        shown = cli("show").stdout
         assert shown.splitlines()[-1] == link
         assert "next" not in shown
         with sqlite3.connect("mlruns/mlflow.db") as database:

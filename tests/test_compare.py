@@ -360,10 +360,10 @@ def test_an_optimizer_against_itself_has_other_points_and_other_seeds(cli: Cli) 
 
 @pytest.mark.long
 def test_a_comparison_that_was_killed_goes_on_to_what_it_would_have_been(
-    process: Process, tmp_path: Path, monkeypatch: Any
+    cli: Cli, tmp_path: Path, monkeypatch: Any
 ) -> None:
     words = ("compare", "--optimizers", "sgd,adam", "--tunings", "2", "--trials", "2", "--seeds", "1", *HERE)
-    whole = compared(process(*words))
+    whole = compared(cli(*words))
     (tmp_path / "killed").mkdir()
     monkeypatch.chdir(tmp_path / "killed")
     running = subprocess.Popen(
@@ -375,8 +375,7 @@ def test_a_comparison_that_was_killed_goes_on_to_what_it_would_have_been(
         time.sleep(0.05)
     running.kill()
     running.wait()
-    again = subprocess.run([sys.executable, "-m", "cnnlab", *words], capture_output=True, text=True, check=True)
-    found = compared(again)
+    found = compared(cli(*words))
     assert scores(found) == scores(whole)
     assert [p["p_value"] for p in found["pairs"]] == [p["p_value"] for p in whole["pairs"]]
     ended = last(read(Path("mlruns/studies", found["study"], "journal.jsonl"))[0], ComparisonEnded)
@@ -392,7 +391,7 @@ def test_a_live_comparison_is_not_joined_by_accident(cli: Cli) -> None:
     assert f"join it by --study {found['study']}" in done.stderr
 
 
-def test_two_processes_share_a_comparison_by_its_name(process: Process) -> None:
+def test_two_processes_share_a_comparison_by_its_name(cli: Cli) -> None:
     words = (
         "compare",
         "--study",
@@ -410,7 +409,7 @@ def test_two_processes_share_a_comparison_by_its_name(process: Process) -> None:
     first = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    second = compared(process(*words))
+    second = compared(cli(*words))
     found = json.loads(first.communicate()[0])
     assert first.returncode == 0
     assert scores(found) == scores(second)

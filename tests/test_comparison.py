@@ -317,10 +317,10 @@ def test_the_score_over_workloads() -> None:
 
 
 def test_a_curves_band_is_an_interval_over_the_finals() -> None:
-    points = band(arm("sgd", 0.88, tunings=3).finals)
+    points = band(arm("sgd", 0.88, tunings=3).finals, ACCURACY)
     assert [point.step for point in points] == [10, 20, 30]
     assert all(point.low is not None for point in points)
-    assert all(point.low is None for point in band(arm("sgd", 0.88, tunings=2).finals))
+    assert all(point.low is None for point in band(arm("sgd", 0.88, tunings=2).finals, ACCURACY))
 
 
 def test_an_arm_of_which_only_one_final_reached_an_epoch_has_no_curve() -> None:

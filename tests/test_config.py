@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -144,6 +145,45 @@ def test_a_folder_that_a_built_in_dataset_does_not_read_is_refused() -> None:
 def test_a_foreign_setting_on_the_command_line_is_refused() -> None:
     with pytest.raises(BadInput, match="adam has no momentum; it takes"):
         read_config(None, {"optimizer.name": "adam", "optimizer.momentum": 0.5})
+
+
+IDLE = [
+    ({"data.mixup_alpha": 0.4}, {"data.augment": ["flip"]}, {"data.augment": ["mixup"]}),
+    ({"data.depth": 2}, {}, {"data.dataset": "folder"}),
+    ({"data.pattern": "([a-z]+)_"}, {"data.dataset": "mask_folder"}, {"data.dataset": "folder"}),
+    ({"data.colours": {"a": "#000000", "b": "#ffffff"}}, {}, {"data.dataset": "mask_folder"}),
+    ({"data.skip_broken": True}, {"data.dataset": "mnist"}, {"data.dataset": "mask_folder"}),
+    ({"data.allow_conflicting_labels": True}, {}, {"data.dataset": "folder"}),
+    ({"model.init_std": 0.1}, {"model.init": "he_normal"}, {"model.init": "normal"}),
+    ({"model.init_std": 0.1}, {"model.name": "vgg11"}, {"model.name": "resnet18", "model.init": "normal"}),
+    ({"model.pool_size": 3}, {"model.pool": "none"}, {"model.pool": "avg"}),
+    ({"model.pool_stride": 1}, {"model.pool": "none"}, {"model.pool": "max"}),
+    ({"model.padding_mode": "reflect"}, {"model.padding": 0}, {"model.padding": 2}),
+    ({"model.dilation": 2}, {"model.kernel_size": 1}, {"model.kernel_size": 3}),
+    ({"model.groups": 2}, {"model.channels": [8]}, {"model.channels": [8, 8]}),
+    ({"model.dropout": 0.5}, {"model.hidden": []}, {"model.name": "alexnet"}),
+    ({"model.hidden_norm": "batch"}, {"model.name": "mlp", "model.hidden": []}, {"model.name": "mlp"}),
+    ({"optimizer.dampening": 0.5}, {"optimizer.momentum": 0.0}, {"optimizer.momentum": 0.9}),
+]
+
+
+@pytest.mark.parametrize(("setting", "without", "with_it"), IDLE)
+def test_a_setting_without_effect_is_refused(
+    setting: dict[str, Any], without: dict[str, Any], with_it: dict[str, Any]
+) -> None:
+    ((path, value),) = setting.items()
+    with pytest.raises(BadInput, match=rf"^{path}: .* has no effect with .*; leave it out or change (model|data|opt)"):
+        read_config(None, {**without, **setting})
+    assert flat(read_config(None, {**with_it, **setting})[0])[path] == value
+
+
+def test_a_files_setting_that_loses_its_effect_is_left_out_with_a_note() -> None:
+    file = write("model: {pool: avg, pool_size: 3}\n")
+    config, notes = read_config(file, {"model.pool": "none"})
+    assert config == read_config(None, {"model.pool": "none"})[0]
+    assert notes == ["model.pool_size of the file is left out: 3 has no effect with model.pool 'none'"]
+    with pytest.raises(BadInput, match=r"^model.pool_size: 3 has no effect"):
+        read_config(write("model: {pool: none, pool_size: 3}\n"), {})
 
 
 def test_a_setting_that_is_given_twice_is_refused_by_whatever_names() -> None:

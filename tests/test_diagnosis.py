@@ -54,7 +54,10 @@ def curves(
         )
         for n, (t, v, s) in enumerate(zip(train, val, scores, strict=True), start=1)
     ]
-    records.append(RunEnded(0.0, "failed" if ended.get("diverged") else "finished", "", 240, len(train), **ended))
+    status, reason = (
+        ("failed", "diverged at step 3: the loss was nan; try") if ended.get("diverged") else ("finished", "")
+    )
+    records.append(RunEnded(0.0, status, reason, 240, len(train), **ended))
     return Curves(records, "config.yaml", "run")
 
 
@@ -116,9 +119,9 @@ def test_a_loss_that_jumps_back_in_the_middle_has_too_high_a_rate() -> None:
     )  # fmt: skip
 
 
-def test_divergence_names_the_step_of_the_journal() -> None:
+def test_divergence_names_the_step_at_which_a_number_was_not_finite_and_not_the_last_one() -> None:
     (finding,) = found(curves([], [], [], steps=[2.3, 9.0], diverged=True))
-    assert finding.title == "diverged at step 240"
+    assert (finding.title, finding.text) == ("diverged at step 3", "the loss was nan")
 
 
 def test_a_test_image_that_is_a_training_image_is_counted() -> None:

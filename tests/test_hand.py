@@ -172,7 +172,7 @@ def test_several_runs_have_their_curves_in_one_plot(cli: Cli, three: list[RunDir
 def test_rm_shows_what_it_would_delete_and_deletes_it_with_yes(cli: Cli, three: list[RunDir]) -> None:
     word = three[0].run_id
     shown = cli("rm", word)
-    assert (shown.exit_code, str(three[0].path) in shown.stdout, three[0].path.exists()) == (0, True, True)
+    assert (shown.exit_code, f"runs/{word} (" in shown.stdout, three[0].path.exists()) == (0, True, True)
     with three[0].hold():
         assert cli("rm", word, three[1].run_id, "--yes").exit_code == 3
     assert len(list_runs()) == 3

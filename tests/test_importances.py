@@ -97,7 +97,7 @@ def test_a_handful_of_trials_names_nothing(trials: int) -> None:
 
 def confirmed(trial: int, *scores: float | None) -> Confirmed:
     by_seed = {seed: score for seed, score in enumerate(scores) if score is not None}
-    return Confirmed(trial, 0.9, by_seed, len(scores) - len(by_seed), resolution=0.0)
+    return Confirmed(trial, 0.9, by_seed, len(scores) - len(by_seed), resolution=0.0, bounds=(0.0, 1.0))
 
 
 SLOTS = [Slot(number, ()) for number in range(3)]

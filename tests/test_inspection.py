@@ -18,8 +18,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import confusion_matrix, jaccard_score
 
 from cnnlab.data import load
-from cnnlab.reading import inspection
-from cnnlab.reading.inspection_page import Inspector
+from cnnlab.reading import inspection, inspection_page
+from cnnlab.reading.inspection_page import Inspector, inspect_run
 from cnnlab.reading.trained import load_trained
 from cnnlab.tracking import Deliverer, RunDir, load_progress
 from tests.pages import check_page
@@ -55,17 +55,20 @@ def small(cli: Cli) -> Path:
     ],
     ids=lambda args: args[1] if args[0] == "--model" else args[-1],
 )
-def test_every_kind_of_network_is_drawn(args: tuple[str, ...], cli: Cli) -> None:
+def test_every_kind_of_network_is_drawn(args: tuple[str, ...], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection_page, "EMBEDDED", 200)
     run = train(cli, *args)
-    done = cli("inspect", "run", "--json", "-q", "--images", "5,2")
+    chosen, images = ("5,2", [5, 2]) if "mlp" in args else ("1", [0])  # a figure of all layers each
+    done = cli("inspect", "run", "--json", "-q", "--images", chosen)
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
-    assert result["images"] == [5, 2]
+    assert result["images"] == images
     assert len(result["layers"]) == len(set(result["layers"])) >= 1
     files = {Path(file).name for file in result["files"]}
     assert files == {file.name for file in (run / "inspect").iterdir()}
-    names = ("attributions", "activations-5", "activations-2", "filters", "exciting", "embedding", "confusion", "worst")
-    assert files == {"inspect.html", *(f"{name}.png" for name in names)}
+    names = ("attributions", "filters", "exciting", "embedding", "confusion", "worst")
+    activations = {f"activations-{image}.png" for image in images}
+    assert files == {"inspect.html", *activations, *(f"{name}.png" for name in names)}
     for file in files - {"inspect.html"}:
         with Image.open(run / "inspect" / file) as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 10, file
@@ -73,8 +76,19 @@ def test_every_kind_of_network_is_drawn(args: tuple[str, ...], cli: Cli) -> None
     assert page.text.count("data:image/png;base64,") == len(files) - 1
 
 
-def test_errors_and_pairs_are_those_of_scikit_learn(small: Path, cli: Cli) -> None:
-    result = json.loads(cli("inspect", "run", "--json").stdout)
+def test_a_second_call_leaves_no_picture_of_the_first(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Inspector, "draw", Inspector._draw_activations)
+    folder = Path("pictures")
+    inspect_run(Inspector(small, [0, 3], None), folder)
+    for mine in ("mine.png", "activations-3-mine.png"):
+        (folder / mine).write_bytes((folder / "activations-3.png").read_bytes())
+    shown = inspect_run(Inspector(small, [0, 5], None), folder).files
+    own = {"mine.png", "activations-3-mine.png"}
+    assert {file.name for file in folder.iterdir()} == own | {Path(file).name for file in shown}
+
+
+def test_errors_and_pairs_are_those_of_scikit_learn(small: Path) -> None:
+    result = Inspector(small, 1, None).result([])
     trained = load_trained(small)
     test = load(trained.config.data, 0).test
     with torch.no_grad():
@@ -222,9 +236,9 @@ def test_mlflow_gets_the_pictures_of_a_run_that_it_has(cli: Cli, process: Proces
 
 @pytest.mark.long
 def test_a_colour_terminal_shows_small_pictures_and_a_pipe_does_not(small: Path, cli: Cli) -> None:
-    assert "▀" not in cli("inspect", "run").stdout
+    assert "▀" not in cli("inspect", "run", "--images", "1").stdout
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "cnnlab", "inspect", "run", "-q", "-o", "there"]
+    command = [sys.executable, "-m", "cnnlab", "inspect", "run", "-q", "-o", "there", "--images", "1"]
     colours = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "COLUMNS": "80"}
     process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, env=colours)
     os.close(theirs)

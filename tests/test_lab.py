@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,10 @@ from safetensors.torch import load_file
 from scipy import stats
 
 from cnnlab.config import RunConfig, changed
+from cnnlab.config.commands import SweepOptions
+from cnnlab.config.space import Space
 from cnnlab.errors import BadInput
+from cnnlab.intervals import ALPHA
 from cnnlab.lab import Lab, measures
 from cnnlab.lab.claim import Claim, find_claims, read_claim
 from cnnlab.lab.judgement import judge
@@ -24,6 +29,9 @@ from cnnlab.lab.laboratory import judgement_of, measure
 from cnnlab.lab.measures import Ended
 from cnnlab.records import Epoch, Norms, Steps
 from cnnlab.run import create_run, prepare, record_run
+from cnnlab.search.plan import Plan
+from cnnlab.search.slots import IDENTITY
+from cnnlab.search.study import enter, with_study
 
 CLAIMS = Path(__file__).parents[1] / "experiments" / "claims"
 DOCS = CLAIMS.parents[1] / "docs"
@@ -67,6 +75,13 @@ def test_each_claim_runs_in_its_smallest_form(name: str, tmp_path: Path) -> None
     assert {part.word for part in measured} <= {"undecided here"}  # one seed says nothing
 
 
+def test_a_share_over_six_rates_is_known_to_a_sixth(tmp_path: Path) -> None:
+    claim = read_claim("adaptive", FILES["adaptive"])
+    six = {arm: [one * 6] for arm, (one,) in smallest(claim, tmp_path).items()}
+    _, resolutions = measure(claim, six)
+    assert resolutions == {"trains(0.7)": pytest.approx(1 / 6)}
+
+
 OPPOSITE = {"holds": "does not hold", "does not hold": "holds", "undecided here": "undecided here"}
 
 
@@ -80,13 +95,23 @@ def test_the_page_has_the_verdicts_of_its_numbers(found: dict[str, Any]) -> None
     page = (DOCS / "lab.md").read_text().partition(f"\n## {claim.name}\n")[2].partition("\n## ")[0]
     assert f"**{judgement.word.capitalize()}**" in page
     assert all(f"- {part}\n" in page for part in judgement.parts)
-    turned = str.maketrans("<>", "><")
-    opposite = replace(
-        claim, expect=tuple(replace(p, relation=p.relation.translate(turned)) for p in claim.expect if not p.exact)
-    )
-    words = [part.word for part in judgement.parts if not part.expectation.exact]
-    parts = judge(opposite, found["values"], found["resolutions"]).parts
-    assert [part.word for part in parts] == [OPPOSITE[word] for word in words]
+    swapped = {
+        frozenset(pair): judge(claim, _swapped(found["values"], *pair), found["resolutions"])
+        for pair in itertools.combinations(claim.arms, 2)
+        if all(len({*pair} & {*arms}) != 1 for arms in found["values"].values())  # each measure has both, or neither
+    }
+    for number, part in enumerate(judgement.parts):
+        sides = frozenset(part.expectation.relation.split(" ")[::2])
+        if not part.expectation.exact and sides in swapped:
+            assert swapped[sides].parts[number].word == OPPOSITE[part.word]
+    if judgement.word.startswith("holds"):
+        assert "does not hold" in [each.word for each in swapped.values()]
+
+
+def _swapped(values: dict[str, dict[str, Any]], one: str, other: str) -> dict[str, dict[str, Any]]:
+    """As if each of the two arms had been trained with the other one's settings."""
+    names = {one: other, other: one}
+    return {measure: {names.get(arm, arm): some for arm, some in arms.items()} for measure, arms in values.items()}
 
 
 def test_all_claims_of_the_page_are_there() -> None:
@@ -102,7 +127,7 @@ def test_each_claim_can_come_out_both_ways(name: str, quick: bool) -> None:
     noise = rng.normal(0, 1e-4, (len(claim.arms), claim.seeds))
     for number, part in enumerate(claim.expect):
         words = set()
-        for levels in itertools.product([0.001, 0.5, 1.0, 2.0, 5000.0], repeat=len(set(part.names))):
+        for levels in itertools.product([0.001, 0.5, 0.95, 0.98, 1.0, 2.0, 5000.0], repeat=len(set(part.names))):
             arms = dict(zip(dict.fromkeys(part.names), levels, strict=True))
             values = {
                 other.measure: {
@@ -114,7 +139,8 @@ def test_each_claim_can_come_out_both_ways(name: str, quick: bool) -> None:
                 for other in claim.expect
             }
             words.add(judge(claim, values, {}).parts[number].word)
-        assert words >= {"does not hold", "holds by arithmetic" if part.exact else "holds"}, part
+        either = {"holds by arithmetic"} if part.exact else {"holds", "undecided here"}
+        assert words >= {"does not hold", *either}, part
 
 
 def small_claim(folder: Path, **changes: Any) -> Path:
@@ -158,6 +184,57 @@ def test_a_claim_and_its_opposite_through_the_command_line(cli: Callable[..., Re
     assert Path("docs/images/lab-rate.png").stat().st_size > 1000
 
 
+def test_the_listing_imports_no_torch(tmp_path: Path) -> None:
+    folder = small_claim(tmp_path / "claims").parent
+    code = (
+        f"import sys; sys.argv = ['cnnlab', 'lab', '--claims', {str(folder)!r}]\n"
+        "from cnnlab.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print({'torch', 'optuna', 'mlflow', 'scipy.stats'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "set()\n"
+    assert "rate   -      -     A network learns" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"claim": "Other words.", "note": "Why not.", "expect": {"last_score": "tiny < good"}}, True),
+        ({"base": {"model": {"name": "perceptron"}, "training": {"epochs": 2}, "data": {"train_size": 300}}}, False),
+        ({"arms": {"good": {"optimizer.lr": 0.2}, "tiny": {"optimizer.lr": 1e-9}}}, False),
+        (
+            {"arms": {"best": {"optimizer.lr": 0.1}, "tiny": {"optimizer.lr": 1e-9}}, "expect": {"gap": "best > 0"}},
+            False,
+        ),
+        ({"over": {"optimizer.momentum": [0.0, 0.9]}}, False),
+        ({"seeds": 4}, False),
+        ({"quick": {"seeds": 4}}, True),
+    ],
+)
+def test_only_a_change_of_the_trainings_is_another_study(tmp_path: Path, changes: dict[str, Any], same: bool) -> None:
+    before = read_claim("rate", small_claim(tmp_path))
+    after = read_claim("rate", small_claim(tmp_path, **changes))
+    assert (before.study == after.study) == same
+
+
+def test_a_setting_that_a_later_version_adds_keeps_the_study_and_a_changed_default_does_not(tmp_path: Path) -> None:
+    claim = read_claim("rate", small_claim(tmp_path))
+    assert replace(claim, arms={"good": RunConfig()}).study == claim.study  # whatever the settings that it leaves out
+    plan = with_study(Plan.of(claim.arms["good"], Space(()), SweepOptions(study=claim.study)))
+    study = enter(plan)[1]
+
+    older = plan.identity()
+    del older["config"]["penalty"], older["config"]["optimizer"]["body_lr_factor"]
+    study.set_user_attr(IDENTITY, older)
+    enter(plan)
+    older["config"]["optimizer"]["momentum"] = 0.8
+    study.set_user_attr(IDENTITY, older)
+    with pytest.raises(BadInput, match=r"config.optimizer.momentum: 0.8 there, 0.9 here"):
+        enter(plan)
+
+
 def test_what_was_interrupted_goes_on(tmp_path: Path) -> None:
     claim = read_claim("rate", small_claim(tmp_path / "claims"))
 
@@ -185,6 +262,18 @@ def test_two_equal_arms_are_undecided(tmp_path: Path) -> None:
     other = {"good": noise[0].tolist(), "tiny": noise[1].tolist()}
     for values in (same, other):
         assert judge(claim, {"best_score": values}, {"best_score": 1 / 144}).word == "undecided here"
+
+
+def test_of_claims_on_noise_hardly_any_is_decided(tmp_path: Path) -> None:
+    claim = read_claim("rate", small_claim(tmp_path))
+    rng = np.random.default_rng(0)
+    words = [
+        judge(
+            claim, {"best_score": dict(zip(claim.arms, rng.normal(0.9, 0.01, (2, 5)).tolist(), strict=True))}, {}
+        ).word
+        for _ in range(400)
+    ]
+    assert 0 < words.count("holds") + words.count("does not hold") <= 400 * ALPHA
 
 
 @pytest.mark.parametrize(

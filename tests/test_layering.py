@@ -24,6 +24,7 @@ FLOOR_0 = {
     "interrupts",
     "files",
     "page",
+    "look",
 }
 FLOOR_0 |= {""}
 FLOOR_1 = FLOOR_0 | {"data", "models", "tasks", "tracking"}
@@ -34,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "seeds": {"errors"},
     "result": set(),
     "page": set(),
+    "look": {"errors"},
     "files": {"process"},
     "interrupts": {"errors", "process"},
     "metrics": set(),

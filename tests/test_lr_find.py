@@ -121,6 +121,10 @@ def test_the_command_prints_a_sweep_that_runs_and_makes_no_run(cli: Callable[...
     assert f"--search {found['search']}" in line
     assert [round(math.log10(found["rates"][end])) for end in (0, -1)] == [-4, 1]
     assert len(found["losses"]) == 3
+    assert 7 <= len(found["trials"]) <= 9
+    means = {trial["lr"]: sum(math.inf if y is None else y for y in trial["losses"]) / 3 for trial in found["trials"]}
+    assert list(means) == sorted(means)
+    assert min(means, key=means.__getitem__) == found["suggestions"][0]["lr"]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_values_and_differences_are_printed_in_the_metrics_unit() -> None:
         "+0.73",
     )
     assert ACCURACY.in_tables == ", %"
-    assert (LOSS.show(0.5), LOSS.table(0.5)) == ("0.5000 nats", "0.5000")
+    assert (LOSS.show(0.5), LOSS.table(0.5), LOSS.points, LOSS.in_tables) == ("0.5000", "0.5000", "units", "")
     assert (PSNR.show(24.3), PSNR.table(24.3), PSNR.in_tables) == ("24.3000 dB", "24.30", ", dB")
     assert (MEAN_IOU.words, MEAN_IOU.short, ACCURACY.short) == ("mean IoU", "mIoU", "acc")
 

@@ -92,13 +92,14 @@ def places(project: Path) -> list[str]:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_renamed_project_goes_on_in_its_new_place_and_the_old_one_stays_away(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
 ) -> None:
     import mlflow
 
     new = project.rename(tmp_path / "renamed")
-    doctor = cnnlab(new, "doctor")
-    assert doctor.returncode == 1
+    monkeypatch.chdir(new)
+    doctor = cli("doctor")
+    assert doctor.exit_code == 1
     assert "WRONG  this store was moved; 4 locations of artifacts lead to its old folder, for example " in doctor.stdout
     assert "; cnnlab sync corrects them" in doctor.stdout
     assert cnnlab(new, "train", *QUICK, "--seed", "1").returncode == 0
@@ -113,9 +114,12 @@ def test_a_renamed_project_goes_on_in_its_new_place_and_the_old_one_stays_away(
         mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")
 
 
-def test_sync_says_that_it_corrected_a_moved_store(project: Path, tmp_path: Path) -> None:
+def test_sync_says_that_it_corrected_a_moved_store(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
     new = project.rename(tmp_path / "renamed")
-    said = cnnlab(new, "sync").stdout.splitlines()
+    monkeypatch.chdir(new)
+    said = cli("sync").stdout.splitlines()
     assert said[0] == f"{store(new)}: was moved; 4 locations of artifacts were corrected"
     assert said[1].endswith(f"complete in {store(new)}")  # and not in the old store, made again
     assert not project.exists()
@@ -195,7 +199,9 @@ def made_for(run: RunDir, uri: str) -> RunDir:
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
-def test_a_deleted_experiment_is_named_with_its_cure_and_gets_the_run_later(project: Path) -> None:
+def test_a_deleted_experiment_is_named_with_its_cure_and_gets_the_run_later(
+    project: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(store(project))
@@ -203,20 +209,21 @@ def test_a_deleted_experiment_is_named_with_its_cure_and_gets_the_run_later(proj
     done = cnnlab(project, "train", *QUICK, "--seed", "1")
     assert done.returncode == 0
     assert done.stderr.count("\n") == 1
-    synced = cnnlab(project, "sync", "last")
-    assert synced.returncode == 1
+    monkeypatch.chdir(project)
+    synced = cli("sync", "last")
+    assert synced.exit_code == 1
     assert "MLflow's experiment 'cnnlab' was deleted; to restore it: MLFLOW_TRACKING_URI=" in synced.stderr
     assert (
         "restore --experiment-id 1, then cnnlab sync; new runs can go elsewhere by --experiment-name\n" in synced.stderr
     )
     assert len(synced.stderr) <= 301, "the middle of a line is left out where its paths are long"
     client.restore_experiment("1")
-    assert cnnlab(project, "sync", "last").returncode == 0
+    assert cli("sync", "last").exit_code == 0
     assert len(client.search_runs(["1"])) == 2
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_deleted_run_is_named_with_its_cure(project: Path) -> None:
+def test_a_deleted_run_is_named_with_its_cure(project: Path, cli: Cli) -> None:
     from mlflow import MlflowClient
 
     os.chdir(project)
@@ -226,8 +233,8 @@ def test_a_deleted_run_is_named_with_its_cure(project: Path) -> None:
     MlflowClient(store(project)).delete_run(found)
     with Journal(run.journal_file) as journal:
         journal.write(read(run.journal_file)[0][-1])  # something that is not there yet
-    done = cnnlab(project, "sync", "last")
-    assert done.returncode == 1
+    done = cli("sync", "last")
+    assert done.exit_code == 1
     assert f"this run was deleted in MLflow; to restore it: MLFLOW_TRACKING_URI={store(project)} mlflow runs restore "
     assert f"--run-id {found}, then cnnlab sync " in done.stderr
 

@@ -300,7 +300,6 @@ def test_a_global_pool_takes_images_of_any_size() -> None:
             (1, 8, 8),
             "model: global_pool is in place of the hidden layers; set mo",
         ),
-        ({"init_std": 1.0}, (1, 8, 8), "model: init_std 1 has no effect on init default; set model.init=normal$"),
         ({"init_std": 0.0, "init": "normal"}, (1, 8, 8), "model.init_std: 0.0 is not allowed; it must be greater than"),
         (
             {"name": "inception", "kernel_sizes": [1, 2, 3]},

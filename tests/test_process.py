@@ -39,10 +39,8 @@ ALONE = [
     (["train", "--optimizer", "torch.optim.Adamx"], r"optimizer\.name: torch\.optim has no class 'Adamx'.*"),
     (["train", "--batch-size", "1296"], r"data\.batch_size: 1296 is not allowed; .*"),
     (["train", "--dataset", "cifar10"], r"data\.dataset: cifar10 is not here and cannot be downloaded \(.*\); put .*"),
-    (["train", "--dataset", "mnist"], r"data\.dataset: mnist is not here and cannot be downloaded \(.*\); put .*"),
     (["train", "--dataset", "folder", "--data-root", "nowhere"], r"data\.root: nowhere is not a folder.*"),
     (["train", "--model", "torchvision/alexnet"], r"model\.name: torchvision/alexnet cannot take images of 8x8x1 .*"),
-    (["train", "--model", "lenet5"], r".*\(4 - 5 \+ 2\*0\)/1 \+ 1 = 0; .*"),
     (["sweep", "--batch-size", "1296"], r"data\.batch_size: 1296 is not allowed; .*"),
     (["show", "nothing"], r"nothing: no run begins so.*"),
     (["ui", "--tracking-uri", "none"], r"--tracking-uri none: not a store that MLflow takes; .*"),
@@ -106,10 +104,10 @@ def test_an_exception_that_nobody_catches_is_exit_code_1() -> None:
 # signals while the command starts
 
 
-@pytest.mark.parametrize("after", [0.4, 0.7, 1.0, 1.3, 1.6, 1.9, 2.2, 2.5, 2.8, 3.1, 3.4, 3.7])
+@pytest.mark.parametrize("after", [0.4, 1.0, 1.6, 2.2, 2.8, 3.4])
 def test_ctrl_c_ends_a_command_that_starts(after: float) -> None:
     """benchmarks/interrupts.py does it at a hundred moments."""
-    number = signal.SIGTERM if after in (1.3, 2.5) else signal.SIGINT
+    number = signal.SIGTERM if after in (1.0, 2.8) else signal.SIGINT
     running = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", "train", "--epochs", "300", "--json", "-q", "--tracking-uri", "none"],
         stdout=subprocess.PIPE,

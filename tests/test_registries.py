@@ -1,6 +1,7 @@
 """What the config knows by name is what the rooms can make; a dataset picks its task, a task its model and loss."""
 
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -29,12 +30,15 @@ def named(registry: dict[str, Any]) -> list[str]:
 def test_every_name_has_its_builder() -> None:
     from cnnlab import models
     from cnnlab.data import augment
+    from cnnlab.lab import claim, measures
     from cnnlab.training.optimizer import CLASSES
 
     assert set(models.MODELS) == {entry.config for entry in MODELS.values()}
     assert {OPTIMIZERS[name].config.__name__ for name in named(OPTIMIZERS)} <= set(CLASSES)
     assert all(isinstance(entry.config().factor(Moment(0, 10, 5)), float) for entry in SCHEDULES.values())
     assert {*augment.AUGMENTATIONS, MIXUP} == set(AUGMENTATIONS)
+    for name in (*claim.MEASURES, *claim.EXACT):
+        assert list(signature(getattr(measures, name)).parameters)[1:] == [*filter(None, [claim.NUMBERS.get(name)])]
 
 
 def test_a_name_that_only_a_library_has_is_suggested_with_its_prefix() -> None:

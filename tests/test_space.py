@@ -139,7 +139,18 @@ BAD = [
     ("model.activation=relu,rleu", "rleu"),
     ("model.channels=[0],[1]", "model.channels"),
     ("place.device=cpu,cuda", "cannot be searched"),
+    ("data.mixup_alpha=0.1:1", "data.mixup_alpha: it has no effect with data.augment []"),
 ]
+
+
+def test_a_setting_may_be_searched_together_with_the_one_that_it_needs() -> None:
+    found = read_space(RunConfig(), ["model.pool=max,none", "model.pool_size=2,3"], only=True)
+    points = [found.settings(point) for point in found.points()]
+    assert {"model.pool": "none", "model.pool_size": 3} in points
+    assert {changed(RunConfig(), point) for point in points} == {
+        changed(RunConfig(), {"model.pool": "none"}),
+        *(changed(RunConfig(), {"model.pool": "max", "model.pool_size": size}) for size in (2, 3)),
+    }
 
 
 @pytest.mark.parametrize(("word", "says"), BAD, ids=[word for word, _ in BAD])

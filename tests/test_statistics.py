@@ -18,6 +18,7 @@ from cnnlab.comparison.statistics import (
     summarize,
 )
 from cnnlab.intervals import ALPHA, interval
+from cnnlab.metrics import ACCURACY, LOSS
 
 MARGIN = 0.002
 IMAGE = 1 / 359
@@ -52,6 +53,15 @@ def test_fewer_than_three_scores_have_no_interval(values: list[float]) -> None:
 def test_no_scores_are_no_sample() -> None:
     with pytest.raises(ValueError, match="no scores"):
         summarize([])
+
+
+def test_an_interval_of_accuracies_ends_at_1_and_at_0() -> None:
+    low, high = interval([0.99, 0.97, 1.0]) or (0, 0)
+    assert high > 1
+    assert summarize([0.99, 0.97, 1.0], bounds=ACCURACY.bounds).ci_high == 1
+    assert interval([0.99, 0.97, 1.0], bounds=ACCURACY.bounds) == (low, 1)
+    assert interval([0.01, 0.03, 0.0], bounds=ACCURACY.bounds) == pytest.approx((0, 1 - low))
+    assert interval([0.99, 0.97, 1.0], bounds=LOSS.bounds) == (low, high)
 
 
 def test_equal_scores_have_the_spread_of_rounding_to_an_image() -> None:

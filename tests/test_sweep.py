@@ -22,7 +22,7 @@ from click.testing import Result
 
 from cnnlab.errors import BadInput
 from cnnlab.records import Epoch, RunEnded, RunStarted, SweepEnded, TrialEnded
-from cnnlab.search import Sweep
+from cnnlab.search import Sweep, sweep_report
 from cnnlab.search.sampling import make_pruner
 from cnnlab.search.study import stored_plan
 from cnnlab.tracking import RunDir, last, list_studies, list_trials, read
@@ -30,6 +30,8 @@ from tests.runs import workers_of
 
 Cli = Callable[..., Result]
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = pytest.mark.usefixtures("one_plot")
 
 QUICK = ("--tracking-uri", "none", "--epochs", "2", "-s", "data.train_size=128", "--confirm", "0", "--json")
 HERE = (*QUICK, "--workers", "1")
@@ -57,7 +59,11 @@ def values() -> dict[int, tuple[dict[str, Any], Any]]:
 # what it prints and leaves
 
 
-def test_a_sweep_from_end_to_end(cli: Cli) -> None:
+PLOTS = dict(sweep_report.PLOTS)
+
+
+def test_a_sweep_from_end_to_end(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_report, "PLOTS", PLOTS)
     done = cli("sweep", "--trials", "6", "--pruner", "none", *HERE)
     found = swept(done)
     assert done.exit_code == 0
@@ -90,6 +96,7 @@ def test_nothing_in_a_plot_lies_on_anything_else(cli: Cli, monkeypatch: pytest.M
             names.extend(text.get_text() for text in figure.axes[0].get_xticklabels())
 
     monkeypatch.setattr(Figure, "savefig", saved)
+    monkeypatch.setattr(sweep_report, "PLOTS", {name: PLOTS[name] for name in ("slice", "contour", "parallel")})
     cli("sweep", "--trials", "4", "--pruner", "none", "--sampler", "random", *HERE)
     for plot in ("slice", "contour"):
         assert len(boxes[plot]) > 5
@@ -180,12 +187,13 @@ def test_the_command_that_is_suggested_gives_no_setting_twice(typed: str) -> Non
 
 
 @pytest.mark.long
-def test_what_is_suggested_is_not_refused(process: Process) -> None:
+def test_what_is_suggested_is_not_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the epochs are another experiment, so another study."""
     words = ("sweep", "--study", "mine", "--trials", "2", "--confirm", "0", "--workers", "1", "--tracking-uri", "none")
-    for shown in (process(*words, "--epochs", "1").stdout, process("show", "mine").stdout):
+    monkeypatch.setattr(sys, "argv", ["cnnlab", *words, "--epochs", "1"])
+    for shown in (cli(*words, "--epochs", "1").stdout, cli("show", "mine").stdout):
         assert shown.splitlines()[-1] == "  cnnlab diagnose mine", "there are several warnings"
-    (line,) = [line for line in process("diagnose", "mine").stdout.splitlines() if "--epochs 2" in line]
+    (line,) = [line for line in cli("diagnose", "mine").stdout.splitlines() if "--epochs 2" in line]
     assert "--study" not in line
     assert "--tracking-uri none" in line, "what was typed is there"
 
@@ -304,7 +312,7 @@ def test_the_patient_pruner_waits_for_a_fall() -> None:
 
 @pytest.mark.parametrize("pruner", ["median", "asha", "hyperband"])
 def test_a_pruned_trial_has_its_curve_up_to_where_it_was_pruned(pruner: str, cli: Cli) -> None:
-    learns = ("-s", "data.train_size=1000", "--batch-size", "16", "--epochs", "4", *QUICK[:2], *QUICK[-3:])
+    learns = ("-s", "data.train_size=400", "--batch-size", "16", "--epochs", "4", *QUICK[:2], *QUICK[-3:])
     learns_or_not = "lr=0.03,0.04,0.05,1e-6,1e-7"  # an accuracy at chance stays below that of most
     words = ("--search", learns_or_not, "--only", "--sampler", "random", "--trials", "12", "--workers", "1", *learns)
     found = swept(cli("sweep", "--pruner", pruner, *words))
@@ -331,7 +339,7 @@ def test_a_diverged_trial_is_infeasible_and_the_sweep_goes_on_and_says_so(cli: C
 
 
 def test_a_wider_range_takes_over_the_trials_of_the_old_study(cli: Cli) -> None:
-    more = [word.replace("train_size=128", "train_size=1000") for word in HERE]
+    more = [word.replace("train_size=128", "train_size=500") for word in HERE]
     words = [*more, "--batch-size", "16", "--lr", "1e-3", "--only", "--pruner", "none"]
     old = swept(cli("sweep", "--trials", "8", *words, "--search", "lr=1e-5:1e-3:log"))["study"]
     widened = ["--extend", old, "--search", "lr=1e-5:1e-2:log"]
@@ -423,28 +431,28 @@ def test_a_sweep_whose_process_was_killed_is_marked_and_goes_on(cli: Cli) -> Non
     assert ended.status == "finished"
 
 
-def test_two_processes_join_one_study(cli: Cli, process: Process) -> None:
+def test_two_processes_join_one_study(cli: Cli) -> None:
     words = ("--study", "ours", "--trials", "12", "--pruner", "none", "--workers", "1", *QUICK)
     first = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    second = swept(process("sweep", *words))
+    second = swept(cli("sweep", *words))
     assert json.loads(first.communicate()[0])["trials"] == second["trials"]
     assert first.returncode == 0
     assert second["trials"]["total"] == 12
     assert len(study().trials) == 12
 
 
-def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli, process: Process) -> None:
+def test_without_a_study_named_a_second_process_is_told_how_to_join(cli: Cli) -> None:
     words = ("--trials", "1000", "--workers", "1", *QUICK)
     first = subprocess.Popen(
         [sys.executable, "-m", "cnnlab", "sweep", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     _wait_until(lambda: len(list(Path("mlruns").glob("studies/*/trials/000/journal.jsonl"))) == 1)
-    second = process("sweep", *words)
+    second = cli("sweep", *words)
     first.terminate()
     assert first.wait(60) == 143
-    assert second.returncode == 3
+    assert second.exit_code == 3
     assert "join it by --study" in second.stderr
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -17,13 +18,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, jaccard_score, precision_recall_fscore_support
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.testing import assert_close
 
 import cnnlab
 from cnnlab.data import load
 from cnnlab.data.load import resize
 from cnnlab.data.pictures import on_disk
 from cnnlab.errors import BadInput
-from cnnlab.reading import predictions, trained
+from cnnlab.reading import exporting, predictions, trained
 from cnnlab.reading.evaluation import evaluate, load_for
 from cnnlab.tracking import find_run
 
@@ -87,6 +89,14 @@ def test_a_network_with_a_global_pool_classifies_images_of_another_size() -> Non
     answers = [answer["predictions"][0]["class"] for answer in network.predict(larger, top=1)]
     right = np.mean([found == network.classes[true] for found, true in zip(answers, test.targets, strict=True)])
     assert right > 0.2  # guessing is right for 0.1
+    found, _ = load_for(run, {"data.resize": 40})
+    again = evaluate(run, found)
+    answers = [answer["predictions"][0]["class"] for answer in network.predict(found.test.inputs, top=1)]
+    said = [found.classes[true] == answer for true, answer in zip(found.test.targets, answers, strict=True)]
+    assert again.metrics["accuracy"]["value"] == np.mean(said)
+    Image.fromarray(larger[0, 0].numpy()).save("larger.png")
+    (one,) = predictions.predict(run, [on_disk(Path("larger.png"))], device="cpu", side=40)
+    assert one.predictions == network.predict(larger[:1])[0].predictions
     with pytest.raises(BadInput, match=r"this network takes \(N, 1, 28, 28\) uint8"):
         predictions.LoadedNetwork(a_run(data__resize=28, data__train_size=60)).predict(larger)
     with pytest.raises(BadInput, match=r"images: \(4, 3, 40, 40\) uint8 is not allowed"):
@@ -157,6 +167,56 @@ def test_an_evaluation_is_that_of_scikit_learn_and_of_the_run() -> None:
     assert interval["ci_high"] == pytest.approx(share + half, abs=0.01)
 
 
+def pixels_of(images: torch.Tensor) -> list[bytes]:
+    return sorted(image.numpy().tobytes() for image in images)
+
+
+@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
+def test_other_pictures_are_evaluated_as_they_are_predicted() -> None:
+    """By the training's rule for deep values and transparent parts, though these have other values."""
+    odd_pictures(Path("mine"))
+    run = a_run(data__dataset="folder", data__root="mine", data__resize=24, training__epochs=1)
+    random = np.random.default_rng(1)
+    for index in range(12):
+        folder = Path("others", "ab"[index % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(8000, 11000, (30, 30), np.uint16)).save(folder / f"{index}_deep.png")
+        Image.fromarray(random.integers(0, 256, (30, 30, 4), np.uint8), "RGBA").save(folder / f"{index}_clear.png")
+    found, doubts = load_for(run, {"data.root": "others"})
+    images, _ = predictions.read_like(run.started, predictions.find_pictures(["others"]))
+    assert pixels_of(torch.cat([split.inputs for split in found.splits.values()])) == pixels_of(images)
+    assert not doubts
+    own, doubts = load_for(run, {"data.root": "others", "data.rendering": [7000, 12000, 255]})
+    assert pixels_of(own.train.inputs) != pixels_of(found.train.inputs)
+    assert not doubts
+    plain = a_run(data__resize=12, training__epochs=1, data__train_size=64)  # grey arrays of 8x8
+    for index in range(30):
+        folder = Path("digits", str(index % 10))
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (9 + index, 20, 3), np.uint8)).save(folder / f"{index}.png")
+    found, doubts = load_for(plain, {"data.root": "digits"})
+    images, _ = predictions.read_like(plain.started, predictions.find_pictures(["digits"]))
+    assert pixels_of(torch.cat([split.inputs for split in found.splits.values()])) == pixels_of(images)
+    assert found.image_shape == (1, 12, 12)
+    assert not doubts
+
+
+def test_a_rule_that_the_training_did_not_need_is_named() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(20) % 2
+    grey = random.integers(0, 256, (20, 8, 8), np.uint8)
+    np.savez("colour.npz", train_images=np.stack([grey] * 3, 3), train_labels=labels)
+    np.savez("grey.npz", train_images=grey / 255, train_labels=labels)
+    run = a_run(data__dataset="folder", data__root="colour.npz", training__epochs=1)
+    found, doubts = load_for(run, {"data.root": "grey.npz"})
+    assert [doubt for doubt in doubts if "data.rendering=[0, 1, 255]" in doubt] == doubts != []
+    own = load_for(run)[0]
+    assert torch.equal(found.test.inputs, own.test.inputs)  # the grey values are the colours
+    darker, doubts = load_for(run, {"data.root": "grey.npz", "data.rendering": [0, 2, 255]})
+    assert (darker.test.inputs - found.test.inputs / 2).abs().max() <= 0.5
+    assert not doubts
+
+
 def test_masks_are_evaluated(cli: Cli) -> None:
     run = a_run(
         data__dataset="shapes_masks",
@@ -199,6 +259,71 @@ def test_an_export_loads_by_its_readme(kind: str, cli: Cli) -> None:
     assert cli("export", "last", "--format", kind, "-o", "there").exit_code == 2
 
 
+MASKS = {"data__dataset": "mask_folder", "data__root": "masked", "data__resize": 18, "data__batch_size": 4}
+NETWORKS = {
+    "unet": {**MASKS, "model__width": 4, "model__depth": 1},
+    "fcn": {**MASKS, "model__channels": [4, 8]},
+    "torchvision/squeezenet1_1": {"data__resize": 32},
+    "cnn": {"model__channels": [4, 8], "model__norm": "batch", "model__global_pool": True},
+    "mlp": {"model__hidden": [8], "model__hidden_norm": "group", "model__activation": "gelu"},
+    "resnet18": {"data__resize": 16, "model__width": 4},
+    "vgg11": {"data__resize": 32, "model__width": 4, "model__norm": "batch", "model__hidden_norm": "batch"},
+    "inception": {"data__resize": 16, "model__width": 4},
+}
+QUICK = ("unet", "torchvision/squeezenet1_1")
+
+
+def a_network(name: str) -> trained.Trained:
+    """Hardly trained."""
+    random = np.random.default_rng(0)
+    for index in range(12):
+        for side, values in (
+            ("images", random.integers(0, 256, (18, 18, 3))),
+            ("masks", random.integers(0, 3, (18, 18))),
+        ):
+            Path("masked", side).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values.astype(np.uint8)).save(f"masked/{side}/{index}.png")
+    train_size = 8 if "data__root" in NETWORKS[name] else 32
+    settings = {"data__train_size": train_size, "model__name": name, **NETWORKS[name]}
+    return a_run(training__epochs=1, optimizer__lr=0.01, **settings)
+
+
+def answers_of(model: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(images)
+
+
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(n, marks=pytest.mark.long) for n in NETWORKS if n not in QUICK)]
+)
+def test_a_network_is_the_same_in_onnx(name: str) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    run = a_network(name)
+    exporting.export(run, "onnx", Path("there"))
+    session = onnxruntime.InferenceSession("there/model.onnx")
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(run.started.classes)
+    for count in (1, 3):
+        images = torch.randint(0, 256, (count, *run.started.image_shape)).byte()
+        (scores,) = session.run(None, {"images": images.numpy()})
+        assert_close(torch.from_numpy(scores), answers_of(run.model, images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_network_is_the_same_in_the_formats_of_pytorch(name: str) -> None:
+    run = a_network(name)
+    images = torch.randint(0, 256, (3, *run.started.image_shape)).byte()
+    for kind in ("pt2", "safetensors", "mlflow"):
+        exporting.export(run, kind, Path(kind))
+    loaded = {
+        "pt2": torch.export.load("pt2/model.pt2").module(),
+        "safetensors": exporting.read_safetensors("safetensors/model.safetensors"),
+        "mlflow": mlflow.pytorch.load_model("mlflow/model").eval(),
+    }
+    for kind, model in loaded.items():
+        assert_close(answers_of(model, images), answers_of(run.model, images), rtol=1e-5, atol=1e-6, msg=kind)
+
+
 def test_an_export_that_differs_is_not_kept(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     a_run()
     monkeypatch.setattr("cnnlab.reading.exporting.TOLERANCE", -1.0)
@@ -238,6 +363,17 @@ BAD = [
     ("evaluate last --dataset nope", "dataset"),
     ("evaluate last --data-root nope", "data.root"),
     ("evaluate last --split some", "--split"),
+    ("evaluate last --dataset xor", "it lacks '2'"),
+    ("evaluate last --dataset digits --data-root empty", "digits is built in"),
+    ("evaluate last --data-root two", "it lacks '0'"),
+    ("evaluate last --data-root empty", "data.root"),
+    ("evaluate last -s data.resize=12", "samples of 1x12x12, but the network takes 1x8x8"),
+    ("evaluate last -s data.resize=0", "data.resize: 0 is not allowed"),
+    ("evaluate last -s data.rendering=[3,2,1]", "low < high"),
+    ("evaluate last -s optimizer.lr=1", "must be a setting of data"),
+    ("evaluate last -s data.root=a --data-root b", "given twice"),
+    ("predict last a.png --resize 12", "--resize: 12 is not allowed; this network takes 1x8x8"),
+    ("predict last a.png --resize 0", "--resize"),
     ("export last", "--format"),
     ("export last --format zip", "zip"),
     ("export last --format pt2 -o full", "not an empty folder"),
@@ -248,11 +384,13 @@ BAD = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
 def test_bad_input_is_one_line(cli: Cli) -> None:
     a_run(training__epochs=1, data__train_size=128)
     Path("empty").mkdir()
     Path("full").mkdir()
     Path("full/README.md").write_text("mine")
+    odd_pictures(Path("two"))
     Image.new("L", (8, 8)).save("a.png")
     for words, said in BAD:
         done = cli(*words.split())

@@ -24,7 +24,7 @@ COMMANDS = {
     "lr-find": "Find learning rates to search, by a range test.",
     "describe": "Show a network layer by layer: sizes, receptive field, parameters, memory.",
     "filters": "Show what a convolution does to a picture.",
-    "studies": "List the sweeps made here.",
+    "studies": "List the sweeps and comparisons made here.",
     "runs": "List the runs made here.",
     "inspect": "Draw what a trained network sees: filters, activations, attributions, errors.",
     "show": "Show one run, one sweep or one comparison: settings, curves, results.",

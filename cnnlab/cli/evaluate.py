@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cnnlab.cli.options import device_option, folder
+from cnnlab.cli.options import dataset_options, dataset_settings, device_option, folder
 from cnnlab.cli.streams import complain
 from cnnlab.metrics import words_of
 from cnnlab.result import Result, strict_json
@@ -16,8 +16,7 @@ LISTED = 10
 
 @click.command("evaluate")
 @click.argument("run")
-@click.option("--dataset", help="Measure on this dataset. [default: the run's]")
-@click.option("--data-root", help="Its folder, or the images themselves.")
+@dataset_options
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test", "all"]),
@@ -31,7 +30,14 @@ LISTED = 10
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @device_option
 def command(
-    run: str, dataset: str | None, data_root: str | None, split: str, plot: Path | None, as_json: bool, device: str
+    run: str,
+    dataset: str | None,
+    data_root: str | None,
+    assignments: tuple[str, ...],
+    split: str,
+    plot: Path | None,
+    as_json: bool,
+    device: str,
 ) -> None:
     """RUN is a run id, an unambiguous beginning of one, last, or a run's directory. Intervals are of 95 %, by the
     bootstrap over images. The classes must be those of the run.
@@ -43,30 +49,31 @@ def command(
     from cnnlab.reading.trained import load_trained
     from cnnlab.tracking import find_run
 
+    settings = dataset_settings(dataset, data_root, assignments)
     trained = load_trained(find_run(run).path)
-    found, doubts = load_for(trained, dataset, data_root)
+    found, doubts = load_for(trained, settings)
     for doubt in doubts:
         complain(doubt)
     result = evaluate(trained, found, split, device)
     if as_json:
         click.echo(strict_json(result))
     else:
-        _print(result)
+        _print(result, trained.started.samples)
     for path in draw_evaluation(result, plot) if plot else ():
         click.echo(path, err=True)
 
 
-def _print(result: Result) -> None:
+def _print(result: Result, samples: str) -> None:
     from cnnlab.cli.display.terminal import WHOLE, plain_table, result_console
 
     console = result_console(in_pipe=WHOLE)
-    console.print(f"{result.run_id} on {result.split} of {result.dataset}, {result.images:,} images")
+    console.print(f"{result.run_id} on {result.split} of {result.dataset}, {result.images:,} {samples}")
     for name, one in result.metrics.items():
         console.print(
             f"{words_of(name):17} {one['value']:.4f}  95 % interval {one['ci_low']:.4f} to {one['ci_high']:.4f}"
         )
     console.print(f"calibration error {result.ece:.4f}\n")
-    headings = list(result.classes[0])
+    headings = [samples if key == "images" else key for key in result.classes[0]]
     classes = plain_table(*headings, right=headings[1:])
     for row in result.classes:
         classes.add_row(*map(_cell, row.values()))
@@ -76,8 +83,9 @@ def _print(result: Result) -> None:
         matrix = plain_table("true \\ predicted", *names, right=names)
         for name, counts in zip(names, result.confusion, strict=True):
             matrix.add_row(name, *map(str, counts))
+        fits = console.measure(matrix).maximum <= console.width
         console.print()
-        console.print(matrix)
+        console.print(matrix if fits else "The confusion matrix is wider than this terminal; --plot FOLDER draws it.")
 
 
 def _cell(value: Any) -> str:

@@ -29,10 +29,12 @@ def command(run: str, kind: str, output: Path | None, as_json: bool) -> None:
     from cnnlab.reading.trained import load_trained
     from cnnlab.tracking import find_run
 
-    result = export(load_trained(find_run(run).path), kind, output)
+    trained = load_trained(find_run(run).path)
+    result = export(trained, kind, output)
     if as_json:
         click.echo(strict_json(result))
     else:
         click.echo(
-            f"{result.file}: differs from the original by {result.difference:.1e} on {result.images} test images"
+            f"{result.file}: differs from the original by {result.difference:.1e} on {result.images} test "
+            f"{trained.started.samples}"
         )

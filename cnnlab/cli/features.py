@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cnnlab.cli.options import device_option
+from cnnlab.cli.options import dataset_options, dataset_settings, device_option
 from cnnlab.cli.streams import complain
 from cnnlab.config.data import TASKS
 from cnnlab.errors import BadInput
@@ -15,8 +15,7 @@ from cnnlab.errors import BadInput
 @click.argument("images", nargs=-1, metavar="[IMAGE|FOLDER|- ...]")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write this .npz file.")
 @click.option("--layer", help="The layer, by its name. [default: the input of the last one with weights]")
-@click.option("--dataset", help="The images of this dataset. [default: the run's]")
-@click.option("--data-root", help="Its folder, or the images themselves.")
+@dataset_options
 @click.option(
     "--fit",
     "kind",
@@ -31,6 +30,7 @@ def command(
     layer: str | None,
     dataset: str | None,
     data_root: str | None,
+    assignments: tuple[str, ...],
     kind: str | None,
     device: str,
 ) -> int:
@@ -49,8 +49,9 @@ def command(
 
     if not (output or kind):
         raise BadInput("--output: a file or --fit is needed, as in -o features.npz")
-    if images and (kind or dataset or data_root):
-        raise BadInput("--fit, --dataset and --data-root are for images with labels; leave out the images")
+    settings = dataset_settings(dataset, data_root, assignments)
+    if images and (kind or settings):
+        raise BadInput("--fit, --dataset, --data-root and --set are for images with labels; leave out the images")
     trained = load_trained(find_run(run).path)
     if kind and trained.task.output_shape[1:]:
         raise BadInput("--fit: masks are no labels of images; leave out --fit for a segmentation run")
@@ -58,7 +59,7 @@ def command(
     if images:
         arrays, broken = features_of_pictures(trained, find_pictures(images), layer, device)
     else:
-        found, doubts = load_for(trained, dataset, data_root)
+        found, doubts = load_for(trained, settings)
         for doubt in doubts:
             complain(doubt)
         arrays = features_of_dataset(trained, found, layer, device)

@@ -51,6 +51,7 @@ def command(ctx: click.Context, claims: Path | None, as_json: bool) -> None:
     Example: cnnlab lab run xor momentum --quick
     """
     if ctx.invoked_subcommand:
+        ctx.default_map = {ctx.invoked_subcommand: {"claims": claims}}
         return
     from cnnlab.lab.laboratory import as_json as plain
     from cnnlab.lab.laboratory import judgement_of

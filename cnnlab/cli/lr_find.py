@@ -62,9 +62,9 @@ def command(
         for suggestion in test.suggestions()
     ]
     if as_json:
-        click.echo(
-            strict_json({"rates": test.rates, "losses": test.losses, "suggestions": found, "search": test.search()})
-        )
+        tried = [{"lr": rate, "losses": losses} for rate, losses in sorted(test.trials.items())]
+        shown = {"rates": test.rates, "losses": test.losses, "trials": tried, "suggestions": found}
+        click.echo(strict_json({**shown, "search": test.search()}))
         return
     given = [] if experiment is None else [str(experiment)]
     changed = [word for path, value in settings.items() if path != "optimizer.lr" for word in ("-s", f"{path}={value}")]

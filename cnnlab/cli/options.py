@@ -49,21 +49,43 @@ class Command(click.Command):
 
 def setting_options(command: F) -> F:
     """One option for each of FLAGS, and -s/--set for every other setting."""
-    command = click.option(
-        "-s",
-        "--set",
-        "assignments",
-        multiple=True,
-        metavar="PATH=VALUE",
-        shell_complete=complete_setting,
-        help="Any other setting: -s model.channels=[32,64]",
-    )(command)
+    command = _set_option("Any other setting: -s model.channels=[32,64]")(command)
     for flag, path in reversed(FLAGS.items()):
         section, _, key = path.partition(".")
         field = fields_of(path)[0]
         names = list(REGISTRIES[section]) if key == "name" else names_of(field)
         command = _option(flag, field, names, f"{section.capitalize()}, by name")(command)
     return command
+
+
+def dataset_options(command: F) -> F:
+    """--dataset, --data-root and -s of a command that measures a run's network."""
+    command = _set_option("Any other setting of its data: -s data.resize=40")(command)
+    command = click.option("--data-root", help="Its folder, or the images themselves.")(command)
+    return click.option("--dataset", help="The images of this dataset. [default: the run's]")(command)
+
+
+def dataset_settings(dataset: str | None, data_root: str | None, assignments: tuple[str, ...]) -> dict[str, Any]:
+    """What `dataset_options` got, as dotted path -> value. Raises BadInput for a setting that is not of data."""
+    flags = {"data.dataset": dataset, "data.root": data_root}
+    settings = collected(
+        [(path, word, word) for path, word in flags.items() if word is not None] + _assigned(assignments)
+    )
+    if strange := next((path for path in settings if not path.startswith("data.")), None):
+        raise BadInput(f"--set {strange}: is not allowed here; it must be a setting of data, as in data.resize=40")
+    return settings
+
+
+def _set_option(text: str) -> Callable[[F], F]:
+    return click.option(
+        "-s",
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="PATH=VALUE",
+        shell_complete=complete_setting,
+        help=text,
+    )
 
 
 def command_options(kind: type[RecordOptions]) -> Callable[[F], F]:
@@ -111,6 +133,12 @@ def settings_of(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[s
         for flag, text in flags.items()
         if text is not None
     ]
+    return collected([*given, *_assigned(assignments)])
+
+
+def _assigned(assignments: tuple[str, ...]) -> list[tuple[str, Any, str]]:
+    """Of each PATH=VALUE the path, the value and the words."""
+    given = []
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         path, how = path.strip(), shortened(assignment)
@@ -122,7 +150,7 @@ def settings_of(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[s
                 "model.channels=[32,64]"
             )
         given.append((path, _value(path, text), f"-s {how}"))
-    return collected(given)
+    return given
 
 
 def options_of(kind: type[RecordOptions], options: dict[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,15 @@ from cnnlab.result import Result, strict_json
 @click.argument("run")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|- ...")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="The number of classes per image.")
+@click.option("--resize", "side", type=click.IntRange(1, 4096), help="Side in pixels, if not that of the training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image on stdout.")
 @click.option(
     "--csv", "as_csv", is_flag=True, help="Print a table with the columns image, rank, class and probability."
 )
 @device_option
-def command(run: str, images: tuple[str, ...], top: int, as_json: bool, as_csv: bool, device: str) -> int:
+def command(
+    run: str, images: tuple[str, ...], top: int, side: int | None, as_json: bool, as_csv: bool, device: str
+) -> int:
     """RUN is a run id, an unambiguous beginning of one, last, or a run's directory. An image is read as those of the
     training were; - is one on stdin. Of masks, the share of each class in the pixels is printed. If an image cannot be
     read, stderr has a line about it, and the exit code is 1.
@@ -38,7 +41,7 @@ def command(run: str, images: tuple[str, ...], top: int, as_json: bool, as_csv: 
     if as_csv:
         click.echo("image,rank,class,probability")
     unread = 0
-    for result in predict(load_trained(find_run(run).path), find_pictures(images), top, device):
+    for result in predict(load_trained(find_run(run).path), find_pictures(images), top, device, side):
         if "error" in result:
             unread += 1
             complain(f"{result.image} is not an image that can be read ({result.error})")

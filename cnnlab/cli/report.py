@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from cnnlab.errors import BadInput, shortened
+from cnnlab.files import from_here
 
 
 @click.command("report")
@@ -46,4 +47,4 @@ def command(run: str, output: str | None, storage: str | None) -> None:
             findings, _ = stored_findings(run, storage)
             html = sweep_page(findings, draw_sweep(findings, Path(folder)))
     file.write_text(html, encoding="utf-8")
-    click.echo(file)
+    click.echo(from_here(str(file)))

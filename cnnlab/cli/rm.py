@@ -3,6 +3,7 @@
 import click
 
 from cnnlab.cli.completion import complete_any
+from cnnlab.files import from_here
 
 
 @click.command("rm")
@@ -15,6 +16,8 @@ def command(words: tuple[str, ...], yes: bool) -> None:
     \b
     Example: cnnlab rm last --yes
     """
+    from rich.filesize import decimal
+
     from cnnlab.tracking.removal import check_unused, remains, removable, remove, runs_within, size_of
 
     runs = list(dict.fromkeys(run for word in words for run in removable(word)))
@@ -23,7 +26,7 @@ def command(words: tuple[str, ...], yes: bool) -> None:
     for run in runs:
         within = len(runs_within(run)) - 1
         below = f", {within} runs below it" if within else ""
-        lines.append(f"{run.path} ({size_of(run.path) / 2**20:.1f} MiB{below})")
+        lines.append(f"{from_here(str(run.path))} ({decimal(size_of(run.path))}{below})")
         lines += [f"  remains: {words}" for words in remains(run)]
     if yes:
         remove(runs)

@@ -23,15 +23,21 @@ def command(storage: str | None, as_json: bool) -> None:
     Example: cnnlab studies
     """
     from cnnlab.search.study import list_plans
+    from cnnlab.tracking import list_studies
 
     plans = list(list_plans(storage))
-    rows = [_row(plan) for plan in plans]
     if as_json:
-        click.echo(strict_json(rows))
-    elif not rows:
+        click.echo(strict_json([_row(plan) for plan in plans]))
+        return
+    if not plans:
         click.echo("no studies in mlruns/studies yet; cnnlab sweep makes one")
-    else:
-        _print_table(rows, plans)
+        return
+    comparisons = [run.path.name for run in list_studies() if run.created.tags.get("kind") == "comparison"]
+    alone = [plan for plan in plans if not plan.study.startswith(tuple(f"{name}." for name in comparisons))]
+    if alone:
+        _print_table([_row(plan) for plan in alone], alone)
+    if comparisons:
+        click.echo(f"comparisons: {', '.join(comparisons)}")
 
 
 def _row(plan: "Plan") -> dict[str, Any]:
@@ -73,7 +79,7 @@ def _print_table(rows: list[dict[str, Any]], plans: "list[Plan]") -> None:
                 *(str(counts[name]) for name in ("pruned", "infeasible", "failed")),
                 *("" if row[key] is None else f"{row[key]:.4f}" for key in ("baseline", "best_value")),
                 "" if row["best_trial"] is None else str(row["best_trial"]),
-                settings_text({**own, **searched}),
+                settings_text({path: value for path, value in {**own, **searched}.items() if value is not None}),
             ]
         )
     room = result_console().width if sys.stdout.isatty() else None

@@ -9,8 +9,9 @@ import numpy as np
 from cnnlab.comparison.statistics import R_MAX, performance_profile
 from cnnlab.comparison.verdicts import Final, Verdicts, best_so_far
 from cnnlab.intervals import interval
+from cnnlab.look import WHITE_ON, new_figure, save
 from cnnlab.metrics import Metric
-from cnnlab.reading.run_figures import new_figure, several_figure
+from cnnlab.reading.run_figures import several_figure
 from cnnlab.tracking import RunDir, read
 
 if TYPE_CHECKING:
@@ -43,13 +44,13 @@ def draw_comparison(verdicts: Verdicts, folder: Path) -> list[Path]:
         figures["expected_best"] = expected_best_figure(verdicts)
     if verdicts.pairs:
         figures["pairs"] = pairs_figure(verdicts)
-    return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
 def draw_losses(untuned: Mapping[str, RunDir], folder: Path) -> Path:
     """Write losses.png: the training loss of each step and the validation score, of one training of each arm."""
     records = {arm: read(run.journal_file)[0] for arm, run in untuned.items()}
-    return _save(several_figure(records), folder / "losses.png")
+    return save(several_figure(records), folder / "losses.png")
 
 
 def draw_profile(times: Mapping[str, Sequence[float]], folder: Path) -> Path:
@@ -67,7 +68,7 @@ def draw_profile(times: Mapping[str, Sequence[float]], folder: Path) -> Path:
         axes.step(ratios, shares, where="post", label=name)
     axes.set(xlabel="factor", ylabel="share of workloads", ylim=(-0.02, 1.02), title=HEADINGS["profile"])
     axes.legend()
-    return _save(figure, folder / "profile.png")
+    return save(figure, folder / "profile.png")
 
 
 class BandPoint(NamedTuple):
@@ -84,7 +85,7 @@ class BandPoint(NamedTuple):
     high: float | None
 
 
-def band(finals: Sequence[Final]) -> list[BandPoint]:
+def band(finals: Sequence[Final], score: Metric) -> list[BandPoint]:
     """A point for each epoch that more than half of the finals reached."""
     points = []
     for epoch in range(max((len(final.history) for final in finals), default=0)):
@@ -92,7 +93,7 @@ def band(finals: Sequence[Final]) -> list[BandPoint]:
         if 2 * len(reached) <= len(finals):
             break
         values = [final.validation[epoch] for final in reached]
-        low, high = interval(values) or (None, None)
+        low, high = interval(values, bounds=score.bounds) or (None, None)
         points.append(
             BandPoint(
                 step=reached[0].steps[epoch],
@@ -110,8 +111,8 @@ def curves_figure(verdicts: Verdicts) -> "Figure":
     """Validation scores against the step and against the seconds, with the target."""
     figure = new_figure(11, 4)
     by_step, by_second = figure.subplots(1, 2, sharey=True)
-    bands = {arm.name: points for arm in verdicts.arms if (points := band(arm.finals))}
     score = verdicts.score
+    bands = {arm.name: points for arm in verdicts.arms if (points := band(arm.finals, score))}
     best = score.best(points[-1].val for points in bands.values())
     near = [
         points for points in bands.values() if best is not None and score.gain(best, points[-1].val) <= score.in_sight
@@ -187,10 +188,10 @@ def pairs_figure(verdicts: Verdicts) -> "Figure":
         turned = {"better": "worse", "worse": "better"}.get(pair.verdict, pair.verdict)
         for x, y, sign, verdict in ((j, i, 1, pair.verdict), (i, j, -1, turned)):
             text = f"{verdicts.score.table(sign * pair.difference, sign='+')}\n{verdict}"
-            axes.text(x, y, text, ha="center", va="center", fontsize=8)
+            axes.text(x, y, text, ha="center", va="center", color="white", fontsize=8)
     widest = float(np.max(np.nan_to_num(np.abs(points)))) or 1.0
     figure.colorbar(
-        axes.imshow(points, cmap="PuOr", vmin=-1.5 * widest, vmax=1.5 * widest), ax=axes, label=verdicts.score.points
+        axes.imshow(points, cmap=WHITE_ON, vmin=-2 * widest, vmax=2 * widest), ax=axes, label=verdicts.score.points
     )
     axes.set_xticks(range(size), names, rotation=45, ha="right")
     axes.set_yticks(range(size), names)
@@ -205,8 +206,3 @@ def _fill(
     if known:
         places, below, above = zip(*known, strict=True)
         axes.fill_between(places, below, above, color=colour, alpha=0.2, linewidth=0)
-
-
-def _save(figure: "Figure", path: Path) -> Path:
-    figure.savefig(path, dpi=120)
-    return path

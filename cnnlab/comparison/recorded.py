@@ -160,7 +160,7 @@ def _write_mean_curve(arm: ArmResult, verdicts: Verdicts, contest: Contest, abov
     config = changed(plan.config, {**arm.best_params(verdicts.score), "name": name})
     tags = {"study": contest.name, "kind": "mean of finals", "arm": arm.name, "finals": str(len(arm.finals))}
     run = create_run(config, plan.experiment, plan.tracking_uri, folder, parent=above.run_id, tags=tags)
-    points = band(arm.finals)
+    points = band(arm.finals, verdicts.score)
     with run.hold(), Journal(run.journal_file) as journal:
         now = time.time()
         for point in points:

@@ -12,7 +12,7 @@ from statistics import fmean, median_low
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from cnnlab.intervals import ALPHA, interval, standard_error
 
@@ -103,11 +103,13 @@ def error_rate(look: int) -> float:
     return FIRST_LOOK if look == 1 else LATER_LOOK
 
 
-def summarize(scores: Sequence[float], resolution: float = 0.0) -> Summary:
-    """Mean, spread and interval. Raises ValueError if there is no score."""
+def summarize(
+    scores: Sequence[float], resolution: float = 0.0, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Summary:
+    """Mean, spread and interval, with `resolution` and `bounds` as of it. Raises ValueError if there is no score."""
     if not scores:
         raise ValueError("no scores")
-    low, high = interval(scores, resolution=resolution) or (None, None)
+    low, high = interval(scores, resolution=resolution, bounds=bounds) or (None, None)
     std = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
     return Summary(mean=fmean(scores), std=std, median=median_low(scores), ci_low=low, ci_high=high)
 
@@ -165,7 +167,7 @@ def _pair(
     p_value = None
     if low is not None:
         t = fmean(differences) / max(standard_error(differences, resolution), 1e-300)
-        p_value = min(1.0, ALPHA / alpha * 2 * float(stats.t.sf(abs(t), len(differences) - 1)))
+        p_value = min(1.0, ALPHA / alpha * 2 * float(special.stdtr(len(differences) - 1, -abs(t))))
     pair = Pair(
         a=a,
         b=b,
@@ -188,7 +190,8 @@ def _probability(both: Sequence[tuple[float, float]], sign: int) -> float:
 def _verdict(pair: Pair, margin: float, alpha: float, sign: int) -> Verdict:
     a_failed, b_failed = pair.failed
     by_failures: Verdict = "undecided"
-    if a_failed != b_failed and stats.binomtest(a_failed, a_failed + b_failed).pvalue < alpha:
+    # special.bdtr(k, n, p) is P(X <= k)
+    if a_failed != b_failed and 2 * special.bdtr(min(pair.failed), sum(pair.failed), 0.5) < alpha:
         by_failures = "worse" if a_failed > b_failed else "better"
     if pair.ci_low is None or pair.ci_high is None:
         return by_failures

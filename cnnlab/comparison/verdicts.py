@@ -238,7 +238,7 @@ def judge(
     margin = max(margin, resolution)
     units = {arm.name: arm.units(claim) for arm in trained}
     sound = {name: [value for value in some.values() if value is not None] for name, some in units.items()}
-    summaries = {name: summarize(some, resolution) for name, some in sound.items() if some}
+    summaries = {name: summarize(some, resolution, score.bounds) for name, some in sound.items() if some}
     ranked = sorted(arms, key=lambda arm: score.rank(summaries[arm.name].mean if arm.name in summaries else None))
     common = _common(units.values()) if len(trained) > 1 else []
     pairs = compare_all(
@@ -259,7 +259,7 @@ def judge(
         look=look,
         target=target,
         summaries={arm.name: summaries[arm.name] for arm in ranked if arm.name in summaries},
-        untuned={arm.name: summarize(some) for arm in ranked if (some := _sound(arm.untuned))},
+        untuned={arm.name: summarize(some, bounds=score.bounds) for arm in ranked if (some := _sound(arm.untuned))},
         pairs=tuple(_with_images(pair, samples, common, error_rate(look) / len(pairs)) for pair in pairs),
         units=len(common),
         to_target={} if target is None else {arm.name: _to_target(arm, target, score) for arm in trained},
@@ -315,15 +315,15 @@ def images_words(verdicts: Verdicts) -> str:
     """Whether the verdicts hold for other test images too, as a sentence without a full stop."""
     decided = [pair for pair in verdicts.pairs if pair.verdict != "undecided"]
     if not decided:
-        return "no verdict was reached, on these test images or on others"
+        return "no verdict was reached, on these test samples or on others"
     if all(pair.images is None for pair in decided):
-        return "the verdicts hold for these test images only: how much other images would change is not known"
+        return "the verdicts hold for these test samples only: how much others would change is not known"
     only = [f"{pair.a} - {pair.b}" for pair in decided if not _holds_for_other_images(pair, verdicts.margin)]
     if not only:
-        return "the verdicts hold for other test images of the same source too"
+        return "the verdicts hold for other test samples of the same source too"
     if len(only) == len(decided):
-        return "the verdicts hold for these test images only; on others the differences might be none"
-    return f"the verdicts hold for other test images too, but for {listed(only)} for these images only"
+        return "the verdicts hold for these test samples only; on others the differences might be none"
+    return f"the verdicts hold for other test samples too, but for {listed(only)} for these only"
 
 
 def _holds_for_other_images(pair: Pair, margin: float) -> bool:
@@ -356,7 +356,7 @@ def best_so_far(arm: ArmResult, score: Metric) -> list[tuple[float, tuple[float,
         first = [sign * _or_worst(tried, score) for tried in tuning.tried if tried.untuned]
         with_first = [max([*first, sign * _or_worst(tried, score)]) for tried in tuning.drawn]
         curves.append([sign * value for value in (*first, *expected_best(with_first))])
-    return [(fmean(column), interval(column)) for column in zip(*curves, strict=False)]
+    return [(fmean(column), interval(column, bounds=score.bounds)) for column in zip(*curves, strict=False)]
 
 
 def _lead(score: Metric, pair: Pair) -> str:

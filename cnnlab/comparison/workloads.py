@@ -17,7 +17,7 @@ from scipy import stats
 from cnnlab.comparison.statistics import profile_scores
 from cnnlab.comparison.verdicts import ToTarget, Verdicts
 from cnnlab.intervals import ALPHA
-from cnnlab.reading.run_figures import new_figure
+from cnnlab.look import new_figure, save
 
 RESAMPLES = 2000
 LEAST_WORKLOADS = 3
@@ -168,6 +168,4 @@ def draw_critical_difference(workloads: Sequence[Verdicts], folder: Path) -> tup
         table.rank(axis=1, ascending=False).mean(), posthocs.posthoc_nemenyi_friedman(table), ax=figure.subplots()
     )
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "critical_difference.png"
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    return path, ""
+    return save(figure, folder / "critical_difference.png", bbox_inches="tight"), ""

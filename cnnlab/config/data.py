@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -56,6 +57,11 @@ class DatasetEntry:
     """(C, H, W) of its images, (2,) of points; None if only its files tell."""
     classes: int = 0
     """The number of its classes, if its shape is known."""
+
+    @property
+    def samples(self) -> str:
+        """The word for them."""
+        return "points" if self.models else "images"
 
 
 POINTS = DatasetEntry(root="unread", shape=(2,), classes=2, models=("mlp", "perceptron"))
@@ -118,6 +124,11 @@ class DataConfig(Section):
     mixup_alpha: float = Field(
         0.2, gt=0, le=100, description="mixup: an image's share is drawn from Beta(alpha, alpha), for each batch"
     )
+    rendering: Annotated[tuple[float, float, Annotated[int, Field(ge=0, le=255)]], Field(strict=False)] | None = Field(
+        None,
+        description="the values that become 0 and 255 in images of more than 8 bits, and the grey level below "
+        "transparent parts, as in [0,4095,255] [default: of the whole set's values]",
+    )
     skip_broken: bool = Field(False, description="image files: skip and count files that cannot be read as an image")
     allow_conflicting_labels: bool = Field(
         False, description="your own images: train on images that have several labels"
@@ -133,6 +144,13 @@ class DataConfig(Section):
         description='mask_folder: the classes by their colours in the masks, as in `{road: "#804080", sky: "#4682b4"}`;'
         " `void` is the colour of pixels of no class",
     )
+
+    @field_validator("rendering")
+    @classmethod
+    def _check_rendering(cls, rendering: tuple[float, float, int] | None) -> tuple[float, float, int] | None:
+        if rendering and not 0 < rendering[1] - rendering[0] < inf:
+            raise ValueError(f"low < high must hold, but got low={rendering[0]:g}, high={rendering[1]:g}")
+        return rendering
 
     @field_validator("colours", mode="before")
     @classmethod

@@ -56,12 +56,6 @@ class ModelConfig(Section):
     init_std: float = Field(0.01, gt=0, allow_inf_nan=False, description="standard deviation of init normal")
 
     @model_validator(mode="after")
-    def _check_init(self) -> "ModelConfig":
-        if self.init_std != 0.01 and self.init != "normal":
-            raise ValueError(f"init_std {self.init_std:g} has no effect on init {self.init}; set model.init=normal")
-        return self
-
-    @model_validator(mode="after")
     def _check_weights(self) -> "ModelConfig":
         if self.weights == IMAGENET and not isinstance(self, TorchvisionModel | TimmModel):
             raise ValueError(

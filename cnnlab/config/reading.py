@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from cnnlab.config.data import DATASETS
 from cnnlab.config.messages import explain, nearest_path
-from cnnlab.config.run_config import QUESTIONS, REGISTRIES, RunConfig, as_named, name_in
+from cnnlab.config.run_config import NEEDS, QUESTIONS, REGISTRIES, RunConfig, as_named, name_in
 from cnnlab.config.section import tag_of
 from cnnlab.errors import LONGEST_REASON, BadInput, one_line, quoted, shortened
 
@@ -50,7 +50,8 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
     """The config of `file` (None: all defaults) with `settings` (dotted path -> value) over it, and notes.
 
     `file` may be a folder of images. If a setting names another model, optimizer, schedule or loss than the file, the
-    file's settings that the new one does not have are left out. There is a note for each of them.
+    file's settings that the new one does not have are left out, and so are those that lose their effect by a setting.
+    There is a note for each of them.
 
     Raises:
         BadInput: naming the field, the value and what is allowed.
@@ -63,7 +64,11 @@ def read_config(file: Path | None, settings: dict[str, Any]) -> tuple[RunConfig,
         as_config(values, f"{file}: ")
     notes = _put(settings, values)
     config = as_config(values)
-    data = config.data
+    for path, reason in idle(config).items():
+        if path in settings or NEEDS[path][0] not in settings:
+            raise BadInput(f"{path}: {reason}; leave it out or change {NEEDS[path][0]}")
+        notes.append(f"{path} of the file is left out: {reason}")
+    config, data = _without_idle(config, values), config.data
     if data.root is not None and DATASETS[data.dataset].root == "unread":
         raise BadInput(
             f"data.root: {data.dataset} is built in and reads no folder; for images of your own in {data.root} add "
@@ -104,14 +109,41 @@ def collected(given: Iterable[tuple[str, Any, str]]) -> dict[str, Any]:
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
     """`config` with `settings` (dotted path -> value) over it, without its `search` and `compare`.
 
-    Settings of another model, optimizer, schedule or loss are left out, as by `read_config`.
+    Settings of another model, optimizer, schedule or loss are left out, as by `read_config`, and so are all without
+    effect: in a search over model.pool and model.pool_size, a trial without a pool has no size.
 
     Raises:
         BadInput: naming the field, the value and what is allowed.
     """
     values = config.model_dump(mode="json", exclude_unset=True, exclude={*QUESTIONS})
     _put({path: name_in(path, value) for path, value in settings.items()}, values)
-    return as_config(values)
+    return _without_idle(as_config(values), values)
+
+
+def idle(config: RunConfig) -> dict[str, str]:
+    """Each setting that is not at its default and has no effect -> why."""
+    settings, reasons = flat(config), {}
+    for path in NEEDS:
+        section, _, key = path.partition(".")
+        field = type(getattr(config, section)).model_fields.get(key)
+        if field and settings[path] != field.default and (other := lacking(path, settings)):
+            reasons[path] = f"{quoted(settings[path])} has no effect with {other}"
+    return reasons
+
+
+def lacking(path: str, settings: Mapping[str, Any]) -> str:
+    """What keeps a setting without effect, as in `model.pool 'none'`; empty if nothing does."""
+    other, has_effect = NEEDS.get(path, ("", bool))
+    return f"{other} {quoted(settings[other])}" if other in settings and not has_effect(settings[other]) else ""
+
+
+def _without_idle(config: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """The config, of these values, without its settings that have no effect."""
+    paths = [*idle(config)]
+    for path in paths:
+        section, _, key = path.partition(".")
+        del values[section][key]
+    return as_config(values) if paths else config
 
 
 def to_yaml(config: RunConfig) -> str:

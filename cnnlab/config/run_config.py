@@ -1,6 +1,6 @@
 """The settings of a run: `RunConfig` and its sections. Each field has its default, bounds and help here."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
@@ -39,6 +39,24 @@ FLAGS = {
     "checkpoint_every": "training.checkpoint_every",
 }
 """Flag -> the setting that it sets."""
+
+
+OWN = tuple(name for name, entry in DATASETS.items() if entry.root == "own")
+
+NEEDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "data.mixup_alpha": ("data.augment", lambda names: MIXUP in names),
+    **dict.fromkeys(("data.depth", "data.pattern"), ("data.dataset", lambda name: name == "folder")),
+    "data.colours": ("data.dataset", lambda name: name == "mask_folder"),
+    **dict.fromkeys(("data.skip_broken", "data.allow_conflicting_labels"), ("data.dataset", lambda name: name in OWN)),
+    "model.init_std": ("model.init", lambda name: name == "normal"),
+    **dict.fromkeys(("model.pool_size", "model.pool_stride"), ("model.pool", lambda name: name != "none")),
+    "model.padding_mode": ("model.padding", lambda padding: padding not in ("valid", 0)),
+    "model.dilation": ("model.kernel_size", lambda side: side > 1),
+    "model.groups": ("model.channels", lambda channels: len(channels) > 1),
+    **dict.fromkeys(("model.hidden_norm", "model.dropout"), ("model.hidden", bool)),
+    "optimizer.dampening": ("optimizer.momentum", bool),
+}
+"""Setting -> the one on whose value it depends whether it has an effect, if their sections have both."""
 
 
 class TrainingConfig(Section):

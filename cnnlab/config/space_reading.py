@@ -11,8 +11,18 @@ from cnnlab.config.data import BATCH_SIZES
 from cnnlab.config.messages import no_such_setting, unknown_kind
 from cnnlab.config.models import MODELS
 from cnnlab.config.optimizers import OPTIMIZERS
-from cnnlab.config.reading import changed, parse_yaml
-from cnnlab.config.run_config import PLACE, REGISTRIES, PlaceConfig, RunConfig, fields_of, name_in, path_of, types_of
+from cnnlab.config.reading import changed, flat, lacking, parse_yaml
+from cnnlab.config.run_config import (
+    NEEDS,
+    PLACE,
+    REGISTRIES,
+    PlaceConfig,
+    RunConfig,
+    fields_of,
+    name_in,
+    path_of,
+    types_of,
+)
 from cnnlab.config.section import Ranges, Section, tag_of
 from cnnlab.config.space import Choices, Condition, Dimension, Range, Space, is_finite
 from cnnlab.errors import BadInput, quoted, shortened
@@ -61,6 +71,10 @@ def read_space(
     space = Space(tuple(_ordered(config, {**default, **written, **named}, set(default) - set(named))))
     for _ in corners(config, space):  # each has to be allowed
         pass
+    searched, settings = {dimension.path for dimension in space.dimensions}, flat(config)
+    for path in searched:
+        if (why := lacking(path, settings)) and not searched & {NEEDS[path][0], "model.name"}:
+            raise BadInput(f"search.{path}: it has no effect with {why}; leave it out or change {NEEDS[path][0]}")
     return space
 
 

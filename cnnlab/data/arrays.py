@@ -43,8 +43,11 @@ def npy_files(paths: list[Path]) -> list[Path]:
     return [*arrays] if {("train", "images"), ("train", "labels")} <= set(arrays.values()) else []
 
 
-def read_arrays(paths: list[Path]) -> Source:
-    """One .npz file with all arrays, or a .npy file for each. Raises BadInput, which names one, for other content."""
+def read_arrays(paths: list[Path], given: tuple[float, float, int] | None = None) -> Source:
+    """One .npz file with all arrays, or a .npy file for each. Raises BadInput, which names one, for other content.
+
+    given: `data.rendering`.
+    """
     arrays: dict[str, Array] = {}
     names: list[str] = []
     for path in paths:
@@ -65,7 +68,7 @@ def read_arrays(paths: list[Path]) -> Source:
         except Exception as error:  # zipfile and NumPy raise 12 kinds of exceptions for broken files
             kind = path.suffix.lower()
             raise bad_files(f"{path} cannot be read as an {kind} file ({_why(path, error)})") from None
-    return _source(arrays, paths[0] if names else paths[0].parent, names or [*arrays])
+    return _source(arrays, paths[0] if names else paths[0].parent, names or [*arrays], given)
 
 
 def _why(path: Path, error: Exception) -> str:
@@ -77,7 +80,9 @@ def _why(path: Path, error: Exception) -> str:
     return why if isinstance(error, OSError | MemoryError) else f"it is damaged or not whole: {why}; get it again"
 
 
-def _source(arrays: Mapping[str, Array], where: Path, names: list[str]) -> Source:
+def _source(
+    arrays: Mapping[str, Array], where: Path, names: list[str], given: tuple[float, float, int] | None
+) -> Source:
     by_role: dict[Role, str] = {}
     for name in arrays:
         if (meaning := role(name)) and (twin := by_role.setdefault(meaning, name)) != name:
@@ -88,7 +93,7 @@ def _source(arrays: Mapping[str, Array], where: Path, names: list[str]) -> Sourc
         raise bad_files(f"{where} has the arrays {', '.join(names)}; needed are {needed}")
     classes, targets = _numbered({split: arrays[by_role[split, "labels"]] for split in splits}, where)
     images = {split: _channels_first(arrays[by_role[split, "images"]], where) for split in splits}
-    pixels, notes, how = _as_bytes(images, where)
+    pixels, notes, how = _as_bytes(images, where, given)
     return Source(
         classes=classes,
         splits={split: Split(torch.from_numpy(pixels[split]), targets[split]) for split in splits},
@@ -142,22 +147,25 @@ def _channels_first(images: Array, where: Path) -> Array:
     )
 
 
-def _as_bytes(images: Mapping[str, Array], where: Path) -> tuple[dict[str, Array], tuple[str, ...], Rendering]:
+def _as_bytes(
+    images: Mapping[str, Array], where: Path, given: tuple[float, float, int] | None
+) -> tuple[dict[str, Array], tuple[str, ...], Rendering]:
     """Any numbers -> uint8 by one scale for all splits, a note on the scale, and the scale."""
+    fixed = Rendering(*given) if given else Rendering()
     kinds = {some.dtype.kind for some in images.values()}
     if not kinds <= set("biuf"):
         raise bad_files(f"{where} has images of the type {next(iter(images.values())).dtype}, no numbers")
     if all(some.dtype == np.uint8 for some in images.values()):
-        return {split: np.ascontiguousarray(some) for split, some in images.items()}, (), Rendering()
+        return {split: np.ascontiguousarray(some) for split, some in images.items()}, (), fixed
     if kinds == {"b"}:
-        return {split: some * np.uint8(255) for split, some in images.items()}, (), Rendering()
+        return {split: some * np.uint8(255) for split, some in images.items()}, (), fixed
     finite = [some[np.isfinite(some)] if some.dtype.kind == "f" else some for some in images.values()]
     low = min((float(some.min()) for some in finite if some.size), default=0.0)
     high = max((float(some.max()) for some in finite if some.size), default=0.0)
-    bottom, top = scale(low, high)
-    note = f"values from {low:g} to {high:g}: {bottom:g} is shown as 0 and {top:g} as 255"
-    pixels = {split: np.ascontiguousarray(to_bytes(some, bottom, top)) for split, some in images.items()}
-    return pixels, (note,), Rendering(bottom, top)
+    how = fixed if given else Rendering(*scale(low, high))
+    note = f"values from {low:g} to {high:g}: {how.low:g} is shown as 0 and {how.high:g} as 255"
+    pixels = {split: np.ascontiguousarray(to_bytes(some, how.low, how.high)) for split, some in images.items()}
+    return pixels, (note,), how
 
 
 def idx_sets(paths: list[Path]) -> dict[str, IdxSet]:

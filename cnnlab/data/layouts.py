@@ -66,7 +66,7 @@ def _arrays(tree: Tree, top: Path, config: DataConfig) -> Files | None:
     files = tree.look(top).files
     archive = _chosen({path.stem: path for path in files if path.suffix.lower() == ".npz"}, top, config)
     paths = [archive] if archive else npy_files(files)
-    return (paths, partial(read_arrays, paths)) if paths else None
+    return (paths, partial(read_arrays, paths, config.rendering)) if paths else None
 
 
 def _idx(tree: Tree, top: Path, config: DataConfig) -> Files | None:

@@ -62,7 +62,7 @@ def read_pictures(listed: Listing, top: Path, config: DataConfig, titles: Sequen
     parts = {split: [picture for picture, _ in some] for split, some in named.items()}
     labels = np.array([number[name] for some in named.values() for _, name in some], np.int64)
     pictures = [picture for some in parts.values() for picture in some]
-    decoded = decode_all(pictures, config.resize or DEFAULT_SIDE, config.skip_broken)
+    decoded = decode_all(pictures, config.resize or DEFAULT_SIDE, config.skip_broken, config.rendering)
     known = {str(index): title for index, title in enumerate(titles)}
     source = as_source(parts, decoded, labels, decoded.good, tuple(known.get(name, name) for name in classes), top)
     for split, some in named.items():

@@ -164,13 +164,15 @@ def _resized(source: Source, side: int | None) -> Source:
     source = replace(source, stored_size=(height, width))
     if side is None:
         return source
-    splits = {}
-    for name, split in source.splits.items():
-        targets = split.targets
-        if has_masks(targets):  # each pixel takes the value of the nearest: the mean of two classes is no class
-            targets = F.interpolate(targets[:, None], (side, side), mode="nearest-exact")[:, 0]
-        splits[name] = Split(resize(split.inputs, side), targets)
-    return replace(source, splits=splits)
+    return replace(source, splits={name: resize_split(split, side) for name, split in source.splits.items()})
+
+
+def resize_split(split: Split, side: int) -> Split:
+    """Images and masks with this side."""
+    targets = split.targets
+    if has_masks(targets):  # each pixel takes the value of the nearest: the mean of two classes is no class
+        targets = F.interpolate(targets[:, None], (side, side), mode="nearest-exact")[:, 0]
+    return Split(resize(split.inputs, side), targets)
 
 
 def resize(images: Tensor, side: int) -> Tensor:

@@ -172,7 +172,7 @@ def read_pairs(
     """
     side = config.resize or DEFAULT_SIDE
     every = [pair for some in pairs.values() for pair in some]
-    decoded = decode_all([on_disk(pair.image) for pair in every], side, config.skip_broken)
+    decoded = decode_all([on_disk(pair.image) for pair in every], side, config.skip_broken, config.rendering)
     paths = [pair.mask for pair in every]
     values, files = decode_masks([on_disk(path) for path in paths], side)
     targets, classes, notes = as_classes(values, files, paths, classes, config.colours, top)
@@ -227,7 +227,7 @@ def decode_masks(pictures: Sequence[Picture], side: int) -> tuple[Images, list[M
     files, broken = decode_each(pictures, range(len(pictures)), decode)
     if broken:
         faults = {index: why or "a text file" for index, why in broken.items()}
-        raise bad_files(f"{unreadable(pictures, faults, 'a mask')}")
+        raise bad_files(unreadable(pictures, faults, "a mask"))
     return values, [files[index] for index in sorted(files)]
 
 

@@ -108,8 +108,12 @@ class Decoded(NamedTuple):
     how: Rendering
 
 
-def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Decoded:
+def decode_all(
+    pictures: Sequence[Picture], side: int, skip_broken: bool, given: tuple[float, float, int] | None = None
+) -> Decoded:
     """Decode to RGB, turn as EXIF says, scale the shorter side and keep the centre. No labels are needed.
+
+    given: the rule, if it is not to be that of the pictures' values.
 
     Raises BadInput if some files are no images (unless skip_broken), or the values of one cannot be shown.
     """
@@ -124,7 +128,9 @@ def decode_all(pictures: Sequence[Picture], side: int, skip_broken: bool) -> Dec
 
     first, broken = decode_each(pictures, range(len(pictures)), decode)
     uses = {index: use for index, use in sorted(first.items()) if use}
-    how, notes = rendering({pictures[index].name: use for index, use in uses.items()})
+    how, notes = rendering(
+        {pictures[index].name: use for index, use in uses.items()}, Rendering(*given) if given else None
+    )
     broken |= decode_each(pictures, uses, partial(decode, how=how))[1]
     texts = [pictures[index].name for index in sorted(broken) if broken[index] is None]
     faults = {index: why for index, why in sorted(broken.items()) if why is not None}
@@ -296,8 +302,8 @@ def _first(names: Sequence[str], most: int = NAMED) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def rendering(uses: Mapping[str, Use]) -> tuple[Rendering, list[str]]:
-    """The rule for a set in which the images of these names have these uses, and notes on it.
+def rendering(uses: Mapping[str, Use], given: Rendering | None = None) -> tuple[Rendering, list[str]]:
+    """The rule for a set in which the images of these names have these uses, unless it is given; and notes on it.
 
     Raises BadInput if colours of 16 bits per channel would be dark: Pillow reads the upper 8 bits only.
     """
@@ -310,7 +316,7 @@ def rendering(uses: Mapping[str, Use]) -> tuple[Rendering, list[str]]:
         )
     if deep:
         least, greatest = min(use.low for use in deep), max(use.high for use in deep)
-        low, high = scale(least, greatest)
+        low, high = given[:2] if given else scale(least, greatest)
         how = Rendering(low, high)
         notes.append(
             f"values from {least:g} to {greatest:g} in {_count(deep)} of more than 8 bits: "
@@ -319,10 +325,11 @@ def rendering(uses: Mapping[str, Use]) -> tuple[Rendering, list[str]]:
     if alpha:
         # white; black if a drawing is near white; grey if another is near black too
         white, black = all(use.low < 192 for use in alpha), all(use.high > 63 for use in alpha)
-        ground, name = (255, "white") if white else (0, "black") if black else (128, "grey")
+        ground = given.ground if given else 255 if white else 0 if black else 128
         how = how._replace(ground=ground)
+        name = {255: "white", 0: "black"}.get(ground, "grey")
         notes.append(f"{_count(alpha)} with transparent parts: laid on {name}")
-    return how, notes
+    return given or how, notes
 
 
 def _count(some: Sequence[Use]) -> str:

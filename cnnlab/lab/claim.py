@@ -4,7 +4,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cnnlab.config.reading import read_yaml_mapping
 from cnnlab.config.section import Section
 from cnnlab.errors import BadInput, quoted
 from cnnlab.intervals import LEAST
-from cnnlab.search.plan import digest_of, what_it_is
+from cnnlab.search.plan import digest_of
 
 HERE = Path("experiments/claims")
 """In a clone."""
@@ -30,6 +30,15 @@ OPERATIONS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
 }
 SIGNS = {ast.Gt: ">", ast.Lt: "<", ast.Eq: "=="}
+MEASURES = (
+    *("best_score", "last_score", "last_loss", "loss_rise", "gap", "loss_noise", "epochs_to", "trains"),
+    *("first_gradient", "images_per_second", "shift_drop", "linear_probe", "low_frequencies"),
+)
+"""What can be measured of a run: functions of `measures.py`, which imports PyTorch."""
+EXACT = ("parameters", "first_parameters", "first_outputs", "size_kept")
+"""What is arithmetic, so that nothing has to be trained for it."""
+NUMBERS = {"epochs_to": "target", "trains": "target", "shift_drop": "pixels"}
+"""Those that take a number."""
 
 
 class Form(Section):
@@ -57,8 +66,11 @@ class Expectation:
     """As written: a name, or a name with numbers, as in `epochs_to(0.9)`."""
     relation: str
     """As in `batch - batch_bad < none - none_bad`."""
-    exact: bool = False
-    """Whether the measure is arithmetic."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the measure is arithmetic."""
+        return self.call[0] in EXACT
 
     @cached_property
     def call(self) -> tuple[str, tuple[float, ...]]:
@@ -113,6 +125,8 @@ class Claim:
     section: str
     """Of the course page."""
     arms: Mapping[str, RunConfig]
+    written: Mapping[str, Mapping[str, Any]]
+    """Arm -> its settings as the file has them: dotted path -> value."""
     over: tuple[str, tuple[Any, ...]] | None
     """A setting and its values: each arm is trained with each of them, and its value is the mean over them."""
     expect: tuple[Expectation, ...]
@@ -124,8 +138,9 @@ class Claim:
     @property
     def study(self) -> str:
         """A name that only the same trainings have; `expect` may be changed without training anything again."""
-        arms = {name: what_it_is(config) for name, config in self.arms.items()}
-        identity = {"arms": arms, "over": self.over, "seeds": self.seeds}
+        # The digest is of the file's words and not of the whole configs: a setting that a later version adds would
+        # rename all studies. The studies keep the whole configs, so a default that changed is refused, not continued.
+        identity = {"arms": self.written, "over": self.over, "seeds": self.seeds}
         return f"lab-{self.name}{'-quick' * self.quick}-{digest_of(identity)}"
 
     @property
@@ -180,15 +195,17 @@ def read_claim(name: str, path: Path, *, quick: bool = False) -> Claim:
         changes = file.quick.model_dump(exclude_unset=True) if quick else {}
         base = {**_flat(file.base), **_flat(changes.get("base", {}))}
         form = file.model_copy(update=changes)
-        arms = {
-            arm: _config({**base, **_flat(settings), **_flat(changes.get("arms", {}).get(arm, {}))}, arm)
+        written = {
+            arm: {**base, **_flat(settings), **_flat(changes.get("arms", {}).get(arm, {}))}
             for arm, settings in file.arms.items()
         }
+        arms = {arm: _config(settings, arm) for arm, settings in written.items()}
         return Claim(
             name=name,
             claim=file.claim,
             section=file.section,
             arms=arms,
+            written=written,
             over=next(((setting, tuple(some)) for setting, some in form.over.items()), None),
             expect=_expectations(form.expect, arms),
             seeds=form.seeds,
@@ -231,11 +248,9 @@ def _expectations(expect: Mapping[str, str | list[str]], arms: Mapping[str, RunC
 
 
 def _expectation(measure: str, relation: str, arms: Mapping[str, RunConfig]) -> Expectation:
-    from cnnlab.lab.measures import check_measure
-
     part = Expectation(measure, relation)
     try:
-        part = replace(part, exact=check_measure(*part.call))
+        _check_measure(*part.call)
         if unknown := [arm for arm in part.names if arm not in arms]:
             raise ValueError(f"{unknown[0]} is not an arm; they are {', '.join(arms)}")
         part.at(dict.fromkeys(arms, 1.0))
@@ -244,3 +259,11 @@ def _expectation(measure: str, relation: str, arms: Mapping[str, RunConfig]) -> 
     except (ValueError, SyntaxError) as error:
         raise BadInput(f"expect.{measure}: {quoted(relation)}: {error}") from None
     return part
+
+
+def _check_measure(name: str, numbers: tuple[float, ...]) -> None:
+    known = (*MEASURES, *EXACT)
+    if name not in known:
+        raise ValueError(f"no such measure; known are {', '.join(known)}{nearest(name, known)}")
+    if len(numbers) != (name in NUMBERS):
+        raise ValueError(f"{name} takes {NUMBERS.get(name, 'no number')}, but got {len(numbers)} numbers")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from cnnlab.lab.claim import Claim
 from cnnlab.lab.judgement import Judgement, Values, number_text
-from cnnlab.reading.run_figures import new_figure, thinned, training_losses
+from cnnlab.look import new_figure, save
+from cnnlab.reading.run_figures import thinned, training_losses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,27 +28,30 @@ def draw_claim(
     curves = bool(runs) and claim.over is None
     panels = len(values) + curves
     figure = new_figure(3.4 * max(panels, 2), 2.9)
-    figure.suptitle(fill(f"{claim.claim} {judgement.word.capitalize()}.", 30 * max(panels, 2)), fontsize=9)
+    figure.suptitle(f"{fill(claim.claim, 30 * max(panels, 2))}\n{judgement.word.capitalize()}", fontsize=9)
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     colours = {arm: f"C{number}" for number, arm in enumerate(claim.arms)}
     if curves:
         _draw_curves(axes.pop(0), {arm: seeds[0][0] for arm, seeds in runs.items()}, colours)
     for panel, (measure, by_arm) in zip(axes, values.items(), strict=True):
-        for row, (arm, some) in enumerate(by_arm.items()):
-            known = [value for value in some if value is not None]
+        arms = [arm for arm in claim.arms if arm in by_arm]
+        for row, arm in enumerate(arms):
+            known = [value for value in by_arm[arm] if value is not None]
             panel.plot(known, [row] * len(known), "o", color=colours[arm], alpha=0.5, markersize=5)
             if known:
                 panel.plot([fmean(known)] * 2, [row - 0.3, row + 0.3], color=colours[arm], linewidth=2)
                 panel.annotate(
                     number_text(fmean(known)), (fmean(known), row - 0.33), ha="center", va="bottom", fontsize=7
                 )
-        panel.set_yticks(range(len(by_arm)), list(by_arm), fontsize=8)
-        panel.set_ylim(len(by_arm) - 0.5, -0.8)
+        panel.set_yticks(range(len(arms)), arms, fontsize=8)
+        panel.set_ylim(len(arms) - 0.5, -0.8)
         panel.margins(x=0.15)
-        panel.set_xlabel(measure.replace("_", " "), fontsize=8)
+        panel.set_xlabel(measure, fontsize=8)
+        panel.locator_params(axis="x", nbins=4)
+        panel.xaxis.set_major_formatter(lambda value, _: number_text(value))
         panel.tick_params(axis="x", labelsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    save(figure, path, dpi=80)
 
 
 def _draw_curves(axes: "Axes", runs: "Mapping[str, Ended]", colours: Mapping[str, str]) -> None:

@@ -10,7 +10,8 @@ from PIL import Image
 from cnnlab.errors import BadInput
 from cnnlab.lab.claim import Claim
 from cnnlab.lab.laboratory import FIGURE_FILE, as_json, finding_of, folder_of, judgement_of
-from cnnlab.result import strict_json
+from cnnlab.reading.several import differing
+from cnnlab.result import settings_text, strict_json
 
 HEAD = """# The lab: the course page's claims, tested
 
@@ -18,7 +19,8 @@ HEAD = """# The lab: the course page's claims, tested
 [experiments/claims](../experiments/claims/README.md): arms, what is measured, and what is expected. The arms are
 trained on the same seeds. A part holds if the interval of its difference, paired over seeds, excludes 0 on the expected
 side. The intervals of a claim's parts hold together (95 %, by the rules of [cnnlab compare](compare.md)). *Undecided
-here* means that these seeds and this data do not show it. `cnnlab lab report docs` writes this page.
+here* means that these seeds and this data do not show it. In the figures a dot is one seed and a bar is the mean of
+the seeds; the curves are of the first seed. `cnnlab lab report docs` writes this page.
 """
 
 
@@ -47,11 +49,13 @@ def write_report(claims: Sequence[tuple[Claim, Claim]], folder: Path) -> Path:
         for (quick, _), both in zip(claims, words, strict=True)
     ]
     done = [finding for quick, _ in claims if (finding := finding_of(quick))]
-    minutes, load = sum(each.seconds for each in done) / 60, median([each.load for each in done] or [0])
-    total = (
-        f"{len(done)} quick forms took {minutes:.1f} minutes here on {os.cpu_count()} cores, at a load average of "
-        f"{load:.1f}. {sum(bool(full) for _, full in words)} full forms, on Fashion-MNIST, have been run.\n"
-    )
+    total = ""
+    if done:
+        minutes, load = sum(each.seconds for each in done) / 60, median(each.load for each in done)
+        total = (
+            f"{len(done)} quick forms took {minutes:.1f} minutes here on {os.cpu_count()} cores, at a load average of "
+            f"{load:.1f}.\n"
+        )
     shown = [forms[bool(both[1])] for forms, both in zip(claims, words, strict=True) if any(both)]
     sections = [_section(claim, folder) for claim in shown]
     (folder / "lab.json").write_text(strict_json([as_json(claim) for claim in shown], indent=1), "utf-8")
@@ -67,14 +71,21 @@ def _section(claim: Claim, folder: Path) -> str:
     assert judgement is not None
     with Image.open(folder_of(claim) / FIGURE_FILE) as figure:
         figure.convert("RGB").quantize(64).save(folder / image, optimize=True)  # a third of the bytes
-    how = "by arithmetic" if judgement.word == "holds by arithmetic" else f"{claim.seeds} seeds"
+    seeds = "" if claim.exact else f" ({claim.seeds} seeds)"
+    configs = [config.model_dump(mode="json") for config in claim.arms.values()]
+    arms = [f"`{arm}`: {settings_text(own)}" for arm, own in zip(claim.arms, differing(configs), strict=True)]
+    data = next(iter(claim.arms.values())).data
+    each = f"; each with {claim.over[0]} {', '.join(map(str, claim.over[1]))}" if claim.over else ""
+    samples = f"{data.train_size:,} samples of {data.dataset}" if data.train_size else data.dataset
     note = f"\n{claim.note}\n" if claim.note and not judgement.word.startswith("holds") else ""
     parts = "\n".join(f"- {part}" for part in judgement.parts)
     return f"""## {claim.name}
 
 {claim.claim} (Course page, "{claim.section}")
 
-**{judgement.word.capitalize()}** ({how}): `cnnlab lab run {claim.name}{" --quick" * claim.quick}`
+Arms on {samples}: {"; ".join(arms)}{each}.
+
+**{judgement.word.capitalize()}**{seeds}: `cnnlab lab run {claim.name}{" --quick" * claim.quick}`
 
 {parts}
 {note}

@@ -198,7 +198,7 @@ def measure(claim: Claim, runs: Mapping[str, list[list["Ended"]]]) -> tuple[Valu
                 of[arm] = [exactly(name, claim.arms[arm])]
             elif arm not in of:
                 of[arm] = [_mean([measured(name, numbers, run) for run in some]) for some in runs[arm]]
-                resolutions[part.measure] = resolution(name, runs[arm][0][0])
+                resolutions[part.measure] = resolution(name, runs[arm][0][0]) / len(runs[arm][0])
     return values, resolutions
 
 

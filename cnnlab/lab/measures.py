@@ -1,11 +1,10 @@
 """What a claim can measure: named functions of a finished run, and of a network that has not been trained.
 
-Each names its source. `MEASURES` lists those of a run, `EXACT` those that are arithmetic and need no seeds.
+Each names its source. `MEASURES` and `EXACT` of `claim.py` list them, so that a claim is read without PyTorch.
 """
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -15,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config import RunConfig
-from cnnlab.config.messages import nearest
 from cnnlab.data import Dataset, Split, load
 from cnnlab.metrics import Metric
 from cnnlab.models import sized_layers
@@ -219,42 +217,8 @@ def _first(network: Learner) -> SizedLayer:
     return sized_layers(network.model, lambda: network.model(image))[0]
 
 
-MEASURES: dict[str, Callable[..., float]] = {
-    measure.__name__: measure
-    for measure in (
-        best_score,
-        last_score,
-        last_loss,
-        loss_rise,
-        gap,
-        loss_noise,
-        epochs_to,
-        trains,
-        first_gradient,
-        images_per_second,
-        shift_drop,
-        linear_probe,
-        low_frequencies,
-    )
-}
-EXACT: dict[str, Callable[..., float]] = {
-    measure.__name__: measure for measure in (parameters, first_parameters, first_outputs, size_kept)
-}
-
-
 AFTER_DIVERGENCE = ("best_score", "last_score", "epochs_to", "trains")
 """Those that a run has which diverged."""
-
-
-def check_measure(name: str, numbers: tuple[float, ...]) -> bool:
-    """Whether the measure is arithmetic. Raises ValueError if there is none of this name, or it takes other numbers."""
-    known = {**MEASURES, **EXACT}
-    if name not in known:
-        raise ValueError(f"no such measure; known are {', '.join(known)}{nearest(name, known)}")
-    _, *wanted = inspect.signature(known[name]).parameters
-    if len(wanted) != len(numbers):
-        raise ValueError(f"{name} takes {', '.join(wanted) or 'no number'}, but got {len(numbers)} numbers")
-    return name in EXACT
 
 
 def measured(name: str, numbers: tuple[float, ...], run: Ended) -> float | None:
@@ -262,17 +226,17 @@ def measured(name: str, numbers: tuple[float, ...], run: Ended) -> float | None:
     ended = run.curves.ended
     if ended is None or (ended.diverged and name not in AFTER_DIVERGENCE):
         return None
-    value = float(MEASURES[name](run, *numbers))
+    value = float(globals()[name](run, *numbers))
     return value if math.isfinite(value) else None
 
 
 def exactly(name: str, config: RunConfig) -> float:
     """The value of a measure of arithmetic, for a network as it is before it is trained."""
-    return float(EXACT[name](prepare(config)))
+    return float(globals()[name](prepare(config)))
 
 
 def resolution(name: str, run: Ended) -> float:
-    """The smallest step between two values: one validation image, one epoch; 0 if there is none."""
+    """The smallest step between two values: one validation image, one epoch, 0 or 1; 0 if there is none."""
     if name in ("best_score", "last_score") and run.score.counts_samples:
         return 1 / run.curves.started.val_size
-    return float(name == "epochs_to")
+    return float(name in ("epochs_to", "trains"))

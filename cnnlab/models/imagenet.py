@@ -51,8 +51,9 @@ def _torchvision_file(config: TorchvisionModel) -> Path:
 
 
 def _timm_file(config: TimmModel) -> Path:
-    from huggingface_hub import hf_hub_download  # timm needs it too
+    from huggingface_hub import hf_hub_download, logging  # timm needs it too
 
+    logging.set_verbosity_error()  # it would report each of its attempts
     repository = _timm_weights(config).hf_hub_id
     try:
         return Path(hf_hub_download(repository, "model.safetensors"))

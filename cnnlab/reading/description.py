@@ -11,8 +11,8 @@ from cnnlab.config.data import DATASETS
 from cnnlab.config.optimizers import AdamW, Muon, TorchOptimizer
 from cnnlab.data import load
 from cnnlab.errors import BadInput
+from cnnlab.look import new_figure, saved
 from cnnlab.models.layers import Layer, layers_of
-from cnnlab.reading.run_figures import new_figure, saved
 from cnnlab.records import RunStarted
 from cnnlab.result import Result
 from cnnlab.run import config_of
@@ -126,7 +126,7 @@ def draw_description(result: Result, into: Path) -> Path:
     layers = [layer for layer in result.layers if layer["multiply_adds"] or layer["kernel"]]
     panels = {
         "parameters": [layer["parameters"] for layer in layers],
-        "multiply-adds per image": [layer["multiply_adds"] for layer in layers],
+        "multiply-adds": [layer["multiply_adds"] for layer in layers],
         f"activations, MB, batch of {result.batch_size}": [layer["activation_bytes"] / 1e6 for layer in layers],
         "receptive field, pixels": [max(layer["receptive_field"], default=0) for layer in layers],
     }

@@ -218,15 +218,15 @@ def too_long(curves: Curves) -> Finding | None:
 
 def diverged(curves: Curves) -> Finding | None:
     if curves.ended and curves.ended.diverged:
-        step, what = curves.ended.step, curves.ended.reason.partition(";")[0]
+        title, _, what = curves.ended.reason.partition(";")[0].partition(": ")  # the journal ends a few steps later
     elif high := [n for n, loss in enumerate(curves.smooth, start=SMOOTH) if loss > EXPLOSION * curves.losses[0]]:
-        step = high[0]
-        what = f"at step {step} the training loss was over {EXPLOSION:g} times the first step's {curves.losses[0]:.3g}"
+        title = f"diverged at step {high[0]}"
+        what = f"the training loss was over {EXPLOSION:g} times the first step's {curves.losses[0]:.3g}"
         if curves.smooth[-1] < curves.losses[0]:  # it recovered
             return None
     else:
         return None
-    return Finding("diverged", f"diverged at step {step}", what, FAILURES, curves.with_rate(0.1))
+    return Finding("diverged", title, what, FAILURES, curves.with_rate(0.1))
 
 
 def learning_rate_too_high(curves: Curves) -> Finding | None:
@@ -299,11 +299,12 @@ def stuck(curves: Curves) -> Finding | None:
     if score > share + luck or not (at_guessing or still):
         return None
     guess = f"that of guessing is {curves.guessing:.4g}, as ln({len(counts)}) = {math.log(len(counts)):.4g}"
+    started = curves.started
     return Finding(
         "stuck",
         "stuck at the loss of guessing" if at_guessing else "stuck at the share of a class",
-        f"the training loss of the last epoch is {loss:.4g}; {guess}. The largest class has {share:.3g} of the images, "
-        f"and the validation {curves.started.score.words} is {score:.3g}",
+        f"the training loss of the last epoch is {loss:.4g}; {guess}. The largest class has {share:.3g} of the "
+        f"{started.samples}, and the validation {started.score.words} is {score:.3g}",
         FAILURES,
         curves.again("-s", "model.init=he_normal", "-s", "training.record_norms=true"),
     )
@@ -316,12 +317,13 @@ def dead_units(curves: Curves) -> Finding | None:
     if not dead:
         return None
     worst = max(dead, key=dead.__getitem__)
+    first, end = curves.norms[0], curves.norms[-1]
     return Finding(
         "dead_units",
         f"{dead[worst]:.0%} of the units of {worst} are dead",
-        f"after step {curves.norms[-1].step} {listed([f'{share:.0%} of {layer}' for layer, share in dead.items()])} "
-        f"gave one output for all images; at step {curves.norms[0].step} it was {curves.norms[0].dead[worst]:.0%} "
-        f"of {worst}",
+        f"after step {end.step} {listed([f'{share:.0%} of {layer}' for layer, share in dead.items()])} "
+        f"gave one output for all {curves.started.samples}; at step {first.step} it was {first.dead[worst]:.0%} of "
+        f"{worst}",
         COURSE + '"Activation Functions"',
         curves.with_rate(0.1),
     )
@@ -370,6 +372,10 @@ def train_below_val(curves: Curves) -> Finding | None:
     if curves.started.score.gain(score[1], score[0]) <= 0 or loss[1] > (1 - MATTERS) * curves.guessing:
         return None
     causes = {"dropout": curves.config["model"].get("dropout"), "augmentation": curves.config["data"]["augment"]}
+    if causes["dropout"]:
+        remedy = ["--dropout", short(causes["dropout"] / 2)]
+    else:
+        remedy = ["-s", "data.augment=[]" if causes["augmentation"] else "data.val_fraction=0.2"]
     cause = listed([word for word, used in causes.items() if used] or ["the split"])
     return Finding(
         "train_below_val",
@@ -377,9 +383,7 @@ def train_below_val(curves: Curves) -> Finding | None:
         f"in the last epoch the training {curves.started.score.words} is {score[0]:.4f} and its loss {loss[0]:.3g}; in "
         f"validation they were {score[1]:.4f} and {loss[1]:.3g} before it",
         COURSE + '"Regularization Methods"',
-        curves.again("--dropout", short(causes["dropout"] / 2))
-        if causes["dropout"]
-        else curves.again("-s", "data.augment=[]"),
+        curves.again(*remedy),
     )
 
 
@@ -394,11 +398,12 @@ def never_predicted(curves: Curves) -> Finding | None:
         return None
     counts = curves.started.counts.get("train")
     in_training = f", {counts[never[0]]} in training" if counts else ""
+    unit = curves.started.samples if counts else "pixels"
     names = listed([classes[n] for n in never[:5]]) + (f" and {len(never) - 5} more" if len(never) > 5 else "")
     return Finding(
         "never_predicted",
         f"never predicted: {names}",
-        f"{classes[never[0]]} has {sum(rows[never[0]])} test samples{in_training}, and is predicted for none",
+        f"{classes[never[0]]} has {sum(rows[never[0]]):,} test {unit}{in_training}, and is predicted for none",
         INSIGHT,
         shlex.join(["cnnlab", "show", curves.run, "--plot", "figures"]),
     )
@@ -489,10 +494,11 @@ def duplicates(curves: Curves, train: "Tensor", test: "Tensor") -> Finding | Non
     same = [number for number, image in enumerate(test) if image.numpy().tobytes() in known]
     if len(same) < max(DUPLICATES * len(test), 1):
         return None
+    samples = curves.started.samples
     return Finding(
         "duplicates",
-        f"{len(same)} test images are training images",
-        f"{len(same)} of {len(test)} test images ({len(same) / len(test):.1%}) are pixel by pixel training images, so "
+        f"{len(same)} test {samples} are training {samples}",
+        f"{len(same)} of {len(test)} test {samples} ({len(same) / len(test):.1%}) are equal to training {samples}, so "
         f"the test score is too high; the first are numbers {listed([str(number) for number in same[:5]])} of the test "
         "split, counted from 0",
         INSIGHT,
@@ -524,8 +530,8 @@ def confident_errors(
     return Finding(
         "confident_errors",
         "labels to look at: the most confident errors",
-        f"for {len(doubted)} of {sum(map(len, labels.values()))} images the network gives another class than their "
-        f"label a probability of {CONFIDENT:g} or more; the first: {listed(first)}",
+        f"for {len(doubted)} of {sum(map(len, labels.values()))} {curves.started.samples} the network gives another "
+        f"class than their label a probability of {CONFIDENT:g} or more; the first: {listed(first)}",
         INSIGHT,
         "if labels are wrong, correct them, then " + curves.again(),
         is_fault=False,

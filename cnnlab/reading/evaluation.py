@@ -1,5 +1,7 @@
 """A run's network measured again: intervals over images, metrics per class, calibration, confusion matrix."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,13 @@ from torch import Tensor
 from cnnlab.config import read_config
 from cnnlab.config.data import DATASETS, TASKS, VOID
 from cnnlab.data import Dataset, Split, load
+from cnnlab.data.load import resize_split
+from cnnlab.data.pictures import Rendering, to_grey
 from cnnlab.errors import BadInput, quoted
-from cnnlab.reading.run_figures import confusion_figure, new_figure
+from cnnlab.look import new_figure, saved
+from cnnlab.reading.run_figures import confusion_figure
 from cnnlab.reading.trained import Trained
+from cnnlab.records import RunStarted
 from cnnlab.result import Result
 from cnnlab.seeds import derive
 from cnnlab.tasks.classification import Classification
@@ -29,42 +35,60 @@ RESAMPLES = 2000
 """Of the bootstrap."""
 
 
-def load_for(trained: Trained, dataset: str | None = None, root: str | None = None) -> tuple[Dataset, list[str]]:
-    """The run's dataset, or another one whose images have its size; and doubts about measuring the network on it.
+def load_for(trained: Trained, settings: Mapping[str, Any] | None = None) -> tuple[Dataset, list[str]]:
+    """The run's dataset, or other data read as the run's were; and doubts about measuring the network on it.
+
+    Other data have the size, the channels and, if the run's needed a rule for deep values or transparent parts, the
+    rendering of the run's, unless `settings` says otherwise.
 
     Args:
-        dataset: its name; None for the run's, or for `folder` (of masks `mask_folder`) if only `root` is given.
-        root: as data.root.
+        settings: of `data`, as dotted path -> value. If only data.root is given, it is a `folder` (`mask_folder`).
 
     Raises:
-        BadInput: the dataset is unknown, or its task, classes or image size differ from the run's.
+        BadInput: the dataset is unknown, its task or classes differ from the run's, or the network does not take it.
     """
-    started, given = trained.started, trained.config.data
-    data = given
-    if dataset or root:
+    started, given, settings = trained.started, trained.config.data, settings or {}
+    kept = given.model_dump()
+    if others := not settings.keys().isdisjoint({"data.dataset", "data.root"}):
         own = "mask_folder" if trained.task.output_shape[1:] else "folder"
-        name = dataset or (given.dataset if DATASETS[given.dataset].root != "unread" else own)
-        sides = set(started.image_shape[1:])
-        size = given.resize if name == given.dataset else sides.pop() if len(sides) == 1 else None
-        kept = given.model_dump() if name == given.dataset else {}
-        kept |= {"dataset": name, "root": root, "resize": size, "train_size": None, "batch_size": 1}
-        data = read_config(None, {f"data.{key}": value for key, value in kept.items()})[0].data
+        default = given.dataset if DATASETS[given.dataset].root == "own" else own
+        name, (height, width) = settings.get("data.dataset", default), started.stored_size
+        kept = kept if name == given.dataset else {}
+        kept |= {"dataset": name, "root": None, "train_size": None, "batch_size": 1}
+        points = started.has_points or (name in DATASETS and bool(DATASETS[name].models))
+        kept |= {"resize": height if height == width and not points else None}
+        kept |= {"rendering": started.rendering if started.rendering != Rendering() else None}
+    data = read_config(None, {**{f"data.{key}": value for key, value in kept.items()}, **settings})[0].data
     if (task := DATASETS[data.dataset].task) != started.task:
         raise BadInput(f"data.dataset: {data.dataset} is not allowed; it is for {task}, and the run for {started.task}")
     found = load(data, trained.config.training.seed)
     _check_classes(found.classes, started.classes)
-    if found.image_shape != started.image_shape:
+    doubts = []
+    if not settings and found.digest != started.dataset_digest:
+        doubts.append(f"the images or labels of {found.name} are not those of the training: they were changed since")
+    if found.rendering != started.rendering and "data.rendering" not in settings:
+        doubts.append(
+            f"images of more than 8 bits, or with transparent parts, are shown by these images' own rule, "
+            f"data.rendering={[*found.rendering]}; cnnlab predict shows them by {[*started.rendering]}"
+        )
+    if others and len(found.image_shape) == len(started.image_shape) == 3:
+        side = None if "data.resize" in settings else started.image_shape[1]
+        train, val, test = (_fitted(split, started, side) for split in found.splits.values())
+        found = replace(found, train=train, val=val, test=test)
+    same = found.image_shape == started.image_shape
+    if not same and not ("data.resize" in settings and trained.takes(found.train.inputs)):
         theirs, ours = ("x".join(map(str, shape)) for shape in (found.image_shape, started.image_shape))
         raise BadInput(f"data.dataset: {found.name} has samples of {theirs}, but the network takes {ours}; give others")
-    doubts = []
-    if data is given and found.digest != started.dataset_digest:
-        doubts.append(f"the images or labels of {found.name} are not those of the training: they were changed since")
-    if found.rendering != started.rendering:
-        doubts.append(
-            f"values are shown as in this dataset (low, high, ground: {found.rendering}), not as in the training "
-            f"({started.rendering}); cnnlab predict shows them as in the training"
-        )
     return found, doubts
+
+
+def _fitted(split: Split, started: RunStarted, side: int | None) -> Split:
+    """Images with the run's channels, and with this side if they have the size that the run's had before resizing."""
+    images, channels = split.inputs, started.image_shape[0]
+    if channels < images.shape[1]:
+        images = torch.stack([torch.from_numpy(to_grey(image.numpy()).copy()) for image in images])
+    split = replace(split, inputs=images.expand(-1, channels, -1, -1))
+    return resize_split(split, side) if side and images.shape[2:] == started.stored_size else split
 
 
 def _check_classes(theirs: tuple[str, ...], ours: tuple[str, ...]) -> None:
@@ -213,10 +237,7 @@ def draw_evaluation(result: Result, into: Path) -> list[Path]:
         "reliability.png": reliability_figure(result, title),
         "confusion.png": confusion_figure(result.confusion, names, title),
     }
-    into.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        figure.savefig(into / name, dpi=120)
-    return [into / name for name in figures]
+    return saved(figures, into)
 
 
 def reliability_figure(result: Result, title: str) -> "Figure":
@@ -225,7 +246,7 @@ def reliability_figure(result: Result, title: str) -> "Figure":
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     total = sum(each["count"] for each in result.reliability)
     left = [each["low"] for each in result.reliability]
-    how: dict[str, Any] = {"width": 1 / BINS, "align": "edge", "edgecolor": "white"}
+    how: dict[str, Any] = {"width": 1 / BINS, "align": "edge", "edgecolor": "none"}
     axes.bar(left, [each["right"] for each in result.reliability], **how)
     axes.plot([0, 1], [0, 1], "--", color="black", linewidth=1)
     axes.set(

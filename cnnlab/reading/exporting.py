@@ -77,8 +77,9 @@ def export(trained: Trained, kind: str, into: Path | None = None) -> Result:
             difference = _difference(trained.model, form.read(file), images)
         if not difference <= TOLERANCE:
             raise RunFailed(
-                f"the exported network differs from the original by {difference:.1e} on {len(images)} test images; at "
-                f"most {TOLERANCE:.0e} is allowed; nothing was written; try another --format"
+                f"the exported network differs from the original by {difference:.1e} on {len(images)} test "
+                f"{trained.started.samples}; at most {TOLERANCE:.0e} is allowed; nothing was written; "
+                "try another --format"
             )
         (Path(temporary) / "README.md").write_text(_readme(trained, kind, len(images), difference), encoding="utf-8")
         os.chmod(temporary, 0o755)
@@ -102,10 +103,10 @@ def _readme(trained: Trained, kind: str, images: int, difference: float) -> str:
     shape = ", ".join(map(str, started.image_shape))
     return (
         f"# {trained.run.run_id}\n\n{started.model} trained on {started.dataset}. It takes "
-        f"{'points' if started.has_points else 'images'} of (N, {shape}) {started.input_dtype} as they are stored, and "
+        f"{started.samples} of (N, {shape}) {started.input_dtype} as they are stored, and "
         f"returns scores of (N, {', '.join(map(str, started.output_shape))}); softmax "
         "over axis 1 gives probabilities.\n"
-        f"On {images} test images its outputs differ from the original's by at most {difference:.1e}.\n\n"
+        f"On {images} test {started.samples} its outputs differ from the original's by at most {difference:.1e}.\n\n"
         f"```python\n{FORMATS[kind].lines.format(shape=shape, dtype=started.input_dtype)}```\n"
     )
 

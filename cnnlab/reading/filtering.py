@@ -11,8 +11,8 @@ from torch import Tensor
 from cnnlab.data.builtin import shapes_with_masks
 from cnnlab.data.pictures import Rendering, decode_each, decode_like, on_disk, to_grey, upright_size
 from cnnlab.errors import BadInput
+from cnnlab.look import WHITE_ON, new_figure, saved
 from cnnlab.models.sizes import window_output
-from cnnlab.reading.run_figures import new_figure, saved
 from cnnlab.result import Result
 
 DRAWN, RING = 400, 280
@@ -120,12 +120,11 @@ def draw_filtered(filtered: Filtered, title: str, into: Path) -> Path:
     before, kernel, after = figure.subplots(1, 3, width_ratios=(4, 2, 4))
     before.imshow(filtered.image.numpy(), cmap="gray", vmin=0, vmax=255)
     most = float(filtered.kernel.abs().max()) or 1.0
-    # pale colours, so that numbers can be read on them
-    kernel.imshow(filtered.kernel.numpy(), cmap="RdBu_r", vmin=-2 * most, vmax=2 * most)
+    kernel.imshow(filtered.kernel.numpy(), cmap=WHITE_ON, vmin=-2 * most, vmax=2 * most)
     if filtered.kernel.numel() <= 49:
         for row, values in enumerate(filtered.kernel.tolist()):
             for column, value in enumerate(values):
-                kernel.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=8)
+                kernel.text(column, row, f"{value:.3g}", ha="center", va="center", color="white", fontsize=8)
     after.imshow(filtered.output.numpy(), cmap="gray")
     (row, column), (height, width) = filtered.at, filtered.kernel.shape
     corner = (column * filtered.stride - filtered.padding[1] - 0.5, row * filtered.stride - filtered.padding[0] - 0.5)

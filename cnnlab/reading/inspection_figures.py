@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnlab.look import new_figure, signed
 from cnnlab.reading.inspection import Embedding
-from cnnlab.reading.run_figures import new_figure, palette
+from cnnlab.reading.run_figures import palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,11 +37,11 @@ def filters_figure(named: Mapping[str, nn.Module], image_shape: Sequence[int], t
         axes.axis("off")
         axes.set_title(f"{name}: {_weight_words(module, weight)}", fontsize=8)
         if weight.dim() == 5:
-            axes.imshow(_mosaic(0.5 + weight / (2 * most), gap=1.0))
+            axes.imshow(_mosaic(0.5 + weight / (2 * most), gap=0.5))
         else:
             tiled = _mosaic(weight, gap=0.0) if weight.dim() == 4 else weight.numpy()
             shape: Any = "equal" if weight.dim() == 4 else "auto"
-            axes.imshow(tiled, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest", aspect=shape)
+            axes.imshow(tiled, cmap=signed(), vmin=-most, vmax=most, interpolation="nearest", aspect=shape)
     return figure
 
 
@@ -96,7 +97,7 @@ def activations_figure(image: Tensor, outputs: Mapping[str, Tensor], title: str)
     for row, name in enumerate(names):
         output = outputs[name].float()
         most = float(output.abs().max()) or 1.0
-        style: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -most, "vmax": most, "interpolation": "nearest"}
+        style: dict[str, Any] = {"cmap": signed(), "vmin": -most, "vmax": most, "interpolation": "nearest"}
         if output.dim() == 3:
             channels = output.amax((1, 2)).argsort(descending=True)[:MOST_CHANNELS].tolist()
             for column, channel in enumerate(channels):
@@ -136,7 +137,7 @@ def attributions_figure(images: Tensor, maps: Mapping[str, Tensor], captions: Se
         for axes, (method, values) in zip(grid[row, 1:], maps.items(), strict=True):
             most = float(values[row].abs().max()) or 1.0
             axes.imshow(image.float().mean(0).numpy(), cmap="gray", vmin=0, vmax=255)
-            axes.imshow(values[row].numpy(), cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.75)
+            axes.imshow(values[row].numpy(), cmap=signed(), vmin=-most, vmax=most)
             axes.axis("off")
             if row == 0:
                 axes.set_title(method, fontsize=8)
@@ -158,7 +159,7 @@ def exciting_figure(units: Mapping[int, tuple[Tensor, Sequence[float]]], title: 
             axes: Any = grid[row, column]
             draw_image(axes, image)
             word = "" if column else f"unit {unit}, made: "
-            axes.set_title(f"{word}{activation:.2g}", fontsize=6, pad=2)
+            axes.set_title(f"{word}{activation:.2g}", fontsize=7, pad=2)
     return figure
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cnnlab.data import Split, load
 from cnnlab.errors import BadInput, shortened
+from cnnlab.look import save
 from cnnlab.page import Table, page, picture
 from cnnlab.reading import inspection as numbers
 from cnnlab.reading import inspection_figures as figures
@@ -208,16 +209,20 @@ class Inspector:
 
 
 def inspect_run(inspector: Inspector, folder: Path) -> Result:
-    """Write all pictures and the page into a folder. Raises BadInput if the folder cannot be created."""
+    """Write all pictures and the page into a folder, in place of those of an earlier call.
+
+    Raises BadInput if the folder cannot be created.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{shortened(str(folder))}: the pictures' folder cannot be made ({error.strerror})") from None
-    shown = []
+    for earlier in folder.glob("activations-*.png"):  # the other pictures have the same names each time
+        if earlier.stem.removeprefix("activations-").isdigit():
+            earlier.unlink()
+    html, shown = folder / PAGE, []
     for file, heading, figure in inspector.draw():
-        figure.savefig(folder / file, dpi=100)
-        shown.append((folder / file, heading))
-    html = folder / PAGE
+        shown.append((save(figure, folder / file, dpi=100), heading))
     result = inspector.result([*(path for path, _ in shown), html])
     html.write_text(_page(inspector, result, [picture(*one) for one in shown]), encoding="utf-8")
     return result

@@ -45,8 +45,12 @@ def find_pictures(words: Sequence[str]) -> list[Picture]:
     return pictures
 
 
-def read_like(started: RunStarted, pictures: Sequence[Picture]) -> tuple[Tensor, dict[int, str]]:
+def read_like(
+    started: RunStarted, pictures: Sequence[Picture], side: int | None = None
+) -> tuple[Tensor, dict[int, str]]:
     """Pictures as the run's images were read: (N, C, H, W) uint8, and index -> why one cannot be read.
+
+    side: other than that of the run's images.
 
     Raises BadInput if the run was trained on points.
     """
@@ -56,23 +60,34 @@ def read_like(started: RunStarted, pictures: Sequence[Picture]) -> tuple[Tensor,
             "cnnlab.load(run).predict takes a tensor of points (N, 2) float32"
         )
     channels, height, _ = started.image_shape
-    images, broken = decode_like(pictures, (channels, *started.stored_size), Rendering(*started.rendering))
+    size = (side, side) if side else started.stored_size
+    images, broken = decode_like(pictures, (channels, *size), Rendering(*started.rendering))
     stored = torch.from_numpy(images)
-    return (stored if started.stored_size == started.image_shape[1:] else resize(stored, height)), broken
+    return (stored if side or size == started.image_shape[1:] else resize(stored, height)), broken
 
 
-def predict(trained: Trained, pictures: Iterable[Picture], top: int = 5, device: str = "auto") -> Iterator[Result]:
+def predict(
+    trained: Trained, pictures: Iterable[Picture], top: int = 5, device: str = "auto", side: int | None = None
+) -> Iterator[Result]:
     """What `cnnlab predict --json` prints, a line per picture, in their order.
+
+    side: in pixels, other than that of the run's images, for a network that takes any.
 
     Yields:
         `image`, its name, and `predictions` as of `answers_of`; or `image` and `error`, why it cannot be read.
 
     Raises:
-        BadInput: this machine does not have the device.
+        BadInput: this machine does not have the device, or the network does not take images of this side.
     """
+    shape = trained.started.image_shape
+    if side and not trained.takes(torch.zeros(1, shape[0], side, side, dtype=torch.uint8)):
+        raise BadInput(
+            f"--resize: {side} is not allowed; this network takes {'x'.join(map(str, shape))}; one with "
+            "model.global_pool takes other sizes too"
+        )
     network, waiting = trained.on(device), iter(pictures)
     while some := list(islice(waiting, MOST_AT_ONCE)):
-        images, broken = read_like(trained.started, some)
+        images, broken = read_like(trained.started, some, side)
         answers = answers_of(network, images[[index for index in range(len(some)) if index not in broken]], top)
         for index, picture in enumerate(some):
             answer = {"error": broken[index]} if index in broken else {"predictions": next(answers)}
@@ -116,7 +131,7 @@ class LoadedNetwork(nn.Sequential):
         """
         if isinstance(images, Tensor):
             started, dtype = self._trained.started, str(images.dtype).removeprefix("torch.")
-            if dtype != started.input_dtype or not self._takes(images):
+            if dtype != started.input_dtype or not self._trained.takes(images):
                 shape = ", ".join(map(str, started.image_shape))
                 raise BadInput(
                     f"images: {tuple(images.shape)} {dtype} is not allowed; this network takes (N, {shape}) "
@@ -126,15 +141,3 @@ class LoadedNetwork(nn.Sequential):
             return [Result({"image": index, "predictions": answer}) for index, answer in enumerate(answers)]
         words = [images] if isinstance(images, str | Path) else images
         return list(predict(self._trained, find_pictures(list(map(str, words))), top))
-
-    def _takes(self, images: Tensor) -> bool:
-        """Whether they have the size of the training's, or the network takes others too, as with model.global_pool."""
-        shape = self._trained.started.image_shape
-        if images.shape[1:] == shape or images.dim() != len(shape) + 1 or images.shape[1] != shape[0]:
-            return images.shape[1:] == shape
-        try:
-            with torch.inference_mode():
-                self(images[:1])
-        except RuntimeError:  # a hidden layer of another size, or nothing left to convolve
-            return False
-        return True

@@ -15,7 +15,7 @@ import numpy as np
 from cnnlab.config import RunConfig
 from cnnlab.config.optimizers import OPTIMIZERS
 from cnnlab.config.section import tag_of
-from cnnlab.reading.run_figures import new_figure
+from cnnlab.look import new_figure, save
 from cnnlab.run import prepare
 from cnnlab.training import Learner, set_for_training
 
@@ -180,9 +180,7 @@ def draw_range_test(test: RangeTest, folder: Path) -> Path:
         axes.axvline(suggestion.lr, linestyle=style, color="tab:red", label=f"{suggestion.lr:g}: {suggestion.reason}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed")
     axes.legend(fontsize="small")
-    path = folder / "lr_find.png"
-    figure.savefig(path, dpi=120)
-    return path
+    return save(figure, folder / "lr_find.png")
 
 
 def _short(rate: float) -> float:

@@ -83,7 +83,9 @@ def run_warnings(records: Sequence[Record]) -> list[str]:
     if not _guesses(ended.confusion, right, of_images=bool(started.counts)):
         return []
     share = f"{right:.2f}" if started.counts else f"{right:.2f} of the pixels"
-    return [f"no better than guessing ({share} for {len(started.classes)} classes): {_reason(records)}"]
+    return [
+        f"no better than guessing ({share} for {len(started.classes)} classes): {_reason(records, started.samples)}"
+    ]
 
 
 def _guesses(confusion: Sequence[Sequence[int]], right: float, *, of_images: bool) -> bool:
@@ -101,7 +103,7 @@ def _guesses(confusion: Sequence[Sequence[int]], right: float, *, of_images: boo
     return of_images and right <= guess + min(2 * sqrt(guess * (1 - guess) / total), MOST_TOLERANCE)
 
 
-def _reason(records: Sequence[Record]) -> str:
+def _reason(records: Sequence[Record], samples: str) -> str:
     """The likely reason, from the training losses of the steps and of the last epoch."""
     losses = [loss for record in records if isinstance(record, Steps) for loss in record.losses]
     at_end = [record.train["loss"] for record in records if isinstance(record, Epoch)][-1]
@@ -115,6 +117,6 @@ def _reason(records: Sequence[Record]) -> str:
             "or training.epochs too few"
         )
     return (
-        f"the training loss fell from {first:.3g} to {at_end:.3g}, but the test images are not predicted better; "
-        "compare the labels of the training and test images"
+        f"the training loss fell from {first:.3g} to {at_end:.3g}, but the test {samples} are not predicted better; "
+        f"compare the labels of the training and test {samples}"
     )

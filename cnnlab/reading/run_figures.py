@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.config.data import VOID
-from cnnlab.errors import BadInput, shortened
+from cnnlab.look import INK, new_figure, saved
 from cnnlab.metrics import Metric
 from cnnlab.records import Epoch, Record, RunEnded, RunStarted, Steps
 from cnnlab.tracking import RunDir, last, read
@@ -96,17 +96,6 @@ def several_figure(runs: Mapping[str, Sequence[Record]]) -> "Figure":
     return figure
 
 
-def saved(figures: "Mapping[str, Figure]", into: Path) -> list[Path]:
-    """Write figures (name -> figure) into a folder; returns their paths. Raises BadInput if it cannot be made."""
-    try:
-        into.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{shortened(str(into))}: the figures' folder cannot be made ({error.strerror})") from None
-    for name, figure in figures.items():
-        figure.savefig(into / name, dpi=120)
-    return [into / name for name in figures]
-
-
 def curves_figure(records: Sequence[Record], title: str) -> "Figure":
     """Loss, score and learning rate against the step. If the score is the loss, another metric is drawn instead."""
     figure = new_figure(12, 3.6)
@@ -120,7 +109,7 @@ def curves_figure(records: Sequence[Record], title: str) -> "Figure":
         [step for step, _ in steps],
         [y for _, y in steps],
         color="C0",
-        alpha=0.3,
+        alpha=0.5,
         linewidth=0.7,
         label="training, each step",
     )
@@ -154,7 +143,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
     figure = new_figure(side + 1, side)
     axes = figure.subplots()
     shares = [[cell / max(sum(row), 1) for cell in row] for row in counts]
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
     axes.set(title=title, xlabel="predicted", ylabel="true")
     axes.set_xticks(range(size), classes, rotation=90)
@@ -162,16 +151,9 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
     large = max(map(max, counts)) > 9999
     for i, row in enumerate(counts if size <= 20 else ()):
         for j, cell in enumerate(row):
-            text, colour = f"{shares[i][j]:.1%}" if large else str(cell), "white" if shares[i][j] > 0.5 else "black"
+            text, colour = f"{shares[i][j]:.1%}" if large else str(cell), "white" if shares[i][j] < 0.45 else "navy"
             axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
     return figure
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """A figure without pyplot, which has global state and windows."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 HATCH = "////"
@@ -206,14 +188,14 @@ def masks_figure(examples: Mapping[str, Any], classes: Sequence[str], title: str
 
 
 def palette(classes: int) -> "Colormap":
-    """A colour per class; light grey for the first, which is usually the background."""
+    """A colour per class; pale grey for the first, which is usually the background."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
     others = max(classes - 1, 1)
     named = next((name for name, size in (("tab10", 10), ("tab20", 20)) if others <= size), "nipy_spectral")
     steps = range(others) if named != "nipy_spectral" else [(i + 0.5) / others for i in range(others)]
-    return ListedColormap([(0.88, 0.88, 0.88, 1.0), *(colormaps[named](step) for step in steps)])
+    return ListedColormap([(0.5, 0.5, 0.5, 0.25), *(colormaps[named](step) for step in steps)])
 
 
 def _draw_mask(axes: "Axes", mask: Any, colours: "Colormap") -> None:
@@ -229,7 +211,7 @@ def _draw_legend(figure: "Figure", seen: set[int], classes: Sequence[str], colou
     from matplotlib.patches import Patch
 
     known = [Patch(color=colours(number), label=classes[number]) for number in sorted(seen - {VOID})]
-    void = [Patch(facecolor="white", edgecolor="black", hatch=HATCH, label="void")] if VOID in seen else []
+    void = [Patch(facecolor="none", edgecolor=INK, hatch=HATCH, label="void")] if VOID in seen else []
     figure.legend(handles=[*known, *void], loc="outside lower center", ncols=8, fontsize=9, frameon=False)
 
 

@@ -44,6 +44,18 @@ class Trained:
     It returns its task's outputs: (N, classes) or (N, classes, H, W).
     """
 
+    def takes(self, samples: torch.Tensor) -> bool:
+        """Whether they have the training's shape, or the network takes others too, as with model.global_pool."""
+        shape = self.started.image_shape
+        if samples.shape[1:] == shape or samples.dim() != len(shape) + 1 or samples.shape[1] != shape[0]:
+            return samples.shape[1:] == shape
+        try:
+            with torch.inference_mode():
+                self.model(samples[:1])
+        except RuntimeError:  # a hidden layer of another size, or nothing left to convolve
+            return False
+        return True
+
     def on(self, device: str) -> Network:
         """The network on a device, in the precision that its config has there: that of the training's measurements.
 

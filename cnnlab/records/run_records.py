@@ -124,6 +124,11 @@ class RunStarted(Record):
         return len(self.image_shape) == 1
 
     @property
+    def samples(self) -> str:
+        """The word for them."""
+        return "points" if self.has_points else "images"
+
+    @property
     def input_dtype(self) -> str:
         """NumPy's name."""
         return "float32" if self.has_points else "uint8"

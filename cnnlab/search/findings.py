@@ -48,6 +48,8 @@ class Confirmed:
     """The number of the others."""
     resolution: float
     """One image of the validation split; 0 if it is not known."""
+    bounds: tuple[float, float]
+    """The least and the greatest possible score."""
 
     @property
     def scores(self) -> tuple[float, ...]:
@@ -66,7 +68,7 @@ class Confirmed:
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of the mean by Student's t; None for fewer than 3 scores."""
-        return interval(self.scores, resolution=self.resolution)
+        return interval(self.scores, resolution=self.resolution, bounds=self.bounds)
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,8 @@ def _confirmed(plan: Plan, slots: list[Slot]) -> list[Confirmed]:
         if scores or diverged:
             selected = slots[number].value
             assert selected is not None
-            found.append(Confirmed(number, selected, scores, diverged, _resolution(plan.score, again)))
+            resolution = _resolution(plan.score, again)
+            found.append(Confirmed(number, selected, scores, diverged, resolution, plan.score.bounds))
     return found
 
 

@@ -84,15 +84,17 @@ def _first_trials(search: Search) -> list[dict[str, Any]]:
 def trial_seconds(config: RunConfig) -> float:
     """The seconds of a training, estimated from its first PIECE_SECONDS; writes nothing but the data cache."""
     prepared = prepare(config)
-    began, done, steps = time.perf_counter(), 0, 0
+    began, done, epoch, end, per_epoch = time.perf_counter(), 0.0, 0, 0, 1  # `done` counts epochs
     with closing(fit(prepared)) as records:
         for record in records:
             if isinstance(record, RunStarted):
-                steps = record.epochs * record.steps_per_epoch
-            if isinstance(record, Epoch) and record.epoch == config.training.epochs:
-                return time.perf_counter() - began
+                per_epoch = record.steps_per_epoch
+            if isinstance(record, Epoch):  # batches may grow, so that the next epoch has fewer steps
+                epoch, end, per_epoch = record.epoch, record.step, record.step - end
+                if epoch == config.training.epochs:
+                    return time.perf_counter() - began
             if isinstance(record, Steps):
-                done = record.last
+                done = epoch + (record.last - end) / per_epoch
                 if time.perf_counter() - began > PIECE_SECONDS:
                     break
-    return (time.perf_counter() - began) / max(done, 1) * steps
+    return (time.perf_counter() - began) / (done or 1) * config.training.epochs

@@ -17,7 +17,7 @@ from cnnlab.metrics import Metric
 from cnnlab.records import Record, Status, SweepEnded, SweepStarted, TrialEnded
 from cnnlab.run import create_run
 from cnnlab.search.claims import study_slots
-from cnnlab.search.plan import Plan, differences
+from cnnlab.search.plan import Plan, differences, what_it_is
 from cnnlab.search.sampling import check_sampler, distribution, from_optuna, nearest_inside, optuna_name, to_optuna
 from cnnlab.search.slots import ASKED, ATTEMPT, IDENTITY, PARENT, SLOT, Slot
 from cnnlab.search.storage import STUDY_FILE, open_storage, shown, storage_url
@@ -79,7 +79,8 @@ def check_same(plan: Plan) -> None:
     known = study.user_attrs.get(IDENTITY) if study else None
     if known is None:
         return
-    if differing := differences(known, plan.identity()):
+    config = what_it_is(RunConfig.model_validate(known["config"]))  # with the defaults of settings that are newer
+    if differing := differences({**known, "config": config}, plan.identity()):
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         without_defaults = known["space"].keys() < plan.space.to_json().keys()
         do = "add --only to search only what --search names" if without_defaults else "name another study"

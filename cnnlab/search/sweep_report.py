@@ -11,6 +11,7 @@ from typing import Any
 from optuna.study import Study
 
 from cnnlab.config import RunConfig, to_yaml
+from cnnlab.look import save
 from cnnlab.page import Table, page, picture
 from cnnlab.result import listed, settings_text
 from cnnlab.search.findings import Findings, feasible
@@ -32,7 +33,7 @@ SHOWN = 10
 MOST_IN_CONTOUR = 3
 """The number of hyperparameters in the contour plots, because the number of plots grows with its square."""
 
-LOOK: dict[Any, Any] = {"figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True}
+LOOK: dict[Any, Any] = {"figure.dpi": 100, "figure.constrained_layout.use": True}
 """Settings of Matplotlib for the PNG files."""
 SIZE, SIZES = (10, 7), {"slice": (6, 6)}
 """Inches of a figure; Optuna gives a slice plot half the width for each hyperparameter."""
@@ -146,11 +147,22 @@ def draw_sweep(findings: Findings, folder: Path) -> list[Path]:
                     drawn.set_ylabel(words)
                 _thin_out(figure)
                 if name == "parallel":
+                    _recolour(drawn)
                     _name_in_full(drawn, {words} | {path for trial in study.trials for path in trial.params})
-                figure.savefig(folder / f"{name}.png", bbox_inches="tight")
-                files.append(folder / f"{name}.png")
+                files.append(save(figure, folder / f"{name}.png", dpi=100, bbox_inches="tight"))
             pyplot.close("all")
     return files
+
+
+def _recolour(axes: Any) -> None:
+    """Lines from orange to blue, the best: the ends of Optuna's scale vanish on a white or a black page."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import LinearSegmentedColormap
+
+    for lines in axes.figure.findobj(LineCollection):
+        ends = ["tab:orange", "tab:blue"]
+        best_first = lines.get_cmap().name.endswith("_r")
+        lines.set_cmap(LinearSegmentedColormap.from_list("scores", ends[::-1] if best_first else ends))
 
 
 def _thin_out(figure: Any) -> None:

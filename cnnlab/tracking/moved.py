@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from cnnlab.tracking.run_dir import MLRUNS, RunDir
-from cnnlab.tracking.uri import sqlite_file, undamaged
+from cnnlab.tracking.uri import open_sqlite, sqlite_file, undamaged
 
 ARTIFACTS = "artifacts"
 """The folder beside the database that has one folder per experiment."""
@@ -24,7 +24,6 @@ COLUMNS = (
     ("model_versions", "storage_location"),
 )
 """The tables and columns in which MLflow keeps locations of artifacts."""
-BUSY_SECONDS = 20.0
 
 
 def artifact_folder(database: Path, experiment: str) -> Path:
@@ -66,8 +65,7 @@ def present_store(run: RunDir) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    database = sqlite3.connect(f"{path.as_uri()}?mode=rw", timeout=BUSY_SECONDS, uri=True)
-    with undamaged(path), closing(database):
+    with undamaged(path), closing(open_sqlite(path)) as database:
         yield database
 
 

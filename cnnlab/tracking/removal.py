@@ -1,6 +1,5 @@
 """Deleting runs and studies: what belongs to one, whether it is in use, and what remains elsewhere."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -10,7 +9,7 @@ from cnnlab.errors import BadInput, InUse, RunFailed
 from cnnlab.records import SweepStarted
 from cnnlab.tracking.journal import last, read
 from cnnlab.tracking.progress import mlflow_run_id
-from cnnlab.tracking.run_dir import RunDir, find_run, runs_root, studies_root
+from cnnlab.tracking.run_dir import RunDir, find_run, runs_root, studies_root, study_dir
 
 
 def removable(word: str) -> list[RunDir]:
@@ -20,10 +19,7 @@ def removable(word: str) -> list[RunDir]:
         BadInput: there is none, it is a part of a study, or it lies outside mlruns/.
     """
     root = studies_root().absolute()
-    if word and word == os.path.basename(word) and os.path.exists(root / word / "journal.jsonl"):
-        run = RunDir(root / word)
-    else:
-        run = find_run(word)
+    run = RunDir((study_dir(word) or find_run(word)).path.absolute())
     with suppress(RunFailed):  # a damaged run can be removed
         if run.created.parent is not None:
             whole = run.path.relative_to(root).parts[0].partition(".")[0] if run.path.is_relative_to(root) else ""

@@ -303,11 +303,10 @@ def list_studies() -> list[RunDir]:
 
 def study_dir(word: str) -> RunDir | None:
     """The run of the sweep or comparison of this name; None if there is none."""
+    folder = studies_root() / word
     is_name = word and word == os.path.basename(word)  # a path may be absolute, and then lead out of the studies
     # Path.exists would fail for a long name
-    return (
-        RunDir(studies_root() / word) if is_name and os.path.exists(studies_root() / word / "journal.jsonl") else None
-    )
+    return RunDir(folder) if is_name and os.path.exists(folder / "journal.jsonl") else None
 
 
 def list_trials() -> list[RunDir]:

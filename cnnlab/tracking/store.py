@@ -28,7 +28,7 @@ from filelock import FileLock
 
 from cnnlab.config.data import TASKS
 from cnnlab.errors import LONGEST_REASON, LONGEST_VALUE, CnnlabError, RunFailed, one_line
-from cnnlab.tracking.uri import NO_PASSWORD, lacks_password, sqlite_file, undamaged, whole
+from cnnlab.tracking.uri import NO_PASSWORD, lacks_password, open_sqlite, sqlite_file, undamaged, whole
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,8 +41,6 @@ ANSWER_SECONDS = 5.0
 """How long a server may take to answer; MLflow itself would try for minutes."""
 LOCK_SECONDS = 600.0
 """How long a process waits for another that creates or upgrades the store: minutes, if the store is large."""
-BUSY_SECONDS = 20.0
-"""How long SQLite waits for the transaction of another process."""
 ATTEMPTS = 10
 """How often a store is read again because another program, which does not know our lock, wrote to it."""
 SEEDED = {"alembic_version": "1", "experiments": "experiment_id = 0", "workspaces": "name = 'default'"}
@@ -97,7 +95,7 @@ def stamp(uri: str) -> int | None:
     if path is None:
         return 0
     try:
-        with closing(_open(path, mode="rw")) as database:
+        with closing(open_sqlite(path)) as database:
             return int(database.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error:
         return None
@@ -194,7 +192,10 @@ def _replace(path: Path) -> bool:
     prefix = f".{path.name}.making-"
     for left_behind in path.parent.glob(f"{escape(prefix)}*"):  # by a process that was killed
         shutil.rmtree(left_behind, ignore_errors=True)
-    with TemporaryDirectory(prefix=prefix, dir=path.parent) as folder, closing(_open(path)) as database:
+    with (
+        TemporaryDirectory(prefix=prefix, dir=path.parent) as folder,
+        closing(open_sqlite(path, mode="rwc")) as database,
+    ):
         before, filled = _changes(database), _holds_something(database)
         _refuse_newer(path, database)
         finished = Path(folder) / path.name
@@ -213,7 +214,7 @@ def _replace(path: Path) -> bool:
             _copy(database, aside)
             text = "%s: this store was left unfinished and held no runs: set aside as %s, made again"
             log.warning(text, path, aside.name)
-        with closing(_open(finished)) as source:
+        with closing(open_sqlite(finished)) as source:
             source.backup(database)
     return True
 
@@ -221,7 +222,7 @@ def _replace(path: Path) -> bool:
 def _create(path: Path) -> None:
     """A new store, with a stamp of its own."""
     _initialize(path)
-    with closing(_open(path)) as database:
+    with closing(open_sqlite(path, mode="rwc")) as database:
         database.execute(f"PRAGMA user_version = {secrets.randbelow(2**31 - 1) + 1}")
 
 
@@ -263,13 +264,13 @@ def _initialize(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     SqlAlchemyStore(f"sqlite:///{path}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
-    with closing(_open(path)) as database:
+    with closing(open_sqlite(path, mode="rwc")) as database:
         if not _has_all_tables(database):
             raise ValueError("tables are missing")
 
 
 def _copy(database: sqlite3.Connection, path: Path) -> None:
-    with closing(_open(path)) as copy:
+    with closing(open_sqlite(path, mode="rwc")) as copy:
         database.backup(copy)
 
 
@@ -280,7 +281,7 @@ def _is_current(path: Path) -> bool:
     """Whether MLflow would take the file as it is."""
     if not path.exists():
         return False
-    with closing(_open(path, mode="rw")) as database:
+    with closing(open_sqlite(path)) as database:
         return _has_all_tables(database) and _revisions(database) == [_known_revisions()[0]]
 
 
@@ -336,7 +337,3 @@ def _tables(database: sqlite3.Connection) -> set[str]:
 def _changes(database: sqlite3.Connection) -> int:
     """Another number after another process has written to it."""
     return int(database.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _open(path: Path, *, mode: str = "rwc") -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", timeout=BUSY_SECONDS, uri=True)

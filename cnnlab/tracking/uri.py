@@ -16,6 +16,8 @@ SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databrick
 
 LONGEST_NAME = 500
 """Of an experiment in MLflow."""
+BUSY_SECONDS = 20.0
+"""How long SQLite waits for the transaction of another process."""
 
 
 def resolve(flag: str | None, *, needed: bool = False) -> str:
@@ -93,6 +95,10 @@ def _bare(uri: str) -> str:
     """The URI without HIDDEN."""
     hidden = re.escape(HIDDEN)
     return re.sub(rf"(?<=://){hidden}@|:{hidden}(?=@)|[\w.-]+(=|%3D){hidden}&?|[?&][\w.-]+={hidden}$", "", uri)
+
+
+def open_sqlite(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", timeout=BUSY_SECONDS, uri=True)
 
 
 @contextmanager

@@ -15,7 +15,9 @@ from cnnlab.comparison import Comparison
 from cnnlab.comparison.report import diverged, note_on_pairs, pair_columns, pair_rows, with_values
 from cnnlab.comparison.verdicts import ArmResult, Verdicts, sentence
 from cnnlab.comparison.workloads import Estimate, improvements, interquartile_means, ranked, scores_over
+from cnnlab.files import from_here
 from cnnlab.result import listed, settings_text, strict_json
+from cnnlab.tracking import studies_root
 
 BAR = 24
 """Characters of an interval's bar."""
@@ -44,7 +46,8 @@ def print_comparison(comparison: Comparison, profile: Path | None, *, as_json: b
 def print_verdicts(name: str, verdicts: Verdicts, seconds: float) -> None:
     """Print the verdicts of one comparison, for people."""
     _print_tables(verdicts)
-    click.echo(f"\n{seconds:.0f} s; report: mlruns/studies/{name}/report/compare.html")
+    page = studies_root() / name / "report/compare.html"  # a claim of the lab has none
+    click.echo(f"\n{seconds:.0f} s; report: {from_here(str(page)) if page.exists() else f'cnnlab report {name}'}")
 
 
 def _print_workloads(comparison: Comparison, profile: Path) -> None:

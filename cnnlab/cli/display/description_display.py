@@ -32,9 +32,10 @@ def print_description(result: Result) -> None:
     ]
     console = result_console(in_pipe=WHOLE)
     console.print(fitted_table(COLUMNS, rows, SPARE, room, right=COLUMNS[-4:])[0])
+    sample = "image" if len(result.image_shape) > 1 else "point"
     console.print(
-        f"\n{result.parameters:,} parameters, {result.multiply_adds:,} multiply-adds per image; activations in fp32: "
-        f"{_short(result.activation_bytes, 'B')} at batch size {result.batch_size}"
+        f"\n{result.parameters:,} parameters, {result.multiply_adds:,} multiply-adds per {sample}; "
+        f"activations in fp32: {_short(result.activation_bytes, 'B')} at batch size {result.batch_size}"
     )
     if formula := _formula(result.layers):
         console.print(formula)

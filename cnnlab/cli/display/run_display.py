@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.cli.display.terminal import facts_table, open_block, progress_row, result_console
+from cnnlab.config.data import DATASETS
 from cnnlab.errors import LONGEST_LINE, shortened, without_passwords
 from cnnlab.files import from_here
 from cnnlab.metrics import Metric, words_of
@@ -65,7 +66,7 @@ class PlainRun:
             click.echo(
                 f"epoch {record.epoch}/{self.started.epochs}"
                 f"  train {self._values(record.train)}  val {self._values(record.val)}{'*' if record.best else ' '}"
-                f"  lr {record.lr:.3g}{batch}  {record.images_per_second:,.0f} images/s",
+                f"  lr {record.lr:.3g}{batch}  {record.images_per_second:,.0f} {self.started.samples}/s",
                 err=True,
             )
 
@@ -123,30 +124,32 @@ def _up_to(record: Record, step: int) -> Record | None:
 def heading(started: RunStarted) -> str:
     """One line: the network, its data, its place."""
     channels, *sides = started.image_shape
-    kind = "points" if started.has_points else f"images of {'x'.join(map(str, (*sides, channels)))}"
+    size = "" if started.has_points else f" of {'x'.join(map(str, (*sides, channels)))}"
     where = f" from epoch {started.epoch + 1}" if started.step else ""
     return (
         f"{started.model} ({started.parameters:,} parameters) on {started.dataset} "
-        f"({started.train_size:,} + {started.val_size:,} {kind}), "
+        f"({started.train_size:,} + {started.val_size:,} {started.samples}{size}), "
         f"{started.optimizer}, {started.device} {started.precision}, seed {started.seed}{where}"
     )
 
 
 def epoch_table(records: Sequence[Record], width: int, most: int = 1000) -> Table:
-    """The last `most` epochs, one per row; below 80 characters without the speed."""
-    loss, *others = (last(records, RunStarted) or RunStarted).measured
+    """The last `most` epochs, one per row; below 80 characters without the speed, and with many metrics without lr."""
+    started = last(records, RunStarted) or RunStarted
+    loss, *others = started.measured
     names = [metric.short for metric in others]
-    gap, mark = (2, "best") if len(others) < 2 else (1, "*")  # so that 80 characters are enough
+    gap, mark = (2, "best") if len(others) < 2 and width >= 80 else (1, "*")  # so that 80 and 60 characters are enough
     table = Table(box=None, header_style="dim", padding=(0, gap, 0, 0))
-    speed = ("images/s", "s") if width >= 80 else ()
-    for name in ("epoch", "train loss", *names, "val loss", *names, "", "lr", *speed):
+    speed = (f"{started.samples}/s", "s") if width >= 80 else ()
+    rate = ("lr",) if width >= 80 or len(others) < 2 else ()
+    for name in ("epoch", "train loss", *names, "val loss", *names, "", *rate, *speed):
         table.add_column(name, justify="right", no_wrap=True)
     for epoch in [record for record in records if isinstance(record, Epoch)][-most:]:
         table.add_row(
             str(epoch.epoch),
             *(_value(metric, values) for values in (epoch.train, epoch.val) for metric in (loss, *others)),
             Text(mark, style="green") if epoch.best else "",
-            f"{epoch.lr:.3g}",
+            *((f"{epoch.lr:.3g}",) if rate else ()),
             *((f"{epoch.images_per_second:,.0f}", f"{epoch.seconds:.1f}") if speed else ()),
         )
     return table
@@ -156,19 +159,15 @@ def _value(metric: Metric, values: Mapping[str, float]) -> str:
     return f"{values[metric.name]:.4f}" if metric.name in values else ""
 
 
-def loss_curve(records: Sequence[Record], width: int, height: int = 10) -> Text:
-    """Training loss (line) and validation loss (points) against the step; empty with less than two finite losses.
-
-    Args:
-        width, height: in characters.
-    """
+def loss_curve(records: Sequence[Record], width: int) -> Text:
+    """Training loss (line) and validation loss (points) against the step; empty with less than two finite losses."""
     validation = [(record.step, record.val["loss"]) for record in records if isinstance(record, Epoch)]
     points = thinned(training_losses(records), 4 * width)
     finite = [(step, loss) for step, loss in validation if math.isfinite(loss)]
     if len(points) < 2:
         return Text()
     legend = Text("    ⠤⠤ training loss, ● validation loss", "dim")
-    return Text("\n").join([_chart([(LINE, points), ("●", finite)], width, height), legend])
+    return Text("\n").join([_chart([(LINE, points), ("●", finite)], width, height=10), legend])
 
 
 def regions_map(regions: Any) -> Text:
@@ -179,19 +178,14 @@ def regions_map(regions: Any) -> Text:
     return Text("\n").join([*(Text(f"    {line}", "cyan") for line in lines), Text(f"    regions: {legend}", "dim")])
 
 
-def training_curves(runs: Mapping[str, Sequence[Record]], width: int, height: int = 14) -> Text:
-    """The training losses of several runs against the step, a letter for each; empty without a finite loss.
-
-    Args:
-        runs: label -> records.
-        width, height: in characters.
-    """
+def training_curves(runs: Mapping[str, Sequence[Record]], width: int) -> Text:
+    """The training losses of several runs (label -> records) against the step, a letter for each; empty without any."""
     lines = [
         (label, letter, thinned(training_losses(records), width))
         for letter, (label, records) in zip(cycle(ascii_uppercase), runs.items(), strict=False)
     ]
     drawn = [(letter, points) for _, letter, points in lines if points]
-    chart = _chart(drawn, width, height) if drawn else Text()
+    chart = _chart(drawn, width, height=14) if drawn else Text()
     names = [Text(f"{letter} {label}{'' if points else ': no finite loss'}") for label, letter, points in lines]
     return Text("\n").join([Text("training loss"), chart, *names])
 
@@ -215,6 +209,7 @@ def _chart(
     """Lines, each with its marker and its points (x, y), the last on top; those in braille are joined.
 
     Args:
+        width, height: in characters.
         ticks: x -> its label; None for the first, the middle and the last step.
     """
     import plotext  # 0.3 s, so only if there is a curve
@@ -275,7 +270,8 @@ def _facts(result: dict[str, Any], store: str) -> Iterator[tuple[str, str]]:
         best = f"{result['best_epoch']} of {result['epochs']}, validation {name} {metrics['val'][score['name']]:.4f}"
         yield "best epoch", best
     if result["fit_seconds"]:
-        speed = f"{result['images_per_second']:,.0f} images/s on {result['device']} in {result['precision']}"
+        rate = f"{result['images_per_second']:,.0f} {DATASETS[result['dataset']].samples}/s"
+        speed = f"{rate} on {result['device']} in {result['precision']}"
         yield "time", f"{result['fit_seconds']:.1f} s, {speed}"
     if skipped := result["skipped_images"]:
         yield "skipped", f"{skipped} image{'s' if skipped > 1 else ''} that cannot be read"

@@ -32,7 +32,7 @@ def print_runs(results: Sequence[Mapping[str, Any]]) -> None:
             *(str(result[key]) for key in ("status", "dataset", "model", "optimizer", "epochs")),
             _score(result, "val", named=not shared),
             _score(result, "test", named=not shared) or result["status"],
-            settings_text(settings),
+            settings_text({path: value for path, value in settings.items() if value is not None}),
         ]
         for result, settings in zip(results, differing([result["config"] for result in results]), strict=True)
     ]
@@ -82,4 +82,6 @@ def print_pairs(what: str, rows: Mapping[str, Sequence[Any]]) -> None:
 
 
 def _value(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value >= 1e4 else f"{value:.4g}"

@@ -239,6 +239,8 @@ def _confirmation(findings: Findings) -> Table:
     """The mean with its interval, or the values if they are too few for one."""
     numbers = ("at selection", "on fresh seeds (95 %)", "seeds")
     table = plain_table("trained again", *numbers, right=numbers)
+    for column in table.columns[:2]:
+        column.no_wrap = False  # at 60 characters their headings need two lines
     for confirmed in findings.confirmed:
         fresh = ", ".join(f"{score:.4f}" for score in confirmed.scores)
         if confirmed.interval:
