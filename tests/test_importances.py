@@ -74,6 +74,26 @@ def test_a_setting_that_matters_is_named_though_half_of_the_trials_were_pruned(m
     assert named.count("optimizer.lr") >= 36
 
 
+def test_a_rate_is_named_though_trainings_diverge_next_to_the_best_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnlab.search.importances.PERMUTATIONS", 200)
+    rng = np.random.default_rng(7)
+    named = 0
+    for _ in range(20):
+        outcomes = []
+        for _ in range(40):
+            x = rng.beta(4, 1.2)  # most trials are near the best one, at 0.85
+            diverged = x > 0.9 and rng.random() < 0.6
+            value = 0.9 - 0.1 * (x - 0.85) ** 2 + 0.004 * rng.standard_normal()
+            params = {
+                "optimizer.lr": 1e-4 ** (1 - x),
+                "model.dropout": 0.6 * rng.random(),
+                "data.batch_size": int(rng.choice([16, 32, 64])),
+            }
+            outcomes.append(Outcome(params, (), diverged=True) if diverged else Outcome(params, (value,), value))
+        named += next(iter(importances(outcomes, SPACE, ACCURACY)), "") == "optimizer.lr"
+    assert named >= 16, "a parabola alone names it in 12 of 20"
+
+
 def test_a_setting_of_one_optimizer_is_compared_among_its_own_trials() -> None:
     kind = Dimension("optimizer", "optimizer.name", Choices(("sgd", "adam")))
     own = Dimension(

@@ -169,6 +169,7 @@ def expected_best_figure(verdicts: Verdicts) -> "Figure":
         axes.plot(trials, [mean for mean, _ in points], "o-", color=f"C{number}", label=arm.name, markersize=4)
         lows, highs = zip(*[band or (None, None) for _, band in points], strict=True) if points else ((), ())
         _fill(axes, trials, lows, highs, f"C{number}")
+    axes.locator_params(axis="x", integer=True)
     axes.set(xlabel="trials", ylabel=f"best validation {verdicts.score.words}")
     axes.legend()
     return figure

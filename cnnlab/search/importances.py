@@ -71,10 +71,10 @@ def importances(outcomes: Sequence[Outcome], space: Space, score: Metric) -> dic
     """The dimensions that are shown to matter, the most important one first, each with its share of the variance.
 
     The trials' standings are fitted by a line, a parabola or a cubic over each range, on its scale, and by a mean for
-    each choice. (A cubic, because trainings diverge beyond the best learning rate.) The dimension with the best F test
-    is added, then the next one given those, as long as at most ALPHA of the permutations of the residuals have a
-    dimension with a test as good (Freedman and Lane 1983). So the error rate holds
-    over all dimensions together. A share is the part of the variance of the standings that a dimension adds.
+    each choice (a cubic because trainings diverge beyond the best learning rate). The dimension with the best F test is
+    added, then the next one given those, as long as at most ALPHA of the permutations of the residuals have a dimension
+    with a test as good (Freedman and Lane 1983). So the error rate holds over all dimensions together. A share is the
+    part of the variance of the standings that a dimension adds.
     """
     if not outcomes:
         return {}
