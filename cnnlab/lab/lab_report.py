@@ -48,14 +48,12 @@ def write_report(claims: Sequence[tuple[Claim, Claim]], folder: Path) -> Path:
         f"| [{quick.claim}](#{quick.name}) | {' | '.join(both)} |"
         for (quick, _), both in zip(claims, words, strict=True)
     ]
-    done = [finding for quick, _ in claims if (finding := finding_of(quick))]
-    total = ""
-    if done:
-        minutes, load = sum(each.seconds for each in done) / 60, median(each.load for each in done)
-        total = (
-            f"{len(done)} quick forms took {minutes:.1f} minutes here on {os.cpu_count()} cores, at a load average of "
-            f"{load:.1f}.\n"
-        )
+    times = []
+    for form, claimed in zip(("quick", "full"), zip(*claims, strict=True), strict=True):
+        if done := [finding for claim in claimed if (finding := finding_of(claim))]:
+            minutes, load = sum(each.seconds for each in done) / 60, median(each.load for each in done)
+            times.append(f"{len(done)} {form} forms took {minutes:.1f} minutes at a median load average of {load:.1f}")
+    total = f"On {os.cpu_count()} cores, {'; '.join(times)}.\n" if times else ""
     shown = [forms[bool(both[1])] for forms, both in zip(claims, words, strict=True) if any(both)]
     sections = [_section(claim, folder) for claim in shown]
     (folder / "lab.json").write_text(strict_json([as_json(claim) for claim in shown], indent=1), "utf-8")
