@@ -68,7 +68,7 @@ def _section(claim: Claim, folder: Path) -> str:
     judgement, image = judgement_of(claim), f"images/lab-{claim.name}.png"
     assert judgement is not None
     with Image.open(folder_of(claim) / FIGURE_FILE) as figure:
-        figure.convert("RGB").quantize(64).save(folder / image, optimize=True)  # a third of the bytes
+        figure.quantize(64).save(folder / image, optimize=True)  # a third of the bytes; still transparent
     seeds = "" if claim.exact else f" ({claim.seeds} seeds)"
     configs = [config.model_dump(mode="json") for config in claim.arms.values()]
     arms = [f"`{arm}`: {settings_text(own)}" for arm, own in zip(claim.arms, differing(configs), strict=True)]
