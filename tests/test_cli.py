@@ -454,7 +454,10 @@ def test_runs_and_show_read_the_journals(cli: Cli) -> None:
     assert Path("figures/curves.png").read_bytes().startswith(b"\x89PNG")
     assert Path("figures/confusion.png").read_bytes().startswith(b"\x89PNG")
     Path("file").touch()
-    for unusable in ("file", "file/below", "x" * 300):
+    done = cli("show", "--plot", "file")
+    assert done.stderr == "cnnlab: --plot: 'file' is not allowed; it must be the name of a folder\n"
+    assert (done.exit_code, done.stdout) == (2, "")
+    for unusable in ("file/below", "x" * 300):
         done = cli("show", "--plot", unusable)
         assert (done.exit_code, done.stdout) == (2, "")
         assert done.stderr.startswith(f"cnnlab: {shortened(unusable)}: the figures' folder cannot be made (")
@@ -571,7 +574,7 @@ BAD = [
     (["--unheard-of", "0.1"], "--unheard-of: unknown option; cnnlab train --help lists all options"),
     (["a.yaml", "b.yaml"], "Got unexpected extra argument"),
     (["--run-dir", "file/below"], "--run-dir file/below: cannot be made"),
-    (["--run-dir", "file"], "--run-dir file: cannot be made"),
+    (["--run-dir", "file"], "--run-dir: 'file' is not allowed; it must be the name of a folder"),
     (["--run-dir", ""], "--run-dir: '' is not allowed; it must be the name of a folder"),
     (["--run-dir", "x" * 300], "cannot be made (File name too long)"),
 ]

@@ -250,7 +250,7 @@ def test_a_model_for_masks_is_described_on_masks(cli: Cli) -> None:
         (("cnn", "-s", "model.kernel=3"), "model.kernel: "),
         (("--optimizer", "torch.optim.None"), "optimizer.name: torch.optim has no class 'None'"),
         (("cnn", "--plot", ""), "--plot: '' is not allowed"),
-        (("cnn", "--plot", "file"), "file: the figures' folder cannot be made"),
+        (("cnn", "--plot", "file"), "--plot: 'file' is not allowed; it must be the name of a folder"),
     ],
 )
 def test_bad_input_is_one_line(args: tuple[str, ...], message: str, cli: Cli) -> None:

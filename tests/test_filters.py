@@ -92,7 +92,7 @@ def test_a_picture_is_read_whole_and_grey(cli: Cli) -> None:
         (("text.txt",), "text.txt is not an image that can be read (a text file); name another file"),
         (("torn.png",), "torn.png is not an image that can be read ("),
         (("--plot", ""), "--plot: '' is not allowed"),
-        (("--plot", "text.txt"), "text.txt: the figures' folder cannot be made"),
+        (("--plot", "text.txt"), "--plot: 'text.txt' is not allowed; it must be the name of a folder"),
     ],
 )
 def test_bad_input_is_one_line(args: tuple[str, ...], message: str, cli: Cli) -> None:

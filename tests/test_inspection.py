@@ -266,8 +266,8 @@ def test_a_colour_terminal_shows_small_pictures_and_a_pipe_does_not(small: Path,
         (("run", "--images", ""), "--images '': is neither"),
         (("run", "--images", "3,4000"), "--images 4000: no such test image; they are numbered 0 to 358"),
         (("run", "--layer", "conv1"), "--layer 'conv1': no such layer; there are 0, 3, 7, 9"),
-        (("run", "-o", ""), "-o: '' is not allowed"),
-        (("run", "-o", "run/config.yaml"), "run/config.yaml: the pictures' folder cannot be made"),
+        (("run", "-o", ""), "--output: '' is not allowed"),
+        (("run", "-o", "run/config.yaml"), "--output: 'run/config.yaml' is not allowed; it must be the name"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(

@@ -136,7 +136,7 @@ def test_the_command_prints_a_sweep_that_runs_and_makes_no_run(cli: Callable[...
         (["--model", "mlpp"], "model.name: 'mlpp' is unknown"),
         (["nothing.yaml"], "nothing.yaml: there is no such file"),
         (["--plot", ""], "--plot: '' is not allowed"),
-        (["--plot", "file"], "--plot file: the folder cannot be made"),
+        (["--plot", "file"], "--plot: 'file' is not allowed; it must be the name of a folder"),
         (["--sed", "3"], "--sed: unknown option; did you mean --seed"),
         (["-s", "data.batch_size=5000"], "data.batch_size: 5000 is not allowed"),
     ],

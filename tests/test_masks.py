@@ -339,7 +339,8 @@ def test_colours_are_named_by_a_setting() -> None:
 
 
 def test_colours_are_set_in_yaml_and_on_the_command_line(cli: Callable[..., Result]) -> None:
-    given = cli("train", "--dry-run", "-s", 'data.colours={road: "#804080", sky: "#4682b4"}')
+    dry = ("train", "--dataset", "mask_folder", "--data-root", "mine", "--dry-run")
+    given = cli(*dry, "-s", 'data.colours={road: "#804080", sky: "#4682b4"}')
     assert given.exit_code == 0, given.output
     Path("given.yaml").write_text(given.stdout)
     assert read_config(Path("given.yaml"), {})[0].data.colours == {"road": "#804080", "sky": "#4682b4"}
@@ -350,7 +351,7 @@ def test_colours_are_set_in_yaml_and_on_the_command_line(cli: Callable[..., Resu
         "{a: '#00000A', b: '#00000a'}": "data.colours: two names have one colour; give each its own",
         "{a: '#000000', void: '#ffffff'}": "data.colours: a, void is not enough; name 2 classes or more",
     }.items():
-        refused = cli("train", "--dry-run", "-s", f"data.colours={colours}")
+        refused = cli(*dry, "-s", f"data.colours={colours}")
         assert refused.exit_code == 2
         assert said in refused.stderr
 
