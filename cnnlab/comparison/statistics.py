@@ -106,7 +106,14 @@ def error_rate(look: int) -> float:
 def summarize(
     scores: Sequence[float], resolution: float = 0.0, bounds: tuple[float, float] = (-math.inf, math.inf)
 ) -> Summary:
-    """Mean, spread and interval, with `resolution` and `bounds` as of it. Raises ValueError if there is no score."""
+    """Mean, spread and interval of scores.
+
+    Args:
+        resolution, bounds: as in `interval`.
+
+    Raises:
+        ValueError: there is no score.
+    """
     if not scores:
         raise ValueError("no scores")
     low, high = interval(scores, resolution=resolution, bounds=bounds) or (None, None)

@@ -170,7 +170,7 @@ def _resized(source: Source, side: int | None) -> Source:
 def resize_split(split: Split, side: int) -> Split:
     """Images and masks with this side."""
     targets = split.targets
-    if has_masks(targets):  # each pixel takes the value of the nearest: the mean of two classes is no class
+    if has_masks(targets):  # by the nearest pixel, because the mean of two classes is not a class
         targets = F.interpolate(targets[:, None], (side, side), mode="nearest-exact")[:, 0]
     return Split(resize(split.inputs, side), targets)
 
