@@ -329,6 +329,16 @@ def test_an_arm_of_which_only_one_final_reached_an_epoch_has_no_curve() -> None:
     assert [line.get_label() for line in figure.axes[0].lines if line.get_marker() == "o"] == ["adam"]
 
 
+@pytest.mark.parametrize(("ends", "label"), [(0.7, "far"), (0.1, "far (outside the axis)")])
+def test_only_an_arm_that_is_not_seen_is_outside_the_axis(ends: float, label: str) -> None:
+    far = arm("far", ends, tunings=3, curve=(CurvePoint(10, 0.5, 2.0, 0.1), CurvePoint(20, 1.0, 2.0, ends)))
+    figure = curves_figure(judged("optimizer", [arm("adam", 0.9, tunings=3), far], MARGIN, target=0.9))
+    axes = figure.axes[0]
+    assert [line.get_label() for line in axes.lines if line.get_marker() == "o"] == ["adam", label]
+    low, high = axes.get_ylim()
+    assert (low < ends < high) == (label == "far")
+
+
 def test_the_report_needs_no_network(tmp_path: Path) -> None:
     found = judged("optimizer", [arm("sgd", 0.88), arm("adam", 0.9)], MARGIN)
     found = replace(found, caveats=("Fixed: <much>",))

@@ -107,27 +107,34 @@ def band(finals: Sequence[Final], score: Metric) -> list[BandPoint]:
     return points
 
 
+def _near_the_best(bands: Sequence[Sequence[BandPoint]], score: Metric) -> tuple[float, float] | None:
+    """Limits of the axis if some arm ends so far from the best that it would flatten the others; None if none does."""
+    best = score.best(points[-1].val for points in bands)
+    near = [points for points in bands if best is not None and score.gain(best, points[-1].val) <= score.in_sight]
+    if len(near) == len(bands):
+        return None
+    shown = [value for points in near for point in points for value in (point.val, point.low, point.high)]
+    ends = [value for value in shown if value is not None]
+    return min(ends) - score.near_best, max(ends) + score.near_best
+
+
 def curves_figure(verdicts: Verdicts) -> "Figure":
     """Validation scores against the step and against the seconds, with the target."""
     figure = new_figure(11, 4)
     by_step, by_second = figure.subplots(1, 2, sharey=True)
     score = verdicts.score
     bands = {arm.name: points for arm in verdicts.arms if (points := band(arm.finals, score))}
-    best = score.best(points[-1].val for points in bands.values())
-    near = [
-        points for points in bands.values() if best is not None and score.gain(best, points[-1].val) <= score.in_sight
-    ]
+    limits = _near_the_best(list(bands.values()), score)
     for number, arm in enumerate(verdicts.arms):
         if arm.name in bands:
-            points = bands[arm.name]
-            steps, seconds, _, means, lows, highs = zip(*points, strict=True)
-            label = arm.name if points in near else f"{arm.name} (outside the axis)"
+            steps, seconds, _, means, lows, highs = zip(*bands[arm.name], strict=True)
+            in_view = limits is None or any(limits[0] <= mean <= limits[1] for mean in means)
+            label = arm.name if in_view else f"{arm.name} (outside the axis)"
             for axes, x in ((by_step, steps), (by_second, seconds)):
                 axes.plot(x, means, "o-", color=f"C{number}", label=label, markersize=3)
                 _fill(axes, x, lows, highs, f"C{number}")
-    if len(near) < len(bands):
-        shown = [value for points in near for point in points for value in (point.val, point.low, point.high) if value]
-        by_step.set_ylim(min(shown) - score.near_best, max(shown) + score.near_best)
+    if limits:
+        by_step.set_ylim(*limits)
     for axes, label in ((by_step, "step"), (by_second, "seconds of training")):
         if verdicts.target is not None:
             axes.axhline(verdicts.target, color="grey", linewidth=0.8, linestyle="--", label="target")

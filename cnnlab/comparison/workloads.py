@@ -49,7 +49,7 @@ def times_to_target(workloads: Sequence[Verdicts], unit: str) -> dict[str, list[
     missed = ToTarget(math.inf, math.inf, 0)
     return {
         arm: [getattr(verdicts.to_target.get(arm, missed), unit) for verdicts in workloads]
-        for arm in sorted(workloads[0].ranking)
+        for arm in workloads[0].ranking
     }
 
 
