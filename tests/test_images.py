@@ -141,12 +141,12 @@ def judged(*arms: ArmResult) -> Verdicts:
 def test_the_verdict_says_whether_it_holds_for_other_images() -> None:
     everywhere = judged(arm("good", np.full(IMAGES, 0.95), 1), arm("bad", np.full(IMAGES, 0.6), 2))
     assert everywhere.pairs[0].verdict == "better"
-    assert images_words(everywhere) == "the verdicts hold for other test samples of the same source too"
+    assert images_words(everywhere) == "The verdicts hold for other test samples of the same source too"
     # good on most images, always wrong on others: by chance, a little more of the former
     half = np.arange(IMAGES) < 0.53 * IMAGES
     mixed = judged(arm("good", np.where(half, 1.0, 0.0), 1), arm("bad", np.where(half, 0.0, 1.0), 2))
     assert mixed.pairs[0].verdict == "better"
-    assert images_words(mixed).startswith("the verdicts hold for these test samples only; on others")
+    assert images_words(mixed).startswith("The verdicts hold for these test samples only; on others")
     three = judged(
         arm("good", np.where(half, 1.0, 0.0), 1),
         arm("bad", np.where(half, 0.0, 1.0), 2),
@@ -154,7 +154,7 @@ def test_the_verdict_says_whether_it_holds_for_other_images() -> None:
     )
     assert images_words(three).endswith("but for good - bad for these only")
     tied = judged(arm("good", np.full(IMAGES, 0.9), 1), arm("bad", np.full(IMAGES, 0.9), 2))
-    assert images_words(tied).startswith("no verdict")
+    assert images_words(tied).startswith("No verdict")
 
 
 def test_without_answers_a_verdict_holds_for_these_images() -> None:

@@ -315,15 +315,15 @@ def images_words(verdicts: Verdicts) -> str:
     """Whether the verdicts hold for other test images too, as a sentence without a full stop."""
     decided = [pair for pair in verdicts.pairs if pair.verdict != "undecided"]
     if not decided:
-        return "no verdict was reached, on these test samples or on others"
+        return "No verdict was reached, on these test samples or on others"
     if all(pair.images is None for pair in decided):
-        return "the verdicts hold for these test samples only: how much others would change is not known"
+        return "The verdicts hold for these test samples only: how much others would change is not known"
     only = [f"{pair.a} - {pair.b}" for pair in decided if not _holds_for_other_images(pair, verdicts.margin)]
     if not only:
-        return "the verdicts hold for other test samples of the same source too"
+        return "The verdicts hold for other test samples of the same source too"
     if len(only) == len(decided):
-        return "the verdicts hold for these test samples only; on others the differences might be none"
-    return f"the verdicts hold for other test samples too, but for {listed(only)} for these only"
+        return "The verdicts hold for these test samples only; on others the differences might be none"
+    return f"The verdicts hold for other test samples too, but for {listed(only)} for these only"
 
 
 def _holds_for_other_images(pair: Pair, margin: float) -> bool:
