@@ -59,8 +59,8 @@ def methods(verdicts: Verdicts, contest: Contest) -> str:
         *verdicts.caveats,
         f"Each pair was compared over {verdicts.unit_words} by the interval of Student's t for paired differences, "
         f"with Bonferroni's correction over {len(verdicts.pairs)} pair{'s' * (len(verdicts.pairs) != 1)}",
-        f"The error rate of all pairs is {100 * error_rate(verdicts.look):.1f} % at this look, look {verdicts.look}, and "
-        f"{100 * ALPHA:.0f} % over {LOOKS} looks",
+        f"The error rate of all pairs is {100 * error_rate(verdicts.look):.1f} % at this look, look {verdicts.look}, "
+        f"and {100 * ALPHA:.0f} % over {LOOKS} looks",
         f"Arms are equal if the interval lies within {score.table(verdicts.margin)} {score.points} of no difference, "
         "different if it excludes no difference, and otherwise undecided",
         f"Result: {sentence(verdicts)}",
