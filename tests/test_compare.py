@@ -356,6 +356,7 @@ def test_an_optimizer_against_itself_has_other_points_and_other_seeds(cli: Cli) 
     (pair,) = found["pairs"]
     assert pair["verdict"] in ("undecided", "equal")
     assert found["claim"] == "optimizers"
+    assert found["caveats"][0].endswith("a verdict of better or worse is a false alarm")
 
 
 @pytest.mark.long

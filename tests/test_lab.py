@@ -284,6 +284,7 @@ def test_of_claims_on_noise_hardly_any_is_decided(tmp_path: Path) -> None:
         ({"expect": {"best_scor": "good > tiny"}}, "did you mean best_score?"),
         ({"expect": {"best_score": "good"}}, "a relation has one of <, > and =="),
         ({"expect": {"best_score": "good > bad"}}, "bad is not an arm; they are good, tiny"),
+        ({"expect": {"best_score": "0.9 > 0.5"}}, "it names no arm; they are good, tiny"),
         ({"expect": {"best_score": "good == tiny"}}, "== is for measures of arithmetic"),
         ({"expect": {"best_score": "good > open('x')"}}, "not an arm"),
         ({"expect": {"best_score": "good > tiny ** 2"}}, "is no sum or product of arms and numbers"),
@@ -294,6 +295,8 @@ def test_of_claims_on_noise_hardly_any_is_decided(tmp_path: Path) -> None:
         ({"arms": {"good": {"optimizer.lr": -1}, "tiny": {}}}, "arms.good: optimizer.lr: -1"),
         ({"arms": ["good"]}, "arms: ['good'] is not allowed; it must be a mapping"),
         ({"over": {"optimizer.lr": 0.1}}, "over.optimizer.lr: 0.1 is not allowed; it must be a list"),
+        ({"over": {"optimizer.lr": []}}, "over.optimizer.lr: [] is not allowed"),
+        ({"over": {"optimizer.lr": [-1]}}, "over: optimizer.lr: -1 is not allowed; it must be greater than 0"),
         ({"section": ""}, "section: missing; a claim has claim, section, arms and expect"),
         ({"quick": {"epochs": 3}}, "epochs: unknown key; known are"),
         ({"expects": {}}, "expects: unknown key; known are base, arms"),
@@ -308,6 +311,37 @@ def test_a_faulty_file_is_one_line(
     assert words in result.stderr
     assert "01-rate.yaml: " in result.stderr
     assert result.stderr.count("\n") == 1
+    assert not Path("mlruns").exists()
+
+
+MLP = {"model.name": "mlp"}
+POINTS = {"data.dataset": "xor", **MLP}
+MASKS = {"data.dataset": "shapes_masks", "data.train_size": 64}
+
+
+@pytest.mark.parametrize(
+    ("base", "measure", "words"),
+    [
+        ({}, "first_gradient", "it needs training.record_norms; set it to true in base"),
+        (MLP, "low_frequencies", "mlp has no convolution; leave it out"),
+        (MLP, "size_kept", "the first layer of mlp is no convolution; leave it out"),
+        ({}, "shift_drop(0.5)", "0.5 is not allowed; it must be a whole number of pixels >= 1"),
+        (POINTS, "shift_drop(1)", "it needs images with one class each; leave it out"),
+        (MASKS, "shift_drop(1)", "it needs images with one class each; leave it out"),
+        (MASKS, "linear_probe", "it needs samples with one class each; leave it out"),
+        ({}, "epochs_to(90)", "out of reach; accuracy is a fraction between 0 and 1, as 0.9"),
+        ({}, "trains(0)", "out of reach; accuracy is a fraction between 0 and 1, as 0.9"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_the_first_training(
+    cli: Callable[..., Result], tmp_path: Path, base: dict[str, Any], measure: str, words: str
+) -> None:
+    arms = {"good": {"optimizer.lr": 0.1}, "tiny": {"optimizer.lr": 0.001}}
+    expect = {measure: "good > tiny"}
+    folder = small_claim(tmp_path / "claims", base={"training.epochs": 1, **base}, arms=arms, expect=expect).parent
+    result = cli("lab", "run", "rate", "--claims", str(folder))
+    assert result.exit_code == 2, result.output
+    assert result.stderr == f"cnnlab: claim rate: arm good: expect.{measure}: {words}\n"
     assert not Path("mlruns").exists()
 
 

@@ -126,6 +126,9 @@ class Comparison(ContestWork):
         verdicts = verdicts_of(contest, str(self.workers), look_at(self._run, design))
         if self.options.rope:
             verdicts = with_rope(verdicts)
+        if self.options.null:
+            words = f"Both arms are {self.options.null}, on other seeds: a verdict of better or worse is a false alarm"
+            verdicts = replace(verdicts, caveats=(words, *verdicts.caveats))
         done = all(is_done(plan) for plans in contest.plans.values() for plan in plans)
         if not done:
             verdicts = replace(verdicts, warnings=(NOT_ALL,))

@@ -3,11 +3,11 @@
 import ast
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -46,7 +46,7 @@ class Form(Section):
 
     base: dict[str, Any] = Field({})
     arms: dict[str, dict[str, Any]] = Field({})
-    over: dict[str, list[Any]] = Field({}, max_length=1)
+    over: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field({}, max_length=1)
     expect: dict[str, str | list[str]] = Field({})
     seeds: int = Field(5, ge=LEAST, le=100)
     note: str = ""
@@ -129,6 +129,8 @@ class Claim:
     """Arm -> its settings as the file has them: dotted path -> value."""
     over: tuple[str, tuple[Any, ...]] | None
     """A setting and its values: each arm is trained with each of them, and its value is the mean over them."""
+    trainings: Mapping[str, Sequence[tuple[str, RunConfig]]]
+    """Arm -> the names and configs of what is trained for it, on each seed."""
     expect: tuple[Expectation, ...]
     seeds: int
     note: str
@@ -147,17 +149,6 @@ class Claim:
     def exact(self) -> bool:
         """Whether nothing has to be trained for it."""
         return all(part.exact for part in self.expect)
-
-    @property
-    def trainings(self) -> dict[str, list[tuple[str, RunConfig]]]:
-        """Arm -> the names and configs of what is trained for it, on each seed."""
-        if self.over is None:
-            return {name: [(name, config)] for name, config in self.arms.items()}
-        path, values = self.over
-        return {
-            name: [(f"{name}-at-{value}", changed(config, {path: value})) for value in values]
-            for name, config in self.arms.items()
-        }
 
 
 def find_claims(folder: Path | None) -> dict[str, Path]:
@@ -200,13 +191,15 @@ def read_claim(name: str, path: Path, *, quick: bool = False) -> Claim:
             for arm, settings in file.arms.items()
         }
         arms = {arm: _config(settings, arm) for arm, settings in written.items()}
+        over = next(((setting, tuple(some)) for setting, some in form.over.items()), None)
         return Claim(
             name=name,
             claim=file.claim,
             section=file.section,
             arms=arms,
             written=written,
-            over=next(((setting, tuple(some)) for setting, some in form.over.items()), None),
+            over=over,
+            trainings={arm: _trainings(arm, config, over) for arm, config in arms.items()},
             expect=_expectations(form.expect, arms),
             seeds=form.seeds,
             note=form.note,
@@ -239,6 +232,16 @@ def _config(settings: dict[str, Any], arm: str) -> RunConfig:
         raise BadInput(f"arms.{arm}: {error}") from None
 
 
+def _trainings(arm: str, config: RunConfig, over: tuple[str, tuple[Any, ...]] | None) -> list[tuple[str, RunConfig]]:
+    if over is None:
+        return [(arm, config)]
+    setting, values = over
+    try:
+        return [(f"{arm}-at-{value}", changed(config, {setting: value})) for value in values]
+    except BadInput as error:
+        raise BadInput(f"over: {error}") from None
+
+
 def _expectations(expect: Mapping[str, str | list[str]], arms: Mapping[str, RunConfig]) -> tuple[Expectation, ...]:
     return tuple(
         _expectation(measure, relation, arms)
@@ -253,6 +256,8 @@ def _expectation(measure: str, relation: str, arms: Mapping[str, RunConfig]) -> 
         _check_measure(*part.call)
         if unknown := [arm for arm in part.names if arm not in arms]:
             raise ValueError(f"{unknown[0]} is not an arm; they are {', '.join(arms)}")
+        if not part.names:
+            raise ValueError(f"it names no arm; they are {', '.join(arms)}")
         part.at(dict.fromkeys(arms, 1.0))
         if part.sides[1] == "==" and not part.exact:
             raise ValueError("== is for measures of arithmetic; use < or >")

@@ -14,7 +14,7 @@ from cnnlab.comparison.contest_work import ContestWork
 from cnnlab.config.arms import Arm
 from cnnlab.config.commands import CompareOptions, WorkerOptions, options_from
 from cnnlab.config.space import Space
-from cnnlab.errors import RunFailed
+from cnnlab.errors import BadInput, RunFailed
 from cnnlab.files import written_whole
 from cnnlab.lab.claim import Claim
 from cnnlab.lab.judgement import Judgement, Values, judge
@@ -88,9 +88,13 @@ class Lab(ContestWork):
         """Build each arm's network on its data; writes only the data cache.
 
         Raises:
-            BadInput: an arm cannot be trained here, for example because its data is missing.
+            BadInput: an arm cannot be trained here, for example because its data is missing; or it cannot be measured
+                as the claim asks.
         """
-        self._contests = {claim.study: self._contest(claim) for claim in self.claims if not claim.exact}
+        arms = {claim.study: _checked_arms(claim) for claim in self.claims}
+        self._contests = {
+            claim.study: self._contest(claim, arms[claim.study]) for claim in self.claims if not claim.exact
+        }
         if self._contests:
             self._open_for(list(self._contests.values()))
 
@@ -144,21 +148,38 @@ class Lab(ContestWork):
             )
         self._end(None)
 
-    def _contest(self, claim: Claim) -> "Contest":
+    def _contest(self, claim: Claim, arms: list[Arm]) -> "Contest":
         """A contest without tuning. Its first seed is that of trial 0, the others are those of the confirmation."""
         from cnnlab.comparison.contests import make_contest
-        from cnnlab.run import prepare
 
-        trainings = [training for some in claim.trainings.values() for training in some]
         return make_contest(
             next(iter(claim.arms.values())),
             "arms",
-            [Arm(name, prepare(config).config, Space(())) for name, config in trainings],
+            arms,
             CompareOptions(tune="none", seeds=claim.seeds - 1),
             name=claim.study,
             experiment=self.experiment_name,
             tracking_uri=self.tracking_uri,
         )
+
+
+def _checked_arms(claim: Claim) -> list[Arm]:
+    """The claim's trainings. Raises BadInput if one cannot be trained here, or not be measured as the claim asks."""
+    from cnnlab.lab.measures import check_measurable
+    from cnnlab.run import prepare
+
+    arms = []
+    for arm, trainings in claim.trainings.items():
+        parts = [part for part in claim.expect if arm in part.names]
+        for name, config in trainings:
+            network = prepare(config)
+            for part in parts:
+                try:
+                    check_measurable(*part.call, network)
+                except ValueError as error:
+                    raise BadInput(f"claim {claim.name}: arm {name}: expect.{part.measure}: {error}") from None
+            arms.append(Arm(name, network.config, Space(())))
+    return arms
 
 
 def runs_of(claim: Claim, contest: "Contest") -> dict[str, list[list["Ended"]]]:

@@ -217,6 +217,25 @@ def _first(network: Learner) -> SizedLayer:
     return sized_layers(network.model, lambda: network.model(image))[0]
 
 
+def check_measurable(name: str, numbers: tuple[float, ...], network: Learner) -> None:
+    """Raises ValueError if the trainings of this network cannot be measured so."""
+    images, classes = len(network.dataset.image_shape) == 3, network.config.task.name == "classification"
+    if name == "first_gradient" and not network.config.training.record_norms:
+        raise ValueError("it needs training.record_norms; set it to true in base")
+    if name == "shift_drop" and not (numbers[0] >= 1 and numbers[0].is_integer()):
+        raise ValueError(f"{numbers[0]:g} is not allowed; it must be a whole number of pixels >= 1")
+    if name == "shift_drop" and not (images and classes):
+        raise ValueError("it needs images with one class each; leave it out")
+    if name == "linear_probe" and not classes:
+        raise ValueError("it needs samples with one class each; leave it out")
+    if name == "low_frequencies" and not any(isinstance(layer, nn.Conv2d) for layer in network.model.modules()):
+        raise ValueError(f"{network.config.model.name} has no convolution; leave it out")
+    if name == "size_kept" and not isinstance(_first(network).layer, nn.Conv2d):
+        raise ValueError(f"the first layer of {network.config.model.name} is no convolution; leave it out")
+    if name in ("epochs_to", "trains"):
+        network.config.task.metric.check_target(numbers[0])
+
+
 AFTER_DIVERGENCE = ("best_score", "last_score", "epochs_to", "trains")
 """Those that a run has which diverged."""
 
