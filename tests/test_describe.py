@@ -244,6 +244,10 @@ def test_a_model_for_masks_is_described_on_masks(cli: Cli) -> None:
         (("cnn", "--shape", "0x8x8"), "--shape '0x8x8': is not allowed"),
         (("cnn", "--classes", "0"), "Invalid value for '--classes'"),
         (("lenet5",), "lenet5's convolution 2: the output would be empty: OutputSize = "),
+        (
+            ("mlp", "-s", "model.hidden=[1]", "-s", "model.hidden_norm=group"),
+            "model: a group normalisation has groups of",
+        ),
         (("unet", "--dataset", "digits"), "model.name: 'unet' is not for classification; it must be one of"),
         (("torchvision/vgg16", "--dataset", "digits"), "model.name: torchvision/vgg16 cannot take images of 8x8x1"),
         (("torchvision/none",), "model.name: torchvision has no classification model 'none'"),

@@ -106,6 +106,12 @@ def test_same_padding_is_pytorchs_own(kernel: int) -> None:
     torch.testing.assert_close(model[:flatten](x), expected)
 
 
+def test_a_norm_over_groups_of_one_value_is_refused() -> None:
+    sides_of_one = network((1, 8, 8), channels=[8, 8, 8, 8], stride=2, pool="none", norm="group")
+    with pytest.raises(BadInput, match="model: a group normalisation has groups of one value"):
+        sized_layers(sides_of_one, lambda: sides_of_one(torch.rand(1, 1, 8, 8)))
+
+
 def test_an_empty_layer_is_refused_with_the_formula() -> None:
     with pytest.raises(BadInput) as caught:
         network((1, 8, 8), kernel_size=5, padding="valid")

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from cnnlab.models.sizes import groups_checked
+
 Sides = tuple[float, ...]
 """Height and width; empty for points."""
 aten = torch.ops.aten
@@ -51,6 +53,9 @@ def layers_of(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[Layer], in
 
     Args:
         shape: of one sample: (C, H, W), or (2,) for points.
+
+    Raises:
+        BadInput: as of `groups_checked`.
     """
     layers: list[Layer] = []
     fields, counter = FieldMode(), FlopCounterMode(display=False)
@@ -88,7 +93,7 @@ def layers_of(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[Layer], in
         module.training = isinstance(module, nn.Dropout | nn.Dropout2d)  # in evaluation mode they return their input
     image = torch.zeros(1, *shape, device="meta")
     fields.fields[image] = Field((1.0,) * len(shape[1:]), (1.0,) * len(shape[1:]), shape[1:])
-    with torch.no_grad(), counter, fields:
+    with groups_checked(), torch.no_grad(), counter, fields:
         model(image)
     return layers, counter.get_total_flops() // 2
 

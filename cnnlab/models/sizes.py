@@ -1,7 +1,8 @@
 """The shapes of a layer's input and output, and its multiply-adds; the formula for the size of a window's output."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -43,12 +44,31 @@ class SizedLayer(NamedTuple):
         )
 
 
+@contextmanager
+def groups_checked() -> Iterator[None]:
+    """Within the context one sample goes through a model.
+
+    Raises:
+        BadInput: a group normalisation has groups of one value: PyTorch refuses them for one sample only.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise BadInput(
+            f"model: a group normalisation has groups of one value, which it makes 0 ({str(error).splitlines()[0]}); "
+            "use another norm, more channels or neurons, or larger images"
+        ) from None
+
+
 @torch.no_grad()
 def sized_layers(model: nn.Module, forward: Callable[[], object]) -> list[SizedLayer]:
     """The layers with weights in the order of the forward pass; puts the model into evaluation mode.
 
     Args:
         forward: calls the model on one sample.
+
+    Raises:
+        BadInput: a group normalisation has groups of one value.
     """
     sized: list[SizedLayer] = []
 
@@ -59,7 +79,8 @@ def sized_layers(model: nn.Module, forward: Callable[[], object]) -> list[SizedL
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
     hooks = [layer.register_forward_hook(note) for layer in layers]
     model.eval()
-    forward()
+    with groups_checked():
+        forward()
     for hook in hooks:
         hook.remove()
     return sized
