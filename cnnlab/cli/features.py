@@ -5,16 +5,16 @@ from pathlib import Path
 import click
 
 from cnnlab.cli.completion import complete_run
-from cnnlab.cli.options import dataset_options, dataset_settings, device_option
+from cnnlab.cli.options import dataset_options, dataset_settings, device_option, new_file
 from cnnlab.cli.streams import complain
 from cnnlab.config.data import TASKS
-from cnnlab.errors import BadInput, shortened
+from cnnlab.errors import BadInput
 
 
 @click.command("features")
 @click.argument("run", shell_complete=complete_run)
 @click.argument("images", nargs=-1, type=click.Path(allow_dash=True), metavar="[IMAGE|FOLDER|- ...]")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write this .npz file.")
+@click.option("-o", "--output", type=click.Path(), callback=new_file, help="Write this .npz file.")
 @click.option("--layer", help="The layer, by its name. [default: the input of the last one with weights]")
 @dataset_options
 @click.option(
@@ -50,8 +50,6 @@ def command(
 
     if not (output or kind):
         raise BadInput("--output: a file or --fit is needed, as in -o features.npz")
-    if output and not output.parent.is_dir():
-        raise BadInput(f"--output: {shortened(str(output.parent))} is not a folder; create it first")
     settings = dataset_settings(dataset, data_root, assignments)
     if images and (kind or settings):
         raise BadInput("--fit, --dataset, --data-root and --set are for images with labels; leave out the images")

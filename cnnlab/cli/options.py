@@ -185,6 +185,15 @@ def folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Pat
     return None if value is None else Path(value)
 
 
+def new_file(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """An option's file, which is made or replaced. Raises BadInput if it cannot be one in a folder that exists."""
+    if value == "" or (value and (os.path.isdir(value) or not os.path.isdir(os.path.dirname(value) or "."))):
+        raise BadInput(
+            f"{param.opts[-1]}: {quoted(value)} is not allowed; it must be the name of a file in a folder that exists"
+        )
+    return None if value is None else Path(value)
+
+
 def output_options(command: F) -> F:
     """--json and --quiet."""
     quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")

@@ -1,21 +1,26 @@
 """`cnnlab report`"""
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 
 from cnnlab.cli.completion import complete_any
-from cnnlab.errors import BadInput, shortened
+from cnnlab.cli.options import new_file
 from cnnlab.files import from_here
 
 
 @click.command("report")
 @click.argument("run", default="last", shell_complete=complete_any)
-@click.option("-o", "output", type=click.Path(), help="The file. [default: report.html beside the run or study]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    callback=new_file,
+    help="The file. [default: report.html beside the run or study]",
+)
 @click.option("--storage", metavar="URL", help="The database of the sweep or comparison, if it is in one.")
-def command(run: str, output: str | None, storage: str | None) -> None:
+def command(run: str, output: Path | None, storage: str | None) -> None:
     """RUN is a run id, an unambiguous beginning of one, last, a run's directory, or the name of a study. The page needs
     no network; its path is printed.
 
@@ -26,9 +31,7 @@ def command(run: str, output: str | None, storage: str | None) -> None:
 
     study = study_dir(run)
     place = study or find_run(run)
-    file = Path(output) if output is not None else place.path / "report.html"
-    if output is not None and (not output or os.path.isdir(file) or not os.path.isdir(file.parent)):
-        raise BadInput(f"-o {shortened(output)}: it must be a file in a folder that exists; name another")
+    file = output or place.path / "report.html"
     with TemporaryDirectory() as folder:
         if study is None:
             from cnnlab.reading import draw, run_page
