@@ -1,4 +1,4 @@
-"""Figures can be read on a white page and on a black one."""
+"""Figures can be read on a white page and on a black one, and their curves have no end that chance made."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from cnnlab.look import INK, new_figure, save
+from cnnlab.reading.run_figures import thinned
 
 
 def luminance(colour: str) -> float:
@@ -36,3 +37,13 @@ def test_nothing_but_data_and_ink_is_opaque(tmp_path: Path) -> None:
         ink = max(abs(red - green), abs(green - blue), abs(red - to_rgb(INK)[0])) < 0.02
         assert ink or blue - red > 0.1, (red, green, blue)  # C0, or where it is mixed with ink
     assert (pixels[:, 3] == 0).mean() > 0.5
+
+
+@pytest.mark.parametrize("steps", [0, 1, 99, 100, 101, 199, 201, 999, 5041])
+def test_each_point_of_a_thinned_curve_is_the_mean_of_as_many_steps(steps: int) -> None:
+    points = thinned([(step, float(step)) for step in range(1, steps + 1)], 100)
+    assert len(points) == min(steps, 100)
+    ends = [step for step, _ in points]
+    sizes = np.diff([0, *ends])
+    assert steps == 0 or (ends[-1] == steps and sizes.max() - sizes.min() <= 1)
+    assert [y for _, y in points] == [end - (size - 1) / 2 for end, size in zip(ends, sizes, strict=True)]

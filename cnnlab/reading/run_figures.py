@@ -1,7 +1,7 @@
 """A run's figures as PNG, from its journal and its file of examples."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, pairwise
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,10 @@ def training_losses(records: Sequence[Record]) -> list[Point]:
 
 
 def thinned(points: Sequence[Point], most: int) -> list[Point]:
-    """About `most` points at most, each the mean of its neighbours."""
-    size = max(1, len(points) // most)
-    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    """At most `most` points, each the mean of as many neighbours as the others, or of one more."""
+    count = min(len(points), most)
+    ends = [len(points) * number // count for number in range(count + 1)] if count else []
+    groups = [points[start:end] for start, end in pairwise(ends)]
     return [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
 
 
