@@ -289,6 +289,10 @@ def test_of_claims_on_noise_hardly_any_is_decided(tmp_path: Path) -> None:
         ({"expect": {"best_score": "good > open('x')"}}, "not an arm"),
         ({"expect": {"best_score": "good > tiny ** 2"}}, "is no sum or product of arms and numbers"),
         ({"expect": {"epochs_to": "good > tiny"}}, "epochs_to takes target, but got 0 numbers"),
+        ({"expect": {"shift_drop([1])": "good > tiny"}}, "[1] is not a number"),
+        ({"expect": {"shift_drop(one)": "good > tiny"}}, "one is not a number"),
+        ({"expect": {"best_score": "good > 'tiny'"}}, "'tiny' is not a number"),
+        ({"expect": {f"epochs_to(1{'0' * 400})": "good > tiny"}}, "int too large to convert to float"),
         ({"expect": {"__import__('os')": "good > tiny"}}, "expect.__import__('os')"),
         ({"expect": ["best_score"]}, "expect: ['best_score'] is not allowed; it must be a mapping"),
         ({"expect": {}}, "expect: missing; a claim has claim, section, arms and expect"),
@@ -299,6 +303,7 @@ def test_of_claims_on_noise_hardly_any_is_decided(tmp_path: Path) -> None:
         ({"over": {"optimizer.lr": [-1]}}, "over: optimizer.lr: -1 is not allowed; it must be greater than 0"),
         ({"section": ""}, "section: missing; a claim has claim, section, arms and expect"),
         ({"quick": {"epochs": 3}}, "epochs: unknown key; known are"),
+        ({"quick": {"claim": "Another."}}, "claim: unknown key; known are base, arms, over, expect, seeds, note"),
         ({"expects": {}}, "expects: unknown key; known are base, arms"),
     ],
 )

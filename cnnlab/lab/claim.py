@@ -77,7 +77,7 @@ class Expectation:
         """The measure's name and its numbers. Raises ValueError if it has another form."""
         node = ast.parse(self.measure, mode="eval").body
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-            return node.func.id, tuple(float(ast.literal_eval(argument)) for argument in node.args)
+            return node.func.id, tuple(map(_number, node.args))
         if not isinstance(node, ast.Name):
             raise ValueError("a measure is a name, or a name with numbers")
         return node.id, ()
@@ -102,12 +102,19 @@ class Expectation:
         return _value(left, values), _value(right, values)
 
 
+def _number(node: ast.expr) -> float:
+    """Raises ValueError for anything else."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return float(node.value)
+    raise ValueError(f"{ast.unparse(node)} is not a number")
+
+
 def _value(node: ast.expr, values: Mapping[str, float | None]) -> float | None:
     """Raises ValueError for anything but arms, numbers, and + - * / of them."""
     if isinstance(node, ast.Name):
         return values[node.id]
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return float(node.value)
+    if isinstance(node, ast.Constant):
+        return _number(node)
     if not isinstance(node, ast.BinOp) or type(node.op) not in OPERATIONS:
         raise ValueError(f"{ast.unparse(node)} is no sum or product of arms and numbers")
     left, right = _value(node.left, values), _value(node.right, values)
@@ -212,10 +219,12 @@ def read_claim(name: str, path: Path, *, quick: bool = False) -> Claim:
 
 
 def _check_keys(values: dict[str, Any]) -> None:
-    known = list(ClaimFile.model_fields)
-    for key in [*values, *(values["quick"] if isinstance(values.get("quick"), dict) else ())]:
-        if key not in known:
-            raise BadInput(f"{key}: unknown key; known are {', '.join(known)}{nearest(key, known)}")
+    quick = values.get("quick")
+    for keys, form in ((values, ClaimFile), (quick if isinstance(quick, dict) else {}, Form)):
+        known = list(form.model_fields)
+        for key in keys:
+            if key not in known:
+                raise BadInput(f"{key}: unknown key; known are {', '.join(known)}{nearest(str(key), known)}")
     if missing := [key for key in ("claim", "section", "arms", "expect") if not values.get(key)]:
         raise BadInput(f"{missing[0]}: missing; a claim has claim, section, arms and expect")
 
@@ -261,7 +270,7 @@ def _expectation(measure: str, relation: str, arms: Mapping[str, RunConfig]) -> 
         part.at(dict.fromkeys(arms, 1.0))
         if part.sides[1] == "==" and not part.exact:
             raise ValueError("== is for measures of arithmetic; use < or >")
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, SyntaxError, OverflowError) as error:
         raise BadInput(f"expect.{measure}: {quoted(relation)}: {error}") from None
     return part
 
