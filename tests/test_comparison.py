@@ -201,6 +201,15 @@ def test_a_final_at_chance_level_is_reported() -> None:
     assert not any("chance" in t for t in judged("o", [above, arms[1]], MARGIN, resolution=IMAGE, chance=0.1).warnings)
 
 
+def test_a_target_at_chance_level_is_reported() -> None:
+    arms = [arm("broken", 0.5, curve=(CurvePoint(10, 0.5, 3.0, 0.12),)), arm("adam", 0.9)]
+    found = judged("optimizer", arms, MARGIN, resolution=IMAGE, chance=0.1)
+    assert found.target == 0.12
+    assert "the target 0.1200 is at chance level: steps to it say nothing; give a --target" in found.warnings
+    other = judged("optimizer", arms, MARGIN, target=0.2, resolution=IMAGE, chance=0.1)
+    assert not any("chance" in text for text in other.warnings)
+
+
 def test_a_general_optimizer_is_under_tuned_only_if_it_is_shown_to_be_worse() -> None:
     def warned(momentum: float, adam: float, std: float = 0.001) -> bool:
         found = judged("optimizer", [arm("momentum", momentum, std=std), arm("adam", adam, std=std)], MARGIN)

@@ -393,7 +393,10 @@ def _warnings(verdicts: Verdicts, resolution: float, chance: float | None) -> li
     ]
     if verdicts.look > LOOKS:
         warnings.append(f"this is look {verdicts.look}; the error rate of 5 % holds for {LOOKS} looks")
-    warnings += [text for arm in arms if (text := _at_chance(arm, chance, resolution))]
+    limit = None if chance is None else chance + 2 * math.sqrt(chance * (1 - chance) * resolution)
+    warnings += [text for arm in arms if limit is not None and (text := _at_chance(arm, limit))]
+    if target is not None and limit is not None and target <= limit:
+        warnings.append(f"the target {score.show(target)} is at chance level: steps to it say nothing; give a --target")
     warnings += [text for pair in verdicts.pairs if (text := _under_tuned(pair))]
     warnings += [text for arm in arms if (text := edge_warning(arm, score, ALPHA / len(arms)))]
     warnings += [text for a, b in combinations(arms, 2) if (text := crossing_warning(a, b, score, len(arms)))]
@@ -407,11 +410,8 @@ def _warnings(verdicts: Verdicts, resolution: float, chance: float | None) -> li
     return warnings
 
 
-def _at_chance(arm: ArmResult, chance: float | None, resolution: float) -> str:
+def _at_chance(arm: ArmResult, limit: float) -> str:
     """A warning if finals are no better than chance: within two standard errors of a count on the test split."""
-    if chance is None:
-        return ""
-    limit = chance + 2 * math.sqrt(chance * (1 - chance) * resolution)
     low = [score for score in _sound(arm.finals) if score <= limit]
     if not low:
         return ""
