@@ -3,7 +3,7 @@
 Thousands of comparisons of known truth are drawn, and judged by the rules of cnnlab and by those of commit 83965c3. A
 world has a validation score as a function of the learning rate, with noise from seeds and from counting images. Prints
 false differences, power, coverage and false alarms; minutes on 2 cores. `sweep` draws searches instead, for
-docs/sweeps.md, and `null` trains networks (an hour).
+docs/sweeps.md, and `null` trains networks (two hours for 100 comparisons).
 """
 
 import argparse
