@@ -56,6 +56,8 @@ def draw_claim(
 
 def _draw_curves(axes: "Axes", runs: "Mapping[str, Ended]", colours: Mapping[str, str]) -> None:
     """Of the first seed: training loss of the steps, and validation loss of the epochs (dashed)."""
+    from matplotlib.ticker import LogLocator
+
     for arm, run in runs.items():
         points = thinned(training_losses(run.curves.records), 100)
         steps = max(len(run.curves.losses), 1)
@@ -68,5 +70,8 @@ def _draw_curves(axes: "Axes", runs: "Mapping[str, Ended]", colours: Mapping[str
     axes.set_yscale("log")
     axes.set_xlabel("share of the training", fontsize=8)
     axes.set_ylabel("loss (dashed: validation)", fontsize=8)
-    axes.tick_params(labelsize=7)
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(which="both", labelsize=7)
     axes.legend(fontsize=7, frameon=False)
