@@ -54,6 +54,8 @@ def groups_checked() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
         raise BadInput(
             f"model: a group normalisation has groups of one value, which it makes 0 ({str(error).splitlines()[0]}); "
             "use another norm, more channels or neurons, or larger images"
