@@ -1,5 +1,6 @@
 """The place where a study is kept: a journal file below mlruns/studies, or a database that many machines share."""
 
+import logging
 import stat
 import threading
 import time
@@ -50,6 +51,7 @@ LOCK_POLL_SECONDS = 0.01
 """The pause between two tries to lock a study's file; the lock is held for about a millisecond."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of a connection that broke, and raises an error too
 
 
 def storage_url(asked: str | None, study: str) -> str:

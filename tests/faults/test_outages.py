@@ -117,6 +117,13 @@ def test_no_trial_is_lost_or_doubled_while_the_database_restarts(server: Postgre
     assert all(whole)
 
 
+def test_the_driver_prints_nothing_of_a_connection_that_broke() -> None:
+    """It does if the connection breaks while a pipeline ends; the error itself is raised, and the write repeated."""
+    code = "import cnnlab.search.storage, psycopg._pipeline as pipeline; pipeline.logger.warning('error ignored')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 SWEEP = ["--epochs", "3", "-s", "data.train_size=256", "--pruner", "none", "--confirm", "0", "--tracking-uri", "none"]
 
 
