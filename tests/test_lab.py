@@ -329,7 +329,7 @@ MASKS = {"data.dataset": "shapes_masks", "data.train_size": 64}
     [
         ({}, "first_gradient", "it needs training.record_norms; set it to true in base"),
         (MLP, "low_frequencies", "mlp has no convolution; leave it out"),
-        (MLP, "size_kept", "the first layer of mlp is no convolution; leave it out"),
+        (MLP, "size_kept", "the first layer of mlp is not a convolution; leave it out"),
         ({}, "shift_drop(0.5)", "0.5 is not allowed; it must be a whole number of pixels >= 1"),
         (POINTS, "shift_drop(1)", "it needs images with one class each; leave it out"),
         (MASKS, "shift_drop(1)", "it needs images with one class each; leave it out"),

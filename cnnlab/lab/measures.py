@@ -231,7 +231,7 @@ def check_measurable(name: str, numbers: tuple[float, ...], network: Learner) ->
     if name == "low_frequencies" and not any(isinstance(layer, nn.Conv2d) for layer in network.model.modules()):
         raise ValueError(f"{network.config.model.name} has no convolution; leave it out")
     if name == "size_kept" and not isinstance(_first(network).layer, nn.Conv2d):
-        raise ValueError(f"the first layer of {network.config.model.name} is no convolution; leave it out")
+        raise ValueError(f"the first layer of {network.config.model.name} is not a convolution; leave it out")
     if name in ("epochs_to", "trains"):
         network.config.task.metric.check_target(numbers[0])
 
